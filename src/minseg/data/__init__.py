@@ -1,0 +1,1 @@
+"""What a scene is: classes, bands, rasters, mines, and the dataset folder."""

@@ -1,0 +1,107 @@
+"""The 12 Sentinel-2 and 3 Sentinel-1 channels, and the five band configurations of section 2.4.1."""
+
+import re
+from dataclasses import dataclass
+
+from minseg.errors import MinsegError
+
+
+@dataclass(frozen=True)
+class Band:
+    """One input channel."""
+
+    name: str
+    """Name in files and on the command line."""
+    wavelength_nm: float | None
+    """Central wavelength of Sentinel-2A, nm; None for radar."""
+    native_gsd_m: int
+    """Ground sample distance before resampling to 10 m, metres."""
+    description: str
+    """What the channel measures."""
+
+    @property
+    def is_radar(self) -> bool:
+        """Whether the channel comes from Sentinel-1."""
+        return self.wavelength_nm is None
+
+
+OPTICAL_BANDS: tuple[Band, ...] = (
+    Band("B01", 442.7, 60, "coastal aerosol"),
+    Band("B02", 492.4, 10, "blue"),
+    Band("B03", 559.8, 10, "green"),
+    Band("B04", 664.6, 10, "red"),
+    Band("B05", 704.1, 20, "red edge 1"),
+    Band("B06", 740.5, 20, "red edge 2"),
+    Band("B07", 782.8, 20, "red edge 3"),
+    Band("B08", 832.8, 10, "near infrared"),
+    Band("B8A", 864.7, 20, "narrow near infrared"),
+    Band("B09", 945.1, 60, "water vapour"),
+    Band("B11", 1613.7, 20, "short-wave infrared 1"),
+    Band("B12", 2202.4, 20, "short-wave infrared 2"),
+)
+"""The bands of a Sentinel-2 L2A product (B10 is not part of it)."""
+
+RADAR_BANDS: tuple[Band, ...] = (
+    Band("VV", None, 10, "radar backscatter, vertical transmit and receive, dB"),
+    Band("VH", None, 10, "radar backscatter, vertical transmit, horizontal receive, dB"),
+    # The paper's third channel; in dB it is VV - VH - 10, so it adds no information.
+    Band("VV/(10·VH)", None, 10, "ratio of the two backscatters, dB"),
+)
+"""The Sentinel-1 channels of section 2.1, in decibels."""
+
+BANDS: dict[str, Band] = {band.name: band for band in (*OPTICAL_BANDS, *RADAR_BANDS)}
+
+_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
+_RADAR = tuple(band.name for band in RADAR_BANDS)
+
+BAND_CONFIGURATIONS: dict[str, tuple[str, ...]] = {
+    "RGB": ("B04", "B03", "B02"),
+    "R+N": ("B04", "B03", "B02", "B08"),
+    "R+N+S": ("B04", "B03", "B02", "B08", *_RADAR),
+    "M": _OPTICAL,
+    "M+S": (*_OPTICAL, *_RADAR),
+}
+"""The five band configurations (section 2.4.1), spelled as in Table 3."""
+
+
+def band_name(text: str) -> str | None:
+    """Bring a band's name to the product's spelling: ``b2`` and ``B2`` become ``B02``.
+
+    Returns None for a name that is no band of ours (B10, which L2A lacks, among them).
+    """
+    name = text.strip().upper()
+    short = re.fullmatch(r"B(\d)", name)
+    name = f"B0{short[1]}" if short else name
+    return name if name in BANDS else None
+
+
+def parse_bands(text: str) -> tuple[str, ...]:
+    """Find a band configuration by name, or list bands separated by commas.
+
+    Parameters
+    ----------
+    text : str
+        ``RGB``, ``R+N``, ``R+N+S``, ``M``, ``M+S``, or band names such as ``B04,B08,VV``.
+
+    Returns
+    -------
+    tuple of str
+        Band names in the order of the model's input channels.
+
+    Raises
+    ------
+    MinsegError
+        If a name is unknown or given twice.
+    """
+    configuration = text.replace(" ", "").upper()
+    if configuration in BAND_CONFIGURATIONS:
+        return BAND_CONFIGURATIONS[configuration]
+    names = [band_name(part) for part in text.split(",")]
+    if None in names:
+        raise MinsegError(
+            f"bands {text!r}: use {', '.join(BAND_CONFIGURATIONS)} "
+            f"or names separated by commas out of {', '.join(BANDS)}"
+        )
+    if len(set(names)) < len(names):
+        raise MinsegError(f"bands {text!r}: a band is named twice; name each band once")
+    return tuple(name for name in names if name)

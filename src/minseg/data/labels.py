@@ -1,0 +1,290 @@
+"""The ten mining-area classes of the paper's Table 1, and the tasks (Models 1-4) built on them.
+
+Labels are stored as a bit mask, because components overlap (an exploitation slope lies inside an
+excavation): bit *k* is set where class *k* of Table 1 is present. A task picks mutually
+exclusive classes out of it (section 2.2) and turns the bits into one target per pixel.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minseg.errors import MinsegError
+
+IGNORE_BITS = 65535
+"""Value of a label pixel nobody annotated (all bits set)."""
+
+IGNORE = 255
+"""Value of a target pixel that neither trains nor counts."""
+
+
+@dataclass(frozen=True)
+class MineClass:
+    """One row of Table 1."""
+
+    id: int
+    """Position in Table 1, and the bit that marks the class in a label raster."""
+    name: str
+    """Name exactly as in Table 1."""
+    colour: str
+    """Colour in figures and GIS files (Paul Tol's colour-blind-safe schemes)."""
+    definition: str
+    """Table 1's description in our words."""
+
+
+_TABLE_1 = (
+    (
+        "excavation",
+        "#CC6677",
+        "The pit: ground opened by digging, with any internal dump or plant inside it. Flooded "
+        "final pits and overgrown old workings count as reclaimed and stay unlabelled.",
+    ),
+    (
+        "dumping ground",
+        "#DDCC77",
+        "Where overburden and waste are put, solid or slurry, inside or outside the pit; may hold "
+        "a whole tailings facility. Revegetated or rebuilt parts stay unlabelled.",
+    ),
+    (
+        "stockpile",
+        "#EE7733",
+        "Store of the useful mineral, inside or outside the pit; looks differ by material.",
+    ),
+    (
+        "settling pond",
+        "#88CCEE",
+        "Rather small pond in which process water drops its waste; only for some minerals.",
+    ),
+    (
+        "infrastructure",
+        "#AA4499",
+        "Buildings and equipment of the mine, above all processing plants and what serves them.",
+    ),
+    (
+        "preparatory work area",
+        "#999933",
+        "Ground ahead of the digging front where forest or topsoil is visibly being removed.",
+    ),
+    (
+        "exploitation slope",
+        "#882255",
+        "Slope made by the advancing extraction of mineral or overburden; always inside an "
+        "excavation, and seen in some mine types only.",
+    ),
+    (
+        "transportation slope",
+        "#332288",
+        "Slope made for haulage; always inside an excavation, and seen in some mine types only.",
+    ),
+    (
+        "dam",
+        "#117733",
+        "Dam in the mining area, earth dams of the larger waste ponds included.",
+    ),
+    (
+        "tailing storage facility",
+        "#0077BB",
+        "The slurry or water held behind embankments to store what mineral processing leaves; "
+        "typical of metal ores. The embankments are not part of it.",
+    ),
+)
+
+CLASSES: tuple[MineClass, ...] = tuple(
+    MineClass(id, name, colour, definition)
+    for id, (name, colour, definition) in enumerate(_TABLE_1)
+)
+"""The ten classes, in the order of Table 1."""
+
+CLASS_NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
+
+_BY_NAME = {c.name: c for c in CLASSES}
+
+# Where two classes of one task meet on a pixel the later one wins. The paper calls its classes
+# exclusive within a task and states no rule; real annotations touch at edges. Small and thin
+# things lie on top of large ones, so that an overlap does not erase them.
+PRIORITY: tuple[str, ...] = (
+    "dumping ground",
+    "excavation",
+    "preparatory work area",
+    "tailing storage facility",
+    "infrastructure",
+    "stockpile",
+    "exploitation slope",
+    "transportation slope",
+    "settling pond",
+    "dam",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set of mutually exclusive classes that one model tells apart from the background."""
+
+    name: str
+    """`model1` … `model4`, or the class names joined by commas."""
+    class_names: tuple[str, ...]
+    """Classes of Table 1 that the task needs annotated."""
+    merged_name: str | None = None
+    """Name of the one target class if all classes are merged into it (Model 4), else None."""
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the target values 0, 1, …; 0 is the background."""
+        return ("background", *((self.merged_name,) if self.merged_name else self.class_names))
+
+    @property
+    def target_colours(self) -> tuple[str, ...]:
+        """Colours of the target values 0, 1, …; the background is white."""
+        merged = ("#EE7733",)
+        own = tuple(_BY_NAME[name].colour for name in self.class_names)
+        return ("#FFFFFF", *(merged if self.merged_name else own))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of target values, the background included."""
+        return len(self.target_names)
+
+
+TASKS: dict[str, Task] = {
+    "model1": Task("model1", ("excavation", "preparatory work area")),
+    "model2": Task("model2", ("dumping ground",)),
+    "model3": Task(
+        "model3",
+        (
+            "stockpile",
+            "settling pond",
+            "infrastructure",
+            "exploitation slope",
+            "transportation slope",
+            "dam",
+            "tailing storage facility",
+        ),
+    ),
+    "model4": Task("model4", CLASS_NAMES, merged_name="total transformed area"),
+}
+"""The paper's Models 1-4 (section 2.2)."""
+
+
+def parse_task(text: str) -> Task:
+    """Find a task by name, or make one from class names.
+
+    Parameters
+    ----------
+    text : str
+        ``model1`` … ``model4``, or class names of Table 1 separated by commas.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    MinsegError
+        If a name is unknown or given twice.
+    """
+    if text.strip().lower() in TASKS:
+        return TASKS[text.strip().lower()]
+    names = [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in names if name not in _BY_NAME]
+    if unknown:
+        raise MinsegError(
+            f"task {text!r}: unknown {', '.join(map(repr, unknown))}; "
+            f"use {', '.join(TASKS)} or class names: {', '.join(CLASS_NAMES)}"
+        )
+    if len(set(names)) < len(names):
+        raise MinsegError(f"task {text!r}: a class is named twice; name each class once")
+    ordered = tuple(name for name in CLASS_NAMES if name in names)
+    return Task(",".join(ordered), ordered)
+
+
+def class_bit(name: str) -> int:
+    """Return the label value of one class: ``1 << id``.
+
+    Raises
+    ------
+    MinsegError
+        If the name is not in Table 1.
+    """
+    if name not in _BY_NAME:
+        raise MinsegError(f"unknown class {name!r}; the classes are: {', '.join(CLASS_NAMES)}")
+    return 1 << _BY_NAME[name].id
+
+
+def encode_bits(masks: dict[str, np.ndarray]) -> np.ndarray:
+    """Combine one boolean mask per class into a bit mask.
+
+    Parameters
+    ----------
+    masks : dict of str to bool ndarray (height, width)
+        Class name to mask; masks may overlap.
+
+    Returns
+    -------
+    uint16 ndarray (height, width)
+    """
+    shape = next(iter(masks.values())).shape
+    bits = np.zeros(shape, np.uint16)
+    for name, mask in masks.items():
+        bits |= np.where(mask, class_bit(name), 0).astype(np.uint16)
+    return bits
+
+
+def decode_bits(bits: np.ndarray, name: str) -> np.ndarray:
+    """Return where one class is annotated as present.
+
+    Parameters
+    ----------
+    bits : uint16 ndarray
+        Label raster; pixels of value 65535 are nobody's.
+    name : str
+        Class name of Table 1.
+
+    Returns
+    -------
+    bool ndarray of the same shape
+    """
+    return ((bits & class_bit(name)) > 0) & (bits != IGNORE_BITS)
+
+
+def task_target(bits: np.ndarray, task: Task) -> np.ndarray:
+    """Turn a bit mask into the exclusive target of a task (section 2.2).
+
+    Where classes of the task overlap, the one later in `PRIORITY` wins.
+
+    Parameters
+    ----------
+    bits : uint16 ndarray (height, width)
+        Label raster.
+    task : Task
+
+    Returns
+    -------
+    uint8 ndarray (height, width)
+        0 background, 1 … the task's classes, 255 ignore.
+    """
+    target = np.zeros(bits.shape, np.uint8)
+    if task.merged_name:
+        target[bits > 0] = 1
+    else:
+        for name in sorted(task.class_names, key=PRIORITY.index):
+            target[decode_bits(bits, name)] = task.target_names.index(name)
+    target[bits == IGNORE_BITS] = IGNORE
+    return target
+
+
+def overlapping_pixels(bits: np.ndarray, class_names: Iterable[str]) -> int:
+    """Count pixels that carry more than one of the given classes.
+
+    Parameters
+    ----------
+    bits : uint16 ndarray
+        Label raster.
+    class_names : iterable of str
+
+    Returns
+    -------
+    int
+    """
+    present = sum(decode_bits(bits, name).astype(np.uint8) for name in class_names)
+    return int(np.count_nonzero(np.asarray(present) > 1))

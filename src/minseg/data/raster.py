@@ -1,0 +1,288 @@
+"""GeoTIFFs: grids, windowed reads by band name, and writing them back, cloud-optimized."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import RasterioIOError
+from rasterio.warp import transform as warp_points
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from minseg.atomic import replace_when_done
+from minseg.errors import MinsegError
+
+METRES_PER_DEGREE = 111_320.0
+"""Length of one degree of latitude, metres."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    transform: Affine
+    """Pixel (column, row) to map coordinates."""
+    crs: CRS | None
+    """Coordinate reference system; None for a picture that is nowhere."""
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top in map coordinates (of the rotated box, its envelope)."""
+        corners = [
+            self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)
+        ]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def bounds_lonlat(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in degrees (WGS 84)."""
+        return transform_bounds(self.crs, "EPSG:4326", *self.bounds)
+
+    @property
+    def centre_lonlat(self) -> tuple[float, float]:
+        """Longitude and latitude of the centre, degrees."""
+        x, y = self.transform @ (self.width / 2, self.height / 2)
+        longitude, latitude = warp_points(self.crs, "EPSG:4326", [x], [y])
+        return longitude[0], latitude[0]
+
+    @property
+    def pixel_size_m(self) -> tuple[float, float]:
+        """Width and height of a pixel in metres; in degrees grids, at the grid's centre."""
+        width, height = (math.hypot(self.transform.a, self.transform.d),
+                         math.hypot(self.transform.b, self.transform.e))
+        if self.crs is not None and self.crs.is_geographic:
+            latitude = math.radians(self.centre_lonlat[1])
+            return width * METRES_PER_DEGREE * math.cos(latitude), height * METRES_PER_DEGREE
+        factor = self.crs.linear_units_factor[1] if self.crs is not None else 1.0
+        return width * factor, height * factor
+
+    def matches(self, other: "Grid") -> bool:
+        """Whether both grids put every pixel in the same place (to a hundredth of a pixel)."""
+        if (self.height, self.width) != (other.height, other.width) or self.crs != other.crs:
+            return False
+        pixel = max(abs(self.transform.a), abs(self.transform.b))
+        corners = [(0, 0), (self.width, 0), (0, self.height), (self.width, self.height)]
+        return all(
+            math.dist(self.transform @ corner, other.transform @ corner) < 0.01 * pixel
+            for corner in corners
+        )
+
+    def window(self, window: Window) -> "Grid":
+        """Return the grid of a window of this one."""
+        transform = rasterio.windows.transform(window, self.transform)
+        return Grid(int(window.height), int(window.width), transform, self.crs)
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster for reading, with errors told in one line.
+
+    Raises
+    ------
+    MinsegError
+        If the file is missing or is not a raster that GDAL reads.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MinsegError(f"{path}: no such file; check the path")
+    try:
+        with rasterio.open(path) as source:
+            yield source
+    except RasterioIOError as error:
+        reason = str(error).replace(f"'{path}' ", "").replace(f"{path}: ", "").splitlines()[0]
+        raise MinsegError(f"{path}: cannot be read as a raster ({reason}); is it whole?") from None
+
+
+def grid_of(source: rasterio.DatasetReader) -> Grid:
+    """Return the grid of an open raster."""
+    return Grid(source.height, source.width, source.transform, source.crs)
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a raster file.
+
+    Raises
+    ------
+    MinsegError
+        If the file cannot be read.
+    """
+    with open_raster(path) as source:
+        return grid_of(source)
+
+
+def require_located(grid: Grid, path: Path) -> None:
+    """Refuse a raster without a coordinate reference system.
+
+    Raises
+    ------
+    MinsegError
+        With the command that assigns one.
+    """
+    if grid.crs is None:
+        raise MinsegError(
+            f"{path}: has no coordinate reference system; "
+            f"assign it, e.g. `rio edit-info --crs EPSG:32633 {path}`"
+        )
+
+
+def read_window(
+    source: rasterio.DatasetReader, indexes: Sequence[int], window: Window | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read bands of an open raster.
+
+    Parameters
+    ----------
+    source : rasterio.DatasetReader
+    indexes : sequence of int
+        Band numbers, from 1.
+    window : Window, optional
+        Part to read; the whole raster by default.
+
+    Returns
+    -------
+    values : ndarray (bands, height, width)
+        In the file's own type.
+    valid : bool ndarray (height, width)
+        False where any of the bands is nodata or not finite.
+
+    Raises
+    ------
+    MinsegError
+        If the file's data are damaged.
+    """
+    try:
+        values = source.read(list(indexes), window=window)  # (bands, height, width)
+    except RasterioIOError as error:
+        raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
+    valid = np.ones(values.shape[1:], bool)
+    if values.dtype.kind == "f":
+        valid &= np.isfinite(values).all(axis=0)
+    if source.nodata is not None and not math.isnan(source.nodata):
+        valid &= (values != source.nodata).all(axis=0)
+    return values, valid
+
+
+def write_geotiff(
+    path: Path,
+    array: np.ndarray,
+    grid: Grid,
+    *,
+    nodata: float | None,
+    descriptions: Sequence[str],
+    scale: float = 1.0,
+) -> None:
+    """Write a tiled, compressed GeoTIFF; an older file of that name is replaced at the end.
+
+    Parameters
+    ----------
+    path : Path
+    array : ndarray (bands, height, width)
+    grid : Grid
+    nodata : float or None
+        Value that marks missing pixels.
+    descriptions : sequence of str
+        One name per band.
+    scale : float
+        Factor that turns stored values into physical ones (a GeoTIFF tag).
+    """
+    profile = raster_profile(grid, array.shape[0], array.dtype, nodata)
+    with replace_when_done(path) as beside, rasterio.open(beside, "w", **profile) as target:
+        target.write(array)
+        target.descriptions = tuple(descriptions)
+        target.scales = (scale,) * array.shape[0]
+
+
+def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None) -> dict:
+    """Return rasterio's creation options for a tiled, deflated GeoTIFF on a grid."""
+    predictor = 3 if np.dtype(dtype).kind == "f" else 2
+    return {
+        "driver": "GTiff",
+        "height": grid.height,
+        "width": grid.width,
+        "transform": grid.transform,
+        "crs": grid.crs,
+        "count": count,
+        "dtype": dtype,
+        "nodata": nodata,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+        "predictor": predictor,
+        "BIGTIFF": "IF_SAFER",
+    }
+
+
+def to_cloud_optimized(
+    source: Path,
+    path: Path,
+    *,
+    category_names: Sequence[str] = (),
+    colours: dict[int, tuple[int, int, int, int]] | None = None,
+) -> None:
+    """Copy a raster to a Cloud-Optimized GeoTIFF, with class names and colours if given.
+
+    Parameters
+    ----------
+    source : Path
+        GeoTIFF to copy.
+    path : Path
+        File to write. GDAL keeps category names in a sidecar, ``<path>.aux.xml``.
+    category_names : sequence of str
+        Names of the values 0, 1, … of band 1.
+    colours : dict of int to (red, green, blue, alpha)
+        Colour table of band 1.
+    """
+    resampling = "nearest" if category_names else "average"
+    options = {"compress": "deflate", "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
+    with replace_when_done(path) as beside:
+        described = beside.with_suffix(".vrt")
+        try:
+            rasterio.shutil.copy(source, described, driver="VRT")
+            _describe_categories(described, category_names, colours or {})
+            rasterio.shutil.copy(described, beside, driver="COG", **options)
+        finally:
+            described.unlink(missing_ok=True)
+        sidecar = Path(f"{beside}.aux.xml")
+        if sidecar.exists():
+            os.replace(sidecar, f"{path}.aux.xml")
+
+
+def _describe_categories(
+    vrt: Path, names: Sequence[str], colours: dict[int, tuple[int, int, int, int]]
+) -> None:
+    """Add category names and a colour table to band 1 of a VRT (rasterio cannot set names)."""
+    if not names:
+        return
+    tree = ElementTree.parse(vrt)
+    band = tree.getroot().find("VRTRasterBand")
+    assert band is not None
+    for tag in ("CategoryNames", "ColorTable", "ColorInterp"):
+        for old in band.findall(tag):
+            band.remove(old)
+    categories = ElementTree.Element("CategoryNames")
+    for name in names:
+        ElementTree.SubElement(categories, "Category").text = name
+    table = ElementTree.Element("ColorTable")
+    for value in range(max(colours, default=-1) + 1):
+        channels = zip(("c1", "c2", "c3", "c4"), colours.get(value, (0, 0, 0, 0)), strict=True)
+        ElementTree.SubElement(table, "Entry", {key: str(level) for key, level in channels})
+    interpretation = ElementTree.Element("ColorInterp")
+    interpretation.text = "Palette"
+    # GDAL's schema wants the colour interpretation and tables before the band's sources.
+    band[:0] = [interpretation, categories, table]
+    tree.write(vrt)

@@ -1,0 +1,1 @@
+"""How a model is made: patches, networks, losses, metrics, training, inference."""

@@ -1,0 +1,1 @@
+"""What was tried: run configurations, the run store, experiments."""
