@@ -1,6 +1,5 @@
 """Writing so that a killed program leaves the old file or the new one, never half of either."""
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        os.replace(beside, path)
+        beside.replace(path)
     except PermissionError as error:
         raise MinsegError(
             f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"

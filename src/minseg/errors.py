@@ -6,3 +6,9 @@ class MinsegError(Exception):
 
     The command line prints the message without a traceback and exits with 1.
     """
+
+
+def summarise(problems: list[str], shown: int = 5) -> str:
+    """Join problems into one line, the first few in full."""
+    rest = len(problems) - shown
+    return "; ".join(problems[:shown]) + (f"; and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""The 12 Sentinel-2 and 3 Sentinel-1 channels, and the five band configurations of section 2.4.1."""
+"""The 12 optical and 3 radar channels, and the five band configurations (section 2.4.1)."""
 
 import re
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """GeoTIFFs: grids, windowed reads by band name, and writing them back, cloud-optimized."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,9 +40,7 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right, top in map coordinates (of the rotated box, its envelope)."""
-        corners = [
-            self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)
-        ]
+        corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
         xs, ys = zip(*corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 
@@ -62,8 +59,10 @@ class Grid:
     @property
     def pixel_size_m(self) -> tuple[float, float]:
         """Width and height of a pixel in metres; in degrees grids, at the grid's centre."""
-        width, height = (math.hypot(self.transform.a, self.transform.d),
-                         math.hypot(self.transform.b, self.transform.e))
+        width, height = (
+            math.hypot(self.transform.a, self.transform.d),
+            math.hypot(self.transform.b, self.transform.e),
+        )
         if self.crs is not None and self.crs.is_geographic:
             latitude = math.radians(self.centre_lonlat[1])
             return width * METRES_PER_DEGREE * math.cos(latitude), height * METRES_PER_DEGREE
@@ -259,7 +258,7 @@ def to_cloud_optimized(
             described.unlink(missing_ok=True)
         sidecar = Path(f"{beside}.aux.xml")
         if sidecar.exists():
-            os.replace(sidecar, f"{path}.aux.xml")
+            sidecar.replace(f"{path}.aux.xml")
 
 
 def _describe_categories(

@@ -1,0 +1,13 @@
+"""Mine segmentation in Sentinel images: the MineCam study, runnable by anyone.
+
+Data flows down the rooms, and a room imports only from rooms above it: `minseg.data` (what a scene
+is), `minseg.learning` (how a model is made), `minseg.study` (what was tried), `minseg.report` (what
+a reader sees), `minseg.cli` (the same, from a shell).
+"""
+
+from minseg.data.dataset import open_dataset
+from minseg.errors import MinsegError
+
+__version__ = "0.1.0"
+
+__all__ = ["MinsegError", "open_dataset"]

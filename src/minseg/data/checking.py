@@ -1,0 +1,95 @@
+"""Checking a dataset folder: every problem of its tables and rasters, one line each."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from minseg.data.bands import BANDS
+from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
+from minseg.data.labels import IGNORE_BITS, class_bit
+from minseg.data.mines import leakage_problems
+from minseg.data.raster import grid_of, open_raster, read_window
+from minseg.errors import MinsegError
+from minseg.progress import progress
+
+
+def check_dataset(path: Path | str) -> list[str]:
+    """Find every problem of a dataset folder.
+
+    The tables, the split and its leakage (section 2.3), and each scene's rasters: that they are
+    whole, share one grid with a coordinate reference system, hold the bands the description
+    promises, have valid pixels, and carry no class that nobody annotated.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    list of str
+        One line per problem; empty for a sound dataset.
+    """
+    dataset, problems = load_tables(Path(path))
+    if dataset is None:
+        return problems
+    for _, scene in progress(dataset.scenes.iterrows(), "checking scenes", len(dataset.scenes)):
+        problems += scene_problems(dataset, scene)
+    if not problems:
+        problems += leakage_problems(dataset.split, footprints(scene_grids(dataset)))
+    return problems
+
+
+def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
+    """Find every problem of one scene's rasters."""
+    problems = []
+    grids = {}
+    for kind in ("optical", "radar", "labels"):
+        if not scene[kind]:
+            continue
+        path = dataset.path / scene[kind]
+        try:
+            with open_raster(path) as source:
+                grids[kind] = grid_of(source)
+                values, valid = read_window(source, source.indexes)
+                names = source.descriptions
+        except MinsegError as error:
+            problems.append(str(error))
+            continue
+        if grids[kind].crs is None:
+            problems.append(f"{path}: has no coordinate reference system")
+        if kind == "labels":
+            problems += _label_problems(values[0], dataset, path)
+        else:
+            problems += _band_problems(names, kind, dataset, path)
+            if not valid.any():
+                problems.append(f"{path}: no pixel has a value in every band")
+    if len(grids) > 1 and not all(grid.matches(grids["labels"]) for grid in grids.values()):
+        problems.append(
+            f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
+        )
+    return problems
+
+
+def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Path) -> list[str]:
+    """Check that a file has the bands the description promises of its kind."""
+    promised = {
+        band for band in dataset.description.bands if BANDS[band].is_radar == (kind == "radar")
+    }
+    missing = sorted(promised - set(names))
+    return [f"{path}: band {band} of dataset.json is missing" for band in missing]
+
+
+def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:
+    """Check that labels are bit masks of annotated classes, and that somebody looked."""
+    if labels.dtype != np.uint16:
+        return [f"{path}: labels are {labels.dtype}; they must be a uint16 bit mask"]
+    allowed = sum(class_bit(name) for name in dataset.description.class_names)
+    known = labels[labels != IGNORE_BITS]
+    if not known.size:
+        return [f"{path}: every pixel is marked as not annotated"]
+    strange = np.bitwise_or.reduce(known) & ~np.uint16(allowed)
+    if strange:
+        bits = [bit for bit in range(16) if strange >> bit & 1]
+        return [f"{path}: bits {bits} are set, but dataset.json annotates no such class"]
+    return []

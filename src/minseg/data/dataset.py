@@ -1,0 +1,342 @@
+"""A dataset folder: opening it, and reading a scene's inputs and target."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import shapely
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rasterio.warp import transform as warp_points
+from rasterio.windows import Window
+
+from minseg.data.bands import BANDS
+from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, Task, decode_bits, task_target
+from minseg.data.mines import (
+    MINE_TABLE,
+    PARTS,
+    SCENE_TABLE,
+    SPLIT_TABLE,
+    read_table,
+    split_problems,
+)
+from minseg.data.raster import (
+    Grid,
+    open_raster,
+    read_grid,
+    read_window,
+)
+from minseg.errors import MinsegError, summarise
+
+FORMAT_VERSION = 1
+
+REFLECTANCE_SCALE = 1e-4
+"""Reflectance of one unit of ``optical.tif``."""
+
+
+class Description(BaseModel):
+    """What ``dataset.json`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    format_version: int = FORMAT_VERSION
+    class_names: tuple[str, ...]
+    """Classes of Table 1 that the annotators looked for; the others were never looked for."""
+    bands: tuple[str, ...]
+    """Channels that the scenes have."""
+    provenance: str
+    licence: str
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened dataset folder."""
+
+    path: Path
+    description: Description
+    mines: pd.DataFrame
+    scenes: pd.DataFrame
+    split: pd.DataFrame
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal hash of everything but the split: tables, description and rasters."""
+        whole = hashlib.sha256()
+        for name in ("dataset.json", "mines.csv", "scenes.csv"):
+            whole.update((self.path / name).read_bytes())
+        columns = self.scenes[["optical", "radar", "labels"]].to_numpy().ravel()
+        for relative in sorted(filter(None, columns)):
+            with (self.path / relative).open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        return whole.hexdigest()[:16]
+
+    @cached_property
+    def split_digest(self) -> str:
+        """Hexadecimal hash of the split: which mine is in which part."""
+        rows = sorted(zip(self.split["mine"], self.split["part"], strict=True))
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the scenes are made, not observed."""
+        return self.description.synthetic
+
+    def scenes_of(self, part: str) -> pd.DataFrame:
+        """Return the scenes of a part (section 2.3).
+
+        Training takes the whole time series of its mines; validation and test take one scene a
+        mine, so that each mine counts once. The paper does not say which: we take the latest.
+
+        Parameters
+        ----------
+        part : {"train", "validation", "test"}
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of the scene table, ordered by mine, year and scene.
+        """
+        mines = self.split.loc[self.split["part"] == part, "mine"]
+        chosen = self.scenes[self.scenes["mine"].isin(mines)]
+        chosen = chosen.sort_values(["mine", "year", "scene"], na_position="first")
+        if part != "train":
+            chosen = chosen.drop_duplicates("mine", keep="last")
+        return chosen.reset_index(drop=True)
+
+    def require(self, task: Task, bands: Sequence[str]) -> None:
+        """Refuse a task or bands that this dataset cannot serve.
+
+        Raises
+        ------
+        MinsegError
+            If a class was never annotated, or a band is not there.
+        """
+        absent = [n for n in task.class_names if n not in self.description.class_names]
+        if absent:
+            raise MinsegError(
+                f"{self.path}: task {task.name!r} needs {', '.join(absent)}, which nobody "
+                f"annotated here; annotated are: {', '.join(self.description.class_names)}"
+            )
+        missing = [band for band in bands if band not in self.description.bands]
+        if missing:
+            raise MinsegError(
+                f"{self.path}: has no band {', '.join(missing)}; "
+                f"it has: {', '.join(self.description.bands)}"
+            )
+
+    def grid(self, scene: pd.Series) -> Grid:
+        """Return the grid that all rasters of a scene share."""
+        return read_grid(self.path / scene["labels"])
+
+    def read_inputs(
+        self, scene: pd.Series, bands: Sequence[str], window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read the chosen channels of a scene.
+
+        Parameters
+        ----------
+        scene : pandas.Series
+            Row of the scene table.
+        bands : sequence of str
+            Channels, in the order wanted.
+        window : rasterio.windows.Window, optional
+            Part of the scene; all of it by default.
+
+        Returns
+        -------
+        inputs : float32 ndarray (bands, height, width)
+            Reflectance (optical) and dB (radar); 0 where not valid.
+        valid : bool ndarray (height, width)
+            Pixels at which every chosen band has a value.
+
+        Raises
+        ------
+        MinsegError
+            If a file is missing or damaged, or lacks a band.
+        """
+        radar = [band for band in bands if BANDS[band].is_radar]
+        optical = [band for band in bands if not BANDS[band].is_radar]
+        layers: dict[str, np.ndarray] = {}
+        valid = np.array(True)
+        for names, file in ((optical, "optical"), (radar, "radar")):
+            if names:
+                if not scene[file]:
+                    raise MinsegError(
+                        f"scene {scene['scene']!r} has no {file} file; choose bands without it"
+                    )
+                values, good = _read_named(self.path / scene[file], names, window)
+                layers.update(zip(names, values, strict=True))
+                valid = valid & good
+        inputs = np.stack([layers[band] for band in bands])  # (bands, height, width)
+        return np.where(valid, inputs, np.float32(0)), valid
+
+    def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
+        """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore."""
+        with open_raster(self.path / scene["labels"]) as source:
+            return read_window(source, [1], window)[0][0]
+
+    def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
+        """Read a scene's target for a task.
+
+        Returns
+        -------
+        uint8 ndarray (height, width)
+            0 background, 1 … the task's classes, 255 ignore.
+        """
+        return task_target(self.read_labels(scene, window), task)
+
+    def class_shares(self) -> pd.DataFrame:
+        """Return the share of annotated pixels that each class covers.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by the annotated class names, one column per part, values 0 to 1.
+        """
+        names = self.description.class_names
+        shares = pd.DataFrame(index=pd.Index(names, name="class"))
+        for part in PARTS:
+            all_labels = [self.read_labels(row) for _, row in self.scenes_of(part).iterrows()]
+            known = sum(np.count_nonzero(labels != IGNORE_BITS) for labels in all_labels)
+            for name in names:
+                covered = sum(np.count_nonzero(decode_bits(labels, name)) for labels in all_labels)
+                shares.loc[name, part] = covered / max(known, 1)
+        return shares
+
+
+def _read_named(
+    path: Path, bands: Sequence[str], window: Window | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read named bands of a scene's file as float32 reflectance or dB."""
+    with open_raster(path) as source:
+        missing = [band for band in bands if band not in source.descriptions]
+        if missing:
+            raise MinsegError(
+                f"{path}: has no band {', '.join(missing)}; it has {source.descriptions}"
+            )
+        values, valid = read_window(
+            source, [source.descriptions.index(band) + 1 for band in bands], window
+        )
+    scale = REFLECTANCE_SCALE if values.dtype.kind == "u" else 1.0
+    return values.astype(np.float32) * np.float32(scale), valid
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """Open a dataset folder and check its tables; `check_dataset` also reads every raster.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    MinsegError
+        If the folder is no dataset, or its tables have problems (all of them are named).
+    """
+    path = Path(path)
+    dataset, problems = load_tables(path)
+    if problems or dataset is None:
+        raise MinsegError(f"{path} is not a sound dataset: {summarise(problems)}")
+    return dataset
+
+
+def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
+    """Read a dataset folder's description and tables.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dataset : Dataset or None
+        None where something has problems.
+    problems : list of str
+        Every problem found, one line each.
+    """
+    if not (path / "dataset.json").is_file():
+        return None, [
+            f"{path}: no dataset.json; make a dataset with `minseg dataset import` or `synth`"
+        ]
+    try:
+        description = Description.model_validate_json((path / "dataset.json").read_bytes())
+    except ValidationError as error:
+        return None, [
+            f"{path / 'dataset.json'}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+            for detail in error.errors()
+        ]
+    problems = _description_problems(description, path / "dataset.json")
+    mines, mine_problems = read_table(path / "mines.csv", MINE_TABLE)
+    scenes, scene_problems = read_table(path / "scenes.csv", SCENE_TABLE)
+    split, split_table_problems = read_table(path / "split.csv", SPLIT_TABLE)
+    problems += mine_problems + scene_problems + split_table_problems
+    if problems:
+        return None, problems
+    strangers = sorted(set(scenes["mine"]) - set(mines["mine"]))
+    problems += [f"scenes.csv: mine {mine!r} is not in mines.csv" for mine in strangers]
+    problems += split_problems(split, mines)
+    return (None if problems else Dataset(path, description, mines, scenes, split)), problems
+
+
+def _description_problems(description: Description, path: Path) -> list[str]:
+    """Check the names that ``dataset.json`` uses."""
+    problems = [
+        f"{path}: {name!r} is no class of Table 1"
+        for name in description.class_names
+        if name not in CLASS_NAMES
+    ]
+    problems += [
+        f"{path}: {band!r} is no band; bands are {', '.join(BANDS)}"
+        for band in description.bands
+        if band not in BANDS
+    ]
+    if description.format_version != FORMAT_VERSION:
+        problems.append(
+            f"{path}: format version {description.format_version}; this program reads "
+            f"{FORMAT_VERSION}, make the dataset again"
+        )
+    return problems
+
+
+def footprint(grid: Grid) -> shapely.Polygon:
+    """Return the ground a grid covers as a polygon in degrees (WGS 84)."""
+    edge = np.linspace(0, 1, 9)[:-1]
+    zero, one = np.zeros_like(edge), np.ones_like(edge)
+    columns = np.concatenate([edge, one, 1 - edge, zero]) * grid.width
+    rows = np.concatenate([zero, edge, one, 1 - edge]) * grid.height
+    points = [grid.transform @ (column, row) for column, row in zip(columns, rows, strict=True)]
+    xs, ys = zip(*points, strict=True)
+    return shapely.Polygon(zip(*warp_points(grid.crs, "EPSG:4326", xs, ys), strict=True))
+
+
+def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
+    """List the mine and the grid of every scene."""
+    return [(scene["mine"], dataset.grid(scene)) for _, scene in dataset.scenes.iterrows()]
+
+
+def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, shapely.Polygon]:
+    """Return the ground that each mine's scenes cover, in degrees (WGS 84).
+
+    Parameters
+    ----------
+    grids : iterable of (mine, Grid)
+        One entry a scene.
+
+    Returns
+    -------
+    dict of mine to shapely polygon
+    """
+    shapes: dict[str, list[shapely.Polygon]] = {}
+    for mine, grid in grids:
+        shapes.setdefault(mine, []).append(footprint(grid))
+    return {mine: shapely.union_all(parts) for mine, parts in shapes.items()}

@@ -1,0 +1,285 @@
+"""The mine, scene and split tables: validation, the split by mine, subsets, and leakage."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from shapely import STRtree
+from shapely.geometry.base import BaseGeometry
+
+from minseg.errors import MinsegError
+
+RAW_MATERIALS: dict[str, str] = {
+    "RR": "rock raw materials",
+    "MO": "metallic ores",
+    "CL": "coal and lignite",
+}
+"""Raw-material groups of section 2.2."""
+
+MINE_TYPES: dict[str, str] = {"OC": "opencast", "OP": "open-pit", "MT": "mountain-top"}
+"""Surface-mine types of section 2.2."""
+
+PARTS: tuple[str, ...] = ("train", "validation", "test")
+"""The parts of a split."""
+
+SPLIT_RATIOS: dict[str, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
+"""Shares of mines per part (section 2.3)."""
+
+MINE_TABLE = pa.DataFrameSchema(
+    {
+        "mine": pa.Column(str, pa.Check.str_matches(r"^[\w.-]+$"), unique=True),
+        "name": pa.Column(str),
+        "country": pa.Column(str),
+        "continent": pa.Column(str),
+        "longitude": pa.Column(float, pa.Check.in_range(-180, 180), nullable=False),
+        "latitude": pa.Column(float, pa.Check.in_range(-90, 90), nullable=False),
+        "raw_material": pa.Column(str, pa.Check.isin(["", *RAW_MATERIALS])),
+        "mine_type": pa.Column(str, pa.Check.isin(["", *MINE_TYPES])),
+    },
+    coerce=True,
+)
+"""Columns of ``mines.csv``; `mine` names folders, so it holds letters, digits and ``_.-`` only."""
+
+SCENE_TABLE = pa.DataFrameSchema(
+    {
+        "scene": pa.Column(str, pa.Check.str_matches(r"^[\w.-]+$"), unique=True),
+        "mine": pa.Column(str),
+        "year": pa.Column("Int64", pa.Check.in_range(1972, 2100), nullable=True),
+        "date": pa.Column(str, pa.Check.str_matches(r"^(\d{4}-\d{2}-\d{2})?$")),
+        "optical": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "radar": pa.Column(str),
+        "labels": pa.Column(str, pa.Check.str_length(min_value=1)),
+    },
+    coerce=True,
+)
+"""Columns of ``scenes.csv``; an empty year or date is unknown, an empty radar path is none."""
+
+SPLIT_TABLE = pa.DataFrameSchema(
+    {"mine": pa.Column(str), "part": pa.Column(str, pa.Check.isin(PARTS))}, coerce=True
+)
+"""Columns of ``split.csv``."""
+
+
+def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[str]]:
+    """Read a CSV table and hold it against its schema.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pandera.DataFrameSchema
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        With the schema's types where it is valid.
+    problems : list of str
+        Every problem found, one line each.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=list(schema.columns)), [f"{path}: no such file"]
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        return pd.DataFrame(columns=list(schema.columns)), [f"{path}: not a CSV table ({reason})"]
+    return validate_table(table, schema, str(path))
+
+
+def validate_table(
+    table: pd.DataFrame, schema: pa.DataFrameSchema, where: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Hold a table against a schema and name all its problems at once.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    schema : pandera.DataFrameSchema
+    where : str
+        What to call the table in messages.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Coerced to the schema's types where it is valid.
+    problems : list of str
+    """
+    if "year" in table:
+        table = table.assign(year=table["year"].replace("", pd.NA))
+    if table.empty:
+        return table, [f"{where}: the table is empty; it needs at least one row"]
+    try:
+        return schema.validate(table, lazy=True), []
+    except pa.errors.SchemaErrors as error:
+        return table, sorted(
+            {_problem(row, where) for row in error.failure_cases.to_dict("records")}
+        )
+
+
+def _problem(case: Mapping, where: str) -> str:
+    """Turn one of pandera's failure cases into a line a person can act on."""
+    if case["check"] == "column_in_dataframe":
+        return f"{where}: column {case['failure_case']!r} is missing"
+    row = "" if pd.isna(case["index"]) else f" row {int(case['index']) + 2}"
+    check = str(case["check"]).replace("field_uniqueness", "each value may stand once")
+    return f"{where}:{row} column {case['column']!r}: {case['failure_case']!r} breaks {check}"
+
+
+def split_mines(
+    mines: pd.DataFrame, seed: int, footprints: Mapping[str, BaseGeometry] | None = None
+) -> pd.DataFrame:
+    """Split mines 70:15:15 into train, validation and test (section 2.3).
+
+    Whole mines go to a part, and mines whose footprints overlap go together. The parts are
+    stratified by raw material and mine type: mines are put in an order in which equal metadata
+    stand together (shuffled inside), and each part takes every so-manieth of that order.
+
+    Parameters
+    ----------
+    mines : pandas.DataFrame
+        Mine table.
+    seed : int
+        The same seed and table give the same split.
+    footprints : mapping of mine to polygon, optional
+        Ground covered by each mine's scenes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns mine and part, in the order of `mines`.
+
+    Raises
+    ------
+    MinsegError
+        With fewer than three mines that do not overlap.
+    """
+    group = _overlap_groups(list(mines["mine"]), footprints or {})
+    heads = mines.assign(group=mines["mine"].map(group)).drop_duplicates("group")
+    if len(heads) < len(PARTS):
+        raise MinsegError(
+            f"{len(heads)} separate mine(s): a split by mine needs at least {len(PARTS)}, "
+            "one for each of train, validation and test; add mines"
+        )
+    random = np.random.default_rng(seed)
+    shuffled = heads.sample(frac=1, random_state=random)
+    ordered = shuffled.sort_values(["raw_material", "mine_type"], kind="stable")
+    remaining = list(ordered["group"])
+    part_of = dict.fromkeys(remaining, "train")
+    for part in ("test", "validation"):
+        wanted = max(1, round(SPLIT_RATIOS[part] * len(heads)))
+        offset = random.random()
+        positions = {int((k + offset) * len(remaining) / wanted) for k in range(wanted)}
+        part_of.update({remaining[position]: part for position in positions})
+        remaining = [name for name in remaining if part_of[name] == "train"]
+    parts = [part_of[group[mine]] for mine in mines["mine"]]
+    return pd.DataFrame({"mine": list(mines["mine"]), "part": parts})
+
+
+def _overlap_groups(mines: list[str], footprints: Mapping[str, BaseGeometry]) -> dict[str, str]:
+    """Name for each mine the first mine of the chain of overlapping mines it belongs to."""
+    group = {mine: mine for mine in mines}
+    for one, other in overlapping_mines(footprints):
+        old, new = group[other], group[one]
+        group = {mine: new if head == old else head for mine, head in group.items()}
+    return group
+
+
+def overlapping_mines(footprints: Mapping[str, BaseGeometry]) -> list[tuple[str, str]]:
+    """List the pairs of mines whose footprints share ground.
+
+    Parameters
+    ----------
+    footprints : mapping of mine to polygon (degrees)
+
+    Returns
+    -------
+    list of (str, str)
+    """
+    names, shapes = list(footprints), list(footprints.values())
+    first, second = STRtree(shapes).query(shapes, predicate="intersects")
+    return [
+        (names[i], names[j])
+        for i, j in zip(first, second, strict=True)
+        if i < j and shapes[i].intersection(shapes[j]).area > 0
+    ]
+
+
+def split_problems(split: pd.DataFrame, mines: pd.DataFrame) -> list[str]:
+    """Check that each mine stands in exactly one part, and that no part is empty.
+
+    Parameters
+    ----------
+    split : pandas.DataFrame
+        Columns mine and part.
+    mines : pandas.DataFrame
+        Mine table.
+
+    Returns
+    -------
+    list of str
+        Every problem, one line each.
+    """
+    problems = [
+        f"split.csv: mine {mine!r} is in {' and '.join(sorted(set(rows)))}; keep it in one part"
+        for mine, rows in split.groupby("mine")["part"]
+        if len(set(rows)) > 1
+    ]
+    known, listed = set(mines["mine"]), set(split["mine"])
+    problems += [f"split.csv: mine {mine!r} is not in mines.csv" for mine in sorted(listed - known)]
+    problems += [f"split.csv: mine {mine!r} has no part" for mine in sorted(known - listed)]
+    missing = [part for part in PARTS if part not in set(split["part"])]
+    return problems + [f"split.csv: no mine is in part {part!r}" for part in missing]
+
+
+def leakage_problems(split: pd.DataFrame, footprints: Mapping[str, BaseGeometry]) -> list[str]:
+    """Find mines of different parts whose scenes show the same ground.
+
+    Parameters
+    ----------
+    split : pandas.DataFrame
+        Columns mine and part.
+    footprints : mapping of mine to polygon (degrees)
+
+    Returns
+    -------
+    list of str
+        Every problem, one line each; empty if the parts are apart.
+    """
+    part = dict(zip(split["mine"], split["part"], strict=True))
+    return [
+        f"split.csv: scenes of mines {one!r} ({part[one]}) and {other!r} ({part[other]}) "
+        "show the same ground; put both in one part"
+        for one, other in overlapping_mines(footprints)
+        if part.get(one) != part.get(other)
+    ]
+
+
+def subset(mines: pd.DataFrame, code: str) -> pd.DataFrame:
+    """Select the mines of one raw material or mine type (section 2.2).
+
+    Parameters
+    ----------
+    mines : pandas.DataFrame
+        Mine table.
+    code : str
+        RR, MO, CL, OC, OP or MT.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    MinsegError
+        If the code is unknown or no mine carries it.
+    """
+    if code not in RAW_MATERIALS and code not in MINE_TYPES:
+        raise MinsegError(
+            f"unknown subset {code!r}; use {', '.join([*RAW_MATERIALS, *MINE_TYPES])}"
+        )
+    column = "raw_material" if code in RAW_MATERIALS else "mine_type"
+    chosen = mines[mines[column] == code]
+    if chosen.empty:
+        raise MinsegError(f"subset {code!r}: no mine has {column} {code}; fill it in mines.csv")
+    return chosen

@@ -1,0 +1,164 @@
+"""Digital numbers to reflectance, radar to decibels, and per-channel statistics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minseg.data.dataset import Dataset
+from minseg.errors import MinsegError
+from minseg.progress import progress
+
+LARGEST_REFLECTANCE = 6.5534
+"""What the uint16 of ``optical.tif`` can hold; glint and cloud exceed 1."""
+
+
+def encode_reflectance(reflectance: np.ndarray, valid: np.ndarray, where: str) -> np.ndarray:
+    """Turn reflectance into the stored form: × 10 000 as uint16, 0 = missing.
+
+    Parameters
+    ----------
+    reflectance : float ndarray (bands, height, width)
+    valid : bool ndarray (height, width)
+        False where a pixel is missing.
+    where : str
+        What to call the image in messages.
+
+    Returns
+    -------
+    uint16 ndarray (bands, height, width)
+        A reflectance of zero or less becomes 1 (0.0001), because 0 means missing.
+
+    Raises
+    ------
+    MinsegError
+        If no pixel is valid, or the values cannot be reflectance.
+    """
+    require_reflectance(reflectance[:, valid], where)
+    stored = np.clip(np.nan_to_num(reflectance), 1e-4, LARGEST_REFLECTANCE) / 1e-4
+    return np.where(valid, np.rint(stored), 0).astype(np.uint16)
+
+
+def require_reflectance(values: np.ndarray, where: str) -> None:
+    """Refuse values that are empty or too large or small for reflectance: a wrong scale, mostly.
+
+    Parameters
+    ----------
+    values : float ndarray
+        Valid pixels only.
+    where : str
+        What to call the image in messages.
+
+    Raises
+    ------
+    MinsegError
+    """
+    if not values.size:
+        raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); leave this image out")
+    bright = float(np.percentile(values, 90))
+    if not 1e-3 < bright < 2:
+        raise MinsegError(
+            f"{where}: the 90th percentile of reflectance would be {bright:.3g}, not between "
+            "0.001 and 2; give the right --scale (reflectance of one digital number)"
+        )
+
+
+def power_to_db(power: np.ndarray) -> np.ndarray:
+    """Turn linear backscatter power into decibels: 10·log10; NaN where it is not positive."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(power > 0, 10 * np.log10(power), np.nan).astype(np.float32)
+
+
+def amplitude_to_db(amplitude: np.ndarray) -> np.ndarray:
+    """Turn backscatter amplitude into decibels: 20·log10, since power is amplitude squared.
+
+    The paper applies 10·log10 to ground-range-detected scenes (section 2.1), which hold
+    amplitude, and does not say whether it squared them first.
+    """
+    return (2 * power_to_db(amplitude)).astype(np.float32)
+
+
+def radar_channels(vv_db: np.ndarray, vh_db: np.ndarray) -> np.ndarray:
+    """Stack the three radar channels of section 2.1: VV, VH and VV/(10·VH), all in dB.
+
+    Parameters
+    ----------
+    vv_db, vh_db : ndarray (height, width)
+
+    Returns
+    -------
+    float32 ndarray (3, height, width)
+        NaN where either is missing.
+    """
+    ratio_db = vv_db - vh_db - 10
+    channels = np.stack([vv_db, vh_db, ratio_db]).astype(np.float32)
+    channels[:, ~np.isfinite(ratio_db)] = np.nan
+    return channels
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Mean and spread of each input channel over the training scenes."""
+
+    bands: tuple[str, ...]
+    """Channels, in the order of the model's input."""
+    mean: tuple[float, ...]
+    """Reflectance or dB."""
+    deviation: tuple[float, ...]
+    """Standard deviation, reflectance or dB."""
+
+    def standardise(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Bring channels to mean 0 and spread 1; missing pixels become 0.
+
+        Parameters
+        ----------
+        inputs : float32 ndarray (bands, height, width)
+            Reflectance or dB.
+        valid : bool ndarray (height, width)
+
+        Returns
+        -------
+        float32 ndarray (bands, height, width)
+        """
+        mean = np.array(self.mean, np.float32)[:, None, None]
+        deviation = np.array(self.deviation, np.float32)[:, None, None]
+        return np.where(valid, (inputs - mean) / deviation, np.float32(0))
+
+
+def training_statistics(dataset: Dataset, bands: Sequence[str]) -> ChannelStatistics:
+    """Measure each channel over the valid pixels of the train scenes, and of no others.
+
+    The paper normalises (section 2.4) without saying by what; standardising each band by the
+    training scenes is our choice.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    bands : sequence of str
+
+    Returns
+    -------
+    ChannelStatistics
+
+    Raises
+    ------
+    MinsegError
+        If no training pixel is valid in all bands.
+    """
+    count = 0
+    total = np.zeros(len(bands))
+    squares = np.zeros(len(bands))
+    scenes = dataset.scenes_of("train")
+    for _, scene in progress(scenes.iterrows(), "measuring bands", len(scenes)):
+        inputs, valid = dataset.read_inputs(scene, bands)
+        pixels = inputs[:, valid].astype(np.float64)  # (bands, pixels)
+        count += pixels.shape[1]
+        total += pixels.sum(axis=1)
+        squares += (pixels**2).sum(axis=1)
+    if count == 0:
+        raise MinsegError(
+            f"{dataset.path}: no train pixel has a value in every band of {', '.join(bands)}"
+        )
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    return ChannelStatistics(tuple(bands), tuple(mean.tolist()), tuple(deviation.tolist()))

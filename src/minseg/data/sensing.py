@@ -1,0 +1,245 @@
+"""How Sentinel-1 and Sentinel-2 would see a made-up surface: materials, light, native resolutions.
+
+Part of the synthetic mines. A surface is painted material by material (`Surface.cover`), then
+observed once (`observe_optical`, `observe_radar`). Numbers are typical values, not measurements.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.radiometry import radar_channels
+
+PIXEL_M = 10
+"""Ground sample distance of a scene, metres."""
+
+BLOCK_PX = 6
+"""Pixels a side that share one value in the 60 m bands; scenes are laid out in such blocks."""
+
+RADAR_LOOKS = 6
+"""Equivalent number of looks: speckle is gamma-distributed with variance 1 / looks."""
+
+_WAVELENGTHS_NM = np.array([band.wavelength_nm for band in OPTICAL_BANDS], float)
+
+# Runs from -1 in the blue to 1 in the short-wave infrared: a tint tilts a spectrum along it.
+_TILT = np.interp(np.log(_WAVELENGTHS_NM), np.log([442.7, 700.0, 2202.4]), [-1.0, 0.4, 1.0])
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one kind of ground looks like from above."""
+
+    reflectance: np.ndarray
+    """float32 (12,): surface reflectance in the order of `OPTICAL_BANDS`."""
+    vv_db: float
+    """Mean backscatter VV, dB."""
+    vh_db: float
+    """Mean backscatter VH, dB."""
+    contrast: float
+    """Relative spread of the brightness from pixel to pixel."""
+
+    def mixed(self, other: "Material", share: float) -> "Material":
+        """Return this material with a share (0-1) of another one in it."""
+        return Material(
+            *(
+                (1 - share) * getattr(self, name) + share * getattr(other, name)
+                for name in ("reflectance", "vv_db", "vh_db", "contrast")
+            )
+        )
+
+    def shaded(self, brightness: float = 1.0, tint: float = 0.0) -> "Material":
+        """Return this material brighter or darker, and redder (tint > 0) or bluer."""
+        reflectance = self.reflectance * brightness * (1 + tint * _TILT)
+        return Material(reflectance.astype(np.float32), self.vv_db, self.vh_db, self.contrast)
+
+
+def _material(percent: str, vv_db: float, vh_db: float, contrast: float) -> Material:
+    """Read a reflectance curve written as percent, one number a band."""
+    curve = np.array([float(value) for value in percent.split()], np.float32) / 100
+    return Material(curve, vv_db, vh_db, contrast)
+
+
+# Order of the curves: B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12.
+MATERIALS: dict[str, Material] = {
+    "forest": _material("1.6 2.0 3.6 2.3 6 16 21 23 24 24 11 5.5", -9.5, -14.5, 0.16),
+    "shrub": _material("2.6 3.2 5.0 4.4 8.5 15 18 19.5 21 21 16.5 9.5", -10.5, -16, 0.13),
+    "grass": _material("3.2 4.0 6.8 5.2 10.5 21 26 28 30 30 21 12", -11.5, -18, 0.06),
+    "dry grass": _material("4.6 6.0 8.8 10.2 13.2 17 19 21 22.5 23 28 19.5", -12.5, -19.5, 0.07),
+    "crop": _material("2.6 3.2 6.0 3.4 9 28 37 40 42 42 19 9", -10.5, -17, 0.03),
+    "ripe crop": _material("5.0 6.8 10 12 15.5 19 21 23 25 25.5 31 22", -12, -18.5, 0.03),
+    "soil": _material("5.2 6.6 9.2 12 14 15.6 17 18.6 20 20.5 27 23", -12, -20, 0.07),
+    "water": _material("3.4 3.2 3.0 1.8 1.5 1.1 1.0 0.9 0.8 0.7 0.5 0.4", -21, -28, 0.05),
+    "asphalt": _material("6.5 7.4 8.6 9.2 9.8 10.4 10.8 11.4 11.8 12 14 13", -14, -21, 0.06),
+    "paving": _material("10.5 12 13.8 15 16 16.8 17.4 18 18.6 19 21 20", -11, -18, 0.09),
+    "metal roof": _material("20 22.5 24 25 25.5 26 26.5 27 27.5 28 29 28", -2, -10, 0.18),
+    "tile roof": _material("6 7 9.5 15 17 18.5 20 21 22 22.5 25 22", -4, -12, 0.16),
+    "overburden": _material("7 8.8 11.6 14 15.4 16.6 17.6 18.6 19.6 20 25 22", -10.5, -18.5, 0.10),
+    "coal": _material("3.4 3.6 4.0 4.5 4.8 5.1 5.4 5.8 6.2 6.3 9 9", -12, -20.5, 0.16),
+    "ore": _material("5.2 6.2 8.4 12.6 14.6 15.6 16 16.6 17.6 18 24 21", -10, -18, 0.12),
+    "rock": _material("13 15.5 18.5 21 22.4 23.4 24 24.6 25.2 25.6 29 25.5", -9.5, -18, 0.11),
+    "slurry": _material("8.5 10.5 13.5 14.2 14.2 13.2 12.8 12.2 11.8 11 6.5 4.5", -18, -26, 0.05),
+    "tailings": _material("12.5 15 18.4 20.6 21.6 22.2 22.8 23.4 24 24 25 21.5", -14, -23, 0.06),
+}
+"""Typical materials of a mine and its surroundings."""
+
+
+class Surface:
+    """Reflectance and backscatter of the ground, painted one material over the other.
+
+    Parameters
+    ----------
+    reflectance : float32 ndarray (12, height, width)
+    vv_db, vh_db : float32 ndarray (height, width)
+    fine, patchy, hue : float32 ndarray (height, width)
+        Noise of unit spread that gives every material its texture: from pixel to pixel, from
+        patch to patch, and in colour.
+    """
+
+    def __init__(self, fine: np.ndarray, patchy: np.ndarray, hue: np.ndarray):
+        self.fine, self.patchy, self.hue = fine, patchy, hue
+        self.reflectance = np.zeros((len(OPTICAL_BANDS), *fine.shape), np.float32)
+        self.vv_db = np.zeros(fine.shape, np.float32)
+        self.vh_db = np.zeros(fine.shape, np.float32)
+
+    def cover(
+        self,
+        where: np.ndarray,
+        material: Material,
+        *,
+        opacity: float | np.ndarray = 1.0,
+        brightness: float | np.ndarray = 1.0,
+        tint: float | np.ndarray = 0.0,
+    ) -> None:
+        """Paint a material where a mask is True.
+
+        Parameters
+        ----------
+        where : bool ndarray (height, width)
+        material : Material
+        opacity, brightness, tint : float or ndarray (height, width)
+            Share of the ground covered (0-1), and as in `Material.shaded`.
+        """
+        if not where.any():
+            return
+
+        def at(value: float | np.ndarray) -> np.ndarray:
+            return np.broadcast_to(value, where.shape)[where]  # (pixels,)
+
+        texture = material.contrast * (0.75 * self.fine + 0.65 * self.patchy)
+        light = (np.clip(1 + texture[where], 0.4, 1.8) * at(brightness)).astype(np.float32)
+        tilt = (at(tint) + 0.5 * material.contrast * self.hue[where]).astype(np.float32)
+        colour = material.reflectance[:, None] * (1 + tilt * _TILT[:, None].astype(np.float32))
+        alpha = at(opacity).astype(np.float32)
+        self.reflectance[:, where] += alpha * (colour * light - self.reflectance[:, where])
+        for channel, mean_db in ((self.vv_db, material.vv_db), (self.vh_db, material.vh_db)):
+            rough = mean_db + 5 * material.contrast * self.patchy[where]
+            channel[where] += alpha * (rough - channel[where])
+
+
+def sun_position(latitude: float, day_of_year: int) -> tuple[float, float]:
+    """Return elevation and azimuth of the sun in radians at 10:30 local solar time.
+
+    Parameters
+    ----------
+    latitude : float
+        Degrees.
+    day_of_year : int
+
+    Returns
+    -------
+    tuple of float
+        Elevation above the horizon, and azimuth clockwise from north.
+    """
+    phi = np.radians(latitude)
+    declination = np.radians(23.44) * np.sin(2 * np.pi * (day_of_year - 81) / 365)
+    sine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(np.pi / 8)
+    elevation = np.arcsin(sine)
+    cosine = (np.sin(declination) - sine * np.sin(phi)) / (np.cos(elevation) * np.cos(phi))
+    return float(elevation), float(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def illumination(elevation_m: np.ndarray, sun: tuple[float, float]) -> np.ndarray:
+    """Return the light on sloping ground relative to level ground: a hillshade.
+
+    Parameters
+    ----------
+    elevation_m : float ndarray (height, width)
+    sun : tuple of float
+        Elevation and azimuth, radians.
+
+    Returns
+    -------
+    float32 ndarray (height, width)
+    """
+    height, azimuth = sun
+    to_south, to_east = np.gradient(elevation_m, PIXEL_M)
+    towards_sun = np.sin(azimuth) * to_east - np.cos(azimuth) * to_south
+    cosine = (np.sin(height) - np.cos(height) * towards_sun) / np.hypot(
+        1, np.hypot(to_east, to_south)
+    )
+    direct = np.clip(cosine / np.sin(height), 0.1, 1.9)
+    return (0.3 + 0.7 * direct).astype(np.float32)
+
+
+def observe_optical(
+    surface: Surface, light: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Sense a surface in the 12 optical bands.
+
+    Every band is averaged to its native 10, 20 or 60 m and brought back to 10 m by nearest
+    neighbour (section 2.1), so that coarse bands come in blocks.
+
+    Parameters
+    ----------
+    surface : Surface
+        Height and width a multiple of `BLOCK_PX`.
+    light : float32 ndarray (height, width)
+        Relative illumination.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    uint16 ndarray (12, height, width)
+        Reflectance x 10 000, from 1 to 15 000: 0 stays free for nodata.
+    """
+    haze = rng.uniform(0, 0.006) * (_WAVELENGTHS_NM / 490.0) ** -2.5
+    gain = rng.normal(1, 0.03)
+    height, width = light.shape
+    # A band's pixel also receives light from its neighbours.
+    seen = ndimage.gaussian_filter(surface.reflectance * light, (0, 0.55, 0.55))
+    numbers = np.empty((len(OPTICAL_BANDS), height, width), np.uint16)
+    for index, band in enumerate(OPTICAL_BANDS):
+        side = band.native_gsd_m // PIXEL_M
+        blocks = seen[index].reshape(height // side, side, width // side, side).mean(axis=(1, 3))
+        noisy = (gain * blocks + haze[index]) * rng.normal(1, 0.01, blocks.shape)
+        values = np.clip(np.round(noisy * 10_000), 1, 15_000).astype(np.uint16)
+        numbers[index] = values.repeat(side, axis=0).repeat(side, axis=1)
+    return numbers
+
+
+def observe_radar(
+    surface: Surface, elevation_m: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Sense a surface in the three radar channels.
+
+    Parameters
+    ----------
+    surface : Surface
+    elevation_m : float ndarray (height, width)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    float32 ndarray (3, height, width)
+        VV, VH and VV/(10 VH) in dB; the third is VV - VH - 10 exactly.
+    """
+    # The radar looks east: slopes that rise away from it are turned towards it and shine.
+    facing_db = np.clip(9 * np.gradient(elevation_m, PIXEL_M, axis=1), -5, 5)
+    channels = []
+    for mean_db in (surface.vv_db, surface.vh_db):
+        power = ndimage.gaussian_filter(10 ** ((mean_db + facing_db) / 10), 0.6)
+        speckle = rng.gamma(RADAR_LOOKS, 1 / RADAR_LOOKS, power.shape)
+        channels.append(np.clip(10 * np.log10(power * speckle), -40, 15).astype(np.float32))
+    return radar_channels(*channels)

@@ -1,0 +1,182 @@
+"""Writing a dataset folder, scene by scene, and drawing its split anew."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from minseg.atomic import replace_when_done, write_text
+from minseg.data.bands import BANDS, RADAR_BANDS
+from minseg.data.dataset import (
+    REFLECTANCE_SCALE,
+    Dataset,
+    Description,
+    footprints,
+    open_dataset,
+    scene_grids,
+)
+from minseg.data.labels import CLASS_NAMES, IGNORE_BITS
+from minseg.data.mines import MINE_TABLE, SCENE_TABLE, split_mines, validate_table
+from minseg.data.raster import Grid, write_geotiff
+from minseg.errors import MinsegError, summarise
+
+
+@dataclass(frozen=True)
+class SceneRasters:
+    """One scene to be written: a mine in one year, all rasters on one grid."""
+
+    scene: str
+    mine: str
+    year: int | None
+    """Year of the image, None if unknown."""
+    date: str
+    """ISO date of the optical image, or empty."""
+    grid: Grid
+    optical: np.ndarray
+    """uint16 (bands, height, width), reflectance × 10 000, 0 = missing."""
+    optical_bands: tuple[str, ...]
+    radar: np.ndarray | None
+    """float32 (3, height, width), dB: VV, VH, VV/(10·VH); NaN = missing."""
+    labels: np.ndarray
+    """uint16 (height, width), bit k = class k of Table 1; 65535 = nobody looked."""
+
+
+def write_dataset(
+    path: Path,
+    *,
+    name: str,
+    mines: pd.DataFrame,
+    scenes: Iterable[SceneRasters],
+    class_names: Sequence[str],
+    provenance: str,
+    licence: str,
+    synthetic: bool,
+    split_seed: int = 0,
+) -> Dataset:
+    """Write a dataset folder, scene by scene; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Folder to make; it must not exist, or be empty.
+    name : str
+        What to call the dataset in figures.
+    mines : pandas.DataFrame
+        Mine table; a missing longitude or latitude is taken from the mine's first scene.
+    scenes : iterable of SceneRasters
+        May be a generator: one scene is held in memory at a time.
+    class_names : sequence of str
+        Classes that the annotators looked for.
+    provenance, licence : str
+    synthetic : bool
+    split_seed : int
+        Seed of the split by mine.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    MinsegError
+        If the folder exists with content, a table is not valid, or no split can be made.
+    """
+    path = Path(path)
+    if path.exists() and any(path.iterdir()):
+        raise MinsegError(f"{path}: exists and is not empty; name a new folder or remove it")
+    with replace_when_done(path) as beside:
+        beside.mkdir(parents=True)
+        rows, grids, bands = [], [], set[str]()
+        for scene in scenes:
+            rows.append(_write_scene(beside, scene))
+            grids.append((scene.mine, scene.grid))
+            bands.update(scene.optical_bands)
+            bands.update(band.name for band in RADAR_BANDS if scene.radar is not None)
+        description = Description(
+            name=name,
+            class_names=tuple(n for n in CLASS_NAMES if n in class_names),
+            bands=tuple(band for band in BANDS if band in bands),
+            provenance=provenance,
+            licence=licence,
+            synthetic=synthetic,
+        )
+        write_text(beside / "dataset.json", description.model_dump_json(indent=2) + "\n")
+        table, scene_problems = validate_table(pd.DataFrame(rows), SCENE_TABLE, "scene table")
+        mines, problems = validate_table(_with_positions(mines, grids), MINE_TABLE, "mine table")
+        if problems or scene_problems:
+            raise MinsegError(summarise(problems + scene_problems))
+        mines.to_csv(beside / "mines.csv", index=False)
+        table.to_csv(beside / "scenes.csv", index=False)
+        split_mines(mines, split_seed, footprints(grids)).to_csv(beside / "split.csv", index=False)
+    return open_dataset(path)
+
+
+def _with_positions(mines: pd.DataFrame, grids: list[tuple[str, Grid]]) -> pd.DataFrame:
+    """Order the mine table's columns and fill missing positions from the scenes' centres."""
+    centres = {mine: grid.centre_lonlat for mine, grid in reversed(grids)}
+    mines = mines[list(MINE_TABLE.columns)].copy()
+    for column, axis in (("longitude", 0), ("latitude", 1)):
+        centre = mines["mine"].map({mine: centre[axis] for mine, centre in centres.items()})
+        mines[column] = pd.to_numeric(mines[column]).fillna(centre)
+    return mines
+
+
+def _write_scene(root: Path, scene: SceneRasters) -> dict[str, object]:
+    """Write one scene's rasters; return its row of the scene table."""
+    folder = root / "scenes" / scene.mine / str(scene.year or "undated")
+    if folder.exists():  # several images of a mine in one year
+        folder = folder.with_name(f"{folder.name}-{scene.scene}")
+    folder.mkdir(parents=True)
+    write_geotiff(
+        folder / "optical.tif",
+        scene.optical,
+        scene.grid,
+        nodata=0,
+        descriptions=scene.optical_bands,
+        scale=REFLECTANCE_SCALE,
+    )
+    if scene.radar is not None:
+        write_geotiff(
+            folder / "radar.tif",
+            scene.radar,
+            scene.grid,
+            nodata=np.nan,
+            descriptions=[band.name for band in RADAR_BANDS],
+        )
+    write_geotiff(
+        folder / "labels.tif",
+        scene.labels[np.newaxis],
+        scene.grid,
+        nodata=IGNORE_BITS,
+        descriptions=["class bits"],
+    )
+    relative = folder.relative_to(root)
+    return {
+        "scene": scene.scene,
+        "mine": scene.mine,
+        "year": scene.year,
+        "date": scene.date,
+        "optical": str(relative / "optical.tif"),
+        "radar": str(relative / "radar.tif") if scene.radar is not None else "",
+        "labels": str(relative / "labels.tif"),
+    }
+
+
+def resplit(dataset: Dataset, seed: int) -> Dataset:
+    """Draw a new split by mine and write it to the folder's ``split.csv``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+
+    Returns
+    -------
+    Dataset
+        The dataset with its new split.
+    """
+    split = split_mines(dataset.mines, seed, footprints(scene_grids(dataset)))
+    write_text(dataset.path / "split.csv", split.to_csv(index=False))
+    return replace(dataset, split=split)

@@ -1,0 +1,40 @@
+"""Progress bars: in a terminal and in a notebook someone watches, none in logs."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(
+    items: Iterable[T], description: str, total: int | None = None, initial: int = 0
+) -> "tqdm[T]":
+    """Wrap an iterable in a progress bar on standard error.
+
+    The bar shows when standard error is a terminal or the code runs in a notebook kernel. Set
+    ``MINSEG_PROGRESS=off`` (batch runs of notebooks do) to hide it there too.
+
+    Parameters
+    ----------
+    items : iterable
+    description : str
+        What is being done, in a few words.
+    total : int, optional
+        Number of items where it cannot be asked.
+    initial : int
+        Items already done before (resumed work).
+
+    Returns
+    -------
+    tqdm
+        The iterable; ``set_postfix`` adds figures behind the bar.
+    """
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    hidden = not watched or os.environ.get("MINSEG_PROGRESS") == "off"
+    return tqdm(
+        items, description, total, initial=initial, disable=hidden, leave=False, mininterval=0.5
+    )

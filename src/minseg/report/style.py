@@ -1,0 +1,110 @@
+"""The look all figures share, and their furniture: scale bar, synthetic mark, panel frames."""
+
+import math
+from collections.abc import Mapping
+from io import BytesIO
+
+from matplotlib import patheffects, style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from minseg.data.raster import Grid
+
+in_style = style.context("minseg.report.minseg")
+"""Decorator (and context) under which figures are drawn: the settings of ``minseg.mplstyle``."""
+
+SCALE_BAR_SHARE = 0.3
+"""The most of a picture's width that a scale bar takes."""
+
+NO_DATA_COLOUR = "#808080"
+"""Pixels that nobody observed."""
+
+MARK_COLOUR = "#B2182B"
+"""The word on figures of synthetic data."""
+
+
+class ReportFigure(Figure):
+    """A figure that a notebook shows once, as a cell's last expression or through `display`.
+
+    It stays out of pyplot: nothing is left open there, no window appears in a script, and it is
+    shown whether or not pyplot's notebook backend was loaded.
+    """
+
+    @in_style
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
+
+
+def scale_bar_length_m(extent_m: float) -> float:
+    """Return the longest length of 1, 2 or 5 times a power of ten that a scale bar may have.
+
+    Parameters
+    ----------
+    extent_m : float
+        Ground width of the picture, metres.
+
+    Returns
+    -------
+    float
+        Metres, at most `SCALE_BAR_SHARE` of the width.
+    """
+    longest = SCALE_BAR_SHARE * extent_m * (1 + 1e-9)
+    power = 10.0 ** math.floor(math.log10(longest))
+    return power * max(step for step in (1, 2, 5) if step * power <= longest)
+
+
+def format_length(length_m: float) -> str:
+    """Write a length in metres, from 1000 m on in kilometres."""
+    return f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
+
+
+def add_scale_bar(axes: Axes, grid: Grid) -> None:
+    """Draw a scale bar in the lower left of a picture drawn in pixel coordinates.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    grid : Grid
+        Of the picture; without a coordinate reference system no length is known, and none is
+        drawn.
+    """
+    if grid.crs is None:
+        return
+    pixel_width_m = grid.pixel_size_m[0]
+    length_m = scale_bar_length_m(grid.width * pixel_width_m)
+    length = length_m / pixel_width_m / grid.width  # share of the panel's width
+    # White on a dark rim reads on snow as on forest.
+    rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+    bar = Rectangle(
+        (0.04, 0.045), length, 0.016, transform=axes.transAxes, color="white", path_effects=rim
+    )
+    bar.set_label("scale bar")
+    axes.add_patch(bar)
+    axes.text(
+        0.04 + length / 2,
+        0.075,
+        format_length(length_m),
+        transform=axes.transAxes,
+        color="white",
+        ha="center",
+        va="bottom",
+        fontweight="bold",
+        fontsize=8.5,
+        path_effects=rim,
+    )
+
+
+def mark_synthetic(axes: Axes, synthetic: bool) -> None:
+    """Write SYNTHETIC above the right end of a panel if its data are made, not observed."""
+    if synthetic:
+        axes.set_title("SYNTHETIC", loc="right", color=MARK_COLOUR, fontweight="bold")
+
+
+def colour_patches(colours: Mapping[str, str]) -> list[Patch]:
+    """Return one legend entry per name, filled with its colour."""
+    return [
+        Patch(facecolor=colour, edgecolor="#555555", label=name) for name, colour in colours.items()
+    ]
