@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def progress(
-    items: Iterable[T], description: str, total: int | None = None, initial: int = 0
+    items: Iterable[T] | None, description: str, total: int | None = None, initial: int = 0
 ) -> "tqdm[T]":
     """Wrap an iterable in a progress bar on standard error.
 
@@ -20,7 +20,8 @@ def progress(
 
     Parameters
     ----------
-    items : iterable
+    items : iterable, or None
+        None gives a bar to move by hand with ``update``.
     description : str
         What is being done, in a few words.
     total : int, optional

@@ -100,6 +100,27 @@ class Image:
                 layer += np.float32(self.offset)
         return values, valid
 
+    def sample(self, bands: Sequence[str], side: int) -> np.ndarray:
+        """Return reflectance of about side × side pixels spread over the image.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Radar among them is left out.
+        side : int
+
+        Returns
+        -------
+        float32 ndarray (optical bands, valid pixels)
+        """
+        optical = [self.indexes[band] for band in bands if not BANDS[band].is_radar]
+        shape = (len(optical), min(side, self.source.height), min(side, self.source.width))
+        numbers = self.source.read(optical, out_shape=shape)
+        valid = (numbers != self.source.nodata).all(axis=0) & np.isfinite(numbers).all(axis=0)
+        if self.nodata is not None:
+            valid &= (numbers != self.nodata).all(axis=0)
+        return numbers[:, valid].astype(np.float32) * self.scale + self.offset
+
 
 def _band_indexes(source: rasterio.DatasetReader, wanted: Sequence[str] | None) -> dict[str, int]:
     """Find the file's band numbers by name, or by position where it names none."""

@@ -175,7 +175,7 @@ def make_landscape(
     Landscape
     """
     extent = max(shape)
-    elevation = relief_m * noise(rng, shape, 0.8 * extent, 3.6)
+    elevation = relief_m * noise(rng, shape, 0.6 * extent, 3.2)
     angle = rng.uniform(0, np.pi)
     parcel = parcels(rng, shape, rng.uniform(7, 14), angle)
     crops = _share(noise(rng, shape, 0.5 * extent), biome.fields) if biome.fields else _none(shape)
@@ -184,7 +184,7 @@ def make_landscape(
     fields = (share_of_parcel > 0.5)[parcel]
     wood = noise(rng, shape, 0.3 * extent, 2.2) + 0.3 * _standard(elevation)
     forest = _share(wood, biome.forest) & ~fields if biome.forest else _none(shape)
-    clearings = _share(noise(rng, shape, 0.22 * extent, 2.6), rng.uniform(0.01, 0.06)) & ~fields
+    clearings = _share(noise(rng, shape, 0.22 * extent, 2.6), rng.uniform(0.02, 0.10)) & ~fields
     water = _water(rng, shape, biome, elevation)
     roads = _road(rng, shape, angle) | _road(rng, shape, angle + rng.uniform(1.0, 2.0))
     village = _spot(rng, roads, rng.uniform(0.08, 0.16) * extent) & (rng.random() < 0.6)
@@ -195,7 +195,7 @@ def make_landscape(
     return Landscape(
         biome=biome,
         elevation_m=elevation,
-        vegetation=np.clip(biome.plants + 0.18 * noise(rng, shape, 25, 2.0), 0.05, 1),
+        vegetation=_vegetation(rng, shape, biome),
         forest=forest,
         fields=fields,
         parcel=parcel,
@@ -225,7 +225,10 @@ def paint_landscape(surface: Surface, land: Landscape, year_rng: np.random.Gener
     wild = MATERIALS["shrub"].mixed(meadow, 0.6)
     surface.cover(everywhere, biome.soil)
     surface.cover(everywhere, wild, opacity=land.vegetation)
-    surface.cover(land.clearings, biome.soil, opacity=1 - 0.4 * land.vegetation, brightness=1.1)
+    # Building sites and badlands bare the subsoil, as a mine does.
+    subsoil = biome.soil.mixed(MATERIALS["overburden"], 0.5)
+    bare = 1 - 0.25 * land.vegetation * (surface.hue > 0)
+    surface.cover(land.clearings, subsoil, opacity=bare, brightness=1 + 0.1 * surface.hue)
     _paint_fields(surface, land, meadow, year_rng)
     surface.cover(land.forest & ~land.clearings, MATERIALS["forest"], opacity=0.95)
     surface.cover(land.roads, MATERIALS["asphalt"], opacity=0.8)
@@ -247,16 +250,16 @@ def _paint_fields(
 ) -> None:
     """Give each field this year's crop; some lie bare."""
     num_parcels = int(land.parcel.max()) + 1
-    states = {
-        0.35: MATERIALS["crop"].mixed(meadow, 0.4 * land.biome.dryness),
-        0.30: MATERIALS["ripe crop"],
-        0.15: meadow,
-        0.20: land.biome.soil,
-    }
-    state = year_rng.choice(len(states), num_parcels, p=list(states))[land.parcel]
-    brightness = np.exp(year_rng.normal(0, 0.12, num_parcels))[land.parcel]
+    crops = (
+        (0.34, MATERIALS["crop"].mixed(meadow, 0.4 * land.biome.dryness)),
+        (0.28, MATERIALS["ripe crop"]),
+        (0.10, meadow),
+        (0.28, land.biome.soil),
+    )
+    state = year_rng.choice(len(crops), num_parcels, p=[share for share, _ in crops])[land.parcel]
+    brightness = np.exp(year_rng.normal(0, 0.16, num_parcels))[land.parcel]
     tint = year_rng.normal(0, 0.08, num_parcels)[land.parcel]
-    for number, material in enumerate(states.values()):
+    for number, (_, material) in enumerate(crops):
         surface.cover(
             land.fields & (state == number), material, brightness=brightness, tint=tint
         )
@@ -275,6 +278,15 @@ def _share(field: np.ndarray, share: float) -> np.ndarray:
 
 def _standard(field: np.ndarray) -> np.ndarray:
     return (field - field.mean()) / field.std()
+
+
+def _vegetation(
+    rng: np.random.Generator, shape: tuple[int, int], biome: Biome
+) -> np.ndarray:
+    """Return the share of ground under open vegetation: patchy, and denser along gullies."""
+    patches = 0.10 * noise(rng, shape, 20, 2.0) + 0.08 * noise(rng, shape, 80, 3.0)
+    gullies = np.exp(-((6 * noise(rng, shape, 60, 2.6)) ** 2))
+    return np.clip(biome.plants + patches + 0.35 * gullies, 0.03, 1).astype(np.float32)
 
 
 def _water(

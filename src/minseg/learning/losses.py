@@ -54,7 +54,7 @@ def build_loss(name: str, num_classes: int) -> Loss:
     Notes
     -----
     Ignored pixels change neither value nor gradient, and a batch without an annotated pixel gives
-    0 with zero gradient. Nothing here waits for the device: pixels are masked, never gathered.
+    0 with zero gradient. Pixels are masked rather than gathered: gathering waits for the device.
 
     *jaccard*, *tversky*: 1 - soft score of each class, over all pixels of the batch at once. A
     class without a pixel in the batch contributes 0, and the mean goes over all `num_classes`

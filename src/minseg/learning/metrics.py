@@ -168,7 +168,7 @@ def scores(
             f"metrics: {len(names)} class names for {counts.shape[1]} classes; "
             "name the background first"
         )
-    counts = counts[counts[:, 0].sum(axis=1) > 0] if len(names) else counts
+    counts = counts[counts.sum(axis=(1, 2)) > 0]
     if convention == "paper":
         values = _ratios(counts, absent_iou=1.0)  # (scenes, classes, 4)
         values = values.mean(axis=0) if len(values) else np.full((len(names), 4), np.nan)
@@ -204,6 +204,4 @@ def _with_means(values: np.ndarray, pooled: np.ndarray, names: list) -> Scores:
     for position, column in enumerate(("tp", "fp", "fn")):
         table[column] = pooled[:, position].astype(np.int64)
     iou, recall, precision, accuracy = (float(table[name].mean()) for name in METRICS)
-    return Scores(
-        iou=iou, recall=recall, precision=precision, accuracy=accuracy, per_class=table
-    )
+    return Scores(iou=iou, recall=recall, precision=precision, accuracy=accuracy, per_class=table)

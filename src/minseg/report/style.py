@@ -7,7 +7,8 @@ from io import BytesIO
 from matplotlib import patheffects, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from minseg.data.raster import Grid
 
@@ -17,8 +18,8 @@ in_style = style.context("minseg.report.minseg")
 SCALE_BAR_SHARE = 0.3
 """The most of a picture's width that a scale bar takes."""
 
-NO_DATA_COLOUR = "#808080"
-"""Pixels that nobody observed."""
+SCALE_BAR = "scale bar"
+"""Label of the bar among a panel's lines."""
 
 MARK_COLOUR = "#B2182B"
 """The word on figures of synthetic data."""
@@ -78,22 +79,28 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
     length = length_m / pixel_width_m / grid.width  # share of the panel's width
     # White on a dark rim reads on snow as on forest.
     rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]
-    bar = Rectangle(
-        (0.04, 0.045), length, 0.016, transform=axes.transAxes, color="white", path_effects=rim
-    )
-    bar.set_label("scale bar")
-    axes.add_patch(bar)
-    axes.text(
-        0.04 + length / 2,
-        0.075,
-        format_length(length_m),
+    anchor = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    bar = Line2D(
+        [0.04, 0.04 + length],
+        [0.05, 0.05],
         transform=axes.transAxes,
+        color="white",
+        linewidth=3,
+        solid_capstyle="butt",
+        path_effects=[patheffects.withStroke(linewidth=5, foreground="black")],
+        label=SCALE_BAR,
+    )
+    axes.add_artist(bar)
+    axes.annotate(
+        format_length(length_m),
+        (0.04 + length / 2, 0.05),
+        (0, 4),
         color="white",
         ha="center",
         va="bottom",
         fontweight="bold",
-        fontsize=8.5,
         path_effects=rim,
+        **anchor,
     )
 
 

@@ -1,0 +1,71 @@
+"""The per-pixel baseline: a random forest that sees one pixel's bands and nothing around it."""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from torch import Tensor
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import IGNORE, Task
+from minseg.data.radiometry import ChannelStatistics
+from minseg.errors import MinsegError
+from minseg.learning.patches import read_patch
+from minseg.progress import progress
+
+PIXELS_PER_SCENE = 4000
+"""Pixels drawn from each train scene."""
+
+TREES = 100
+"""Trees of the forest."""
+
+
+def fit_pixel_forest(
+    dataset: Dataset, task: Task, statistics: ChannelStatistics, seed: int
+) -> Callable[[Tensor], np.ndarray]:
+    """Fit a random forest to pixels of the train scenes.
+
+    It is the floor a network has to beat: what it scores needs no shape, texture or context. Rare
+    classes weigh as much as the background (``class_weight="balanced"``).
+
+    Parameters
+    ----------
+    dataset : Dataset
+    task : Task
+    statistics : ChannelStatistics
+        Names the channels.
+    seed : int
+
+    Returns
+    -------
+    callable
+        From inputs (bands, height, width) to uint8 class numbers (height, width).
+
+    Raises
+    ------
+    MinsegError
+        If no training pixel is annotated.
+    """
+    random = np.random.default_rng(seed)
+    pixels, targets = [], []
+    scenes = dataset.scenes_of("train")
+    for _, scene in progress(scenes.iterrows(), "sampling pixels", len(scenes)):
+        inputs, target = (tensor.numpy() for tensor in read_patch(dataset, scene, task, statistics))
+        known = np.flatnonzero(target != IGNORE)
+        drawn = random.choice(known, min(PIXELS_PER_SCENE, len(known)), replace=False)
+        pixels.append(inputs.reshape(len(inputs), -1)[:, drawn].T)  # (drawn, bands)
+        targets.append(target.ravel()[drawn])
+    features, labels = np.concatenate(pixels), np.concatenate(targets)
+    if not len(labels):
+        raise MinsegError(f"{dataset.path}: no train pixel is annotated; nothing can be learnt")
+    forest = RandomForestClassifier(
+        TREES, min_samples_leaf=5, class_weight="balanced", n_jobs=-1, random_state=seed
+    )
+    forest.fit(features, labels)
+
+    def predict(inputs: Tensor) -> np.ndarray:
+        bands, height, width = inputs.shape
+        features = inputs.cpu().numpy().reshape(bands, -1).T  # (pixels, bands)
+        return forest.predict(features).reshape(height, width).astype(np.uint8)
+
+    return predict

@@ -1,0 +1,194 @@
+"""A trained network at work on the scenes of a dataset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from rasterio.windows import Window
+from torch import Tensor, nn
+from torch.nn import functional
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import Task
+from minseg.data.radiometry import ChannelStatistics
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+from minseg.learning.metrics import counts
+from minseg.learning.patches import read_patch
+from minseg.learning.tiling import Tiling, predict_strips
+from minseg.progress import progress
+
+STRIDE = 32
+"""Encoders halve the image five times, so its sides must be multiples of this."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A network together with what its inputs and outputs mean."""
+
+    network: nn.Module
+    """Logits (batch, num_classes, h, w) from standardised inputs (batch, bands, h, w)."""
+    task: Task
+    statistics: ChannelStatistics
+    device: torch.device
+    precision: str = "bf16-mixed"
+    """As in training: bfloat16 or full precision."""
+
+    @torch.inference_mode()
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Return class probabilities of any image size.
+
+        Parameters
+        ----------
+        inputs : Tensor (batch, bands, height, width)
+            Standardised.
+
+        Returns
+        -------
+        float32 Tensor (batch, num_classes, height, width)
+        """
+        self.network.eval()
+        height, width = inputs.shape[-2:]
+        margin = (0, -width % STRIDE, 0, -height % STRIDE)
+        padded = functional.pad(inputs.to(self.device).float(), margin, mode="replicate")
+        padded = padded.contiguous(memory_format=torch.channels_last)
+        reduced = self.precision == "bf16-mixed"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
+            logits = self.network(padded)
+        return logits[..., :height, :width].float().softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class EvaluationScene:
+    """A scene, or its centre, held in memory for repeated evaluation."""
+
+    scene: str
+    mine: str
+    grid: Grid
+    """Grid of the part that is held."""
+    inputs: Tensor
+    """float16 (bands, height, width), standardised."""
+    target: np.ndarray
+    """uint8 (height, width)."""
+
+
+def load_scenes(
+    dataset: Dataset, part: str, task: Task, statistics: ChannelStatistics, crop: int
+) -> list[EvaluationScene]:
+    """Read the scenes of a part for evaluation.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    part : {"train", "validation", "test"}
+    task : Task
+    statistics : ChannelStatistics
+    crop : int
+        Side of the centre crop that counts (section 2.4); 0 for whole scenes.
+
+    Returns
+    -------
+    list of EvaluationScene
+
+    Raises
+    ------
+    MinsegError
+        If a scene is smaller than the crop.
+    """
+    scenes = dataset.scenes_of(part)
+    loaded = []
+    for _, scene in progress(scenes.iterrows(), f"loading {part} scenes", len(scenes)):
+        grid = dataset.grid(scene)
+        window = centre_window(grid, crop, scene["scene"])
+        inputs, target = read_patch(dataset, scene, task, statistics, window)
+        place = grid.window(window)
+        loaded.append(EvaluationScene(scene["scene"], scene["mine"], place, inputs, target.numpy()))
+    return loaded
+
+
+def centre_window(grid: Grid, crop: int, scene: str) -> Window:
+    """Return the window of the centre crop, or of everything for 0.
+
+    Raises
+    ------
+    MinsegError
+        If the scene is smaller than the crop.
+    """
+    if crop == 0:
+        return Window(0, 0, grid.width, grid.height)
+    if min(grid.height, grid.width) < crop:
+        raise MinsegError(
+            f"scene {scene!r} is {grid.height}×{grid.width} pixels, smaller than the test crop "
+            f"of {crop}; evaluate whole scenes with --set test_crop=0"
+        )
+    return Window((grid.width - crop) // 2, (grid.height - crop) // 2, crop, crop)
+
+
+def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = None) -> np.ndarray:
+    """Classify a scene held in memory, in tiles if it is large.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    inputs : Tensor (bands, height, width)
+        Standardised.
+    tiling : Tiling, optional
+
+    Returns
+    -------
+    uint8 ndarray (height, width)
+        Class numbers.
+    """
+
+    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = window.toslices()
+        values = inputs[:, rows, columns].float().cpu().numpy()
+        return values, np.ones(values.shape[1:], bool)
+
+    height, width = inputs.shape[1:]
+    strips = predict_strips(
+        read,
+        height,
+        width,
+        segmenter.probabilities,
+        segmenter.task.num_classes,
+        tiling or Tiling(),
+        segmenter.device,
+    )
+    classes = [strip.probabilities.argmax(dim=0).to(torch.uint8).cpu() for strip in strips]
+    return torch.cat(classes).numpy()
+
+
+def predict_scenes(segmenter: Segmenter, scenes: Sequence[EvaluationScene]) -> list[np.ndarray]:
+    """Classify scenes: a list of uint8 (height, width) class numbers."""
+    return [predict_scene(segmenter, scene.inputs) for scene in scenes]
+
+
+def count_scenes(
+    predictions: Sequence[np.ndarray], scenes: Sequence[EvaluationScene], num_classes: int
+) -> np.ndarray:
+    """Count hits and misses per scene and class.
+
+    Returns
+    -------
+    int64 ndarray (scenes, num_classes, 4)
+        TP, FP, FN, TN.
+    """
+    return np.concatenate(
+        [
+            counts(prediction[np.newaxis], scene.target[np.newaxis], num_classes)
+            for prediction, scene in zip(predictions, scenes, strict=True)
+        ]
+    )
+
+
+def counts_table(table: np.ndarray, scenes: Sequence[EvaluationScene], task: Task) -> pd.DataFrame:
+    """Lay counts out as rows: scene, mine, class, tp, fp, fn, tn."""
+    rows = [
+        (scene.scene, scene.mine, name, *map(int, table[i, k]))
+        for i, scene in enumerate(scenes)
+        for k, name in enumerate(task.target_names)
+    ]
+    return pd.DataFrame(rows, columns=["scene", "mine", "class", "tp", "fp", "fn", "tn"])

@@ -1,0 +1,235 @@
+"""Training batches: random crops of the train scenes, flipped and turned on the training device."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from rasterio.windows import Window
+from torch import Tensor
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import IGNORE, Task
+from minseg.data.radiometry import ChannelStatistics
+from minseg.errors import MinsegError
+from minseg.progress import progress
+
+BATCHES_AHEAD = 4
+"""Batches read from disk while the model works on one."""
+
+
+def read_patch(
+    dataset: Dataset,
+    scene: pd.Series,
+    task: Task,
+    statistics: ChannelStatistics,
+    window: Window | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Read a scene, or a window of it, as a model sees it.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    scene : pandas.Series
+        Row of the scene table.
+    task : Task
+    statistics : ChannelStatistics
+        Names the channels and standardises them.
+    window : rasterio.windows.Window, optional
+
+    Returns
+    -------
+    inputs : float16 Tensor (bands, height, width)
+        Mean 0, spread 1; missing pixels 0. Half precision keeps three digits of a spread of 1,
+        far below the sensor's noise, in half the memory.
+    target : uint8 Tensor (height, width)
+        Class numbers; 255 where not annotated or the image is missing.
+    """
+    inputs, valid = dataset.read_inputs(scene, statistics.bands, window)
+    target = dataset.read_target(scene, task, window)
+    target[~valid] = IGNORE
+    standard = statistics.standardise(inputs, valid).astype(np.float16)
+    return torch.from_numpy(standard), torch.from_numpy(target)
+
+
+class TrainingPatches:
+    """Batches of random crops of the train scenes (section 2.4).
+
+    Scenes that fit in the memory of the training device are kept there, standardised, so that a
+    crop is a slice; otherwise each crop is read from disk by threads, ahead of its use. Both
+    give the same batches: an epoch's randomness follows from the seed and the epoch's number.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    task : Task
+    statistics : ChannelStatistics
+    crop : int
+        Side of the crops, pixels.
+    batch_size : int
+    crops_per_scene : int
+        Crops per scene and epoch.
+    seed : int
+    device : torch.device
+    resident : bool, optional
+        Whether to keep the scenes on the device; by default if a quarter of its free memory is
+        enough.
+
+    Raises
+    ------
+    MinsegError
+        If a train scene is smaller than the crop.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        task: Task,
+        statistics: ChannelStatistics,
+        *,
+        crop: int,
+        batch_size: int,
+        crops_per_scene: int = 1,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        resident: bool | None = None,
+    ) -> None:
+        self.dataset, self.task, self.statistics = dataset, task, statistics
+        self.crop, self.batch_size, self.crops_per_scene = crop, batch_size, crops_per_scene
+        self.seed, self.device = seed, torch.device(device)
+        self.scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
+        self.sizes = [_size(dataset, scene, crop) for scene in self.scenes]
+        pixels = sum(height * width for height, width in self.sizes)
+        needed = pixels * (2 * len(statistics.bands) + 1)  # bytes: float16 inputs, uint8 target
+        if resident is None:
+            resident = needed < _free_memory(self.device) / 4
+        self.resident = self._load() if resident else None
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch; the last is filled up with more crops."""
+        return -(-len(self.scenes) * self.crops_per_scene // self.batch_size)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, from 0; it decides the randomness.
+
+        Yields
+        ------
+        inputs : float32 Tensor (batch, bands, crop, crop), channels last, on the device
+        target : uint8 Tensor (batch, crop, crop), on the device
+        """
+        random = np.random.default_rng((self.seed, epoch))
+        order = np.concatenate(
+            [random.permutation(len(self.scenes)) for _ in range(self.crops_per_scene)]
+        )
+        order = np.resize(order, len(self) * self.batch_size)
+        corners = [self._corner(index, random) for index in order]
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        for patches in self._read(order, corners):
+            inputs = torch.stack([patch for patch, _ in patches])  # (batch, bands, crop, crop)
+            target = torch.stack([target for _, target in patches])  # (batch, crop, crop)
+            inputs = inputs.to(self.device, non_blocking=True).float()
+            target = target.to(self.device, non_blocking=True)
+            inputs, target = augment(inputs, target, generator)
+            yield inputs.contiguous(memory_format=torch.channels_last), target
+
+    def _corner(self, index: int, random: np.random.Generator) -> tuple[int, int]:
+        """Draw the upper left corner of a crop."""
+        height, width = self.sizes[index]
+        return (
+            int(random.integers(height - self.crop + 1)),
+            int(random.integers(width - self.crop + 1)),
+        )
+
+    def _load(self) -> list[tuple[Tensor, Tensor]]:
+        """Read all train scenes onto the device."""
+        loaded = []
+        for scene in progress(self.scenes, "loading train scenes"):
+            inputs, target = read_patch(self.dataset, scene, self.task, self.statistics)
+            loaded.append((inputs.to(self.device), target.to(self.device)))
+        return loaded
+
+    def _read(
+        self, order: Iterable[int], corners: Iterable[tuple[int, int]]
+    ) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Yield lists of `batch_size` crops, from memory or read ahead from disk."""
+        jobs = list(zip(order, corners, strict=True))
+        steps = [jobs[k : k + self.batch_size] for k in range(0, len(jobs), self.batch_size)]
+        if self.resident is not None:
+            for step in steps:
+                yield [self._slice(index, corner) for index, corner in step]
+            return
+        with ThreadPoolExecutor() as pool:
+            waiting: list[list[Future]] = []
+            for step in steps:
+                waiting.append([pool.submit(self._read_window, *job) for job in step])
+                if len(waiting) > BATCHES_AHEAD:
+                    yield [future.result() for future in waiting.pop(0)]
+            for futures in waiting:
+                yield [future.result() for future in futures]
+
+    def _slice(self, index: int, corner: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        assert self.resident is not None
+        inputs, target = self.resident[index]
+        rows = slice(corner[0], corner[0] + self.crop)
+        columns = slice(corner[1], corner[1] + self.crop)
+        return inputs[:, rows, columns], target[rows, columns]
+
+    def _read_window(self, index: int, corner: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        window = Window(corner[1], corner[0], self.crop, self.crop)
+        return read_patch(self.dataset, self.scenes[index], self.task, self.statistics, window)
+
+
+def augment(inputs: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Flip and turn each crop of a batch at random (section 2.4).
+
+    A horizontal flip, a vertical flip and a transposition, each with probability one half, make
+    all eight orientations of a square: both flips and every rotation by 90°.
+
+    Parameters
+    ----------
+    inputs : Tensor (batch, bands, crop, crop)
+    target : Tensor (batch, crop, crop)
+    generator : torch.Generator
+        On the CPU, so that every device draws the same.
+
+    Returns
+    -------
+    inputs, target : Tensor
+        Of the same shapes, turned alike.
+    """
+    draws = torch.rand((3, len(inputs), 1, 1), generator=generator) < 0.5
+    horizontal, vertical, transposed = draws.to(inputs.device)  # each (batch, 1, 1)
+    for chosen, turn in (
+        (horizontal, lambda image: image.flip(-1)),
+        (vertical, lambda image: image.flip(-2)),
+        (transposed, lambda image: image.transpose(-1, -2)),
+    ):
+        inputs = torch.where(chosen[:, None], turn(inputs), inputs)
+        target = torch.where(chosen, turn(target), target)
+    return inputs, target
+
+
+def _size(dataset: Dataset, scene: pd.Series, crop: int) -> tuple[int, int]:
+    """Return a scene's height and width, refusing one that a crop does not fit into."""
+    grid = dataset.grid(scene)
+    if min(grid.height, grid.width) < crop:
+        raise MinsegError(
+            f"scene {scene['scene']!r} is {grid.height}×{grid.width} pixels, smaller than the "
+            f"crop of {crop}; use a smaller one (a multiple of 32), e.g. --set crop="
+            f"{max(32, min(grid.height, grid.width) // 32 * 32)}"
+        )
+    return grid.height, grid.width
+
+
+def _free_memory(device: torch.device) -> int:
+    """Return the free memory of a device, bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,188 @@
+"""One visible training loop on Lightning Fabric, with a checkpoint to resume from exactly."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minseg.atomic import replace_when_done
+from minseg.errors import MinsegError
+from minseg.learning.losses import build_loss
+from minseg.learning.metrics import scores
+from minseg.learning.options import TrainingOptions
+from minseg.learning.patches import TrainingPatches
+from minseg.progress import progress
+
+CHECKPOINT_EVERY_S = 30.0
+"""Seconds of work that an interruption may cost at most, beside the epoch under way."""
+
+
+def train(
+    network: nn.Module,
+    patches: TrainingPatches,
+    validate: Callable[[nn.Module], np.ndarray],
+    options: TrainingOptions,
+    checkpoint: Path,
+    fabric: Fabric,
+) -> pd.DataFrame:
+    """Train a network (section 2.4), going on from the checkpoint if there is one.
+
+    All randomness follows from the seed and the epoch's number, so an interrupted training
+    continues with exactly the steps it would have made.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Changed in place; ends with the weights that ``options.checkpoint`` asks for.
+    patches : TrainingPatches
+    validate : callable
+        Takes the network, returns counts (scenes, num_classes, 4) of the validation part.
+    options : TrainingOptions
+    checkpoint : Path
+        File that holds the state of an unfinished training.
+    fabric : lightning.fabric.Fabric
+        Device and precision.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per epoch: epoch (from 1), train_loss, validation_iou (`standard` convention),
+        learning_rate, seconds.
+
+    Raises
+    ------
+    MinsegError
+        If the loss stops being a number.
+    """
+    network.to(memory_format=torch.channels_last)
+    optimiser = build_optimiser(network, options)
+    loss_function = build_loss(options.loss, patches.task.num_classes)
+    state = _State(network, optimiser)
+    if checkpoint.exists():
+        state.load(checkpoint)
+    model, optimiser = fabric.setup(network, optimiser)
+    bar: tqdm = progress(None, "training", total=options.epochs * len(patches))
+    bar.update(state.epoch * len(patches))
+    saved = time.monotonic()
+    for epoch in range(state.epoch, options.epochs):
+        started = time.monotonic()
+        torch.manual_seed(hash((options.seed, epoch)))  # dropout; hash of integers is stable
+        model.train()
+        total_loss = torch.zeros((), device=fabric.device)
+        for step, (inputs, target) in enumerate(patches.batches(epoch)):
+            rate = learning_rate(options, epoch * len(patches) + step, len(patches))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.zero_grad()
+            loss = loss_function(model(inputs), target)  # logits (batch, num_classes, h, w)
+            fabric.backward(loss)
+            optimiser.step()
+            total_loss += loss.detach()
+            bar.update()
+        mean_loss = float(total_loss) / len(patches)
+        if not math.isfinite(mean_loss):
+            raise MinsegError(
+                f"epoch {epoch + 1}: the training loss is {mean_loss}; "
+                "lower the learning rate, e.g. --set learning_rate=1e-4"
+            )
+        iou = scores(validate(network))["iou"]
+        bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.3f}", validation_iou=f"{iou:.3f}")
+        seconds = time.monotonic() - started
+        state.end_epoch([epoch + 1, mean_loss, iou, rate, seconds], options)
+        if time.monotonic() - saved > CHECKPOINT_EVERY_S and state.epoch < options.epochs:
+            state.save(checkpoint)
+            saved = time.monotonic()
+    bar.close()
+    network.load_state_dict(state.kept)
+    return pd.DataFrame(state.history, columns=HISTORY_COLUMNS)
+
+
+HISTORY_COLUMNS = ["epoch", "train_loss", "validation_iou", "learning_rate", "seconds"]
+
+
+def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """Make one of the optimisers of section 2.4.3.
+
+    The paper states no further settings: SGD has momentum 0.9, as is usual for segmentation;
+    Adam and AdamW have PyTorch's defaults.
+    """
+    parameters = network.parameters()
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=0.9)
+    if options.optimiser == "adam":
+        return torch.optim.Adam(parameters, lr=options.learning_rate)
+    return torch.optim.AdamW(parameters, lr=options.learning_rate)
+
+
+def learning_rate(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step: constant, or half a cosine down to zero."""
+    if options.schedule == "constant":
+        return options.learning_rate
+    share = step / (options.epochs * steps_per_epoch)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class _State:
+    """What a training needs to go on: weights, the kept weights, optimiser, history."""
+
+    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        self.network, self.optimiser = network, optimiser
+        self.history: list[list[float]] = []
+        self.best = -math.inf
+        self.kept: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+    def end_epoch(self, row: list[float], options: TrainingOptions) -> None:
+        """Note an epoch, and keep its weights if they are the best or the last."""
+        self.history.append(row)
+        iou = row[HISTORY_COLUMNS.index("validation_iou")]
+        # An IoU that is not a number (no class in the validation part) never beats another.
+        if options.checkpoint == "last" or not self.kept or iou > self.best:
+            self.best = iou if math.isfinite(iou) else self.best
+            self.kept = {name: t.clone() for name, t in self.network.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file: no pickles."""
+        moments = self.optimiser.state_dict()["state"]
+        tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
+        tensors |= {f"kept/{name}": t for name, t in self.kept.items()}
+        tensors |= {
+            f"optimiser/{index}/{name}": value
+            for index, state in moments.items()
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
+        facts = {"history": json.dumps(self.history), "best": json.dumps(self.best)}
+        with replace_when_done(path) as beside:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, beside, facts)
+
+    def load(self, path: Path) -> None:
+        """Read the state back, on the network's device."""
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "kept": {}, "optimiser": {}}
+        with safe_open(path, "pt") as file:
+            self.history = json.loads(file.metadata()["history"])
+            self.best = json.loads(file.metadata()["best"])
+            for name in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
+                group, key = name.split("/", 1)
+                groups[group][key] = file.get_tensor(name)
+        self.network.load_state_dict(groups["network"])
+        self.kept = groups["kept"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in groups["optimiser"].items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})

@@ -1,0 +1,128 @@
+"""One frozen description of a run, and the two profiles: the paper's, and a small one."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import ValidationError, field_validator
+
+from minseg.data.bands import BAND_CONFIGURATIONS, parse_bands
+from minseg.data.labels import parse_task
+from minseg.errors import MinsegError
+from minseg.learning.options import TrainingOptions
+
+PIXEL_FOREST = "pixel forest"
+"""Name in place of an architecture: the per-pixel baseline."""
+
+
+class RunConfig(TrainingOptions):
+    """All that decides a run's outcome beside the data; defaults = the paper (section 2.4)."""
+
+    task: str = "model1"
+    """`model1` … `model4`, or class names of Table 1 separated by commas."""
+    bands: str = "RGB"
+    """Band configuration of section 2.4.1, or band names separated by commas."""
+    architecture: str = "unet++"
+    """Decoder of section 2.4, or `pixel forest` for the per-pixel baseline."""
+    encoder: str = "resnet50"
+    """Backbone of section 2.4; any encoder of segmentation-models-pytorch."""
+    weights: str | None = "imagenet"
+    """Pretrained encoder weights: a name, a .safetensors file, or none for a random start."""
+    test_crop: int = 512
+    """Side of the centre crop that is evaluated, pixels; 0 = the whole scene."""
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _none_by_name(cls, value: object) -> object:
+        """Let the word ``none`` stand for no weights on a command line."""
+        return None if value in ("none", "None", "") else value
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        """Bring the task to its one spelling, so that equal runs have equal keys."""
+        return parse_task(value).name
+
+    @field_validator("bands")
+    @classmethod
+    def _known_bands(cls, value: str) -> str:
+        """Refuse unknown bands early, and spell a configuration as the paper does."""
+        names = parse_bands(value)
+        spelled = (name for name, bands in BAND_CONFIGURATIONS.items() if bands == names)
+        return next(spelled, ",".join(names))
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with some fields changed, checked like a new one.
+
+        Raises
+        ------
+        MinsegError
+            If a field is unknown or its value is not allowed.
+        """
+        try:
+            return type(self).model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise MinsegError("; ".join(_explain(detail) for detail in error.errors())) from None
+
+    def baseline(self) -> Self:
+        """Return the per-pixel baseline for the same task, bands, seed and test pixels.
+
+        Everything that only networks have is set to its default, so that equal baselines are one
+        run.
+        """
+        kept = self.model_dump(include={"task", "bands", "seed", "test_crop"})
+        return type(self).model_validate({**kept, "architecture": PIXEL_FOREST})
+
+    @property
+    def title(self) -> str:
+        """A few words that name the run in tables and figures."""
+        network = f"{self.architecture}, {self.encoder}"
+        return self.architecture if self.architecture == PIXEL_FOREST else network
+
+
+def _explain(detail: Mapping) -> str:
+    """Turn one of pydantic's errors into a line that says how to mend it."""
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}; settings are {', '.join(RunConfig.model_fields)}"
+    return f"setting {name} = {detail['input']!r}: {detail['msg']}"
+
+
+PROFILES: dict[str, RunConfig] = {
+    "paper": RunConfig(),
+    # Small enough for two CPU cores: the same code path with less of everything.
+    "demo": RunConfig(
+        architecture="unet",
+        encoder="resnet18",
+        weights=None,
+        crop=96,
+        test_crop=128,
+        batch_size=8,
+        learning_rate=1e-3,
+        epochs=30,
+        schedule="cosine",
+    ),
+}
+"""Named starting points: `paper` for a GPU, `demo` for two CPU cores."""
+
+
+def profile_config(profile: str, **changes: object) -> RunConfig:
+    """Return a profile's configuration with some fields changed.
+
+    Parameters
+    ----------
+    profile : {"paper", "demo"}
+    **changes
+        Fields of `RunConfig`.
+
+    Returns
+    -------
+    RunConfig
+
+    Raises
+    ------
+    MinsegError
+        If the profile or a field is unknown, or a value is not allowed.
+    """
+    if profile not in PROFILES:
+        raise MinsegError(f"unknown profile {profile!r}; use {' or '.join(PROFILES)}")
+    return PROFILES[profile].replace(**changes)

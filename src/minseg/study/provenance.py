@@ -1,0 +1,87 @@
+"""Where a run comes from: code, data, packages, machine, time and memory."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from minseg.data.dataset import Dataset
+
+PACKAGES = (
+    "minseg",
+    "torch",
+    "segmentation-models-pytorch",
+    "lightning",
+    "rasterio",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+)
+"""Packages whose versions can change a result."""
+
+
+def describe_run(dataset: Dataset, device: str, seed: int, wall_time_s: float) -> dict:
+    """Gather a run's provenance.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    device : str
+        Name of the hardware that trained.
+    seed : int
+    wall_time_s : float
+        Seconds from start to end, of the last stretch where the work was interrupted.
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    commit, dirty = git_state(Path(__file__).parent)
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "dataset": dataset.description.name,
+        "synthetic": dataset.synthetic,
+        "dataset_hash": dataset.digest,
+        "split_hash": dataset.split_digest,
+        "parts": dict(zip(dataset.split["mine"], dataset.split["part"], strict=True)),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": device,
+        "cpu_cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "seed": seed,
+        "wall_time_s": round(wall_time_s, 1),
+        "peak_memory_mib": _peak_memory_mib(),
+    }
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the code and whether it was changed since; None outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _peak_memory_mib() -> int:
+    """Largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
