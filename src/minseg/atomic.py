@@ -34,15 +34,15 @@ def replace_when_done(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
-    except PermissionError as error:
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise MinsegError(
             f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
         ) from None
     finally:
         if beside.is_dir():
             shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        elif beside.exists():
+            beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

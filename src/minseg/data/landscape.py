@@ -64,16 +64,17 @@ def noise(
 
     Returns
     -------
-    float32 ndarray (height, width)
+    float ndarray (height, width)
     """
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1]),
-                                      indexing="ij"))
+    frequency = np.hypot(
+        *np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1]), indexing="ij")
+    )
     spectrum = np.fft.rfft2(rng.standard_normal(shape))
     # An rfft spectrum is already Hermitian, so a real filter keeps the field real.
     spectrum *= (1 + (2 * np.pi * frequency * scale_px / 4) ** 2) ** (-roughness / 2)
     spectrum[0, 0] = 0
     field = np.fft.irfft2(spectrum, shape)
-    return (field / field.std()).astype(np.float32)
+    return field / field.std()
 
 
 def turned(
@@ -83,9 +84,9 @@ def turned(
 
     `angle` is that of the first coordinate, in radians from the columns towards the rows.
     """
-    rows, columns = np.indices(shape, np.float32)
-    down, right = rows - np.float32(centre[0]), columns - np.float32(centre[1])
-    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    rows, columns = np.indices(shape, float)
+    down, right = rows - centre[0], columns - centre[1]
+    cosine, sine = np.cos(angle), np.sin(angle)
     return right * cosine + down * sine, down * cosine - right * sine
 
 
@@ -119,7 +120,7 @@ def buildings(
     Returns
     -------
     roofs : bool ndarray (height, width)
-    shade : float32 ndarray (height, width)
+    shade : float ndarray (height, width)
         One random number of unit spread per building.
     """
     along, across = turned(where.shape, (where.shape[0] / 2, where.shape[1] / 2), angle)
@@ -129,7 +130,7 @@ def buildings(
     length, width = rng.uniform(0.35, 0.85, (61, 61))[plot], rng.uniform(0.3, 0.75, (61, 61))[plot]
     built = rng.uniform(0, 1, (61, 61))[plot] < 0.75
     roofs = where & built & (u % 1 < length) & (v % 1 < width)
-    return roofs, rng.standard_normal((61, 61)).astype(np.float32)[plot]
+    return roofs, rng.standard_normal((61, 61))[plot]
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Landscape:
 
     biome: Biome
     elevation_m: np.ndarray
-    """float32 (height, width)."""
+    """Float (height, width)."""
     vegetation: np.ndarray
     """Share of the ground that open vegetation covers, 0-1."""
     forest: np.ndarray
@@ -260,9 +261,7 @@ def _paint_fields(
     brightness = np.exp(year_rng.normal(0, 0.16, num_parcels))[land.parcel]
     tint = year_rng.normal(0, 0.08, num_parcels)[land.parcel]
     for number, (_, material) in enumerate(crops):
-        surface.cover(
-            land.fields & (state == number), material, brightness=brightness, tint=tint
-        )
+        surface.cover(land.fields & (state == number), material, brightness=brightness, tint=tint)
     border = ndimage.morphological_gradient(land.parcel, size=(2, 2)) > 0
     surface.cover(land.fields & border, meadow, opacity=0.5)
 
@@ -280,13 +279,11 @@ def _standard(field: np.ndarray) -> np.ndarray:
     return (field - field.mean()) / field.std()
 
 
-def _vegetation(
-    rng: np.random.Generator, shape: tuple[int, int], biome: Biome
-) -> np.ndarray:
+def _vegetation(rng: np.random.Generator, shape: tuple[int, int], biome: Biome) -> np.ndarray:
     """Return the share of ground under open vegetation: patchy, and denser along gullies."""
     patches = 0.10 * noise(rng, shape, 20, 2.0) + 0.08 * noise(rng, shape, 80, 3.0)
     gullies = np.exp(-((6 * noise(rng, shape, 60, 2.6)) ** 2))
-    return np.clip(biome.plants + patches + 0.35 * gullies, 0.03, 1).astype(np.float32)
+    return np.clip(biome.plants + patches + 0.35 * gullies, 0.03, 1)
 
 
 def _water(

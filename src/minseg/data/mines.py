@@ -196,7 +196,8 @@ def overlapping_mines(footprints: Mapping[str, BaseGeometry]) -> list[tuple[str,
     -------
     list of (str, str)
     """
-    names, shapes = list(footprints), list(footprints.values())
+    names = list(footprints)
+    shapes = np.array(list(footprints.values()), dtype=object)  # an empty list is float otherwise
     first, second = STRtree(shapes).query(shapes, predicate="intersects")
     return [
         (names[i], names[j])

@@ -2,6 +2,8 @@
 
 Part of the synthetic mines. A surface is painted material by material (`Surface.cover`), then
 observed once (`observe_optical`, `observe_radar`). Numbers are typical values, not measurements.
+All is computed in double precision and rounded at the end, so that another processor, whose
+sines differ in the last digit, makes the same scenes.
 """
 
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ class Material:
     """What one kind of ground looks like from above."""
 
     reflectance: np.ndarray
-    """float32 (12,): surface reflectance in the order of `OPTICAL_BANDS`."""
+    """Surface reflectance of the bands of `OPTICAL_BANDS`, float (12,)."""
     vv_db: float
     """Mean backscatter VV, dB."""
     vh_db: float
@@ -52,12 +54,12 @@ class Material:
     def shaded(self, brightness: float = 1.0, tint: float = 0.0) -> "Material":
         """Return this material brighter or darker, and redder (tint > 0) or bluer."""
         reflectance = self.reflectance * brightness * (1 + tint * _TILT)
-        return Material(reflectance.astype(np.float32), self.vv_db, self.vh_db, self.contrast)
+        return Material(reflectance, self.vv_db, self.vh_db, self.contrast)
 
 
 def _material(percent: str, vv_db: float, vh_db: float, contrast: float) -> Material:
     """Read a reflectance curve written as percent, one number a band."""
-    curve = np.array([float(value) for value in percent.split()], np.float32) / 100
+    curve = np.array([float(value) for value in percent.split()]) / 100
     return Material(curve, vv_db, vh_db, contrast)
 
 
@@ -75,7 +77,9 @@ MATERIALS: dict[str, Material] = {
     "paving": _material("10.5 12 13.8 15 16 16.8 17.4 18 18.6 19 21 20", -11, -18, 0.09),
     "metal roof": _material("16 18 19 20 20.5 21 21.5 22 22.5 23 24 23.5", -2, -10, 0.18),
     "tile roof": _material("6 7 9.5 15 17 18.5 20 21 22 22.5 25 22", -4, -12, 0.16),
-    "overburden": _material("6.6 8.2 11.2 14 15.4 16.6 17.6 18.6 19.6 20 25 22", -10.5, -18.5, 0.10),
+    "overburden": _material(
+        "6.6 8.2 11.2 14 15.4 16.6 17.6 18.6 19.6 20 25 22", -10.5, -18.5, 0.10
+    ),
     "coal": _material("2.7 2.9 3.4 4.0 4.4 4.8 5.2 5.6 6.0 6.1 8.6 8.8", -12, -20.5, 0.16),
     "ore": _material("5.2 6.2 8.4 12.6 14.6 15.6 16 16.6 17.6 18 24 21", -10, -18, 0.12),
     "rock": _material("11 13.3 16.4 19 20.6 21.6 22.2 23 23.6 24 27.5 24", -9.5, -18, 0.11),
@@ -90,18 +94,21 @@ class Surface:
 
     Parameters
     ----------
-    reflectance : float32 ndarray (12, height, width)
-    vv_db, vh_db : float32 ndarray (height, width)
-    fine, patchy, hue : float32 ndarray (height, width)
+    fine, patchy, hue : float ndarray (height, width)
         Noise of unit spread that gives every material its texture: from pixel to pixel, from
         patch to patch, and in colour.
+
+    Attributes
+    ----------
+    reflectance : float ndarray (12, height, width)
+    vv_db, vh_db : float ndarray (height, width)
     """
 
     def __init__(self, fine: np.ndarray, patchy: np.ndarray, hue: np.ndarray):
         self.fine, self.patchy, self.hue = fine, patchy, hue
-        self.reflectance = np.zeros((len(OPTICAL_BANDS), *fine.shape), np.float32)
-        self.vv_db = np.zeros(fine.shape, np.float32)
-        self.vh_db = np.zeros(fine.shape, np.float32)
+        self.reflectance = np.zeros((len(OPTICAL_BANDS), *fine.shape))
+        self.vv_db = np.zeros(fine.shape)
+        self.vh_db = np.zeros(fine.shape)
 
     def cover(
         self,
@@ -128,10 +135,10 @@ class Surface:
             return np.broadcast_to(value, where.shape)[where]  # (pixels,)
 
         texture = material.contrast * (0.75 * self.fine + 0.65 * self.patchy)
-        light = (np.clip(1 + texture[where], 0.4, 1.8) * at(brightness)).astype(np.float32)
-        tilt = (at(tint) + 0.5 * material.contrast * self.hue[where]).astype(np.float32)
-        colour = material.reflectance[:, None] * (1 + tilt * _TILT[:, None].astype(np.float32))
-        alpha = at(opacity).astype(np.float32)
+        light = np.clip(1 + texture[where], 0.4, 1.8) * at(brightness)
+        tilt = at(tint) + 0.5 * material.contrast * self.hue[where]
+        colour = material.reflectance[:, None] * (1 + tilt * _TILT[:, None])  # (12, pixels)
+        alpha = at(opacity)
         self.reflectance[:, where] += alpha * (colour * light - self.reflectance[:, where])
         for channel, mean_db in ((self.vv_db, material.vv_db), (self.vh_db, material.vh_db)):
             rough = mean_db + 5 * material.contrast * self.patchy[where]
@@ -171,7 +178,7 @@ def illumination(elevation_m: np.ndarray, sun: tuple[float, float]) -> np.ndarra
 
     Returns
     -------
-    float32 ndarray (height, width)
+    float ndarray (height, width)
     """
     height, azimuth = sun
     to_south, to_east = np.gradient(elevation_m, PIXEL_M)
@@ -180,12 +187,10 @@ def illumination(elevation_m: np.ndarray, sun: tuple[float, float]) -> np.ndarra
         1, np.hypot(to_east, to_south)
     )
     direct = np.clip(cosine / np.sin(height), 0.1, 1.9)
-    return (0.3 + 0.7 * direct).astype(np.float32)
+    return 0.3 + 0.7 * direct
 
 
-def observe_optical(
-    surface: Surface, light: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def observe_optical(surface: Surface, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Sense a surface in the 12 optical bands.
 
     Every band is averaged to its native 10, 20 or 60 m and brought back to 10 m by nearest
@@ -195,7 +200,7 @@ def observe_optical(
     ----------
     surface : Surface
         Height and width a multiple of `BLOCK_PX`.
-    light : float32 ndarray (height, width)
+    light : float ndarray (height, width)
         Relative illumination.
     rng : numpy.random.Generator
 
@@ -233,7 +238,7 @@ def observe_radar(
     Returns
     -------
     float32 ndarray (3, height, width)
-        VV, VH and VV/(10 VH) in dB; the third is VV - VH - 10 exactly.
+        VV and VH to a hundredth of a dB, and VV/(10 VH).
     """
     # The radar looks east: slopes that rise away from it are turned towards it and shine.
     facing_db = np.clip(9 * np.gradient(elevation_m, PIXEL_M, axis=1), -5, 5)
@@ -241,5 +246,6 @@ def observe_radar(
     for mean_db in (surface.vv_db, surface.vh_db):
         power = ndimage.gaussian_filter(10 ** ((mean_db + facing_db) / 10), 0.6)
         speckle = rng.gamma(RADAR_LOOKS, 1 / RADAR_LOOKS, power.shape)
-        channels.append(np.clip(10 * np.log10(power * speckle), -40, 15).astype(np.float32))
+        decibels = np.clip(10 * np.log10(power * speckle), -40, 15)
+        channels.append(np.round(decibels, 2).astype(np.float32))
     return radar_channels(*channels)

@@ -21,7 +21,8 @@ from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, encode_bits
 from minseg.data.landscape import BIOMES, make_landscape, noise, paint_landscape
-from minseg.data.minesite import mine_at, paint_mine, plan_mine
+from minseg.data.minelayout import plan_mine
+from minseg.data.minesite import mine_at, paint_mine
 from minseg.data.raster import Grid
 from minseg.data.sensing import (
     BLOCK_PX,
@@ -126,8 +127,7 @@ def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
         )
         east = np.cos(np.radians(latitude))
         if all(
-            np.hypot((longitude - x) * east, latitude - y) >= _SPACING_DEGREES
-            for x, y in positions
+            np.hypot((longitude - x) * east, latitude - y) >= _SPACING_DEGREES for x, y in positions
         ):
             positions.append((longitude, latitude))
     kinds: list[tuple[str, str]] = []
@@ -157,6 +157,7 @@ def render_scene(
     mine : pandas.Series
         Row of the mine table.
     year : int
+        One of `years`.
     years : sequence of int
         The time series; the mine has its full extent in the last year and was smaller before,
         by a rate of its own.
@@ -181,8 +182,8 @@ def render_scene(
     plan = plan_mine(
         layout, mine["mine_type"], mine["raw_material"], biome, land.elevation_m, inner
     )
-    decline = layout.uniform(0.03, 0.22)
-    state = mine_at(plan, float(np.exp(-decline * (max(years) - year))))
+    growth_per_year = layout.uniform(0.03, 0.16)
+    state = mine_at(plan, float(np.exp(-growth_per_year * (max(years) - year))))
 
     texture, weather = stream("texture"), stream(f"{year}")
     surface = Surface(

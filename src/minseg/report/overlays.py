@@ -29,7 +29,7 @@ class Agreement(IntEnum):
     IGNORED = IGNORE
 
 
-# Chosen by search: blended over mid-grey every two of them differ by at least 33 CIELAB units, in
+# Chosen by search: blended over mid-grey every two of them differ by at least 32 CIELAB units, in
 # normal vision and in simulated protanopia, deuteranopia and tritanopia; and each but black by 41
 # from every class of Table 1, so that no verdict is taken for a class.
 AGREEMENT_COLOURS: dict[Agreement, str] = {
@@ -75,7 +75,7 @@ def agreement(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     return verdict
 
 
-@in_style
+@in_style()
 def overlay_figure(
     image: np.ndarray,
     target: np.ndarray,
@@ -171,7 +171,7 @@ def _agreement_title(scores: Mapping[str, float] | None) -> str:
     return "\n".join(["agreement", *([" · ".join(given)] if given else [])])
 
 
-@in_style
+@in_style()
 def annotation_figure(
     image: np.ndarray, labels: np.ndarray, grid: Grid, title: str, synthetic: bool = False
 ) -> Figure:

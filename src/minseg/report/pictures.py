@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -128,7 +129,7 @@ def picture_row(
 
     figure = ReportFigure(figsize=(total_in, all_in))
     left, top = _MARGIN_IN / total_in, 1 - _MARGIN_IN / all_in
-    bold = {"va": "top", "fontsize": 10, "fontweight": "bold"}
+    bold: dict[str, Any] = {"va": "top", "fontsize": 10, "fontweight": "bold"}
     figure.text(left, top, "\n".join(lines), ha="left", **bold)
     if synthetic:
         figure.text(1 - left, top, "SYNTHETIC", ha="right", color=MARK_COLOUR, **bold)

@@ -1,7 +1,8 @@
-"""The look all figures share, and their furniture: scale bar, synthetic mark, panel frames."""
+"""The look all figures share, and their furniture: scale bar, synthetic mark, legend entries."""
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from io import BytesIO
 
 from matplotlib import patheffects, style
@@ -12,8 +13,18 @@ from matplotlib.patches import Patch
 
 from minseg.data.raster import Grid
 
-in_style = style.context("minseg.report.minseg")
-"""Decorator (and context) under which figures are drawn: the settings of ``minseg.mplstyle``."""
+in_style = partial(style.context, "minseg.report.minseg")
+"""Context, or decorator, under which figures are drawn: the settings of ``minseg.mplstyle``."""
+
+PART_STYLES: dict[str, tuple[str, str]] = {
+    "train": ("#0072B2", "o"),
+    "validation": ("#E69F00", "s"),
+    "test": ("#009E73", "^"),
+}
+"""Colour and marker of a part, the same in every figure."""
+
+OTHER_STYLE = ("#555555", "D")
+"""Colour and marker of anything but the three parts."""
 
 SCALE_BAR_SHARE = 0.3
 """The most of a picture's width that a scale bar takes."""
@@ -32,7 +43,7 @@ class ReportFigure(Figure):
     shown whether or not pyplot's notebook backend was loaded.
     """
 
-    @in_style
+    @in_style()
     def _repr_png_(self) -> bytes:
         picture = BytesIO()
         self.savefig(picture, format="png")
@@ -79,7 +90,6 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
     length = length_m / pixel_width_m / grid.width  # share of the panel's width
     # White on a dark rim reads on snow as on forest.
     rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]
-    anchor = {"xycoords": "axes fraction", "textcoords": "offset points"}
     bar = Line2D(
         [0.04, 0.04 + length],
         [0.05, 0.05],
@@ -95,19 +105,22 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
         format_length(length_m),
         (0.04 + length / 2, 0.05),
         (0, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
         color="white",
         ha="center",
         va="bottom",
         fontweight="bold",
         path_effects=rim,
-        **anchor,
     )
 
 
-def mark_synthetic(axes: Axes, synthetic: bool) -> None:
-    """Write SYNTHETIC above the right end of a panel if its data are made, not observed."""
+def mark_synthetic(figure: Figure, synthetic: bool) -> None:
+    """Write SYNTHETIC at the upper right of a figure if its data are made, not observed."""
     if synthetic:
-        axes.set_title("SYNTHETIC", loc="right", color=MARK_COLOUR, fontweight="bold")
+        figure.suptitle(
+            "SYNTHETIC", x=0.99, ha="right", color=MARK_COLOUR, fontsize=10, fontweight="bold"
+        )
 
 
 def colour_patches(colours: Mapping[str, str]) -> list[Patch]:

@@ -1,0 +1,247 @@
+"""The command line: the same functions, from a shell."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minseg.errors import MinsegError
+
+if TYPE_CHECKING:  # commands import what they need, so that --help stays quick
+    pass
+
+app = typer.Typer(
+    help="Mine segmentation in Sentinel images: the MineCam study, runnable by anyone.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+dataset_app = typer.Typer(help="Make and check dataset folders.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit status 1."""
+    try:
+        app()
+    except MinsegError as error:
+        print(f"minseg: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@dataset_app.command("synth")
+def synth(
+    folder: DatasetFolder,
+    mines: Annotated[int, typer.Option(help="Number of mines.")] = 60,
+    years: Annotated[str, typer.Option(help="Years, separated by commas.")] = "2019,2021",
+    size: Annotated[int, typer.Option(help="Side of a scene, pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
+) -> None:
+    """Make the synthetic default dataset, or one like it."""
+    from minseg.data.synthetic import write_synthetic
+
+    dataset = write_synthetic(folder, mines, _whole_numbers(years, "--years"), size, seed)
+    print(f"{folder}: {len(dataset.mines)} synthetic mines, {len(dataset.scenes)} scenes")
+
+
+@dataset_app.command("import")
+def import_images(
+    folder: DatasetFolder,
+    images: Annotated[str, typer.Option(help="Pattern of images; * stands for the scene's key.")],
+    masks: Annotated[str, typer.Option(help="Pattern of masks; * stands for the same key.")],
+    table: Annotated[
+        Path, typer.Option(help="CSV: first column the key; mine or site; year and more if known.")
+    ],
+    classes: Annotated[
+        list[str], typer.Option(help='Mask value and class, e.g. 1="dam"; also =ignore.')
+    ],
+    bands: Annotated[
+        str | None, typer.Option(help="Bands to import, e.g. B02,B03,B04; default: all named.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Reflectance of one digital number.")] = None,
+    offset: Annotated[float | None, typer.Option(help="Reflectance at number zero.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
+    radar: Annotated[str | None, typer.Option(help="Pattern of radar images (VV, VH).")] = None,
+    radar_unit: Annotated[str, typer.Option(help="db, power or amplitude.")] = "db",
+    licence: Annotated[str, typer.Option(help="Recorded in the dataset.")] = "not stated",
+    seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
+) -> None:
+    """Turn folders of images and masks into a dataset."""
+    from minseg.data.bands import parse_bands
+    from minseg.data.importing import ImageFolders, import_dataset
+
+    folders = ImageFolders(
+        images=images,
+        masks=masks,
+        classes=_class_mapping(classes),
+        bands=parse_bands(bands) if bands else None,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        radar=radar,
+        radar_unit=radar_unit,
+    )
+    dataset = import_dataset(folder, folders, table, licence=licence, split_seed=seed)
+    _print_parts(dataset)
+
+
+@dataset_app.command("check")
+def check(folder: DatasetFolder) -> None:
+    """Name every problem of a dataset, one line each; exit status 1 if there is one."""
+    from minseg.data.checking import check_dataset
+
+    problems = check_dataset(folder)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)
+    print(f"{folder}: no problem found")
+
+
+@dataset_app.command("split")
+def split(
+    folder: DatasetFolder,
+    seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
+) -> None:
+    """Draw the 70:15:15 split by mine anew."""
+    from minseg.data.dataset import open_dataset
+    from minseg.data.writing import resplit
+
+    _print_parts(resplit(open_dataset(folder), seed))
+
+
+@app.command("train")
+def train(
+    folder: DatasetFolder,
+    task: Annotated[str, typer.Option(help="model1 … model4, or class names.")],
+    bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
+    profile: Annotated[str, typer.Option(help="demo or paper.")] = "demo",
+    seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")
+    ] = None,
+    baseline: Annotated[bool, typer.Option(help="Fit the per-pixel baseline instead.")] = False,
+    runs: Annotated[Path | None, typer.Option(help="Folder of the run store.")] = None,
+) -> None:
+    """Train a model, or find the run that is there; print its folder and test scores."""
+    from minseg.study.study import open_study
+
+    study = open_study(profile, folder, (seed,), runs)
+    config = study.config(task=task, bands=bands, **_settings(settings or []))
+    run = study.run(config.baseline() if baseline else config)
+    print(run.path)
+    _print_scores(run.scores(), "test", "standard")
+
+
+@app.command("evaluate")
+def evaluate(
+    run_folder: RunFolder,
+    folder: DatasetFolder,
+    part: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    convention: Annotated[str, typer.Option(help="standard or paper.")] = "standard",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a run's model on a part of a dataset."""
+    from minseg.data.dataset import open_dataset
+    from minseg.learning.metrics import scores
+    from minseg.study import experiments
+    from minseg.study.runs import counts_array, open_run
+
+    run = open_run(run_folder)
+    table = experiments.evaluate(run, open_dataset(folder), part)
+    found = scores(counts_array(table, run.task), convention, run.task.target_names)
+    _print_scores(found, part, convention, as_json)
+
+
+@app.command("predict")
+def predict(
+    run_folder: RunFolder,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Raster with the run's bands.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="GeoTIFF of classes to write.")],
+    probabilities: Annotated[
+        Path | None, typer.Option(help="GeoTIFF of class probabilities to write.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands in the file's order, if it does not name them.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Reflectance of one digital number.")] = None,
+    offset: Annotated[float | None, typer.Option(help="Reflectance at number zero.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
+) -> None:
+    """Map the classes of an image to a Cloud-Optimized GeoTIFF on the same grid."""
+    from minseg.data.bands import parse_bands
+    from minseg.learning.mapping import ImageReading, predict_raster
+    from minseg.study.experiments import open_segmenter
+    from minseg.study.runs import open_run
+
+    reading = ImageReading(parse_bands(bands) if bands else None, scale, offset, nodata)
+    segmenter = open_segmenter(open_run(run_folder))
+    predict_raster(segmenter, image, output, probabilities=probabilities, reading=reading)
+    print(output)
+
+
+def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Read ``2019,2021``."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise MinsegError(f"{option} {text!r}: give whole numbers separated by commas") from None
+
+
+def _class_mapping(pairs: list[str]) -> dict[int, str]:
+    """Read ``1=tailing storage facility``."""
+    mapping = {}
+    for pair in pairs:
+        value, _, name = pair.partition("=")
+        if not value.strip().isdigit() or not name:
+            raise MinsegError(f'--classes {pair!r}: write value=class name, e.g. 1="dam"')
+        mapping[int(value)] = name.strip().strip("\"'").lower()
+    return mapping
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    """Read ``epochs=5``."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise MinsegError(f"--set {pair!r}: write name=value, e.g. --set epochs=5")
+        settings[name] = value
+    return settings
+
+
+def _print_parts(dataset) -> None:
+    """Print how many mines and scenes each part has."""
+    from minseg.data.mines import PARTS
+
+    sizes = dataset.split["part"].value_counts()
+    parts = ", ".join(
+        f"{part} {sizes.get(part, 0)} mines ({len(dataset.scenes_of(part))} scenes)"
+        for part in PARTS
+    )
+    print(f"{dataset.path}: {parts}")
+
+
+def _print_scores(found, part: str, convention: str, as_json: bool = False) -> None:
+    """Print mean and per-class scores."""
+    means = {
+        "iou": found["iou"],
+        "recall": found["recall"],
+        "precision": found["precision"],
+        "accuracy": found["accuracy"],
+    }
+    if as_json:
+        finite = {k: None if math.isnan(v) else v for k, v in means.items()}  # JSON has no NaN
+        per_class = json.loads(found["per_class"].to_json(orient="index"))
+        print(
+            json.dumps({"part": part, "convention": convention, **finite, "per_class": per_class})
+        )
+        return
+    print(f"{part}, {convention}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+    print(found["per_class"].round(3).to_string())

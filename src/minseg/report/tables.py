@@ -1,0 +1,169 @@
+"""Tables of a page: what a dataset holds, how runs score, and where a run comes from."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from minseg.data.bands import BANDS
+from minseg.data.dataset import Dataset
+from minseg.data.labels import CLASSES, decode_bits
+from minseg.data.mines import PARTS
+from minseg.learning.intervals import bootstrap_intervals
+from minseg.learning.metrics import METRICS
+from minseg.study.paper import paper_scores
+from minseg.study.runs import Run, counts_array
+
+METRIC_TITLES: dict[str, str] = {
+    "iou": "IoU",
+    "recall": "recall",
+    "precision": "precision",
+    "accuracy": "accuracy",
+}
+"""Metrics as a reader sees them."""
+
+
+def class_table() -> pd.DataFrame:
+    """Return the ten classes of Table 1 with their bit and definition."""
+    rows = [(c.name, c.id, c.definition) for c in CLASSES]
+    return pd.DataFrame(rows, columns=["class", "bit", "definition"]).set_index("class")
+
+
+def band_table() -> pd.DataFrame:
+    """Return the channels with wavelength (nm), native sample distance (m) and meaning."""
+    rows = [
+        (b.name, "" if b.is_radar else f"{b.wavelength_nm:.0f}", b.native_gsd_m, b.description)
+        for b in BANDS.values()
+    ]
+    columns = ["band", "wavelength, nm", "native GSD, m", "what it measures"]
+    return pd.DataFrame(rows, columns=columns).set_index("band")
+
+
+def dataset_table(dataset: Dataset) -> pd.DataFrame:
+    """Return what a dataset is and holds, one fact a row."""
+    about = dataset.description
+    years = dataset.scenes["year"].dropna()
+    facts = {
+        "name": about.name,
+        "kind": "synthetic: made, not observed" if about.synthetic else "real imagery",
+        "mines": f"{len(dataset.mines)}",
+        "scenes": f"{len(dataset.scenes)}",
+        "years": f"{years.min()} to {years.max()}" if len(years) else "not stated",
+        "annotated classes": ", ".join(about.class_names),
+        "bands": ", ".join(about.bands),
+        "provenance": about.provenance,
+        "licence": about.licence,
+        "content hash": dataset.digest,
+    }
+    return pd.DataFrame({"": facts})
+
+
+def part_table(dataset: Dataset) -> pd.DataFrame:
+    """Return mines and scenes per part (section 2.3), with the share of all mines."""
+    mines = dataset.split["part"].value_counts().reindex(PARTS, fill_value=0)
+    return pd.DataFrame(
+        {
+            "mines": mines,
+            "share of mines": (mines / mines.sum()).map("{:.0%}".format),
+            "scenes used": [len(dataset.scenes_of(part)) for part in PARTS],
+        }
+    ).rename_axis("part")
+
+
+def overlap_table(dataset: Dataset, part: str = "train") -> pd.DataFrame:
+    """Return how far classes overlap (section 2.2).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row and column are classes; the value is the share of the row's pixels that also carry
+        the column's class, 0 to 1. Classes that do not occur are left out.
+    """
+    names = dataset.description.class_names
+    both = pd.DataFrame(0, index=list(names), columns=list(names))
+    for _, scene in dataset.scenes_of(part).iterrows():
+        labels = dataset.read_labels(scene)
+        masks = np.stack([decode_bits(labels, name).ravel() for name in names]).astype(np.int64)
+        both += masks @ masks.T  # pixels that carry both classes
+    pixels = pd.Series(np.diag(both), index=both.index)
+    occurring = pixels.index[pixels > 0]
+    return both.loc[occurring, occurring].div(pixels[occurring], axis=0)
+
+
+def score_table(
+    models: Mapping[str, Sequence[Run]], convention: str, part: str = "test"
+) -> pd.DataFrame:
+    """Set scores of several models beside each other, and beside the paper's.
+
+    Parameters
+    ----------
+    models : mapping of str to sequence of Run
+        Name of the model to its runs, one a seed; all of one task and band configuration.
+    convention : str
+        See `minseg.learning.metrics.scores`.
+    part : {"validation", "test"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Per model the mean over its seeds, and for IoU the 95 % interval over mines (of the first
+        seed) and the spread over seeds. The paper's row (Table 3) is on its own test mines.
+    """
+    rows = {}
+    for name, runs in models.items():
+        found = pd.DataFrame([run.scores(part, convention) for run in runs])[list(METRICS)]
+        row = found.mean().map("{:.3f}".format).rename(METRIC_TITLES)
+        low, high = bootstrap_intervals(_counts(runs[0], part), convention)["iou"]
+        row["IoU, 95 % interval over mines"] = f"{low:.3f} to {high:.3f}"
+        spread = found["iou"].max() - found["iou"].min()
+        row["IoU, spread over seeds"] = f"{spread:.3f}" if len(runs) > 1 else "one seed"
+        rows[name] = row
+    config = next(iter(models.values()))[0].config
+    published = paper_scores(config.task, config.bands)
+    if published:
+        row = pd.Series({METRIC_TITLES[name]: f"{published[name]:.3f}" for name in METRICS})
+        rows["paper, Table 3 (its own mines)"] = row
+    return pd.DataFrame(rows).T.fillna("not given").rename_axis(f"{part}, {convention}")
+
+
+def per_class_table(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+    """Return each class's scores under the `standard` convention, models side by side."""
+    tables = {
+        name: run.scores(part)["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
+        for name, run in models.items()
+    }
+    return pd.concat(tables, axis=1).round(3)
+
+
+def mine_scores(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+    """Return rows mine, model, iou, … (`standard`, each mine by itself) of several models."""
+    return pd.concat(
+        [run.scores_by_mine(part).reset_index().assign(model=name) for name, run in models.items()],
+        ignore_index=True,
+    )
+
+
+def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return where runs come from: a row per run."""
+    rows = []
+    for run in runs:
+        origin = run.provenance
+        commit = (origin["git_commit"] or "not in git")[:10]
+        rows.append(
+            {
+                "run": run.key,
+                "model": run.config.title,
+                "seed": run.config.seed,
+                "code": commit + (" (changed since)" if origin["git_dirty"] else ""),
+                "data": origin["dataset_hash"],
+                "torch": origin["packages"]["torch"],
+                "device": f"{origin['device']}, {origin['cpu_cores']} cores",
+                "minutes": round(origin["wall_time_s"] / 60, 1),
+            }
+        )
+    return pd.DataFrame(rows).set_index("run")
+
+
+def _counts(run: Run, part: str) -> np.ndarray:
+    """Return a run's counts of a part: int64 (scenes, num_classes, 4)."""
+    return counts_array(run.counts[run.counts["part"] == part], run.task)

@@ -1,0 +1,102 @@
+"""What a notebook opens: a dataset, a profile, seeds, and the store that its runs are kept in."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from minseg.data.dataset import Dataset, open_dataset
+from minseg.study.config import RunConfig, profile_config
+from minseg.study.runs import Run, RunStore, run_key
+
+SYNTHETIC = "synthetic"
+"""Name in place of a dataset's path: the embedded synthetic mines, made on first use."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything the runs of a notebook share."""
+
+    profile: str
+    dataset: Dataset
+    seeds: tuple[int, ...]
+    store: RunStore
+
+    def config(self, **changes: object) -> RunConfig:
+        """Return the profile's configuration with the first seed and some fields changed."""
+        return profile_config(self.profile, **{"seed": self.seeds[0], **changes})
+
+    def run(self, config: RunConfig) -> Run:
+        """Return the stored run of a configuration, or make it now.
+
+        Only making it loads torch: a book whose runs are stored builds without.
+        """
+        found = self.store.find(run_key(config, self.dataset))
+        if found:
+            return found
+        from minseg.study import experiments
+
+        return experiments.run(config, self.dataset, self.store)
+
+    def runs(self, config: RunConfig) -> list[Run]:
+        """Return one run per seed."""
+        return [self.run(config.replace(seed=seed)) for seed in self.seeds]
+
+
+def open_study(
+    profile: str = "demo",
+    dataset: str | Path = SYNTHETIC,
+    seeds: Sequence[int] = (0,),
+    runs: str | Path | None = None,
+) -> Study:
+    """Open a dataset and a run store to work with.
+
+    Parameters
+    ----------
+    profile : {"demo", "paper"}
+        Where configurations start from.
+    dataset : str or Path
+        A dataset folder, or ``synthetic`` for the embedded default.
+    seeds : sequence of int
+        One run is made per seed.
+    runs : str or Path, optional
+        Folder of the run store; by default `default_store`.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    MinsegError
+        If the profile or the dataset is unknown or unsound.
+    """
+    profile_config(profile)
+    opened = synthetic_dataset() if str(dataset) == SYNTHETIC else open_dataset(dataset)
+    return Study(profile, opened, tuple(seeds), RunStore(Path(runs) if runs else default_store()))
+
+
+def project_folder() -> Path:
+    """Return the checkout that the working directory is in, or the working directory."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def default_store() -> Path:
+    """Return where runs are kept: ``$MINSEG_RUNS``, or ``runs`` in the checkout or folder."""
+    return Path(os.environ.get("MINSEG_RUNS") or project_folder() / "runs")
+
+
+def synthetic_dataset() -> Dataset:
+    """Open the embedded synthetic dataset in ``data/synthetic``, making it on first use."""
+    from minseg.data.synthetic import VERSION, write_synthetic
+
+    folder = project_folder() / "data" / "synthetic" / f"version-{VERSION}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        return open_dataset(folder) if folder.exists() else write_synthetic(folder)

@@ -1,0 +1,132 @@
+"""Fixtures with known truth, made on the spot."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import IGNORE_BITS, encode_bits
+from minseg.data.mines import MINE_TABLE
+from minseg.data.radiometry import radar_channels
+from minseg.data.raster import Grid
+from minseg.data.writing import SceneRasters, write_dataset
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+OPTICAL = ("B02", "B03", "B04", "B08")
+SIDE = 64
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real imagery for checks is not here (../shared/data)")
+    return SHARED_DATA
+
+
+def grid_at(k: int, side: int = SIDE) -> Grid:
+    """Grids of different k lie far apart."""
+    return Grid(
+        side, side, Affine(10, 0, 400_000 + 20_000 * k, 0, -10, 5_000_000), CRS.from_epsg(32633)
+    )
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, hidden things too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def mine_rows(count: int, **columns: object) -> pd.DataFrame:
+    rows = pd.DataFrame({"mine": [f"mine-{k}" for k in range(count)]})
+    defaults = dict.fromkeys(MINE_TABLE.columns, "") | {"longitude": np.nan, "latitude": np.nan}
+    for column in list(MINE_TABLE.columns)[1:]:
+        rows[column] = columns.get(column, defaults[column])
+    return rows
+
+
+def scene_of(k: int, year: int = 2020, side: int = SIDE, radar: bool = True) -> SceneRasters:
+    """A bright square pit with a strip beside it, on dark ground; the last column is unlabelled."""
+    random = np.random.default_rng((k, year))
+    top, left = random.integers(4, side // 2 - 4, 2)
+    pit = np.zeros((side, side), bool)
+    pit[top : top + side // 2, left : left + side // 3] = True
+    strip = np.zeros((side, side), bool)
+    strip[top : top + side // 2, left + side // 3 : left + side // 3 + 4] = True
+    optical = random.normal(900, 60, (len(OPTICAL), side, side))
+    optical[:, pit] += 1500
+    optical[:, strip] += 700
+    labels = encode_bits({"excavation": pit, "preparatory work area": strip})
+    labels[:, -1] = IGNORE_BITS
+    vv = random.normal(-12, 1, (side, side))
+    return SceneRasters(
+        scene=f"mine-{k}-{year}",
+        mine=f"mine-{k}",
+        year=year,
+        date=f"{year}-06-01",
+        grid=grid_at(k, side),
+        optical=optical.clip(1, 65535).astype(np.uint16),
+        optical_bands=OPTICAL,
+        radar=radar_channels(vv, vv - 6) if radar else None,
+        labels=labels,
+    )
+
+
+def write_small_dataset(
+    path: Path, count: int = 8, years=(2019, 2020), side: int = SIDE
+) -> Dataset:
+    return write_dataset(
+        path,
+        name="squares",
+        mines=mine_rows(count, raw_material="RR", mine_type="OP"),
+        scenes=(scene_of(k, year, side) for k in range(count) for year in years),
+        class_names=("excavation", "preparatory work area"),
+        provenance="made by a test",
+        licence="none needed",
+        synthetic=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Dataset:
+    """Eight mines with two years each; tests do not change it."""
+    return write_small_dataset(tmp_path_factory.mktemp("small") / "squares")
+
+
+@pytest.fixture
+def own_dataset(tmp_path) -> Dataset:
+    """A small dataset that a test may break."""
+    return write_small_dataset(tmp_path / "own", count=4, years=(2020,))
+
+
+@pytest.fixture
+def write_tif(tmp_path):
+    """Write a plain GeoTIFF as other people do, without our own writer."""
+
+    def write(name, array, grid=None, nodata=None, descriptions=None, scales=None):
+        grid = grid or grid_at(0, array.shape[1])
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=array.shape[1],
+            width=array.shape[2],
+            count=array.shape[0],
+            dtype=array.dtype,
+            crs=grid.crs,
+            transform=grid.transform,
+            nodata=nodata,
+        ) as target:
+            target.write(array)
+            if descriptions:
+                target.descriptions = descriptions
+            if scales:
+                target.scales = scales
+        return path
+
+    return write

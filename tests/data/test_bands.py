@@ -1,0 +1,43 @@
+import pytest
+
+from minseg import MinsegError
+from minseg.data.bands import (
+    BAND_CONFIGURATIONS,
+    BANDS,
+    OPTICAL_BANDS,
+    RADAR_BANDS,
+    band_name,
+    parse_bands,
+)
+
+
+def test_channel_counts_are_the_papers():
+    sizes = {name: len(bands) for name, bands in BAND_CONFIGURATIONS.items()}
+    assert sizes == {"RGB": 3, "R+N": 4, "R+N+S": 7, "M": 12, "M+S": 15}
+    assert "B10" not in BANDS  # not part of L2A
+
+
+def test_optical_bands_are_ordered_by_wavelength_and_radar_has_none():
+    wavelengths = [band.wavelength_nm for band in OPTICAL_BANDS]
+    assert wavelengths == sorted(wavelengths)
+    assert all(band.is_radar for band in RADAR_BANDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("B2", "B02"), ("b02", "B02"), ("B8a", "B8A"), ("B11", "B11"), ("B10", None), ("red", None)],
+)
+def test_band_spellings(text, name):
+    assert band_name(text) == name
+
+
+def test_bands_by_configuration_or_by_name():
+    assert parse_bands("rgb") == ("B04", "B03", "B02")
+    assert parse_bands("R + N") == BAND_CONFIGURATIONS["R+N"]
+    assert parse_bands("b8,vv") == ("B08", "VV")
+
+
+@pytest.mark.parametrize("text", ["RGBN", "B04,B04", "B10", ""])
+def test_unknown_bands_are_refused(text):
+    with pytest.raises(MinsegError):
+        parse_bands(text)

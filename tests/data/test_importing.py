@@ -1,0 +1,196 @@
+import numpy as np
+import pandas as pd
+import pytest
+from affine import Affine
+from rasterio.crs import CRS
+
+from minseg import MinsegError
+from minseg.data.checking import check_dataset
+from minseg.data.importing import ImageFolders, import_dataset, read_mask
+from minseg.data.labels import IGNORE_BITS, class_bit
+from minseg.data.raster import Grid
+from tests.conftest import grid_at, names
+
+CLASSES = {1: "dam", 2: "excavation"}
+
+
+@pytest.fixture
+def folders(tmp_path, write_tif):
+    """Five images in degrees, bands out of order, of four sites; site b has two."""
+    random = np.random.default_rng(0)
+    for k in range(5):
+        grid = Grid(40, 50, Affine(1e-4, 0, 10 + 0.1 * k, 0, -1e-4, 45), CRS.from_epsg(4326))
+        image = random.integers(500, 4000, (3, 40, 50)).astype(np.uint16)
+        image[:, 0, 0] = 7  # what this user's missing pixels look like
+        write_tif(f"images/img_{k}.tif", image, grid, descriptions=["B4", "B2", "B3"])
+        mask = random.integers(0, 3, (1, 40, 50)).astype(np.uint8)
+        write_tif(f"masks/mask_{k}.tif", mask, grid)
+    rows = pd.DataFrame({"chip": range(5), "site": ["a", "b", "b", "c d", "e"], "year": 2021})
+    rows.to_csv(tmp_path / "chips.csv", index=False)
+    return ImageFolders(
+        images=str(tmp_path / "images" / "img_*.tif"),
+        masks=str(tmp_path / "masks" / "mask_*.tif"),
+        classes=CLASSES,
+        bands=("B02", "B03", "B04"),
+        scale=1e-4,
+        nodata=7,
+    )
+
+
+def changed(folders, **changes):
+    return ImageFolders(**{**folders.__dict__, **changes})
+
+
+def test_imported_scene_equals_its_files(tmp_path, folders):
+    import rasterio
+
+    dataset = import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
+    assert check_dataset(dataset.path) == []
+    assert list(dataset.mines["mine"]) == ["a", "b", "c-d", "e"]
+    assert dataset.description.class_names == ("excavation", "dam")
+    assert not dataset.synthetic
+    scene = dataset.scenes.iloc[2]
+    assert scene["year"] == 2021
+    inputs, valid = dataset.read_inputs(scene, ("B04", "B02"))
+    with rasterio.open(tmp_path / "images" / "img_2.tif") as source:
+        original = source.read([1, 2])
+        assert dataset.grid(scene).transform == source.transform
+    assert not valid[0, 0]
+    assert valid.sum() == 40 * 50 - 1
+    assert inputs[:, valid] == pytest.approx(original[:, valid] * 1e-4)
+    with rasterio.open(tmp_path / "masks" / "mask_2.tif") as source:
+        mask = source.read(1)
+    assert ((dataset.read_labels(scene) == class_bit("dam")) == (mask == 1)).all()
+
+
+def test_scenes_of_a_site_stay_in_one_part(tmp_path, folders):
+    dataset = import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
+    assert list(dataset.scenes["mine"]) == ["a", "b", "b", "c-d", "e"]
+    assert dataset.split["mine"].is_unique
+
+
+def test_radar_power_becomes_decibels(tmp_path, folders, write_tif):
+    for k in range(5):
+        grid = Grid(40, 50, Affine(1e-4, 0, 10 + 0.1 * k, 0, -1e-4, 45), CRS.from_epsg(4326))
+        power = np.full((2, 40, 50), 0.1, np.float32)
+        power[:, 0, 1] = np.nan
+        write_tif(f"radar/{k}.tif", power, grid, descriptions=["VH", "VV"])
+    with_radar = changed(folders, radar=str(tmp_path / "radar" / "*.tif"), radar_unit="power")
+    dataset = import_dataset(tmp_path / "new", with_radar, tmp_path / "chips.csv")
+    values, valid = dataset.read_inputs(dataset.scenes.iloc[0], ("VV", "VH", "VV/(10·VH)"))
+    assert values[:, 5, 5] == pytest.approx([-10, -10, -10], abs=1e-4)
+    assert not valid[0, 1]
+    with pytest.raises(MinsegError, match="radar unit"):
+        import_dataset(
+            tmp_path / "other", changed(with_radar, radar_unit="dB?"), tmp_path / "chips.csv"
+        )
+
+
+def test_unmapped_mask_values_are_named_and_nothing_is_left(tmp_path, folders):
+    before = names(tmp_path)
+    with pytest.raises(MinsegError, match=r"mask value\(s\) 2 nobody mapped"):
+        import_dataset(
+            tmp_path / "new", changed(folders, classes={1: "dam"}), tmp_path / "chips.csv"
+        )
+    assert names(tmp_path) == before
+
+
+def test_mask_values_can_be_ignored_or_background(write_tif):
+    mask = np.array([[[0, 1, 2, 9]]], np.uint8)
+    path = write_tif("m.tif", mask, grid_at(0, 1), nodata=9)
+    assert read_mask(path, {1: "background", 2: "ignore"}).tolist() == [
+        [0, 0, IGNORE_BITS, IGNORE_BITS]
+    ]
+    # An explicit meaning of 0 beats the default.
+    assert read_mask(path, {0: "dam", 1: "dam", 2: "ignore"})[0, 0] == class_bit("dam")
+
+
+def test_image_and_mask_on_different_grids(tmp_path, folders, write_tif):
+    write_tif("masks/mask_3.tif", np.zeros((1, 40, 50), np.uint8), grid_at(1, 40))
+    with pytest.raises(MinsegError, match="another grid"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
+
+
+def test_image_without_crs(tmp_path, folders, write_tif):
+    nowhere = Grid(40, 50, Affine.translation(0, 0), None)
+    write_tif("images/img_0.tif", np.ones((3, 40, 50), np.uint16), nowhere)
+    with pytest.raises(MinsegError, match="no coordinate reference system"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
+
+
+def test_missing_image_is_named(tmp_path, folders):
+    (tmp_path / "images" / "img_4.tif").unlink()
+    with pytest.raises(MinsegError, match="image of scene '4' not found"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
+
+
+def test_all_nodata_image(tmp_path, folders):
+    with pytest.raises(MinsegError, match=r"img_0\.tif: no valid pixel"):
+        import_dataset(
+            tmp_path / "new",
+            changed(folders, images=str(all_sevens(tmp_path))),
+            tmp_path / "chips.csv",
+        )
+
+
+def all_sevens(tmp_path):
+    import rasterio
+
+    for path in (tmp_path / "images").iterdir():
+        with rasterio.open(path, "r+") as source:
+            source.write(np.full((3, 40, 50), 7, np.uint16))
+    return tmp_path / "images" / "img_*.tif"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bands": ("B02", "B08")}, "has no band B08"),
+        ({"scale": None}, "--scale"),
+        ({"scale": 1.0}, "--scale"),
+        ({"images": "nothing/here.tif"}, "exactly one"),
+        ({"classes": {1: "pit"}}, "unknown class 'pit'"),
+        ({"classes": {1: "ignore"}}, "no class mapped"),
+    ],
+)
+def test_wrong_meaning_is_one_clear_line(tmp_path, folders, changes, message):
+    with pytest.raises(MinsegError, match=message) as error:
+        import_dataset(tmp_path / "new", changed(folders, **changes), tmp_path / "chips.csv")
+    assert "\n" not in str(error.value)
+
+
+def test_tables_that_do_not_help(tmp_path, folders):
+    with pytest.raises(MinsegError, match="no such file"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text("chip,site\n")
+    with pytest.raises(MinsegError, match="empty"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "empty.csv")
+    (tmp_path / "twice.csv").write_text("chip,site\n1,a\n1,b\n")
+    with pytest.raises(MinsegError, match="stands twice"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "twice.csv")
+
+
+def test_one_site_only(tmp_path, folders):
+    (tmp_path / "one.csv").write_text("chip,site\n1,b\n2,b\n")
+    with pytest.raises(MinsegError, match="at least 3"):
+        import_dataset(tmp_path / "new", folders, tmp_path / "one.csv")
+
+
+def test_real_tailings_chips(tmp_path, shared_data):
+    """79 real chips of 39 sites; two of the sites share ground and must stay together."""
+    folder = shared_data / "tailings_brazil"
+    folders = ImageFolders(
+        images=str(folder / "images" / "img_*.tif"),
+        masks=str(folder / "masks" / "mask_*.tif"),
+        classes={1: "tailing storage facility"},
+        bands=("B02", "B03", "B04"),
+        scale=1e-4,
+    )
+    dataset = import_dataset(tmp_path / "tailings", folders, folder / "chips.csv")
+    assert check_dataset(dataset.path) == []
+    assert (len(dataset.scenes), len(dataset.mines)) == (79, 39)
+    part = dataset.split.set_index("mine")["part"]
+    assert part["site-046"] == part["site-047"]
+    chips = pd.read_csv(folder / "chips.csv")
+    labels = dataset.read_labels(dataset.scenes.iloc[0])
+    assert (labels > 0).mean() == pytest.approx(chips["tsf_fraction"][0], abs=1e-4)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from minseg import MinsegError
+from minseg.data.labels import (
+    CLASS_NAMES,
+    CLASSES,
+    IGNORE,
+    IGNORE_BITS,
+    PRIORITY,
+    TASKS,
+    decode_bits,
+    encode_bits,
+    overlapping_pixels,
+    parse_task,
+    task_target,
+)
+
+
+def test_ten_classes_have_their_own_bit_name_and_colour():
+    assert len(CLASSES) == 10
+    assert [c.id for c in CLASSES] == list(range(10))
+    assert len({c.name for c in CLASSES}) == len({c.colour for c in CLASSES}) == 10
+    assert sorted(PRIORITY) == sorted(CLASS_NAMES)
+
+
+def test_models_1_to_3_share_no_class_and_together_hold_all():
+    names = [name for key in ("model1", "model2", "model3") for name in TASKS[key].class_names]
+    assert sorted(names) == sorted(CLASS_NAMES)
+    # The paper counts the background: Model 1 predicts three classes, Model 3 eight.
+    assert [TASKS[f"model{k}"].num_classes for k in (1, 2, 3, 4)] == [3, 2, 8, 2]
+
+
+def test_bits_round_trip_with_overlaps():
+    random = np.random.default_rng(0)
+    masks = {name: random.random((6, 7)) < 0.4 for name in CLASS_NAMES}
+    bits = encode_bits(masks)
+    assert bits.dtype == np.uint16
+    for name, mask in masks.items():
+        assert (decode_bits(bits, name) == mask).all()
+
+
+def test_ignored_pixels_are_no_class_and_255_in_the_target():
+    bits = np.array([[IGNORE_BITS, 1, 0]], np.uint16)
+    assert not decode_bits(bits, "dam")[0, 0]
+    assert task_target(bits, TASKS["model1"]).tolist() == [[IGNORE, 1, 0]]
+    assert task_target(bits, TASKS["model4"]).tolist() == [[IGNORE, 1, 0]]
+
+
+def test_overlap_goes_to_the_later_class_of_the_priority():
+    both = encode_bits({"tailing storage facility": np.array([[True]]), "dam": np.array([[True]])})
+    task = TASKS["model3"]
+    assert task.target_names[task_target(both, task)[0, 0]] == "dam"
+    assert overlapping_pixels(both, task.class_names) == 1
+    assert overlapping_pixels(both, ("dam",)) == 0
+
+
+def test_model_4_is_any_class():
+    bits = (1 << np.arange(10)).astype(np.uint16)[None]
+    assert (task_target(bits, TASKS["model4"]) == 1).all()
+
+
+def test_task_from_class_names_is_the_same_in_any_order():
+    task = parse_task("dam, excavation")
+    assert task == parse_task("Excavation,Dam")
+    assert task.target_names == ("background", "excavation", "dam")
+
+
+@pytest.mark.parametrize("text", ["model5", "pit", "dam,dam", ""])
+def test_unknown_task_is_one_clear_line(text):
+    with pytest.raises(MinsegError) as error:
+        parse_task(text)
+    assert "\n" not in str(error.value)

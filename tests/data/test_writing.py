@@ -1,0 +1,147 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from rasterio.windows import Window
+
+from minseg import MinsegError, open_dataset
+from minseg.data.labels import IGNORE, IGNORE_BITS, parse_task
+from minseg.data.writing import resplit, write_dataset
+from tests.conftest import mine_rows, names, scene_of, write_small_dataset
+
+
+def test_what_was_written_reads_back(dataset):
+    scene = dataset.scenes.iloc[3]
+    written = scene_of(int(scene["mine"][-1]), int(scene["year"]))
+    inputs, valid = dataset.read_inputs(scene, ("B04", "VH", "B02"))
+    assert inputs[0] == pytest.approx(written.optical[2] * 1e-4)
+    assert inputs[1] == pytest.approx(written.radar[1])
+    assert inputs[2] == pytest.approx(written.optical[0] * 1e-4)
+    assert valid.all()
+    assert (dataset.read_labels(scene) == written.labels).all()
+    assert dataset.grid(scene).matches(written.grid)
+
+
+def test_window_is_a_slice_of_the_whole(dataset):
+    scene, window = dataset.scenes.iloc[0], Window(5, 9, 20, 10)
+    whole, _ = dataset.read_inputs(scene, ("B04",))
+    part, _ = dataset.read_inputs(scene, ("B04",), window)
+    assert (part == whole[:, 9:19, 5:25]).all()
+    task = parse_task("model1")
+    assert (
+        dataset.read_target(scene, task, window) == dataset.read_target(scene, task)[9:19, 5:25]
+    ).all()
+
+
+def test_train_has_all_years_and_the_other_parts_one_scene_a_mine(dataset):
+    for part, mines in dataset.split.groupby("part")["mine"]:
+        scenes = dataset.scenes_of(part)
+        assert set(scenes["mine"]) == set(mines)
+        assert len(scenes) == len(mines) * (2 if part == "train" else 1)
+        if part != "train":
+            assert (scenes["year"] == 2020).all()
+
+
+def test_positions_are_taken_from_the_rasters(dataset):
+    assert dataset.mines["longitude"].between(13, 16).all()
+    assert dataset.mines["latitude"].between(45, 45.3).all()
+
+
+def test_class_shares_match_a_count_by_hand(dataset):
+    shares = dataset.class_shares()
+    scenes = dataset.scenes_of("test")
+    labels = np.stack([dataset.read_labels(scene) for _, scene in scenes.iterrows()])
+    expected = ((labels & 1 > 0) & (labels != IGNORE_BITS)).sum() / (labels != IGNORE_BITS).sum()
+    assert shares.loc["excavation", "test"] == pytest.approx(expected)
+
+
+def test_target_ignores_unlabelled_pixels(dataset):
+    target = dataset.read_target(dataset.scenes.iloc[0], parse_task("excavation"))
+    assert (target[:, -1] == IGNORE).all()
+    assert set(np.unique(target)) == {0, 1, IGNORE}
+
+
+def test_digest_depends_on_content_and_not_on_place(tmp_path, dataset):
+    again = write_small_dataset(tmp_path / "again")
+    assert again.digest == dataset.digest
+    other = resplit(again, seed=3)
+    assert other.digest == dataset.digest
+    assert other.split_digest != dataset.split_digest
+    assert open_dataset(again.path).split_digest == other.split_digest
+    shutil.copy(again.path / again.scenes["labels"][0], again.path / again.scenes["labels"][1])
+    assert open_dataset(again.path).digest != dataset.digest
+
+
+def write(path, scenes, count=4):
+    return write_dataset(
+        path,
+        name="x",
+        mines=mine_rows(count),
+        scenes=scenes,
+        class_names=("excavation",),
+        provenance="",
+        licence="",
+        synthetic=True,
+    )
+
+
+def test_existing_folder_is_not_touched(own_dataset):
+    before = names(own_dataset.path)
+    with pytest.raises(MinsegError, match="not empty"):
+        write(own_dataset.path, [scene_of(0)])
+    assert names(own_dataset.path) == before
+
+
+def test_an_error_half_way_leaves_nothing(tmp_path):
+    def scenes():
+        yield scene_of(0)
+        raise MinsegError("broken")
+
+    with pytest.raises(MinsegError, match="broken"):
+        write(tmp_path / "new", scenes())
+    assert names(tmp_path) == []
+
+
+def test_one_mine_only_is_refused(tmp_path):
+    with pytest.raises(MinsegError, match="at least 3"):
+        write(tmp_path / "new", [scene_of(0), scene_of(0, 2021)], count=1)
+    assert names(tmp_path) == []
+
+
+def test_several_scenes_of_a_mine_in_one_year_are_kept_apart(tmp_path):
+    twice = [scene_of(k) for k in range(4)]
+    second = scene_of(0)
+    second = type(second)(**{**second.__dict__, "scene": "second"})
+    found = write(tmp_path / "new", [*twice, second])
+    assert found.scenes["labels"].is_unique
+    assert len(found.scenes) == 5
+
+
+def test_unannotated_class_and_missing_band_are_refused(dataset):
+    with pytest.raises(MinsegError, match="nobody annotated"):
+        dataset.require(parse_task("dam"), ("B04",))
+    with pytest.raises(MinsegError, match="nobody annotated"):
+        dataset.require(parse_task("model4"), ("B04",))
+    with pytest.raises(MinsegError, match="has no band B8A"):
+        dataset.require(parse_task("model1"), ("B8A",))
+
+
+def test_scene_without_radar_is_refused_when_radar_is_asked_for(tmp_path):
+    found = write(tmp_path / "new", [scene_of(k, radar=k > 0) for k in range(4)])
+    scene = found.scenes.set_index("mine", drop=False).loc["mine-0"]
+    with pytest.raises(MinsegError, match="has no radar"):
+        found.read_inputs(scene, ("VV",))
+
+
+def test_opening_names_all_problems(own_dataset):
+    mines = pd.read_csv(own_dataset.path / "mines.csv")
+    mines.loc[0, "mine_type"] = "XX"
+    mines.to_csv(own_dataset.path / "mines.csv", index=False)
+    (own_dataset.path / "split.csv").unlink()
+    with pytest.raises(MinsegError) as error:
+        open_dataset(own_dataset.path)
+    assert "'XX'" in str(error.value)
+    assert "split.csv: no such file" in str(error.value)
+    with pytest.raises(MinsegError, match=r"no dataset\.json"):
+        open_dataset(own_dataset.path / "scenes")

@@ -1,0 +1,139 @@
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import load_file, save_file
+
+from minseg.data.bands import BAND_CONFIGURATIONS
+from minseg.errors import MinsegError
+from minseg.learning.models import (
+    ARCHITECTURES,
+    ENCODERS,
+    build_model,
+    can_build,
+    load_weights,
+    save_weights,
+)
+
+RGB = BAND_CONFIGURATIONS["RGB"]
+SEVEN_BANDS = BAND_CONFIGURATIONS["R+N+S"]
+COMBINATIONS = [(name, encoder) for name in ARCHITECTURES for encoder in ENCODERS]
+
+
+def output_of(model, image):
+    with torch.no_grad():
+        return model.eval()(image)
+
+
+@pytest.mark.parametrize(("architecture", "encoder"), [c for c in COMBINATIONS if can_build(*c)])
+def test_combinations_of_the_paper_map_seven_bands_to_logits_of_every_class(architecture, encoder):
+    model = build_model(architecture, encoder, SEVEN_BANDS, 3)
+    assert type(model).__name__ == ARCHITECTURES[architecture]
+    logits = output_of(model, torch.rand(1, 7, 64, 64))
+    assert logits.shape == (1, 3, 64, 64)
+    assert logits.min() < 0  # logits, not probabilities
+
+
+def test_the_one_combination_of_the_paper_that_smp_refuses_is_the_one_we_refuse():
+    refused = [c for c in COMBINATIONS if not can_build(*c)]
+    assert refused == [("deeplabv3+", "vgg16")]
+    with pytest.raises(ValueError, match="do not support dilated mode"):
+        smp.DeepLabV3Plus("vgg16", encoder_weights=None)
+    with pytest.raises(MinsegError, match=r"deeplabv3\+ cannot be built.*use linknet, unet\+\+"):
+        build_model("deeplabv3+", "vgg16", RGB, 2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder"),
+    [
+        ("deeplabv3+", "vgg11"),
+        ("deeplabv3+", "densenet121"),
+        ("deeplabv3+", "xception"),
+        ("deeplabv3+", "mobilenet_v2"),
+        ("deeplabv3+", "mit_b0"),
+        ("linknet", "mit_b0"),
+        ("unet++", "mit_b0"),
+        ("fpn", "mit_b0"),
+        ("fpn", "densenet121"),
+    ],
+)
+def test_can_build_says_what_smp_does(architecture, encoder):
+    try:
+        getattr(smp, ARCHITECTURES[architecture])(encoder, encoder_weights=None)
+        built = True
+    except ValueError:
+        built = False
+    assert can_build(architecture, encoder) == built
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2", "tu-mobilenetv3_small_050"])
+def test_encoders_beyond_the_paper_are_accepted(encoder):
+    model = build_model("unet", encoder, SEVEN_BANDS, 8)
+    assert output_of(model, torch.rand(2, 7, 32, 64)).shape == (2, 8, 32, 64)
+
+
+def test_the_same_seed_starts_the_same_model():
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        states.append(build_model("unet", "resnet18", RGB, 2).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["encoder.conv1.weight"], states[2]["encoder.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "message"),
+    [
+        ("segnet", "resnet18", "unknown architecture 'segnet'; use one of linknet"),
+        ("Unet", "resnet18", "unknown architecture 'Unet'"),
+        ("unet", "resnet17", "unknown encoder 'resnet17'; use resnet50"),
+        ("unet", "tu-resnet17", "unknown encoder 'tu-resnet17'"),
+        ("deeplabv3+", "tu-vgg11", "cannot be built on encoder tu-vgg11; with this encoder use"),
+        ("deeplabv3+", "tu-swin_tiny_patch4_window7_224", r"cannot be built.*output_stride"),
+    ],
+)
+def test_unknown_names_and_impossible_combinations_are_refused(architecture, encoder, message):
+    with pytest.raises(MinsegError, match=message) as caught:
+        build_model(architecture, encoder, RGB, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_saved_weights_come_back_bit_for_bit(tmp_path):
+    model = build_model("fpn", "resnet18", SEVEN_BANDS, 3).to(memory_format=torch.channels_last)
+    save_weights(model, tmp_path / "new" / "weights.safetensors")
+    other = build_model("fpn", "resnet18", SEVEN_BANDS, 3)
+    load_weights(other, tmp_path / "new" / "weights.safetensors")
+    assert model.state_dict().keys() == other.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["weights.safetensors"]
+
+
+def test_weights_of_another_build_are_refused_and_the_model_keeps_its_own(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(build_model("unet", "resnet18", SEVEN_BANDS, 3), path)
+    model = build_model("unet", "resnet18", RGB, 3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(
+        MinsegError, match=r"encoder\.conv1\.weight is \(64, 7, 7, 7\), not \(64, 3, 7, 7\)"
+    ):
+        load_weights(model, path)
+    assert all(torch.equal(before[name], model.state_dict()[name]) for name in before)
+
+
+def test_a_tensor_too_few_or_too_many_is_refused_by_name(tmp_path):
+    path, model = tmp_path / "weights.safetensors", build_model("unet", "resnet18", RGB, 3)
+    save_weights(model, path)
+    state = load_file(path)
+    save_file({**state, "extra": torch.zeros(1)}, path)
+    with pytest.raises(MinsegError, match="extra is not in the model"):
+        load_weights(model, path)
+    del state["segmentation_head.0.bias"]
+    save_file(state, path)
+    with pytest.raises(MinsegError, match=r"segmentation_head\.0\.bias is missing"):
+        load_weights(model, path)
+
+
+def test_a_pickle_is_not_loaded_as_weights(tmp_path):
+    torch.save({}, tmp_path / "weights.pt")
+    with pytest.raises(MinsegError, match="can run code"):
+        load_weights(build_model("unet", "resnet18", RGB, 2), tmp_path / "weights.pt")

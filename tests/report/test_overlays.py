@@ -1,0 +1,272 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from affine import Affine
+from matplotlib.colors import to_rgb
+from rasterio.crs import CRS
+from sklearn.metrics import confusion_matrix
+
+from minseg.data.labels import CLASSES, TASKS, encode_bits, parse_task
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+from minseg.report.overlays import (
+    AGREEMENT_COLOURS,
+    Agreement,
+    agreement,
+    annotation_figure,
+    overlay_figure,
+)
+from minseg.report.pictures import OPACITY
+
+TAILINGS = parse_task("tailing storage facility")
+
+# Machado, Oliveira and Fernandes (2009), full severity, on linear RGB
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+def cielab(rgb, vision="normal"):
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(to_xyz) @ seen / [0.9505, 1, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def over_grey(colour):
+    return OPACITY * np.array(to_rgb(colour)) + (1 - OPACITY) * 0.5
+
+
+def grid_of(height, width, crs=32633):
+    transform = Affine(10, 0, 500_000, 0, -10, 5_000_000)
+    return Grid(height, width, transform, crs and CRS.from_epsg(crs))
+
+
+def scene(height=40, width=60, bands=3):
+    return np.random.default_rng(0).uniform(0.02, 0.3, (bands, height, width)).astype(np.float32)
+
+
+def square(height=40, width=60, value=1, shift=0):
+    target = np.zeros((height, width), np.uint8)
+    target[10 + shift : 25 + shift, 15:40] = value
+    return target
+
+
+def draw(figure):
+    """Draw and give the figure back: some mistakes show only then."""
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    return figure
+
+
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def entries(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def has_scale_bar(axes):
+    return any(line.get_label() == "scale bar" for line in axes.lines)
+
+
+def test_agreement_of_every_pair_of_values():
+    target = np.array([[0, 0, 1, 1, 1, 2, 2, 255, 255, 0]], np.uint8)
+    prediction = np.array([[0, 1, 1, 0, 2, 1, 2, 0, 1, 255]], np.uint8)
+    expected = [
+        Agreement.TRUE_NEGATIVE,
+        Agreement.FALSE_POSITIVE,
+        Agreement.TRUE_POSITIVE,
+        Agreement.FALSE_NEGATIVE,
+        Agreement.WRONG_CLASS,
+        Agreement.WRONG_CLASS,
+        Agreement.TRUE_POSITIVE,
+        Agreement.IGNORED,
+        Agreement.IGNORED,
+        Agreement.IGNORED,
+    ]
+    verdict = agreement(prediction, target)
+    assert verdict.dtype == np.uint8
+    assert verdict.tolist() == [expected]
+
+
+def test_agreement_counts_as_scikit_learn_does():
+    random = np.random.default_rng(1)
+    target, prediction = random.integers(0, 3, (2, 50, 50)).astype(np.uint8)
+    target[:5] = 255
+    counted = target != 255
+    table = confusion_matrix(target[counted], prediction[counted])
+    verdict = agreement(prediction, target)
+    assert np.bincount(verdict[verdict != Agreement.IGNORED], minlength=5).tolist() == [
+        table[0, 0],
+        table[1, 1] + table[2, 2],
+        table[0, 1:].sum(),
+        table[1:, 0].sum(),
+        table[1, 2] + table[2, 1],
+    ]
+
+
+def test_agreement_refuses_different_sizes():
+    with pytest.raises(MinsegError, match="on one grid"):
+        agreement(np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8))
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_agreement_colours_are_told_apart_in_every_vision(vision):
+    seen = [cielab(over_grey(colour), vision) for colour in AGREEMENT_COLOURS.values()]
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) >= 32
+
+
+def test_agreement_colours_are_not_taken_for_classes():
+    coloured = [colour for colour in AGREEMENT_COLOURS.values() if colour != "#000000"]
+    distances = [
+        np.linalg.norm(cielab(over_grey(colour)) - cielab(over_grey(mine_class.colour)))
+        for colour in coloured
+        for mine_class in CLASSES
+    ]
+    assert min(distances) >= 41
+
+
+def test_overlay_of_one_class():
+    scores = {"iou": 0.5, "recall": 2 / 3, "precision": float("nan")}
+    figure = draw(
+        overlay_figure(
+            scene(), square(), square(shift=5), TAILINGS, grid_of(40, 60), "Mine A, 2021", scores
+        )
+    )
+    assert titles(figure) == [
+        "image",
+        "ground truth",
+        "prediction",
+        "agreement\nIoU 0.50 · recall 0.67 · precision –",
+    ]
+    assert entries(figure.legends[0]) == ["tailing storage facility"]
+    assert entries(figure.legends[1]) == ["true positive", "false positive", "false negative"]
+    assert texts(figure) == ["Mine A, 2021"]
+    assert [has_scale_bar(axes) for axes in figure.axes] == [True, False, False, False]
+
+
+def test_overlay_paints_the_verdicts_where_they_are():
+    figure = overlay_figure(scene(), square(), square(shift=5), TAILINGS, grid_of(40, 60), "Mine A")
+    picture = figure.axes[3].images[0].get_array().astype(int)
+    red, green, blue = np.moveaxis(picture, 2, 0)
+    assert ((red - blue > 90) & (green - blue > 90))[17, 20]  # both: yellow
+    assert ((red - blue > 90) & (red - green > 90))[27, 20]  # prediction alone: red
+    assert ((blue - red > 90) & (blue - green > 90))[12, 20]  # truth alone: blue
+    assert np.ptp(picture[0, 0]) == 0  # neither: grey
+
+
+def test_overlay_of_many_classes_names_those_present_and_the_wrong_class():
+    task = TASKS["model3"]
+    target = square(value=1)
+    prediction = square(value=task.target_names.index("dam"))
+    target[:3] = 255
+    figure = draw(overlay_figure(scene(), target, prediction, task, grid_of(40, 60), "Mine A"))
+    assert entries(figure.legends[0]) == ["stockpile", "dam"]
+    assert entries(figure.legends[1])[-2:] == ["wrong class", "not annotated"]
+    assert titles(figure)[3] == "agreement"
+
+
+def test_overlay_of_model_4_shows_the_merged_class():
+    figure = draw(
+        overlay_figure(scene(), square(), square(), TASKS["model4"], grid_of(40, 60), "Mine A")
+    )
+    assert entries(figure.legends[0]) == ["total transformed area"]
+    assert "wrong class" not in entries(figure.legends[1])
+
+
+def test_overlay_of_nothing_found_in_nothing_annotated():
+    nothing = np.zeros((40, 60), np.uint8)
+    figure = draw(
+        overlay_figure(
+            scene(), nothing, nothing, TAILINGS, grid_of(40, 60), "Mine A", {"iou": float("nan")}
+        )
+    )
+    assert entries(figure.legends[0]) == []
+    assert titles(figure)[3] == "agreement\nIoU –"
+
+
+@pytest.mark.parametrize("bands", [1, 2, 15])
+def test_overlay_takes_any_number_of_bands(bands):
+    image = scene(bands=bands)
+    image[:, :4] = np.nan
+    figure = draw(overlay_figure(image, square(), square(), TAILINGS, grid_of(40, 60), "Mine A"))
+    shown = figure.axes[0].images[0].get_array()
+    assert (np.ptp(shown.astype(int), axis=2).max() == 0) == (bands < 3)
+    assert (shown[:4] == 128).all()
+
+
+def test_overlay_of_a_picture_that_is_nowhere_has_no_scale_bar():
+    figure = draw(
+        overlay_figure(scene(), square(), square(), TAILINGS, grid_of(40, 60, None), "Picture")
+    )
+    assert not any(has_scale_bar(axes) for axes in figure.axes)
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_scenes_say_so_on_the_figure(synthetic):
+    grid = grid_of(40, 60)
+    overlay = overlay_figure(
+        scene(), square(), square(), TAILINGS, grid, "Mine A", synthetic=synthetic
+    )
+    labels = encode_bits({"excavation": square() > 0})
+    annotation = annotation_figure(scene(), labels, grid, "Mine A", synthetic)
+    assert ("SYNTHETIC" in texts(overlay)) == synthetic
+    assert ("SYNTHETIC" in texts(annotation)) == synthetic
+
+
+def test_legends_stay_inside_the_figure_and_apart():
+    task = TASKS["model3"]
+    target = (np.arange(40 * 60).reshape(40, 60) % 8).astype(np.uint8)
+    target[0] = 255
+    prediction = np.roll(target, 3)
+    figure = draw(overlay_figure(scene(), target, prediction, task, grid_of(40, 60), "Mine A"))
+    classes, verdicts = (legend.get_window_extent() for legend in figure.legends)
+    assert len(entries(figure.legends[0])) == 7
+    assert classes.x1 < verdicts.x0
+    assert min(classes.y0, verdicts.y0) >= 0
+    assert verdicts.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 400), (300, 60)])
+def test_annotation_names_all_ten_classes_inside_the_figure(height, width):
+    columns = np.arange(width) * 10 // width
+    masks = {c.name: np.tile(columns == c.id, (height, 1)) for c in CLASSES}
+    labels = encode_bits(masks)
+    labels[0] = 65535
+    figure = draw(annotation_figure(scene(height, width), labels, grid_of(height, width), "A"))
+    legend = figure.legends[0]
+    assert entries(legend) == [*(c.name for c in CLASSES), "not annotated"]
+    box = legend.get_window_extent()
+    assert box.x0 > figure.axes[1].get_window_extent().x1
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_annotation_draws_small_things_over_large_ones_and_outlines_both():
+    inner = np.zeros((40, 60), bool)
+    inner[15:20, 20:30] = True
+    labels = encode_bits({"excavation": square() > 0, "dam": inner})
+    figure = annotation_figure(np.full((3, 40, 60), 0.2), labels, grid_of(40, 60), "Mine A")
+    shown = figure.axes[1].images[0].get_array().astype(int)
+    inside, around = shown[17, 25], shown[12, 25]
+    assert inside.argmax() == 1  # the dam's green
+    assert around.argmax() == 0  # the excavation's red
+    assert len(figure.axes[1].collections) == 2
+    assert entries(figure.legends[0]) == ["excavation", "dam"]
+
+
+def test_annotation_of_a_scene_without_any():
+    labels = np.zeros((40, 60), np.uint16)
+    figure = draw(annotation_figure(scene(), labels, grid_of(40, 60), "Mine A"))
+    assert titles(figure) == ["image", "annotated classes"]

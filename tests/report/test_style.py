@@ -1,0 +1,95 @@
+import math
+import subprocess
+import sys
+
+import matplotlib
+import nbformat
+import pytest
+from affine import Affine
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from rasterio.crs import CRS
+
+from minseg.data.raster import Grid
+from minseg.report import style
+
+UTM = Grid(100, 200, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32633))
+# At 60 degrees north a degree of longitude is half as long as one of latitude.
+DEGREES = Grid(100, 200, Affine(0.0002, 0, 20, 0, -0.0001, 60.005), CRS.from_epsg(4326))
+
+
+def drawn_bar(grid: Grid) -> tuple[float, str] | None:
+    """Length of the bar as a share of the panel's width, and its text."""
+    axes = Figure().add_subplot()
+    style.add_scale_bar(axes, grid)
+    bars = [line for line in axes.lines if line.get_label() == style.SCALE_BAR]
+    if not bars:
+        return None
+    start, end = bars[0].get_xdata()
+    return end - start, axes.texts[0].get_text()
+
+
+@pytest.mark.parametrize(
+    ("extent_m", "length_m"),
+    [(1000, 200), (1666, 200), (1667, 500), (3333, 500), (3334, 1000), (10_000, 2000), (10, 2)],
+)
+def test_scale_bar_takes_the_longest_round_length(extent_m, length_m):
+    assert style.scale_bar_length_m(extent_m) == pytest.approx(length_m)
+
+
+def test_scale_bar_is_true_on_a_metre_grid():
+    share, text = drawn_bar(UTM)
+    assert text == "500 m"
+    assert share * 200 * 10 == pytest.approx(500)
+
+
+def test_scale_bar_is_true_on_a_degree_grid():
+    share, text = drawn_bar(DEGREES)
+    assert text == "500 m"
+    # 0.04 degrees of longitude at 60 degrees north, on a sphere of the Earth's mean radius
+    extent_m = 0.04 * math.radians(6_371_009) / 2
+    assert share * extent_m == pytest.approx(500, rel=0.005)
+
+
+def test_scale_bar_counts_kilometres_from_one():
+    grid = Grid(1000, 1000, UTM.transform, UTM.crs)
+    assert drawn_bar(grid)[1] == "2 km"
+
+
+def test_no_scale_bar_on_a_picture_that_is_nowhere():
+    assert drawn_bar(Grid(10, 10, Affine.identity(), None)) is None
+
+
+def test_style_holds_inside_and_leaves_no_trace():
+    before = dict(matplotlib.rcParams)
+    with style.in_style():
+        assert matplotlib.rcParams["figure.dpi"] == 110
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
+    make = "from minseg.report.mine_map import mine_map_figure\nmine_map_figure(mines)"
+    sources = [
+        "import pandas\n"
+        "mines = pandas.DataFrame({'longitude': [0.0], 'latitude': [0.0], 'part': ['test']})",
+        make,
+        "import matplotlib.pyplot as plt\nplt.plot([1]);",
+        make,
+        "figure = mine_map_figure(mines)",
+        "display(figure)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    kernel = {"name": "python3", "display_name": "", "language": "python"}
+    notebook.metadata["kernelspec"] = kernel
+    NotebookClient(notebook, timeout=120).execute()
+    shown = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells]
+    assert shown == [0, 1, 1, 1, 0, 1]
+
+
+def test_the_room_of_figures_opens_no_pyplot():
+    code = (
+        "import sys, minseg.report.figures, minseg.report.mine_map, minseg.report.overlays;"
+        "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

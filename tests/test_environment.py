@@ -1,0 +1,94 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK_LINES = [
+    line
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+
+# PyPI requirement → conda-forge packages, where the two names differ.
+CONDA_NAMES = {
+    "torch": ["pytorch"],
+    "dask": ["dask", "distributed"],  # the extra of dask[distributed] is a package of its own
+}
+
+
+def project_requirements() -> list[Requirement]:
+    return [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+
+
+def requirements_of_every_kind() -> list[Requirement]:
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    texts = [*PROJECT["build-system"]["requires"], *(text for extra in extras for text in extra)]
+    return [*project_requirements(), *map(Requirement, texts)]
+
+
+def environment() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def test_conda_environment_has_the_project_requirements_with_the_same_bounds():
+    expected = {"python": SpecifierSet(PROJECT["project"]["requires-python"])}
+    expected["pip"] = SpecifierSet()  # conda wants it named where a pip section follows
+    for requirement in project_requirements():
+        for name in CONDA_NAMES.get(requirement.name, [requirement.name]):
+            expected[name] = requirement.specifier
+    entries = [entry for entry in environment()["dependencies"] if isinstance(entry, str)]
+    listed = {Requirement(entry).name: Requirement(entry).specifier for entry in entries}
+    assert listed == expected
+    assert len(entries) == len(listed)
+
+
+def test_conda_environment_takes_everything_but_minseg_from_conda_forge():
+    assert environment()["channels"] == ["conda-forge"]
+    sections = [entry for entry in environment()["dependencies"] if isinstance(entry, dict)]
+    assert sections == [{"pip": ["-e ."]}]
+
+
+def test_lock_holds_one_exact_version_a_line_and_no_address_or_path():
+    pin = re.compile(r'([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.!]*)(; sys_platform == "linux")?')
+    assert [line for line in LOCK_LINES if not pin.fullmatch(line)] == []
+
+
+def test_lock_is_sorted_and_names_each_package_once():
+    assert sorted(LOCK_LINES, key=str.upper) == LOCK_LINES
+    names = [canonicalize_name(Requirement(line).name) for line in LOCK_LINES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("requirement", requirements_of_every_kind(), ids=str)
+def test_lock_pins_each_requirement_within_its_bounds(requirement):
+    locked = {canonicalize_name(Requirement(line).name): line for line in LOCK_LINES}
+    pin = Requirement(locked[canonicalize_name(requirement.name)])
+    assert pin.marker is None
+    assert requirement.specifier.contains(next(iter(pin.specifier)).version)
+
+
+def test_lock_asks_for_linux_only_packages_on_linux_only():
+    linux_only = re.compile(r"nvidia-|cuda-|triton")
+    marked = {line for line in LOCK_LINES if line.endswith('; sys_platform == "linux"')}
+    assert marked == {line for line in LOCK_LINES if linux_only.match(line)}
+
+
+def test_lock_leaves_out_the_project_and_the_installer():
+    names = {canonicalize_name(Requirement(line).name) for line in LOCK_LINES}
+    assert names.isdisjoint({"minseg", "pip"})
+
+
+def test_citation_names_the_version_of_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    version = PROJECT["project"]["version"]
+    assert citation["version"] == version
+    assert citation["preferred-citation"]["version"] == version
+    assert citation["preferred-citation"]["type"] == "software"
+    assert [reference["doi"] for reference in citation["references"]] == ["10.3390/rs16060955"]
