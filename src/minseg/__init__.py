@@ -7,7 +7,8 @@ a reader sees), `minseg.cli` (the same, from a shell).
 
 from minseg.data.dataset import open_dataset
 from minseg.errors import MinsegError
+from minseg.study.study import open_study
 
 __version__ = "0.1.0"
 
-__all__ = ["MinsegError", "open_dataset"]
+__all__ = ["MinsegError", "open_dataset", "open_study"]

@@ -10,8 +10,9 @@ import typer
 
 from minseg.errors import MinsegError
 
-if TYPE_CHECKING:  # commands import what they need, so that --help stays quick
-    pass
+if TYPE_CHECKING:  # each command imports what it needs, so that --help stays quick
+    from minseg.data.dataset import Dataset
+    from minseg.learning.metrics import Scores
 
 app = typer.Typer(
     help="Mine segmentation in Sentinel images: the MineCam study, runnable by anyone.",
@@ -216,7 +217,7 @@ def _settings(pairs: list[str]) -> dict[str, str]:
     return settings
 
 
-def _print_parts(dataset) -> None:
+def _print_parts(dataset: "Dataset") -> None:
     """Print how many mines and scenes each part has."""
     from minseg.data.mines import PARTS
 
@@ -228,7 +229,7 @@ def _print_parts(dataset) -> None:
     print(f"{dataset.path}: {parts}")
 
 
-def _print_scores(found, part: str, convention: str, as_json: bool = False) -> None:
+def _print_scores(found: "Scores", part: str, convention: str, as_json: bool = False) -> None:
     """Print mean and per-class scores."""
     means = {
         "iou": found["iou"],

@@ -37,5 +37,11 @@ def progress(
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     hidden = not watched or os.environ.get("MINSEG_PROGRESS") == "off"
     return tqdm(
-        items, description, total, initial=initial, disable=hidden, leave=False, mininterval=0.5
+        items,  # type: ignore[arg-type]
+        description,
+        total,
+        initial=initial,
+        disable=hidden,
+        leave=False,
+        mininterval=0.5,
     )

@@ -37,6 +37,9 @@ from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
+VERSION = 1
+"""Changes whenever the same arguments would give other scenes."""
+
 ANNOTATION_ERROR_PX = 1.0
 """Standard deviation of the displacement of label borders in each direction, pixels.
 

@@ -21,7 +21,7 @@ def example_scene(dataset: Dataset, part: str = "train") -> str:
 
     def richness(scene: pd.Series) -> tuple[int, int]:
         labels = dataset.read_labels(scene)
-        pixels = [np.count_nonzero(decode_bits(labels, name)) for name in CLASS_NAMES]
+        pixels = [int(np.count_nonzero(decode_bits(labels, name))) for name in CLASS_NAMES]
         return sum(count > 0 for count in pixels), sum(pixels)
 
     scenes = [scene for _, scene in dataset.scenes_of(part).iterrows()]
@@ -62,7 +62,7 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
         raise MinsegError(
             f"{run.path}: no prediction of mine {mine!r}; test mines are listed in counts.csv"
         )
-    row = _scene(dataset, by_mine.loc[mine, "scene"])
+    row = _scene(dataset, str(by_mine.loc[mine, "scene"]))
     with open_raster(run.path / "predictions" / f"{row['scene']}.tif") as source:
         grid, prediction = grid_of(source), source.read(1)
     whole = dataset.grid(row)
@@ -70,7 +70,7 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
     window = Window(round(column), round(top), grid.width, grid.height)
     image, _ = dataset.read_inputs(row, display_bands(dataset), window)
     target = dataset.read_target(row, run.task, window)
-    scores = by_mine.loc[mine, ["iou", "recall", "precision"]].astype(float).to_dict()
+    scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
     title = f"{_title(dataset, row)}: {task_title(run.task)}"
     return overlay_figure(
         image, target, prediction, run.task, grid, title, scores, dataset.synthetic

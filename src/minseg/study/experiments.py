@@ -1,6 +1,7 @@
 """Making a run, or loading the one that is there; opening a run's model."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -34,6 +35,9 @@ from minseg.learning.training import HISTORY_COLUMNS, train
 from minseg.study.config import PIXEL_FOREST, RunConfig
 from minseg.study.provenance import describe_run
 from minseg.study.runs import Run, RunStore, run_key
+
+# Fabric announces its precision at every start; the run's config says it already.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 PredictScene = Callable[[EvaluationScene], np.ndarray]
 """From a scene to its class numbers, uint8 (height, width)."""

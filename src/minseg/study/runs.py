@@ -149,18 +149,20 @@ class RunStore:
         ------
         Path or None
         """
-        work = self.path / f".{key}.partial"
         try:
-            work.mkdir(parents=True, exist_ok=True)
-        except PermissionError:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / f".{key}.lock").touch()
+        except OSError as error:
             raise MinsegError(
-                f"{self.path}: cannot write runs here; choose another --runs"
+                f"{self.path}: cannot write runs here ({error.strerror}); choose another folder "
+                "with --runs"
             ) from None
         with self._lock(key):
             if self.find(key):
-                work.rmdir()
                 yield None
                 return
+            work = self.path / f".{key}.partial"
+            work.mkdir(exist_ok=True)
             yield work
             work.rename(self.path / key)
 

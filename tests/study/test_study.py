@@ -1,0 +1,45 @@
+import subprocess
+import sys
+
+import pytest
+
+import minseg
+from minseg import MinsegError
+from minseg.study.study import default_store, project_folder
+from tests.study.test_experiments import SMALL
+
+
+def test_stored_runs_are_read_without_torch(dataset, tmp_path):
+    study = minseg.open_study("demo", dataset.path, seeds=[0, 1], runs=tmp_path)
+    config = study.config(task="model1", **SMALL)
+    made = study.runs(config)
+    assert [run.config.seed for run in made] == [0, 1]
+    code = (
+        "import sys, minseg\n"
+        f"study = minseg.open_study('demo', {str(dataset.path)!r}, [0, 1], {str(tmp_path)!r})\n"
+        f"runs = study.runs(study.config(task='model1', **{SMALL!r}))\n"
+        "print(*(run.key for run in runs), 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*(run.key for run in made), "False"]
+
+
+def test_unknown_profile_and_dataset(tmp_path):
+    with pytest.raises(MinsegError, match="unknown profile"):
+        minseg.open_study("huge")
+    with pytest.raises(MinsegError, match=r"no dataset\.json"):
+        minseg.open_study("demo", tmp_path)
+
+
+def test_where_runs_are_kept(tmp_path, monkeypatch):
+    monkeypatch.delenv("MINSEG_RUNS", raising=False)
+    checkout = tmp_path / "checkout"
+    (checkout / "notebooks" / "deep").mkdir(parents=True)
+    (checkout / "pyproject.toml").write_text("")
+    monkeypatch.chdir(checkout / "notebooks" / "deep")
+    assert project_folder() == checkout
+    assert default_store() == checkout / "runs"
+    monkeypatch.chdir(tmp_path)
+    assert default_store() == tmp_path / "runs"
+    monkeypatch.setenv("MINSEG_RUNS", str(tmp_path / "elsewhere"))
+    assert default_store() == tmp_path / "elsewhere"
