@@ -1,5 +1,6 @@
 """The command line: the same functions, from a shell."""
 
+import ast
 import json
 import math
 import sys
@@ -185,6 +186,53 @@ def predict(
     segmenter = open_segmenter(open_run(run_folder))
     predict_raster(segmenter, image, output, probabilities=probabilities, reading=reading)
     print(output)
+
+
+@app.command("rerun", context_settings={"ignore_unknown_options": True})
+def rerun(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NOTEBOOK]... [-p NAME VALUE]...",
+            help="Paths or numbers (02); -p sets a parameter of theirs, as papermill does.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the executed copies; notebooks/executed.")
+    ] = None,
+) -> None:
+    """Execute notebooks with other parameters; all of them by default."""
+    from minseg.report.rerun import find_notebooks
+    from minseg.report.rerun import rerun as rerun_notebook
+
+    names, parameters = _notebooks_and_parameters(arguments or [])
+    for notebook in find_notebooks(names):
+        executed = (output or notebook.parent / "executed") / notebook.name
+        rerun_notebook(notebook, parameters, executed.resolve())
+        print(executed)
+
+
+def _notebooks_and_parameters(arguments: list[str]) -> tuple[list[str], dict[str, object]]:
+    """Tell notebooks from ``-p NAME VALUE`` (typer knows no repeated option of two values)."""
+    names, parameters = [], {}
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument != "-p":
+            names.append(argument)
+            continue
+        name, value = next(waiting, None), next(waiting, None)
+        if name is None or value is None:
+            raise MinsegError("rerun: -p takes a name and a value, e.g. -p profile demo")
+        parameters[name] = _literal(value)
+    return names, parameters
+
+
+def _literal(text: str) -> object:
+    """Read a Python literal such as ``3``, ``[0, 1]`` or ``{"epochs": 5}``; else plain text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _whole_numbers(text: str, option: str) -> tuple[int, ...]:

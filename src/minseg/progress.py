@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def progress(
-    items: Iterable[T] | None, description: str, total: int | None = None, initial: int = 0
+    items: Iterable[T], description: str, total: int | None = None, initial: int = 0
 ) -> "tqdm[T]":
     """Wrap an iterable in a progress bar on standard error.
 
@@ -20,8 +20,8 @@ def progress(
 
     Parameters
     ----------
-    items : iterable, or None
-        None gives a bar to move by hand with ``update``.
+    items : iterable
+        Nothing, ``()``, gives a bar to move by hand with ``update``.
     description : str
         What is being done, in a few words.
     total : int, optional
@@ -37,7 +37,7 @@ def progress(
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     hidden = not watched or os.environ.get("MINSEG_PROGRESS") == "off"
     return tqdm(
-        items,  # type: ignore[arg-type]
+        items,
         description,
         total,
         initial=initial,

@@ -11,6 +11,7 @@ import rasterio
 from matplotlib.colors import to_rgb
 from rasterio.windows import Window
 
+from minseg.data.bands import BANDS
 from minseg.data.images import Image
 from minseg.data.labels import IGNORE, Task
 from minseg.data.radiometry import require_reflectance
@@ -82,19 +83,22 @@ def predict_raster(
     ------
     MinsegError
         If the image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
-        or if the output's folder cannot be written to.
+        or if an output cannot be written or would replace the image.
     """
     reading = reading or ImageReading()
+    _require_apart(image_path, output, probabilities)
     with (
         rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"),
         open_raster(image_path) as source,
         _scratch_folder(output) as scratch,
+        _scratch_folder(probabilities or output) as probability_scratch,
     ):
         grid = grid_of(source)
         require_located(grid, image_path)
         image = _open_image(source, segmenter, reading)
         names = segmenter.task.target_names
-        class_work, probability_work = Path(scratch) / "classes.tif", Path(scratch) / "p.tif"
+        class_work = Path(scratch) / "classes.tif"
+        probability_work = Path(probability_scratch) / "probabilities.tif"
         with ExitStack() as stack:
             class_rows = stack.enter_context(
                 _work_raster(class_work, grid, np.uint8, IGNORE, ("class",))
@@ -145,14 +149,25 @@ def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
     return table
 
 
+def _require_apart(image: Path, output: Path, probabilities: Path | None) -> None:
+    """Refuse an output that would replace the image or the other output."""
+    paths = [path.resolve() for path in (image, output, probabilities) if path is not None]
+    if len(set(paths)) < len(paths):
+        raise MinsegError(
+            f"{output}: image, classes and probabilities need a file each; name another output"
+        )
+
+
 def _scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
     """Make a hidden folder beside the output, removed at the end whatever happens."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir():
+        raise MinsegError(f"{output}: is a folder; name a file to write, e.g. {output / 'map.tif'}")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=f".{output.stem}.", dir=output.parent)
-    except PermissionError:
+    except OSError as error:
         raise MinsegError(
-            f"{output.parent}: cannot write here; choose a folder you may write to"
+            f"{output}: cannot write here ({error.strerror}); choose a folder you may write to"
         ) from None
 
 
@@ -168,8 +183,8 @@ def _open_image(
             f"{source.name}: the model needs band {', '.join(missing)} "
             f"and the image has {', '.join(image.indexes)}"
         )
-    sample = image.sample(needed, SAMPLE_SIDE)
-    require_reflectance(sample, source.name)
+    if any(not BANDS[band].is_radar for band in needed):
+        require_reflectance(image.sample(needed, SAMPLE_SIDE), source.name)
     return image
 
 

@@ -220,10 +220,11 @@ def _size(dataset: Dataset, scene: pd.Series, crop: int) -> tuple[int, int]:
     """Return a scene's height and width, refusing one that a crop does not fit into."""
     grid = dataset.grid(scene)
     if min(grid.height, grid.width) < crop:
+        fitting = min(grid.height, grid.width) // 32 * 32
+        mend = f"use a smaller one, e.g. --set crop={fitting}" if fitting else "leave the scene out"
         raise MinsegError(
             f"scene {scene['scene']!r} is {grid.height}×{grid.width} pixels, smaller than the "
-            f"crop of {crop}; use a smaller one (a multiple of 32), e.g. --set crop="
-            f"{max(32, min(grid.height, grid.width) // 32 * 32)}"
+            f"crop of {crop} (a multiple of 32); {mend}"
         )
     return grid.height, grid.width
 

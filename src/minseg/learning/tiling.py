@@ -9,6 +9,8 @@ import torch
 from rasterio.windows import Window
 from torch import Tensor
 
+from minseg.errors import MinsegError
+
 ReadWindow = Callable[[Window], tuple[np.ndarray, np.ndarray]]
 """Reads a window: standardised float32 inputs (bands, h, w) and a validity mask (h, w)."""
 
@@ -26,6 +28,14 @@ class Tiling:
     """Pixels that neighbouring tiles share; there the result fades from one to the other."""
     batch_size: int = 1
     """Tiles per forward pass: 1 is fastest on a CPU, more fill a GPU."""
+
+    def __post_init__(self) -> None:
+        """Refuse an overlap that leaves no tile a pixel of its own."""
+        if not 0 <= self.overlap < self.tile:
+            raise MinsegError(
+                f"tiling: an overlap of {self.overlap} in tiles of {self.tile} pixels; "
+                "make it 0 or more and smaller than the tile"
+            )
 
 
 @dataclass(frozen=True)

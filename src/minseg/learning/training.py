@@ -71,7 +71,7 @@ def train(
     if checkpoint.exists():
         state.load(checkpoint)
     model, optimiser = fabric.setup(network, optimiser)
-    bar: tqdm = progress(None, "training", total=options.epochs * len(patches))
+    bar: tqdm = progress((), "training", total=options.epochs * len(patches))
     bar.update(state.epoch * len(patches))
     saved = time.monotonic()
     for epoch in range(state.epoch, options.epochs):

@@ -1,0 +1,247 @@
+import numpy as np
+import pytest
+import rasterio
+import torch
+from rasterio.windows import Window
+
+from minseg import MinsegError
+from minseg.data.labels import IGNORE, TASKS, encode_bits
+from minseg.data.radiometry import training_statistics
+from minseg.data.writing import SceneRasters, write_dataset
+from minseg.learning import patches as patches_module
+from minseg.learning.options import TrainingOptions
+from minseg.learning.patches import TrainingPatches, augment, read_patch
+from tests.conftest import OPTICAL, SIDE, grid_at, mine_rows, write_small_dataset
+
+MODEL1 = TASKS["model1"]
+BANDS = ("B04", "VV", "B02")
+TRAIN_SCENES = 12
+
+
+def patches_of(dataset, bands=BANDS, **settings):
+    settings = {"crop": 32, "batch_size": 5, "seed": 3} | settings
+    return TrainingPatches(dataset, MODEL1, training_statistics(dataset, bands), **settings)
+
+
+def epoch_of(patches, epoch=0):
+    """All crops of an epoch: inputs (crops, bands, h, w) and target (crops, h, w)."""
+    inputs, target = zip(*patches.batches(epoch), strict=True)
+    return torch.cat(inputs), torch.cat(target)
+
+
+def class_at(scene, row, column):
+    """The class that the dataset of positions has at a place, 0 to 2."""
+    return (3 * scene + row * column + row // 7 + 2 * (column // 5)) % 3
+
+
+@pytest.fixture(scope="module")
+def positions(tmp_path_factory):
+    """A dataset whose bands say where a pixel is: B02 its row, B03 its column, B04 its scene."""
+
+    def scene(k):
+        row, column = np.indices((SIDE, SIDE))
+        classes = class_at(k, row, column)
+        return SceneRasters(
+            scene=f"mine-{k}",
+            mine=f"mine-{k}",
+            year=2020,
+            date="",
+            grid=grid_at(k),
+            optical=(np.stack([row, column, np.full_like(row, k)]) + 1).astype(np.uint16),
+            optical_bands=("B02", "B03", "B04"),
+            radar=None,
+            labels=encode_bits({"excavation": classes == 1, "preparatory work area": classes == 2}),
+        )
+
+    return write_dataset(
+        tmp_path_factory.mktemp("positions") / "positions",
+        name="positions",
+        mines=mine_rows(4),
+        scenes=(scene(k) for k in range(4)),
+        class_names=("excavation", "preparatory work area"),
+        provenance="made by a test",
+        licence="none needed",
+        synthetic=True,
+    )
+
+
+def places_of(patches, inputs):
+    """Turn inputs back into rows, columns and scene numbers: each int (crops, h, w)."""
+    mean = torch.tensor(patches.statistics.mean)[:, None, None]
+    deviation = torch.tensor(patches.statistics.deviation)[:, None, None]
+    numbers = (inputs * deviation + mean) * 1e4 - 1
+    assert (numbers - numbers.round()).abs().max() < 0.1
+    return numbers.round().int().unbind(1)
+
+
+def orientation_of(row, column):
+    """Tell which way a crop was flipped and turned from the rows and columns that it shows."""
+    transposed = bool(row[0, 0] == row[1, 0])
+    if transposed:
+        row, column = row.T, column.T
+    return transposed, int(row[1, 0] - row[0, 0]), int(column[0, 1] - column[0, 0])
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_crops_are_windows_of_the_scenes_in_all_eight_orientations(positions, resident):
+    patches = patches_of(
+        positions, ("B02", "B03", "B04"), crops_per_scene=32, batch_size=8, resident=resident
+    )
+    inputs, target = epoch_of(patches)
+    rows, columns, scenes = places_of(patches, inputs)
+    orientations = []
+    for row, column, scene, found in zip(rows, columns, scenes, target, strict=True):
+        assert len(scene.unique()) == 1
+        # 1024 different places within 32 rows and 32 columns are a whole window.
+        assert len((row * SIDE + column).unique()) == 32 * 32
+        assert row.max() - row.min() == column.max() - column.min() == 31
+        assert torch.equal(found, class_at(scene, row, column).to(torch.uint8))
+        orientations.append(orientation_of(row, column))
+    assert set(orientations) == {(t, d, r) for t in (False, True) for d in (-1, 1) for r in (-1, 1)}
+
+
+def test_every_scene_is_taken_equally_often_and_every_corner_can_be(positions):
+    patches = patches_of(
+        positions, ("B02", "B03", "B04"), crop=62, crops_per_scene=40, batch_size=16
+    )
+    inputs, _ = epoch_of(patches)
+    rows, columns, scenes = places_of(patches, inputs)
+    taken = scenes[:, 0, 0].bincount()
+    assert taken[taken > 0].tolist() == [40] * len(patches.scenes)
+    corners = set(zip(rows.amin((1, 2)).tolist(), columns.amin((1, 2)).tolist(), strict=True))
+    assert corners == {(row, column) for row in range(3) for column in range(3)}
+
+
+def test_resident_and_streamed_scenes_give_the_same_batches(dataset):
+    resident, streamed = (patches_of(dataset, resident=choice) for choice in (True, False))
+    assert resident.resident is not None
+    assert streamed.resident is None
+    for epoch in (0, 1):
+        for one, other in zip(resident.batches(epoch), streamed.batches(epoch), strict=True):
+            assert torch.equal(one[0], other[0])
+            assert torch.equal(one[1], other[1])
+
+
+def test_more_batches_than_are_read_ahead_come_in_order(dataset):
+    settings = {"batch_size": 1, "crops_per_scene": 2}
+    resident, streamed = (patches_of(dataset, resident=r, **settings) for r in (True, False))
+    assert len(streamed) > 2 * patches_module.BATCHES_AHEAD
+    assert torch.equal(epoch_of(resident)[0], epoch_of(streamed)[0])
+
+
+def test_seed_and_epoch_decide_everything(dataset):
+    first, _ = epoch_of(patches_of(dataset), 4)
+    again, _ = epoch_of(patches_of(dataset), 4)
+    assert torch.equal(first, again)
+    for other in (epoch_of(patches_of(dataset), 5), epoch_of(patches_of(dataset, seed=4), 4)):
+        assert not torch.equal(first, other[0])
+
+
+def test_an_epoch_depends_on_no_other_epoch_nor_on_other_random_numbers(dataset):
+    patches = patches_of(dataset)
+    alone, _ = epoch_of(patches, 2)
+    torch.rand(100)
+    epoch_of(patches, 0)
+    assert torch.equal(epoch_of(patches, 2)[0], alone)
+
+
+def test_last_batch_is_filled_with_more_crops(dataset):
+    patches = patches_of(dataset)
+    batches = list(patches.batches(0))
+    assert len(batches) == len(patches) == 3  # 12 scenes in batches of 5
+    assert [len(inputs) for inputs, _ in batches] == [5, 5, 5]
+
+
+def test_batches_larger_than_the_dataset_are_filled_too(dataset):
+    ((inputs, target),) = patches_of(dataset, batch_size=30).batches(0)
+    assert inputs.shape == (30, 3, 32, 32)
+    assert target.shape == (30, 32, 32)
+
+
+def test_batches_are_float32_channels_last_with_byte_targets(dataset):
+    for inputs, target in patches_of(dataset).batches(0):
+        assert inputs.dtype == torch.float32
+        assert inputs.is_contiguous(memory_format=torch.channels_last)
+        assert target.dtype == torch.uint8
+        assert set(target.unique().tolist()) <= {0, 1, 2, IGNORE}
+
+
+@pytest.mark.parametrize(("free_bytes", "kept"), [(10**9, True), (10**4, False)])
+def test_scenes_are_kept_on_the_device_if_they_fit(dataset, monkeypatch, free_bytes, kept):
+    monkeypatch.setattr(patches_module, "_free_memory", lambda device: free_bytes)
+    assert (patches_of(dataset).resident is not None) == kept
+
+
+def test_read_patch_is_the_standardised_window_of_the_dataset(dataset):
+    scene = dataset.scenes_of("train").iloc[3]
+    statistics = training_statistics(dataset, BANDS)
+    window = Window(7, 11, 20, 30)
+    inputs, target = read_patch(dataset, scene, MODEL1, statistics, window)
+    assert inputs.dtype == torch.float16
+    values, _ = dataset.read_inputs(scene, BANDS)
+    for k in range(len(BANDS)):
+        expected = (values[k, 11:41, 7:27] - statistics.mean[k]) / statistics.deviation[k]
+        assert inputs[k].float().numpy() == pytest.approx(expected, abs=4e-3)
+    assert np.array_equal(target.numpy(), dataset.read_target(scene, MODEL1)[11:41, 7:27])
+
+
+def test_training_pixels_have_mean_zero_and_spread_one(dataset):
+    statistics = training_statistics(dataset, BANDS)
+    scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
+    pixels = np.stack(
+        [read_patch(dataset, scene, MODEL1, statistics)[0].double().numpy() for scene in scenes]
+    )
+    assert pixels.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=1e-3)
+    assert pixels.std(axis=(0, 2, 3)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_missing_pixels_are_zero_and_ignored(own_dataset, resident):
+    for _, scene in own_dataset.scenes.iterrows():
+        with rasterio.open(own_dataset.path / scene["optical"], "r+") as file:
+            file.write(np.zeros((1, 30), np.uint16), OPTICAL.index("B04") + 1, window=_row(20))
+        with rasterio.open(own_dataset.path / scene["radar"], "r+") as file:
+            file.write(np.full((1, 30), np.nan, np.float32), 1, window=_row(40))
+    inputs, target = epoch_of(
+        patches_of(own_dataset, crop=64, batch_size=1, resident=resident), epoch=1
+    )
+    missing = (inputs == 0).all(dim=1)
+    assert missing.sum(dim=(1, 2)).tolist() == [60] * len(inputs)
+    assert (target[missing] == IGNORE).all()
+    # The last column was never annotated, but its pixels are there.
+    assert (target == IGNORE).sum(dim=(1, 2)).tolist() == [60 + SIDE] * len(inputs)
+    assert inputs.isfinite().all()
+
+
+def _row(row):
+    return Window(10, row, 30, 1)
+
+
+@pytest.mark.parametrize(("side", "crop", "fitting"), [(64, 96, 64), (100, 512, 96), (40, 64, 32)])
+def test_scenes_smaller_than_the_crop_are_refused_with_a_crop_that_fits(
+    tmp_path, side, crop, fitting
+):
+    small = write_small_dataset(tmp_path / "small", count=4, years=(2020,), side=side)
+    with pytest.raises(MinsegError, match=rf"smaller than the crop.*--set crop={fitting}\b"):
+        patches_of(small, crop=crop)
+    TrainingOptions(crop=fitting)
+    assert next(patches_of(small, crop=fitting).batches(0))[0].shape[-1] == fitting
+
+
+def test_scenes_that_no_crop_fits_are_refused_without_naming_one(tmp_path):
+    small = write_small_dataset(tmp_path / "small", count=4, years=(2020,), side=24)
+    with pytest.raises(MinsegError, match=r"24×24 pixels.*leave the scene out"):
+        patches_of(small)
+
+
+def test_augment_makes_the_eight_orientations_of_a_square_about_equally_often():
+    image = np.arange(16.0).reshape(4, 4)
+    turned = [np.rot90(image, k) for k in range(4)]
+    expected = [view.tolist() for view in (*turned, *(np.fliplr(view) for view in turned))]
+    inputs = torch.tensor(image)[None, None].repeat(800, 2, 1, 1)
+    found, target = augment(inputs, inputs[:, 0], torch.Generator().manual_seed(0))
+    seen = [view.tolist() for view in target]
+    assert all(60 < seen.count(view) < 140 for view in expected)
+    assert sum(seen.count(view) for view in expected) == 800
+    assert torch.equal(found[:, 0], target)
+    assert torch.equal(found[:, 1], target)

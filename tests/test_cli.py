@@ -1,0 +1,138 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+
+from minseg.cli import main
+from minseg.data.raster import Grid
+from tests.conftest import names
+
+SETTINGS = ["encoder=tu-mobilenetv3_small_100", "crop=64", "test_crop=64", "epochs=1"]
+
+
+@pytest.fixture
+def minseg(monkeypatch, capsys):
+    """Run the command line in this process; return exit status, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_train_evaluate_predict(minseg, dataset, tmp_path):
+    pairs = [part for setting in SETTINGS for part in ("--set", setting)]
+    common = ["--task", "excavation", "--runs", tmp_path / "runs"]
+    status, out, _ = minseg("train", dataset.path, *common, *pairs)
+    assert status == 0
+    run, scores = out.splitlines()[0], out.splitlines()[1]
+    assert scores.startswith("test, standard: iou 0.")
+
+    status, out, _ = minseg("evaluate", run, dataset.path, "--convention", "paper", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert set(report["per_class"]) == {"background", "excavation"}
+    assert report["convention"] == "paper"
+
+    image = dataset.path / dataset.scenes["optical"][0]
+    output, probabilities = tmp_path / "map.tif", tmp_path / "p.tif"
+    status, out, _ = minseg("predict", run, image, "-o", output, "--probabilities", probabilities)
+    assert (status, out.strip()) == (0, str(output))
+    with rasterio.open(output) as found, rasterio.open(image) as original:
+        assert found.transform == original.transform
+    with rasterio.open(probabilities) as found:
+        assert found.descriptions == ("background", "excavation")
+
+    status, out, _ = minseg("train", dataset.path, *common, *pairs, "--baseline")
+    assert status == 0
+    assert out.splitlines()[0] != run
+
+
+def test_dataset_commands(minseg, tmp_path):
+    folder = tmp_path / "mines"
+    status, out, _ = minseg("dataset", "synth", folder, "--mines", 4, "--size", 64)
+    assert (status, "4 synthetic mines, 8 scenes" in out) == (0, True)
+    assert minseg("dataset", "check", folder)[:2] == (0, f"{folder}: no problem found\n")
+    status, out, _ = minseg("dataset", "split", folder, "--seed", 3)
+    assert (status, "train 2 mines (4 scenes)" in out) == (0, True)
+    (folder / "mines.csv").unlink()
+    status, out, err = minseg("dataset", "check", folder)
+    assert (status, err) == (1, "")
+    assert "mines.csv: no such file" in out
+
+
+def test_import_by_the_promised_command(minseg, tmp_path, write_tif):
+    random = np.random.default_rng(0)
+    for k in range(3):
+        grid = Grid(40, 40, Affine(1e-4, 0, 10 + k, 0, -1e-4, 5), CRS.from_epsg(4326))
+        write_tif(f"i{k}.tif", random.integers(500, 4000, (3, 40, 40)).astype(np.uint16), grid)
+        write_tif(f"m{k}.tif", random.integers(0, 2, (1, 40, 40)).astype(np.uint8), grid)
+    (tmp_path / "chips.csv").write_text("chip,site\n0,0\n1,1\n2,2\n")
+    status, out, _ = minseg(
+        "dataset", "import", tmp_path / "new",
+        "--images", tmp_path / "i*.tif", "--masks", tmp_path / "m*.tif",
+        "--table", tmp_path / "chips.csv", "--bands", "B02,B03,B04", "--scale", "1e-4",
+        "--classes", '1="tailing storage facility"',
+    )  # fmt: skip
+    assert (status, "test 1 mines" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "{missing}", "--task", "model1"],
+        ["train", "{dataset}", "--task", "model9"],
+        ["train", "{dataset}", "--task", "model1", "--bands", "M"],
+        ["train", "{dataset}", "--task", "dam"],
+        ["train", "{dataset}", "--task", "model1", "--set", "epochs"],
+        ["train", "{dataset}", "--task", "model1", "--set", "epoch=3"],
+        ["train", "{dataset}", "--task", "model1", "--profile", "big"],
+        ["evaluate", "{missing}", "{dataset}"],
+        ["predict", "{missing}", "image.tif", "-o", "out.tif"],
+        ["dataset", "split", "{missing}"],
+        ["dataset", "synth", "{dataset}"],
+        ["dataset", "synth", "{missing}", "--years", "now"],
+        ["dataset", "import", "{missing}", "--images", "a*", "--masks", "b*", "--table", "t.csv",
+         "--classes", "1"],
+        ["rerun", "99"],
+        ["rerun", "01", "-p", "dataset"],
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    values = {"{missing}": tmp_path / "missing", "{dataset}": dataset.path}
+    status, out, err = minseg(*(values.get(a, a) for a in arguments))
+    assert (status, out) == (1, "")
+    assert err.startswith("minseg: ")
+    assert len(err.splitlines()) == 1
+    assert names(tmp_path) in ([], ["runs"])
+
+
+def test_no_traceback_and_no_progress_bar_in_a_log(tmp_path):
+    folder = tmp_path / "mines"
+    command = [sys.executable, "-c", "from minseg.cli import main; main()", "dataset", "synth"]
+    done = subprocess.run(
+        [*command, str(folder), "--mines", "3", "--size", "64"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    again = subprocess.run([*command, str(folder)], capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "Traceback" not in again.stderr
+
+
+def test_help_is_quick_to_load():
+    code = "import sys, minseg.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
