@@ -19,6 +19,7 @@ LOCK_LINES = [
 # PyPI requirement → conda-forge packages, where the two names differ.
 CONDA_NAMES = {
     "torch": ["pytorch"],
+    "huggingface-hub": ["huggingface_hub"],
     "dask": ["dask", "distributed"],  # the extra of dask[distributed] is a package of its own
 }
 

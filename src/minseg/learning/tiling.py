@@ -136,7 +136,7 @@ def predict_strips(
             row = int(batch[-1].row_off)
             below = rows.index(row) + 1
             done = rows[below] - row if below < len(rows) else tile_height
-            mean = blended[:, :done] / weight[:done].clamp(min=1e-6)
+            mean = blended[:, :done] / weight[:done].clamp(min=1e-12)  # 0 where a tile was skipped
             yield Strip(row, mean, valid[:done].numpy().copy())
             for strip in (blended, weight, valid):
                 _scroll(strip, done)

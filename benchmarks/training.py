@@ -1,0 +1,119 @@
+"""How much of a training step's speed the whole loop keeps.
+
+The bare step is forward, backward and optimiser on one resident batch; the loop adds sampling,
+cropping, augmentation, learning-rate changes and progress. Both run in this process, in turn, with
+the same network, shapes and precision; the ratio of their medians is the figure.
+
+Run: python benchmarks/training.py [--architecture unet --encoder resnet18 --crop 224]
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from minseg.data.labels import parse_task
+from minseg.data.radiometry import training_statistics
+from minseg.data.synthetic import write_synthetic
+from minseg.learning.losses import build_loss
+from minseg.learning.models import build_model
+from minseg.learning.options import TrainingOptions
+from minseg.learning.patches import TrainingPatches
+from minseg.learning.training import build_optimiser, train
+
+BANDS = ("B04", "B03", "B02")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--architecture", default="unet")
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--crop", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=2, help="of the loop, per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--streamed", action="store_true", help="read crops from disk")
+    return parser.parse_args()
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    given = arguments()
+    options = TrainingOptions(
+        crop=given.crop, batch_size=given.batch_size, epochs=given.epochs, learning_rate=1e-4
+    )
+    fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
+    device, task = fabric.device, parse_task("model4")
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = write_synthetic(Path(folder) / "mines", 24, size=max(256, given.crop))
+        patches = TrainingPatches(
+            dataset,
+            task,
+            training_statistics(dataset, BANDS),
+            crop=given.crop,
+            batch_size=given.batch_size,
+            device=device,
+            resident=not given.streamed,
+        )
+
+        def network() -> torch.nn.Module:
+            built = build_model(given.architecture, given.encoder, BANDS, task.num_classes, None)
+            return built.to(device).to(memory_format=torch.channels_last)
+
+        def loop(model: torch.nn.Module) -> float:
+            """Images per second of the whole training, without validation."""
+            no_counts = np.ones((1, task.num_classes, 4), np.int64)
+            checkpoint = Path(folder) / "none"
+            started = time.perf_counter()
+            train(model, patches, lambda _: no_counts, options, checkpoint, fabric)
+            synchronise(device)
+            images = options.epochs * len(patches) * options.batch_size
+            return images / (time.perf_counter() - started)
+
+        bare_network = network()
+        optimiser = build_optimiser(bare_network, options)
+        model, optimiser = fabric.setup(bare_network, optimiser)
+        loss_function = build_loss(options.loss, task.num_classes)
+        inputs, target = next(iter(patches.batches(0)))
+
+        def bare() -> float:
+            """Images per second of the same number of steps on one resident batch."""
+            model.train()
+            started = time.perf_counter()
+            for _ in range(options.epochs * len(patches)):
+                optimiser.zero_grad()
+                fabric.backward(loss_function(model(inputs), target))
+                optimiser.step()
+            synchronise(device)
+            images = options.epochs * len(patches) * options.batch_size
+            return images / (time.perf_counter() - started)
+
+        loop_network = network()
+        bare(), loop(loop_network)  # warm up
+        rounds = [(bare(), loop(loop_network)) for _ in range(given.rounds)]
+    bare_speed, loop_speed = (statistics.median(column) for column in zip(*rounds, strict=True))
+    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
+    report = vars(given) | {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "bare_images_per_s": round(bare_speed, 2),
+        "loop_images_per_s": round(loop_speed, 2),
+        "ratio": round(statistics.median(loop / bare for bare, loop in rounds), 3),
+        "ratios": [round(loop / bare, 3) for bare, loop in rounds],
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import torch
+from rasterio.windows import Window
+from sklearn.metrics import multilabel_confusion_matrix
+from torch import nn
+
+from minseg import MinsegError
+from minseg.data.labels import IGNORE, TASKS
+from minseg.data.radiometry import ChannelStatistics, training_statistics
+from minseg.learning.inference import (
+    Segmenter,
+    centre_window,
+    count_scenes,
+    counts_table,
+    load_scenes,
+    predict_scene,
+    predict_scenes,
+)
+from minseg.learning.models import build_model
+from minseg.learning.tiling import Tiling
+from tests.conftest import SIDE, grid_at
+
+MODEL1 = TASKS["model1"]
+BANDS = ("B02", "B04", "VV")
+PLAIN = ChannelStatistics(BANDS, (0.0,) * 3, (1.0,) * 3)
+
+
+def segmenter_of(network, precision="32-true"):
+    return Segmenter(network, MODEL1, PLAIN, torch.device("cpu"), precision)
+
+
+def pointwise(seed=0):
+    torch.manual_seed(seed)
+    return nn.Conv2d(3, 3, 1)
+
+
+def images(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def real():
+    torch.manual_seed(0)
+    return build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(("height", "width"), [(50, 70), (64, 64), (33, 1)])
+def test_probabilities_add_up_to_one_at_any_size(real, precision, height, width):
+    found = segmenter_of(real, precision).probabilities(images(2, 3, height, width))
+    assert found.dtype == torch.float32
+    assert found.shape == (2, 3, height, width)
+    assert found.min() >= 0
+    assert found.sum(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_probabilities_are_the_softmax_of_the_network_in_evaluation_mode(real):
+    inputs = images(1, 3, 64, 96)
+    real.eval()
+    with torch.no_grad():
+        expected = real(inputs).softmax(dim=1)
+    real.train()  # as training leaves it
+    found = segmenter_of(real).probabilities(inputs)
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_padding_repeats_the_edge_and_does_not_move_the_image(real):
+    inputs = images(1, 3, 50, 70)
+    segmenter = segmenter_of(real)
+    padded = np.pad(inputs.numpy(), ((0, 0), (0, 0), (0, 14), (0, 26)), mode="edge")
+    expected = segmenter.probabilities(torch.from_numpy(padded))[..., :50, :70]
+    assert segmenter.probabilities(inputs).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_reduced_precision_is_used_when_asked_for_and_gives_about_the_same(real):
+    inputs = images(1, 3, 64, 64)
+    exact, reduced = (
+        segmenter_of(real, precision).probabilities(inputs)
+        for precision in ("32-true", "bf16-mixed")
+    )
+    assert not torch.equal(exact, reduced)
+    assert reduced.numpy() == pytest.approx(exact.numpy(), abs=0.05)
+
+
+def test_half_precision_inputs_are_taken(real):
+    inputs = images(1, 3, 64, 64).half()
+    found = segmenter_of(real).probabilities(inputs)
+    assert torch.equal(found, segmenter_of(real).probabilities(inputs.float()))
+
+
+@pytest.mark.parametrize(
+    ("side", "crop", "expected"),
+    [
+        (64, 64, Window(0, 0, 64, 64)),
+        (64, 32, Window(16, 16, 32, 32)),
+        (65, 32, Window(16, 16, 32, 32)),
+        (64, 0, Window(0, 0, 64, 64)),
+    ],
+)
+def test_centre_window(side, crop, expected):
+    assert centre_window(grid_at(0, side), crop, "a") == expected
+
+
+def test_a_scene_smaller_than_the_test_crop_is_refused_with_the_way_to_mend_it(dataset):
+    with pytest.raises(MinsegError, match=r"64×64 pixels.*crop of 65.*--set test_crop=0"):
+        centre_window(grid_at(0, 64), 65, "a")
+    with pytest.raises(MinsegError, match="test crop of 96"):
+        load_scenes(dataset, "test", MODEL1, PLAIN, 96)
+
+
+def test_centre_crops_are_slices_of_the_whole_scenes(dataset):
+    statistics = training_statistics(dataset, BANDS)
+    whole, crops = (load_scenes(dataset, "test", MODEL1, statistics, crop) for crop in (0, 40))
+    assert len(whole) == len(crops) == 1
+    middle = slice(12, 52)
+    for one, other in zip(whole, crops, strict=True):
+        assert (other.scene, other.mine) == (one.scene, one.mine)
+        assert torch.equal(other.inputs, one.inputs[:, middle, middle])
+        assert np.array_equal(other.target, one.target[middle, middle])
+        assert one.target.shape == (SIDE, SIDE)
+        assert (other.grid.height, other.grid.width) == (40, 40)
+        assert other.grid.transform @ (0, 0) == one.grid.transform @ (12, 12)
+
+
+def test_scenes_of_evaluation_are_the_latest_of_each_mine(dataset):
+    for part in ("validation", "test"):
+        mines = set(dataset.split.loc[dataset.split["part"] == part, "mine"])
+        scenes = load_scenes(dataset, part, MODEL1, PLAIN, 0)
+        assert [scene.scene for scene in scenes] == [f"{mine}-2020" for mine in sorted(mines)]
+
+
+@pytest.mark.parametrize("tiling", [None, Tiling(32, 8, 3)])
+def test_a_scene_is_given_the_class_of_the_largest_logit(tiling):
+    inputs, network = images(3, 90, 70).half(), pointwise()
+    found = predict_scene(segmenter_of(network), inputs, tiling)
+    with torch.no_grad():
+        expected = network(inputs.float()[None])[0].argmax(dim=0)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, expected.numpy())
+    assert len(np.unique(found)) > 1
+
+
+def test_counts_of_scenes_agree_with_scikit_learn_on_all_pixels_at_once(dataset):
+    scenes = load_scenes(dataset, "train", MODEL1, training_statistics(dataset, BANDS), 0)[:3]
+    predictions = predict_scenes(segmenter_of(pointwise(3)), scenes)
+    found = count_scenes(predictions, scenes, MODEL1.num_classes)
+    assert found.shape == (3, 3, 4)
+    truth = np.concatenate([scene.target.ravel() for scene in scenes])
+    guess = np.concatenate([prediction.ravel() for prediction in predictions])
+    known = truth != IGNORE
+    assert known.sum() == 3 * SIDE * (SIDE - 1)
+    matrices = multilabel_confusion_matrix(truth[known], guess[known], labels=[0, 1, 2])
+    true_negative, false_positive = matrices[:, 0, 0], matrices[:, 0, 1]
+    false_negative, true_positive = matrices[:, 1, 0], matrices[:, 1, 1]
+    expected = np.stack([true_positive, false_positive, false_negative, true_negative], axis=1)
+    assert np.array_equal(found.sum(axis=0), expected)
+
+
+def test_table_of_counts_names_scene_mine_and_class(dataset):
+    scenes = load_scenes(dataset, "train", MODEL1, PLAIN, 0)[:2]
+    counts = np.arange(24).reshape(2, 3, 4)
+    table = counts_table(counts, scenes, MODEL1)
+    assert list(table.columns) == ["scene", "mine", "class", "tp", "fp", "fn", "tn"]
+    assert len(table) == 6
+    assert table.iloc[4].tolist() == [scenes[1].scene, scenes[1].mine, "excavation", 16, 17, 18, 19]

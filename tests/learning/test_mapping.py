@@ -1,0 +1,355 @@
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from rasterio.crs import CRS
+from torch import nn
+
+from minseg import MinsegError
+from minseg.data.labels import TASKS
+from minseg.data.radiometry import ChannelStatistics
+from minseg.data.raster import Grid, grid_of
+from minseg.learning.inference import Segmenter, predict_scene
+from minseg.learning.mapping import ImageReading, class_colours, predict_raster, write_class_map
+from minseg.learning.models import build_model
+from minseg.learning.tiling import Tiling
+from tests.conftest import grid_at, names
+
+MODEL1 = TASKS["model1"]
+STATISTICS = ChannelStatistics(("B02", "B08"), (0.1, 0.1), (0.1, 0.1))
+REFLECTANCE = np.array([[0.05, 0.05], [0.3, 0.05], [0.05, 0.3]])
+"""Blue and near infrared of the three classes."""
+SMALL_TILES = Tiling(64, 16, 2)
+
+
+def exact_network(band_count=2):
+    """A network that tells the classes by their bands: pit where blue, preparation where NIR."""
+    network = nn.Conv2d(band_count, 3, 1)
+    with torch.no_grad():
+        network.weight.zero_()
+        network.bias.zero_()
+        network.weight[1, 0] = network.weight[2, 1] = 2
+    return network
+
+
+def segmenter_of(network=None, statistics=STATISTICS):
+    return Segmenter(network or exact_network(), MODEL1, statistics, torch.device("cpu"), "32-true")
+
+
+def class_map(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 3, (height, width))
+
+
+def numbers_of(classes):
+    """Digital numbers uint16 (2, height, width) of B02 and B08, in ten-thousandths."""
+    return np.moveaxis(REFLECTANCE[classes] * 1e4, -1, 0).round().astype(np.uint16)
+
+
+@pytest.fixture
+def write_image(write_tif):
+    """Write an image of B02 and B08 as this program's users have it: named, scaled, 0 = nodata."""
+
+    def write(numbers, name="image.tif", **tags):
+        tags = {"nodata": 0, "descriptions": ["B02", "B08"], "scales": (1e-4,) * 2} | tags
+        return write_tif(name, numbers, **tags)
+
+    return write
+
+
+def read(path):
+    with rasterio.open(path) as source:
+        return source.read()
+
+
+GRIDS = {
+    "metres": grid_at(0),
+    "degrees": Grid(0, 0, Affine(1e-4, 0, 15, 0, -1e-4, 50), CRS.from_epsg(4326)),
+    "rotated, oblong pixels": Grid(
+        0,
+        0,
+        Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(10, -20),
+        CRS.from_epsg(32733),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", GRIDS)
+@pytest.mark.parametrize("tiling", [None, SMALL_TILES])
+def test_map_has_the_classes_on_the_exact_grid_of_the_image(write_image, tmp_path, place, tiling):
+    classes = class_map(130, 90)
+    numbers = numbers_of(classes)
+    numbers[:, 20:30, 5:70] = 0
+    numbers[0, 77, 33] = 0  # one band alone is missing
+    image, output = write_image(numbers, grid=GRIDS[place]), tmp_path / "new" / "map.tif"
+    predict_raster(segmenter_of(), image, output, tiling=tiling)
+    missing = (numbers == 0).any(axis=0)
+    with rasterio.open(image) as source, rasterio.open(output) as found:
+        assert grid_of(found).matches(grid_of(source))
+        assert found.transform.almost_equals(source.transform, 1e-12)
+        assert found.dtypes == ("uint8",)
+        assert found.nodata == 255
+        assert found.descriptions == ("class",)
+        assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert np.array_equal(found.read(1), np.where(missing, 255, classes))
+    assert names(output.parent) == ["map.tif", "map.tif.aux.xml"]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 200), (64, 64), (65, 129)])
+def test_images_of_any_size_are_mapped(write_image, tmp_path, height, width):
+    classes = class_map(height, width)
+    image = write_image(numbers_of(classes))
+    predict_raster(segmenter_of(), image, tmp_path / "map.tif", tiling=SMALL_TILES)
+    assert np.array_equal(read(tmp_path / "map.tif")[0], classes)
+
+
+def test_map_names_and_colours_its_classes(write_image, tmp_path):
+    predict_raster(segmenter_of(), write_image(numbers_of(class_map(64, 64))), tmp_path / "map.tif")
+    sidecar = ElementTree.parse(tmp_path / "map.tif.aux.xml")
+    found = [category.text for category in sidecar.iter("Category")]
+    assert found == ["background", "excavation", "preparatory work area"]
+    with rasterio.open(tmp_path / "map.tif") as source:
+        colours = source.colormap(1)
+    assert [colours[k][:3] for k in range(3)] == [
+        (0xFF, 0xFF, 0xFF),
+        (0xCC, 0x66, 0x77),
+        (0x99, 0x99, 0x33),
+    ]
+
+
+def test_probabilities_are_the_softmax_and_their_largest_is_the_class(write_image, tmp_path):
+    classes = class_map(130, 90)
+    numbers = numbers_of(classes)
+    numbers[:, :7] = 0
+    output, probabilities = tmp_path / "map.tif", tmp_path / "p" / "probabilities.tif"
+    predict_raster(
+        segmenter_of(),
+        write_image(numbers),
+        output,
+        probabilities=probabilities,
+        tiling=SMALL_TILES,
+    )
+    with rasterio.open(probabilities) as source:
+        assert source.dtypes == ("uint16",) * 3
+        assert source.nodata == 65535
+        assert source.scales == (1e-4,) * 3
+        assert source.descriptions == MODEL1.target_names
+        assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert grid_of(source).matches(grid_at(0, 64).__class__(130, 90, *_place(output)))
+        stored = source.read()
+    assert (stored[:, :7] == 65535).all()
+    stored = stored[:, 7:].astype(float) * 1e-4
+    assert stored.sum(axis=0) == pytest.approx(1, abs=2e-4)
+    assert np.array_equal(stored.argmax(axis=0), read(output)[0, 7:])
+    standard = (REFLECTANCE - 0.1) / 0.1  # (class, band)
+    logits = np.stack([np.zeros(3), 2 * standard[:, 0], 2 * standard[:, 1]], axis=1)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = np.moveaxis(softmax[classes[7:]], -1, 0)
+    assert stored == pytest.approx(expected, abs=6e-5)
+
+
+def _place(path):
+    with rasterio.open(path) as source:
+        return source.transform, source.crs
+
+
+def test_large_maps_are_tiled_and_have_overviews_of_whole_classes(write_image, tmp_path):
+    classes = class_map(1100, 530) + 0
+    numbers = numbers_of(classes)
+    numbers[:, :300] = 0
+    predict_raster(segmenter_of(), write_image(numbers), tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as source:
+        assert source.profile["tiled"]
+        assert source.overviews(1)
+        assert (source.read(1)[300:] == classes[300:]).all()
+        small = source.read(1, out_shape=(275, 132))
+    assert set(np.unique(small)) == {0, 1, 2, 255}
+
+
+def test_order_of_the_bands_in_the_file_does_not_matter(write_image, tmp_path):
+    classes = class_map(64, 64)
+    blue, infrared = numbers_of(classes)
+    image = write_image(
+        np.stack([blue + 7, infrared, blue + 99, blue]),
+        descriptions=["B04", "b8", "cloud", "B02"],
+        scales=(1e-4,) * 4,
+    )
+    predict_raster(segmenter_of(), image, tmp_path / "map.tif")
+    assert np.array_equal(read(tmp_path / "map.tif")[0], classes)
+
+
+def test_reading_says_what_the_file_does_not(write_tif, tmp_path):
+    classes = class_map(64, 64)
+    numbers = numbers_of(classes) + 1000  # as Sentinel-2 since 2022
+    numbers[:, :5] = 9
+    reading = ImageReading(bands=("B08", "B02"), scale=1e-4, offset=-0.1, nodata=9)
+    image = write_tif("plain.tif", numbers[::-1])
+    predict_raster(segmenter_of(), image, tmp_path / "map.tif", reading=reading)
+    assert np.array_equal(read(tmp_path / "map.tif")[0], np.where(_first_rows(5), 255, classes))
+
+
+def _first_rows(count, side=64):
+    return np.arange(side)[:, None] < count
+
+
+def test_float_images_without_scale_keep_their_missing_pixels(write_tif, tmp_path):
+    classes = class_map(64, 64)
+    values = (numbers_of(classes) * 1e-4).astype(np.float32)
+    values[0, :5] = np.nan
+    image = write_tif("float.tif", values, descriptions=["B02", "B08"])
+    predict_raster(segmenter_of(), image, tmp_path / "map.tif")
+    assert np.array_equal(read(tmp_path / "map.tif")[0], np.where(_first_rows(5), 255, classes))
+
+
+def test_radar_alone_is_mapped_in_decibels(write_tif, tmp_path):
+    classes = class_map(64, 64)
+    decibels = np.moveaxis(np.array([[-15, -15], [-8, -15], [-15, -8]])[classes], -1, 0)
+    statistics = ChannelStatistics(("VV", "VH"), (-12.0, -12.0), (2.0, 2.0))
+    image = write_tif("radar.tif", decibels.astype(np.float32), descriptions=["VV", "VH"])
+    predict_raster(segmenter_of(statistics=statistics), image, tmp_path / "map.tif")
+    assert np.array_equal(read(tmp_path / "map.tif")[0], classes)
+
+
+def test_a_real_network_maps_as_it_is_evaluated(write_image, tmp_path):
+    torch.manual_seed(0)
+    segmenter = segmenter_of(build_model("unet", "resnet18", STATISTICS.bands, 3))
+    numbers = np.random.default_rng(0).integers(300, 3000, (2, 100, 81)).astype(np.uint16)
+    predict_raster(segmenter, write_image(numbers), tmp_path / "map.tif", tiling=SMALL_TILES)
+    inputs = torch.from_numpy((numbers.astype(np.float32) * 1e-4 - 0.1) / 0.1)
+    found, expected = read(tmp_path / "map.tif")[0], predict_scene(segmenter, inputs, SMALL_TILES)
+    assert (found == expected).mean() > 0.999  # up to ties in the last digit
+    assert len(np.unique(found)) > 1
+
+
+class Failing(nn.Module):
+    """Works for some tiles, then fails, as a full memory would."""
+
+    def __init__(self, tiles):
+        super().__init__()
+        self.left, self.network = tiles, exact_network()
+
+    def forward(self, inputs):
+        self.left -= len(inputs)
+        if self.left < 0:
+            raise RuntimeError("out of memory")
+        return self.network(inputs)
+
+
+def test_an_older_map_is_kept_if_the_work_fails_half_way(write_image, tmp_path):
+    image = write_image(numbers_of(class_map(200, 200)), "in/image.tif")
+    output, probabilities = tmp_path / "out" / "map.tif", tmp_path / "out" / "p.tif"
+    predict_raster(segmenter_of(), image, output, probabilities=probabilities)
+    before = {path: path.read_bytes() for path in output.parent.iterdir()}
+    assert len(before) == 3
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict_raster(
+            segmenter_of(Failing(10)),
+            image,
+            output,
+            probabilities=probabilities,
+            tiling=SMALL_TILES,
+        )
+    assert {path: path.read_bytes() for path in output.parent.iterdir()} == before
+    predict_raster(segmenter_of(Failing(16)), image, output, tiling=SMALL_TILES)
+
+
+def test_an_older_map_is_replaced(write_image, tmp_path):
+    for seed in (0, 1):
+        classes = class_map(64, 64, seed)
+        predict_raster(segmenter_of(), write_image(numbers_of(classes)), tmp_path / "map.tif")
+    assert np.array_equal(read(tmp_path / "map.tif")[0], classes)
+
+
+def test_class_maps_in_memory_are_written_alike(write_image, tmp_path):
+    classes = class_map(64, 64)
+    predict_raster(segmenter_of(), write_image(numbers_of(classes)), tmp_path / "one.tif")
+    write_class_map(tmp_path / "other.tif", classes.astype(np.uint8), grid_at(0), MODEL1)
+    for name in ("one.tif.aux.xml", "one.tif"):
+        one, other = tmp_path / name, tmp_path / name.replace("one", "other")
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_every_class_of_a_task_has_a_colour_of_its_own(task):
+    colours = class_colours(task)
+    assert list(colours) == list(range(task.num_classes))
+    assert len(set(colours.values())) == task.num_classes
+
+
+IMAGE = numbers_of(class_map(64, 64))
+REFUSED = {
+    "named bands are missing": ({"descriptions": ["B02", "B04"]}, None, "has no band B08"),
+    "listed bands are missing": (
+        {"descriptions": None},
+        ImageReading(bands=("B02", "B04")),
+        "needs band B08 and the image has B02, B04",
+    ),
+    "no coordinates": (
+        {"grid": Grid(64, 64, grid_at(0).transform, None)},
+        None,
+        "no coordinate reference system",
+    ),
+    "no scale": ({"scales": None}, None, "--scale"),
+    "wrong scale": ({}, ImageReading(scale=1.0), "90th percentile of reflectance.*--scale"),
+    "all missing by the user's word": (
+        {"nodata": None, "numbers": np.full_like(IMAGE, 7)},
+        ImageReading(nodata=7),
+        "no valid pixel",
+    ),
+    "all nodata": ({"numbers": np.zeros_like(IMAGE)}, None, "no valid pixel"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_images_that_cannot_be_mapped_are_refused_in_one_line(write_image, tmp_path, case):
+    changes, reading, message = REFUSED[case]
+    image = write_image(**({"numbers": IMAGE, "name": "in/image.tif"} | changes))
+    with pytest.raises(MinsegError, match=message) as caught:
+        predict_raster(segmenter_of(), image, tmp_path / "out" / "map.tif", reading=reading)
+    assert "\n" not in str(caught.value)
+    assert str(image) in str(caught.value)
+    assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
+
+
+def test_files_that_are_no_images_are_refused_in_one_line(write_image, tmp_path):
+    (tmp_path / "text.tif").write_text("no raster")
+    cut = write_image(np.random.default_rng(0).integers(1, 9999, (2, 300, 300)).astype(np.uint16))
+    cut.write_bytes(cut.read_bytes()[:100_000])
+    for image, message in (
+        (tmp_path / "none.tif", "no such file"),
+        (tmp_path, "no such file"),
+        (tmp_path / "text.tif", "cannot be read as a raster"),
+        (cut, "cannot be read as a raster|damaged"),
+    ):
+        with pytest.raises(MinsegError, match=message) as caught:
+            predict_raster(segmenter_of(), image, tmp_path / "out" / "map.tif")
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "map.tif").exists()
+
+
+@pytest.mark.parametrize("which", ["output", "probabilities"])
+@pytest.mark.parametrize("name", ["file/map.tif", "file/deeper/map.tif", "folder"])
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    write_image, tmp_path, which, name
+):
+    (tmp_path / "file").write_text("a file in place of the folder")
+    (tmp_path / "folder").mkdir()
+    outputs = {"output": tmp_path / "map.tif", "probabilities": tmp_path / "p.tif"}
+    outputs[which] = tmp_path / name
+    with pytest.raises(MinsegError, match="cannot write here|is a folder") as caught:
+        predict_raster(segmenter_of(Failing(0)), write_image(IMAGE), **outputs)
+    assert "\n" not in str(caught.value)
+    assert str(outputs[which]) in str(caught.value)
+    assert names(tmp_path) == ["file", "folder", "image.tif"]
+
+
+def test_outputs_that_would_replace_the_image_or_each_other_are_refused(write_image, tmp_path):
+    image, other = write_image(IMAGE), tmp_path / "map.tif"
+    before = image.read_bytes()
+    for output, probabilities in ((image, None), (other, image), (other, other)):
+        with pytest.raises(MinsegError, match="need a file each"):
+            predict_raster(segmenter_of(), image, output, probabilities=probabilities)
+    assert image.read_bytes() == before
+    assert names(tmp_path) == ["image.tif"]

@@ -1,0 +1,287 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric import Fabric
+from safetensors import safe_open
+from torch import nn
+
+from minseg import MinsegError
+from minseg.data.labels import TASKS
+from minseg.data.radiometry import training_statistics
+from minseg.learning import training
+from minseg.learning.inference import Segmenter, count_scenes, load_scenes, predict_scenes
+from minseg.learning.models import build_model
+from minseg.learning.options import TrainingOptions
+from minseg.learning.patches import TrainingPatches
+from minseg.learning.training import HISTORY_COLUMNS, build_optimiser, learning_rate, train
+from tests.conftest import names
+
+MODEL1 = TASKS["model1"]
+BANDS = ("B02", "B04", "VV")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def patches(dataset):
+    """Three batches of four crops."""
+    return TrainingPatches(
+        dataset, MODEL1, training_statistics(dataset, BANDS), crop=32, batch_size=4, resident=True
+    )
+
+
+def options_of(**settings):
+    return TrainingOptions(**{"crop": 32, "epochs": 4, "precision": "32-true"} | settings)
+
+
+def fabric_of(precision="32-true"):
+    return Fabric(accelerator="cpu", devices=1, precision=precision)
+
+
+def small_network(seed=0):
+    """A network with all that has a state: convolutions, batch norm, dropout."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Conv2d(8, 8, 3, padding=1, groups=2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 3, 1),
+    )
+
+
+def validation_of(dataset, precision="32-true"):
+    """The real validation on the whole validation scenes."""
+    statistics = training_statistics(dataset, BANDS)
+    scenes = load_scenes(dataset, "validation", MODEL1, statistics, crop=0)
+
+    def validate(network):
+        segmenter = Segmenter(network, MODEL1, statistics, CPU, precision)
+        return count_scenes(predict_scenes(segmenter, scenes), scenes, MODEL1.num_classes)
+
+    return validate
+
+
+def scripted(*ious, seen=None):
+    """A validation that gives these IoUs and notes the weights that it is shown."""
+    coming = iter(ious)
+
+    def validate(network):
+        network.eval()
+        if seen is not None:
+            seen.append({name: t.clone() for name, t in network.state_dict().items()})
+        hits = next(coming)
+        foreground = [0, 0, 0, 100] if np.isnan(hits) else [hits, 100 - hits, 0, 0]
+        return np.array([[[0, 0, 0, 100], foreground, [0, 0, 0, 100]]], np.int64)
+
+    return validate
+
+
+def interrupted_after(epochs, validate):
+    """A validation during which the program is stopped once so many epochs are finished."""
+    calls = itertools.count()
+
+    def interrupting(network):
+        if next(calls) == epochs:
+            raise KeyboardInterrupt
+        return validate(network)
+
+    return interrupting
+
+
+def same_weights(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_real_network_learns_the_easy_dataset(dataset, patches, tmp_path):
+    torch.manual_seed(0)
+    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+    validate = validation_of(dataset)
+    options = options_of(epochs=8, learning_rate=1e-3)
+    history = train(network, patches, validate, options, tmp_path / "c.safetensors", fabric_of())
+    assert list(history.columns) == HISTORY_COLUMNS
+    assert history["epoch"].tolist() == list(range(1, 9))
+    assert (history["seconds"] > 0).all()
+    losses = history["train_loss"]
+    assert losses.iloc[-1] < 0.6 * losses.iloc[0]
+    # All excavation would score 0.08: the class covers a sixth, the other is missed.
+    assert history["validation_iou"].max() > 0.3
+
+
+RESUMED = [
+    {"optimiser": "sgd", "learning_rate": 0.05},
+    {"optimiser": "adam", "learning_rate": 3e-3},
+    {"optimiser": "adamw", "learning_rate": 3e-3},
+    {"optimiser": "adam", "learning_rate": 3e-3, "schedule": "cosine"},
+    {"optimiser": "adam", "learning_rate": 3e-3, "precision": "bf16-mixed"},
+    {"optimiser": "sgd", "learning_rate": 0.05, "checkpoint": "last", "loss": "focal"},
+]
+
+
+@pytest.mark.parametrize(
+    "settings", RESUMED, ids=lambda settings: "-".join(map(str, settings.values()))
+)
+def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
+    dataset, patches, tmp_path, monkeypatch, settings
+):
+    options = options_of(**settings)
+    validate = validation_of(dataset, options.precision)
+    fabric, checkpoint = fabric_of(options.precision), tmp_path / "checkpoint.safetensors"
+    whole = small_network()
+    expected = train(whole, patches, validate, options, tmp_path / "none", fabric)
+    assert names(tmp_path) == []
+
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    stopping = interrupted_after(2, validate)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_network(), patches, stopping, options, checkpoint, fabric)
+    assert names(tmp_path) == ["checkpoint.safetensors"]
+
+    resumed = small_network(seed=99)  # its start must not matter
+    torch.rand(17)  # nor what was drawn before
+    counted = []
+
+    def counting(network):
+        counted.append(network)
+        return validate(network)
+
+    found = train(resumed, patches, counting, options, checkpoint, fabric)
+    assert len(counted) == 2
+    assert found.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+    assert same_weights(resumed.state_dict(), whole.state_dict())
+    assert len(expected["train_loss"].unique()) == 4
+
+
+def test_a_best_epoch_before_the_interruption_is_kept(patches, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    options, checkpoint, seen = options_of(), tmp_path / "c.safetensors", []
+    stopping = interrupted_after(2, scripted(80, 10, seen=seen))
+    with pytest.raises(KeyboardInterrupt):
+        train(small_network(), patches, stopping, options, checkpoint, fabric_of())
+    network = small_network(1)
+    history = train(network, patches, scripted(50, 79), options, checkpoint, fabric_of())
+    assert history["validation_iou"].tolist() == [0.8, 0.1, 0.5, 0.79]
+    assert same_weights(network.state_dict(), seen[0])
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "ious", "kept"),
+    [
+        ("best", (20, 80, 50), 1),
+        ("best", (80, 80, 20), 0),  # of equal ones the first
+        ("best", (float("nan"), 0, float("nan")), 1),
+        ("last", (80, 20, 50), 2),
+        ("last", (80, 20, float("nan")), 2),
+    ],
+)
+def test_weights_of_the_epoch_asked_for_are_kept(patches, tmp_path, checkpoint, ious, kept):
+    options, network, seen = options_of(epochs=3, checkpoint=checkpoint), small_network(), []
+    validate = scripted(*ious, seen=seen)
+    train(network, patches, validate, options, tmp_path / "c.safetensors", fabric_of())
+    assert [same_weights(network.state_dict(), state) for state in seen].index(True) == kept
+
+
+def test_training_goes_on_in_training_mode_after_validation(patches, tmp_path):
+    modes = []
+
+    def validate(network):
+        modes.append(network.training)
+        return scripted(50)(network)
+
+    options = options_of(epochs=2)
+    train(small_network(), patches, validate, options, tmp_path / "c.safetensors", fabric_of())
+    assert modes == [True, True]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_loss_that_is_no_number_is_refused_with_the_way_to_mend_it(patches, tmp_path, optimiser):
+    options = options_of(learning_rate=1e30, optimiser=optimiser)
+    with pytest.raises(MinsegError, match=r"epoch \d: the training loss is .*--set learning_rate"):
+        train(
+            small_network(),
+            patches,
+            scripted(1, 1, 1, 1),
+            options,
+            tmp_path / "c.safetensors",
+            fabric_of(),
+        )
+
+
+def test_checkpoint_is_a_safetensors_file_of_the_last_finished_epoch(
+    patches, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    checkpoint, seen = tmp_path / "c.safetensors", []
+    stopping = interrupted_after(2, scripted(30, 20, seen=seen))
+    with pytest.raises(KeyboardInterrupt):
+        train(small_network(), patches, stopping, options_of(), checkpoint, fabric_of())
+    with safe_open(checkpoint, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        assert set(file.metadata()) == {"history", "best"}
+    assert {name.split("/")[0] for name in tensors} == {"network", "kept", "optimiser"}
+    for group, state in (("network", seen[1]), ("kept", seen[0])):
+        assert all(torch.equal(tensors[f"{group}/{name}"], state[name]) for name in state)
+    parameters = len(list(small_network().parameters()))
+    assert sum(name.startswith("optimiser/") for name in tensors) == 3 * parameters
+
+
+def test_checkpoints_are_written_no_more_often_than_asked(patches, tmp_path):
+    checkpoint = tmp_path / "c.safetensors"
+    train(small_network(), patches, scripted(1, 2, 3, 4), options_of(), checkpoint, fabric_of())
+    assert names(tmp_path) == []  # four epochs are over long before the first is due
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0, "nesterov": False}),
+        ("adam", torch.optim.Adam, {"betas": (0.9, 0.999), "weight_decay": 0}),
+        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.999), "weight_decay": 0.01}),
+    ],
+)
+def test_optimisers_are_the_three_of_the_paper(name, kind, expected):
+    network = small_network()
+    optimiser = build_optimiser(network, options_of(optimiser=name, learning_rate=0.02))
+    assert type(optimiser) is kind
+    (group,) = optimiser.param_groups
+    assert group["lr"] == 0.02
+    assert {key: group[key] for key in expected} == expected
+    assert len(group["params"]) == len(list(network.parameters()))
+
+
+def test_constant_schedule_is_constant():
+    options = options_of(learning_rate=0.02)
+    assert {learning_rate(options, step, 3) for step in range(12)} == {0.02}
+
+
+def test_cosine_schedule_is_that_of_pytorch():
+    options = options_of(learning_rate=0.02, schedule="cosine")
+    optimiser = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.02)
+    oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=4 * 3)
+    for step in range(12):
+        assert learning_rate(options, step, 3) == pytest.approx(oracle.get_last_lr()[0], abs=1e-12)
+        optimiser.step()
+        oracle.step()
+    assert learning_rate(options, 0, 3) == 0.02
+    assert learning_rate(options, 6, 3) == pytest.approx(0.01)
+    assert learning_rate(options, 12, 3) == pytest.approx(0)
+
+
+def test_every_step_takes_the_rate_of_the_schedule(patches, tmp_path, monkeypatch):
+    rates = []
+    step = torch.optim.SGD.step
+
+    def watched(self, *arguments, **named):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    options = options_of(epochs=2, optimiser="sgd", schedule="cosine")
+    validate, path = scripted(1, 2), tmp_path / "c.safetensors"
+    history = train(small_network(), patches, validate, options, path, fabric_of())
+    assert rates == [learning_rate(options, k, 3) for k in range(6)]
+    assert history["learning_rate"].tolist() == [rates[2], rates[5]]
