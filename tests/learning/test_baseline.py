@@ -57,7 +57,7 @@ def test_seed_decides_the_forest(dataset, statistics):
 
 
 def test_pixels_that_nobody_annotated_are_not_learnt(own_dataset):
-    # A wrong label would do harm: of each scene the right half is blanked and set to ignore.
+    # The right half is as bright as excavation; learnt as anything else, it would be predicted so.
     for _, scene in own_dataset.scenes.iterrows():
         with rasterio.open(own_dataset.path / scene["labels"], "r+") as file:
             labels = file.read(1)
@@ -65,7 +65,7 @@ def test_pixels_that_nobody_annotated_are_not_learnt(own_dataset):
             file.write(labels, 1)
         with rasterio.open(own_dataset.path / scene["optical"], "r+") as file:
             optical = file.read()
-            optical[:, :, 32:] = 2400  # as bright as excavation
+            optical[:, :, 32:] = 2400
             file.write(optical)
     statistics = training_statistics(own_dataset, BANDS)
     predict = fit_pixel_forest(own_dataset, MODEL1, statistics, seed=0)

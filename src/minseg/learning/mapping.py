@@ -141,11 +141,11 @@ def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> 
 
 
 def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
-    """Return the colour table of a class map: transparent background, opaque classes."""
+    """Return the colour table of a class map; opaque, since a TIFF keeps no transparency in it."""
     table = {}
     for value, colour in enumerate(task.target_colours):
         red, green, blue = (round(255 * level) for level in to_rgb(colour))
-        table[value] = (red, green, blue, 0 if value == 0 else 255)
+        table[value] = (red, green, blue, 255)
     return table
 
 

@@ -88,13 +88,13 @@ def best_median_worst(by_mine: pd.DataFrame) -> dict[str, str]:
     Returns
     -------
     dict
-        ``best``, ``median`` and ``worst`` to a mine, fewer where there are fewer mines.
+        ``best``, ``median`` and ``worst`` to a mine, the same one where there are few; empty
+        where no mine has an IoU.
     """
     ranked = by_mine["iou"].dropna().sort_values(ascending=False).index
     if not len(ranked):
         return {}
-    picks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    return {name: mine for k, (name, mine) in enumerate(picks.items()) if k < len(ranked)}
+    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
 
 
 def task_title(task: Task) -> str:

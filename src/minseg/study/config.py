@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from minseg.data.bands import BAND_CONFIGURATIONS, parse_bands
 from minseg.data.labels import parse_task
@@ -27,7 +27,7 @@ class RunConfig(TrainingOptions):
     """Backbone of section 2.4; any encoder of segmentation-models-pytorch."""
     weights: str | None = "imagenet"
     """Pretrained encoder weights: a name, a .safetensors file, or none for a random start."""
-    test_crop: int = 512
+    test_crop: int = Field(512, ge=0)
     """Side of the centre crop that is evaluated, pixels; 0 = the whole scene."""
 
     @field_validator("weights", mode="before")
