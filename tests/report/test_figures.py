@@ -3,7 +3,12 @@ import pandas as pd
 import pytest
 
 from minseg.data.labels import CLASS_NAMES
-from minseg.report.figures import class_share_figure, learning_curve_figure, score_figure
+from minseg.report.figures import (
+    class_share_figure,
+    learning_curve_figure,
+    overlap_figure,
+    score_figure,
+)
 
 HISTORY = pd.DataFrame(
     {
@@ -135,3 +140,13 @@ def test_scores_of_several_seeds_are_averaged():
 def test_synthetic_results_say_so_on_the_figure(figure_of, table):
     assert draw(figure_of(table, synthetic=True)).get_suptitle() == "SYNTHETIC"
     assert figure_of(table).get_suptitle() == ""
+
+
+def test_overlap_figure_writes_every_share_that_is_not_zero():
+    names = ["excavation", "exploitation slope", "dam"]
+    overlaps = pd.DataFrame(
+        [[1, 0.25, 0], [1, 1, 0], [0, 0.001, 1]], index=names, columns=names, dtype=float
+    )
+    figure = overlap_figure(overlaps, synthetic=True)
+    texts = sorted(text.get_text() for text in figure.axes[0].texts)
+    assert texts == ["0.25", "1.00", "1.00", "1.00", "1.00", "< .01"]

@@ -148,7 +148,7 @@ def test_overlay_of_one_class():
         "image",
         "ground truth",
         "prediction",
-        "agreement\nIoU 0.50 · recall 0.67 · precision –",
+        "agreement: IoU 0.50\nrecall 0.67 · precision –",
     ]
     assert entries(figure.legends[0]) == ["tailing storage facility"]
     assert entries(figure.legends[1]) == ["true positive", "false positive", "false negative"]
@@ -193,7 +193,7 @@ def test_overlay_of_nothing_found_in_nothing_annotated():
         )
     )
     assert entries(figure.legends[0]) == []
-    assert titles(figure)[3] == "agreement\nIoU –"
+    assert titles(figure)[3] == "agreement: IoU –"
 
 
 @pytest.mark.parametrize("bands", [1, 2, 15])

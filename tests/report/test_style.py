@@ -63,7 +63,7 @@ def test_no_scale_bar_on_a_picture_that_is_nowhere():
 def test_style_holds_inside_and_leaves_no_trace():
     before = dict(matplotlib.rcParams)
     with style.in_style():
-        assert matplotlib.rcParams["figure.dpi"] == 110
+        assert matplotlib.rcParams["figure.dpi"] == 150
     assert dict(matplotlib.rcParams) == before
 
 

@@ -62,5 +62,5 @@ def test_per_class_scores(perfect_run):
 
 def test_provenance(perfect_run):
     row = tables.provenance_table([perfect_run]).loc["abc"]
-    assert row["code"] == "0123456789 (changed since)"
-    assert row["minutes"] == 1.5
+    assert row["code"] == "01234567 (changed since)"
+    assert row["minutes"] == "1.5"

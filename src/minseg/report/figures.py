@@ -2,6 +2,7 @@
 
 from itertools import cycle
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -59,6 +60,41 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
     axes.set_xlabel("share of pixels" + (" (logarithmic scale)" if logarithmic else ""))
     axes.grid(axis="x")
     _legend_above(axes)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+@in_style()
+def overlap_figure(overlaps: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show how far classes overlap (section 2.2).
+
+    Parameters
+    ----------
+    overlaps : pandas.DataFrame
+        Share of the row's pixels that also carry the column's class, 0 to 1
+        (`minseg.report.tables.overlap_table`).
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    values = overlaps.to_numpy(float)
+    side_in = 0.42 * max(len(overlaps), 3)
+    figure = ReportFigure(figsize=(side_in + 2.6, side_in + 1.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(values):
+        if share > 0:
+            text = f"{share:.2f}" if share >= 0.005 else "< .01"
+            colour = "white" if share > 0.6 else "#222222"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(overlaps)), overlaps.columns, rotation=40, ha="right")
+    axes.set_yticks(range(len(overlaps)), overlaps.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("share of the row's pixels that also carry the column's class")
     mark_synthetic(figure, synthetic)
     return figure
 

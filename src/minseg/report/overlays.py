@@ -129,7 +129,7 @@ def overlay_figure(
         for kind, colour in AGREEMENT_COLOURS.items()
         if kind != Agreement.WRONG_CLASS or task.num_classes > 2
     } | (NOT_ANNOTATED if np.any(verdict == Agreement.IGNORED) else {})
-    legend_rows = max(math.ceil(len(class_legend) / 4), math.ceil(len(verdict_legend) / 2))
+    legend_rows = max(math.ceil(len(class_legend) / 3), math.ceil(len(verdict_legend) / 2))
 
     verdict_title = _agreement_title(scores)
     figure, panels = picture_row(
@@ -137,6 +137,7 @@ def overlay_figure(
         grid,
         title,
         synthetic,
+        scale=0.88,
         title_lines=verdict_title.count("\n") + 1,
         below_in=0.08 + legend_rows * _LEGEND_ROW_IN,
     )
@@ -149,7 +150,7 @@ def overlay_figure(
     verdicts = paint(picture, verdict, {int(k): c for k, c in AGREEMENT_COLOURS.items()} | ignored)
     show(panels[3], verdicts, verdict_title)
     add_scale_bar(panels[0], grid)
-    for panel, legend, columns in ((panels[0], class_legend, 4), (panels[3], verdict_legend, 2)):
+    for panel, legend, columns in ((panels[0], class_legend, 3), (panels[3], verdict_legend, 2)):
         box = panel.get_position()
         figure.legend(
             handles=colour_patches(legend),
@@ -168,7 +169,8 @@ def _agreement_title(scores: Mapping[str, float] | None) -> str:
         for key, name in names.items()
         if scores and key in scores
     ]
-    return "\n".join(["agreement", *([" · ".join(given)] if given else [])])
+    lines = ["agreement" + "".join(f": {text}" for text in given[:1]), " · ".join(given[1:])]
+    return "\n".join(filter(None, lines))
 
 
 @in_style()
@@ -210,7 +212,7 @@ def annotation_figure(
     legend |= NOT_ANNOTATED if np.any(uppermost == IGNORE) else {}
     legend_in = (1.95, 0.22 * len(legend))
 
-    figure, panels = picture_row(2, grid, title, synthetic, scale=1.55, right_in=legend_in)
+    figure, panels = picture_row(2, grid, title, synthetic, scale=1.2, right_in=legend_in)
     picture = stretch(image)
     fills = {value: colours[name] for value, name in enumerate(present, start=1)}
     show(panels[0], picture, "image")

@@ -123,7 +123,9 @@ def score_table(
     if published:
         row = pd.Series({METRIC_TITLES[name]: f"{published[name]:.3f}" for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
-    return pd.DataFrame(rows).T.fillna("not given").rename_axis(f"{part}, {convention}")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"{part}, {convention}")
+    means = [METRIC_TITLES[metric] for metric in METRICS]
+    return table[[*means, *table.columns.difference(means)]].fillna("not given")
 
 
 def per_class_table(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
@@ -148,17 +150,15 @@ def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         origin = run.provenance
-        commit = (origin["git_commit"] or "not in git")[:10]
+        commit = (origin["git_commit"] or "not in git")[:8]
         rows.append(
             {
                 "run": run.key,
                 "model": run.config.title,
                 "seed": run.config.seed,
                 "code": commit + (" (changed since)" if origin["git_dirty"] else ""),
-                "data": origin["dataset_hash"],
-                "torch": origin["packages"]["torch"],
-                "device": f"{origin['device']}, {origin['cpu_cores']} cores",
-                "minutes": round(origin["wall_time_s"] / 60, 1),
+                "trained on": f"{origin['device']}, {origin['cpu_cores']} cores",
+                "minutes": f"{origin['wall_time_s'] / 60:.1f}",
             }
         )
     return pd.DataFrame(rows).set_index("run")
