@@ -21,14 +21,16 @@ from minseg.learning.intervals import bootstrap_intervals
 from minseg.study.runs import Run, RunStore, counts_array
 from minseg.study.study import Study
 
-# Chosen on the validation parts of the three splits; see the closing columns of the results.
+# What differs from the profile `demo`. The loss was chosen by a try of ten epochs; the last epoch is
+# kept because six validation sites are too few to choose an epoch by.
 SETTINGS = {
     "task": "tailing storage facility",
     "bands": "RGB",
     "crop": 224,
     "test_crop": 448,
     "crops_per_scene": 4,
-    "epochs": 30,
+    "epochs": 25,
+    "checkpoint": "last",
 }
 
 

@@ -99,6 +99,8 @@ PROFILES: dict[str, RunConfig] = {
         batch_size=8,
         learning_rate=1e-3,
         epochs=30,
+        optimiser="adamw",
+        loss="jaccard",
         schedule="cosine",
     ),
 }
