@@ -21,8 +21,8 @@ from minseg.learning.intervals import bootstrap_intervals
 from minseg.study.runs import Run, RunStore, counts_array
 from minseg.study.study import Study
 
-# What differs from the profile `demo`. The loss was chosen by a try of ten epochs; the last epoch is
-# kept because six validation sites are too few to choose an epoch by.
+# What differs from the profile `demo`. The last epoch is kept because six validation sites are too
+# few to choose an epoch by.
 SETTINGS = {
     "task": "tailing storage facility",
     "bands": "RGB",

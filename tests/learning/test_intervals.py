@@ -40,10 +40,11 @@ def test_same_seed_gives_the_same_interval():
     assert bootstrap_intervals(counts, "standard", seed=2) != first
 
 
-def test_identical_mines_leave_nothing_open():
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_identical_mines_leave_nothing_open(convention):
     counts = np.repeat(mines(1), 10, axis=0)
-    point = scores(counts)
-    for metric, (low, high) in bootstrap_intervals(counts, "standard").items():
+    point = scores(counts, convention)
+    for metric, (low, high) in bootstrap_intervals(counts, convention).items():
         assert low == pytest.approx(point[metric])
         assert high == pytest.approx(point[metric])
 
@@ -73,12 +74,13 @@ def test_a_higher_level_gives_a_wider_interval():
     assert narrow < middle < wide
 
 
-def test_interval_agrees_with_the_normal_one_for_a_plain_mean():
+def test_interval_agrees_with_the_normal_one_for_a_plain_mean(monkeypatch):
+    monkeypatch.setattr("minseg.learning.intervals.RESAMPLES", 1000)
     # Accuracy under `paper` is a plain mean over mines, whose spread is known.
     counts = mines(100)
     accuracy = [scores(counts[k : k + 1], "paper")["accuracy"] for k in range(100)]
-    half = 1.96 * np.std(accuracy) / 10
-    low, high = bootstrap_intervals(counts, "paper")["accuracy"]
+    half = 1.2816 * np.std(accuracy) / 10
+    low, high = bootstrap_intervals(counts, "paper", level=0.8)["accuracy"]
     assert low == pytest.approx(np.mean(accuracy) - half, abs=0.15 * half)
     assert high == pytest.approx(np.mean(accuracy) + half, abs=0.15 * half)
 

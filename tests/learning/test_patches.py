@@ -112,6 +112,20 @@ def test_every_scene_is_taken_equally_often_and_every_corner_can_be(positions):
     assert corners == {(row, column) for row in range(3) for column in range(3)}
 
 
+def test_orientations_are_drawn_anew_in_every_epoch(positions):
+    patches = patches_of(positions, ("B02", "B03", "B04"), crop=64, crops_per_scene=16)
+    first, second = (
+        [
+            orientation_of(row, column)
+            for row, column in zip(
+                *places_of(patches, epoch_of(patches, epoch)[0])[:2], strict=True
+            )
+        ]
+        for epoch in (0, 1)
+    )
+    assert first != second
+
+
 def test_resident_and_streamed_scenes_give_the_same_batches(dataset):
     resident, streamed = (patches_of(dataset, resident=choice) for choice in (True, False))
     assert resident.resident is not None

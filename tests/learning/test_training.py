@@ -185,6 +185,20 @@ def test_weights_of_the_epoch_asked_for_are_kept(patches, tmp_path, checkpoint, 
     assert [same_weights(network.state_dict(), state) for state in seen].index(True) == kept
 
 
+def test_every_epoch_has_crops_of_its_own(patches, tmp_path, monkeypatch):
+    asked = []
+    batches = patches.batches
+
+    def noting(epoch):
+        asked.append(epoch)
+        return batches(epoch)
+
+    monkeypatch.setattr(patches, "batches", noting)
+    options, path = options_of(epochs=3), tmp_path / "c.safetensors"
+    train(small_network(), patches, scripted(1, 2, 3), options, path, fabric_of())
+    assert asked == [0, 1, 2]
+
+
 def test_training_goes_on_in_training_mode_after_validation(patches, tmp_path):
     modes = []
 

@@ -1,15 +1,8 @@
 import numpy as np
 import pytest
 
-from minseg.data.bands import BANDS
-from minseg.data.labels import CLASS_NAMES
 from minseg.report import tables
 from minseg.study.paper import paper_scores
-
-
-def test_classes_and_bands_are_listed_once():
-    assert list(tables.class_table().index) == list(CLASS_NAMES)
-    assert list(tables.band_table().index) == list(BANDS)
 
 
 def test_dataset_facts(dataset):

@@ -53,7 +53,8 @@ def rerun(notebook: Path, parameters: Mapping[str, object], output: Path) -> Non
     ----------
     notebook : Path
     parameters : mapping of str to object
-        Values in place of those of the notebook's ``parameters`` cell.
+        Values in place of those of the notebook's ``parameters`` cell; paths are relative to
+        the working directory.
     output : Path
         Where the executed copy goes; after a failing cell too, for a look.
 
@@ -76,7 +77,6 @@ def rerun(notebook: Path, parameters: Mapping[str, object], output: Path) -> Non
                 str(notebook),
                 str(output),
                 dict(parameters),
-                cwd=str(notebook.parent),
                 kernel_name="python3",
                 progress_bar=sys.stderr.isatty(),
             )

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASSES, decode_bits
+from minseg.data.labels import decode_bits
 from minseg.data.mines import PARTS
 from minseg.learning.intervals import bootstrap_intervals
 from minseg.learning.metrics import METRICS
@@ -21,22 +20,6 @@ METRIC_TITLES: dict[str, str] = {
     "accuracy": "accuracy",
 }
 """Metrics as a reader sees them."""
-
-
-def class_table() -> pd.DataFrame:
-    """Return the ten classes of Table 1 with their bit and definition."""
-    rows = [(c.name, c.id, c.definition) for c in CLASSES]
-    return pd.DataFrame(rows, columns=["class", "bit", "definition"]).set_index("class")
-
-
-def band_table() -> pd.DataFrame:
-    """Return the channels with wavelength (nm), native sample distance (m) and meaning."""
-    rows = [
-        (b.name, "" if b.is_radar else f"{b.wavelength_nm:.0f}", b.native_gsd_m, b.description)
-        for b in BANDS.values()
-    ]
-    columns = ["band", "wavelength, nm", "native GSD, m", "what it measures"]
-    return pd.DataFrame(rows, columns=columns).set_index("band")
 
 
 def dataset_table(dataset: Dataset) -> pd.DataFrame:
