@@ -271,7 +271,12 @@ def test_every_class_of_a_task_has_a_colour_of_its_own(task):
 
 IMAGE = numbers_of(class_map(64, 64))
 REFUSED = {
-    "named bands are missing": ({"descriptions": ["B02", "B04"]}, None, "has no band B08"),
+    "named bands are missing": (
+        {"descriptions": ["B02", "B04"]},
+        None,
+        "needs band B08 and the image has B02, B04",
+    ),
+    "bands without names": ({"descriptions": None}, None, "carry no names.*--bands"),
     "listed bands are missing": (
         {"descriptions": None},
         ImageReading(bands=("B02", "B04")),

@@ -176,7 +176,7 @@ def _open_image(
 ) -> Image:
     """Find the model's bands in the image, and check a thinned-out sample of its values."""
     needed = segmenter.statistics.bands
-    image = Image.of(source, reading.bands or needed, reading.scale, reading.offset, reading.nodata)
+    image = Image.of(source, reading.bands, reading.scale, reading.offset, reading.nodata)
     missing = [band for band in needed if band not in image.indexes]
     if missing:
         raise MinsegError(
