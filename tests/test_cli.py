@@ -59,7 +59,9 @@ def test_train_evaluate_predict(minseg, dataset, tmp_path):
 
 def test_dataset_commands(minseg, tmp_path):
     folder = tmp_path / "mines"
-    status, out, _ = minseg("dataset", "synth", folder, "--mines", 4, "--size", 64)
+    status, out, _ = minseg(
+        "dataset", "synth", folder, "--mines", 4, "--years", 2018, 2020, "--size", 64
+    )
     assert (status, "4 synthetic mines, 8 scenes" in out) == (0, True)
     assert minseg("dataset", "check", folder)[:2] == (0, f"{folder}: no problem found\n")
     status, out, _ = minseg("dataset", "split", folder, "--seed", 3)

@@ -40,15 +40,20 @@ def main() -> None:
 @dataset_app.command("synth")
 def synth(
     folder: DatasetFolder,
+    # An option of typer takes one value; the others of `--years 2019 2021` arrive here.
+    more_years: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     mines: Annotated[int, typer.Option(help="Number of mines.")] = 60,
-    years: Annotated[str, typer.Option(help="Years, separated by commas.")] = "2019,2021",
+    years: Annotated[
+        str, typer.Option(metavar="Y...", help="Years, separated by commas or spaces.")
+    ] = "2019,2021",
     size: Annotated[int, typer.Option(help="Side of a scene, pixels.")] = 128,
     seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
 ) -> None:
     """Make the synthetic default dataset, or one like it."""
     from minseg.data.synthetic import write_synthetic
 
-    dataset = write_synthetic(folder, mines, _whole_numbers(years, "--years"), size, seed)
+    chosen = _whole_numbers(",".join([years, *(more_years or [])]), "--years")
+    dataset = write_synthetic(folder, mines, chosen, size, seed)
     print(f"{folder}: {len(dataset.mines)} synthetic mines, {len(dataset.scenes)} scenes")
 
 
@@ -244,9 +249,9 @@ def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
 
 
 def _class_mapping(pairs: list[str]) -> dict[int, str]:
-    """Read ``1=tailing storage facility``."""
+    """Read ``1=tailing storage facility``, several of them with commas between."""
     mapping = {}
-    for pair in pairs:
+    for pair in (part for given in pairs for part in given.split(",")):
         value, _, name = pair.partition("=")
         if not value.strip().isdigit() or not name:
             raise MinsegError(f'--classes {pair!r}: write value=class name, e.g. 1="dam"')

@@ -284,6 +284,8 @@ def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
         return None, problems
     strangers = sorted(set(scenes["mine"]) - set(mines["mine"]))
     problems += [f"scenes.csv: mine {mine!r} is not in mines.csv" for mine in strangers]
+    idle = sorted(set(mines["mine"]) - set(scenes["mine"]))
+    problems += [f"mines.csv: mine {mine!r} has no scene; remove it or add one" for mine in idle]
     problems += split_problems(split, mines)
     return (None if problems else Dataset(path, description, mines, scenes, split)), problems
 

@@ -106,14 +106,16 @@ class Image:
         Parameters
         ----------
         bands : sequence of str
-            Radar among them is left out.
+            Optical bands.
         side : int
 
         Returns
         -------
-        float32 ndarray (optical bands, valid pixels)
+        float32 ndarray (bands, valid pixels)
         """
-        optical = [self.indexes[band] for band in bands if not BANDS[band].is_radar]
+        if not bands:
+            return np.empty((0, 0), np.float32)
+        optical = [self.indexes[band] for band in bands]
         shape = (len(optical), min(side, self.source.height), min(side, self.source.width))
         numbers = self.source.read(optical, out_shape=shape)
         valid = (numbers != self.source.nodata).all(axis=0) & np.isfinite(numbers).all(axis=0)

@@ -99,11 +99,12 @@ def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
     if not path.is_file():
         raise MinsegError(f"{path}: no such file; check the path")
     try:
-        with rasterio.open(path) as source:
-            yield source
+        source = rasterio.open(path)
     except RasterioIOError as error:
         reason = str(error).replace(f"'{path}' ", "").replace(f"{path}: ", "").splitlines()[0]
         raise MinsegError(f"{path}: cannot be read as a raster ({reason}); is it whole?") from None
+    with source:
+        yield source
 
 
 def grid_of(source: rasterio.DatasetReader) -> Grid:

@@ -36,6 +36,8 @@ def bootstrap_intervals(
     tails = [(1 - level) / 2, (1 + level) / 2]
     intervals = {}
     for metric in METRICS:
-        low, high = np.nanquantile([score[metric] for score in found], tails)  # type: ignore[literal-required]
+        values = np.array([score[metric] for score in found])  # type: ignore[literal-required]
+        known = values[~np.isnan(values)]
+        low, high = np.quantile(known, tails) if known.size else (np.nan, np.nan)
         intervals[metric] = (float(low), float(high))
     return intervals

@@ -107,10 +107,14 @@ def predict_raster(
                 probability_rows = stack.enter_context(
                     _work_raster(probability_work, grid, np.uint16, PROBABILITY_NODATA, names)
                 )
+            has_data = False
             for strip in _strips(segmenter, image, grid, tiling or Tiling()):
+                has_data = has_data or bool(strip.valid.any())
                 _write_rows(class_rows, strip.row, _class_rows(strip))
                 if probabilities is not None:
                     _write_rows(probability_rows, strip.row, _probability_rows(strip))
+        if not has_data:
+            raise MinsegError(f"{image_path}: no valid pixel (all nodata or NaN); nothing to map")
         if probabilities is not None:
             to_cloud_optimized(probability_work, probabilities)
         to_cloud_optimized(
@@ -183,8 +187,9 @@ def _open_image(
             f"{source.name}: the model needs band {', '.join(missing)} "
             f"and the image has {', '.join(image.indexes)}"
         )
-    if any(not BANDS[band].is_radar for band in needed):
-        require_reflectance(image.sample(needed, SAMPLE_SIDE), source.name)
+    sample = image.sample([band for band in needed if not BANDS[band].is_radar], SAMPLE_SIDE)
+    if sample.size:  # a radar image has none; few valid pixels may all be missed
+        require_reflectance(sample, source.name)
     return image
 
 

@@ -50,8 +50,8 @@ def read_patch(
     inputs, valid = dataset.read_inputs(scene, statistics.bands, window)
     target = dataset.read_target(scene, task, window)
     target[~valid] = IGNORE
-    standard = statistics.standardise(inputs, valid).astype(np.float16)
-    return torch.from_numpy(standard), torch.from_numpy(target)
+    standard = statistics.standardise(inputs, valid).clip(-1e4, 1e4)  # float16 ends at 65504
+    return torch.from_numpy(standard.astype(np.float16)), torch.from_numpy(target)
 
 
 class TrainingPatches:

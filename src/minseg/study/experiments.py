@@ -33,7 +33,7 @@ from minseg.learning.models import build_model, load_weights, save_weights
 from minseg.learning.patches import TrainingPatches
 from minseg.learning.training import HISTORY_COLUMNS, train
 from minseg.study.config import PIXEL_FOREST, RunConfig
-from minseg.study.provenance import describe_run
+from minseg.study.provenance import describe_effort, describe_origin
 from minseg.study.runs import Run, RunStore, run_key
 
 # Fabric announces its precision at every start; the run's config says it already.
@@ -66,7 +66,7 @@ def run(config: RunConfig, dataset: Dataset, store: RunStore) -> Run:
     key = run_key(config, dataset)
     with store.claim(key) as folder:
         if folder is not None:
-            started = time.monotonic()
+            started, origin = time.monotonic(), describe_origin(dataset, config.seed)
             statistics = training_statistics(dataset, bands)
             if config.architecture == PIXEL_FOREST:
                 predict, device = _fit_baseline(config, dataset, statistics, folder), "cpu"
@@ -75,8 +75,8 @@ def run(config: RunConfig, dataset: Dataset, store: RunStore) -> Run:
             _evaluate(config, dataset, statistics, predict, folder)
             facts = {name: list(values) for name, values in asdict(statistics).items()}
             _write_json(folder / "statistics.json", facts)
-            origin = describe_run(dataset, device, config.seed, time.monotonic() - started)
-            _write_json(folder / "provenance.json", origin)
+            effort = describe_effort(device, time.monotonic() - started)
+            _write_json(folder / "provenance.json", origin | effort)
             write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
             (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return Run(store.path / key)

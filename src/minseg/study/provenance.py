@@ -2,12 +2,13 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import psutil
 
 from minseg.data.dataset import Dataset
 
@@ -24,17 +25,13 @@ PACKAGES = (
 """Packages whose versions can change a result."""
 
 
-def describe_run(dataset: Dataset, device: str, seed: int, wall_time_s: float) -> dict:
-    """Gather a run's provenance.
+def describe_origin(dataset: Dataset, seed: int) -> dict:
+    """Gather what a run starts from: code, data, packages, machine.
 
     Parameters
     ----------
     dataset : Dataset
-    device : str
-        Name of the hardware that trained.
     seed : int
-    wall_time_s : float
-        Seconds from start to end, of the last stretch where the work was interrupted.
 
     Returns
     -------
@@ -43,7 +40,6 @@ def describe_run(dataset: Dataset, device: str, seed: int, wall_time_s: float) -
     """
     commit, dirty = git_state(Path(__file__).parent)
     return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": commit,
         "git_dirty": dirty,
         "dataset": dataset.description.name,
@@ -53,9 +49,29 @@ def describe_run(dataset: Dataset, device: str, seed: int, wall_time_s: float) -
         "parts": dict(zip(dataset.split["mine"], dataset.split["part"], strict=True)),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "device": device,
         "cpu_cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "seed": seed,
+    }
+
+
+def describe_effort(device: str, wall_time_s: float) -> dict:
+    """Gather what a run took.
+
+    Parameters
+    ----------
+    device : str
+        Name of the hardware that trained.
+    wall_time_s : float
+        Seconds from start to end, of the last stretch where the work was interrupted.
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
         "wall_time_s": round(wall_time_s, 1),
         "peak_memory_mib": _peak_memory_mib(),
     }
@@ -83,5 +99,9 @@ def _version(name: str) -> str | None:
 
 def _peak_memory_mib() -> int:
     """Largest resident memory of this process so far, MiB."""
+    if sys.platform == "win32":
+        return round(psutil.Process().memory_info().peak_wset / 2**20)
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

@@ -163,6 +163,8 @@ class RunStore:
                 return
             work = self.path / f".{key}.partial"
             work.mkdir(exist_ok=True)
+            for half_written in work.glob(".*"):  # files that a kill cut off
+                half_written.unlink()
             yield work
             work.rename(self.path / key)
 
