@@ -22,15 +22,16 @@ from minseg.study.runs import Run, RunStore, counts_array
 from minseg.study.study import Study
 
 # What differs from the profile `demo`. The last epoch is kept because six validation sites are too
-# few to choose an epoch by.
-SETTINGS = {
+# few to choose an epoch by, or a setting: both settings that were run on all splits are reported.
+COMMON = {
     "task": "tailing storage facility",
     "bands": "RGB",
-    "crop": 224,
     "test_crop": 448,
-    "crops_per_scene": 4,
-    "epochs": 25,
     "checkpoint": "last",
+}
+SETTINGS = {
+    "crops of 224 px": {"crop": 224, "crops_per_scene": 4, "epochs": 25},
+    "crops of 416 px": {"crop": 416, "batch_size": 4, "epochs": 15},
 }
 
 
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def describe(run: Run, split_seed: int) -> dict:
+def describe(run: Run, split_seed: int, setting: str) -> dict:
     """Return one row of the results."""
     test = run.counts[run.counts["part"] == "test"]
     low, high = bootstrap_intervals(counts_array(test, run.task), "standard")["iou"]
@@ -51,6 +52,7 @@ def describe(run: Run, split_seed: int) -> dict:
     return {
         "split_seed": split_seed,
         "model": run.config.title,
+        "setting": setting,
         "test_sites": test["mine"].nunique(),
         "iou": round(found["iou"], 3),
         "iou_low": round(low, 3),
@@ -81,10 +83,12 @@ def main() -> None:
     for split_seed in given.splits:
         dataset = resplit(open_dataset(data), split_seed)
         study = Study("demo", dataset, (0,), RunStore(given.work / "runs"))
-        config = study.config(**SETTINGS)
-        for run in (study.run(config), study.run(config.baseline())):
-            rows.append(describe(run, split_seed))
-            print(rows[-1], flush=True)
+        for setting, changes in SETTINGS.items():
+            run = study.run(study.config(**COMMON, **changes))
+            rows.append(describe(run, split_seed, setting))
+        baseline = study.run(study.config(**COMMON).baseline())
+        rows.append(describe(baseline, split_seed, "none"))
+        print(pd.DataFrame(rows[-3:]).to_string(), flush=True)
     given.results.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(given.results, index=False)
 
