@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--crop", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=2, help="of the loop, per round")
+    parser.add_argument("--epochs", type=int, default=1, help="of the loop, per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streamed", action="store_true", help="read crops from disk")
     return parser.parse_args()
@@ -63,6 +63,7 @@ def main() -> None:
             training_statistics(dataset, BANDS),
             crop=given.crop,
             batch_size=given.batch_size,
+            crops_per_scene=16,  # a long epoch, so that what comes once a training weighs little
             device=device,
             resident=not given.streamed,
         )

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from minseg import MinsegError
-from minseg.learning.tiling import Tiling, blending_weights, predict_strips, tile_starts
+from minseg.learning.tiling import Strip, Tiling, blending_weights, predict_strips, tile_starts
 
 CPU = torch.device("cpu")
 POINTWISE_SIZES = [
@@ -222,3 +222,11 @@ def test_an_error_while_reading_reaches_the_caller():
 def test_an_overlap_that_does_not_fit_is_refused(tile, overlap):
     with pytest.raises(MinsegError, match=f"overlap of {overlap} in tiles of {tile}"):
         Tiling(tile, overlap)
+
+
+def test_most_probable_class_is_argmax_with_ties_to_the_first():
+    random = np.random.default_rng(0)
+    levels = torch.from_numpy(random.integers(0, 3, (5, 20, 30)).astype(np.float32))
+    found = Strip(0, levels, np.ones((20, 30), bool)).classes()
+    assert found.dtype == np.uint8
+    assert (found == levels.numpy().argmax(axis=0)).all()

@@ -157,8 +157,7 @@ def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = 
         tiling or Tiling(),
         segmenter.device,
     )
-    classes = [strip.probabilities.argmax(dim=0).to(torch.uint8).cpu() for strip in strips]
-    return torch.cat(classes).numpy()
+    return np.concatenate([strip.classes() for strip in strips])
 
 
 def predict_scenes(segmenter: Segmenter, scenes: Sequence[EvaluationScene]) -> list[np.ndarray]:

@@ -216,7 +216,7 @@ def _strips(segmenter: Segmenter, image: Image, grid: Grid, tiling: Tiling) -> I
 
 def _class_rows(strip: Strip) -> np.ndarray:
     """Return the class numbers of a strip: uint8 (1, rows, width), 255 without data."""
-    classes = strip.probabilities.argmax(dim=0).cpu().numpy().astype(np.uint8)
+    classes = strip.classes()
     classes[~strip.valid] = IGNORE
     return classes[np.newaxis]
 

@@ -49,6 +49,16 @@ class Strip:
     valid: np.ndarray
     """bool (rows, width); elsewhere the image has no data."""
 
+    def classes(self) -> np.ndarray:
+        """Return the most probable class of each pixel: uint8 (rows, width)."""
+        # Layer by layer, since argmax over the first axis is about ten times slower on a CPU.
+        best = self.probabilities[0]
+        chosen = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+        for number, layer in enumerate(self.probabilities[1:], start=1):
+            chosen = torch.where(layer > best, number, chosen).to(torch.uint8)
+            best = torch.maximum(best, layer)
+        return chosen.cpu().numpy()
+
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     """Return where tiles begin along one side; the last ends flush with the raster.
