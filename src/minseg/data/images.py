@@ -101,13 +101,14 @@ class Image:
         return values, valid
 
     def sample(self, bands: Sequence[str], side: int) -> np.ndarray:
-        """Return reflectance of about side × side pixels spread over the image.
+        """Return reflectance of a small image, or of windows spread over a large one.
 
         Parameters
         ----------
         bands : sequence of str
             Optical bands.
         side : int
+            Up to this side the whole image is read.
 
         Returns
         -------
@@ -115,13 +116,17 @@ class Image:
         """
         if not bands:
             return np.empty((0, 0), np.float32)
-        optical = [self.indexes[band] for band in bands]
-        shape = (len(optical), min(side, self.source.height), min(side, self.source.width))
-        numbers = self.source.read(optical, out_shape=shape)
-        valid = (numbers != self.source.nodata).all(axis=0) & np.isfinite(numbers).all(axis=0)
-        if self.nodata is not None:
-            valid &= (numbers != self.nodata).all(axis=0)
-        return numbers[:, valid].astype(np.float32) * self.scale + self.offset
+        height, width = self.source.height, self.source.width
+        windows = [Window(0, 0, width, height)]
+        if max(height, width) > side:
+            high, wide = min(height, side // 4), min(width, side // 4)
+            windows = [
+                Window(int(across * (width - wide)), int(down * (height - high)), wide, high)
+                for down in np.linspace(0, 1, 4)
+                for across in np.linspace(0, 1, 4)
+            ]
+        parts = [self.read(bands, window) for window in windows]
+        return np.concatenate([values[:, valid] for values, valid in parts], axis=1)
 
 
 def _band_indexes(source: rasterio.DatasetReader, wanted: Sequence[str] | None) -> dict[str, int]:

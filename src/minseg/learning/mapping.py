@@ -38,7 +38,7 @@ GDAL_CACHE_BYTES = 256 * 2**20
 """Bound on GDAL's block cache, which by default grows to a share of all memory."""
 
 SAMPLE_SIDE = 512
-"""Side of the thinned-out image whose values are checked before the work begins, pixels."""
+"""Images up to this side are checked whole before the work begins, larger ones by samples, pixels."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
 def _open_image(
     source: rasterio.DatasetReader, segmenter: Segmenter, reading: ImageReading
 ) -> Image:
-    """Find the model's bands in the image, and check a thinned-out sample of its values."""
+    """Find the model's bands in the image, and check a sample of its values."""
     needed = segmenter.statistics.bands
     image = Image.of(source, reading.bands, reading.scale, reading.offset, reading.nodata)
     missing = [band for band in needed if band not in image.indexes]
