@@ -38,7 +38,7 @@ GDAL_CACHE_BYTES = 256 * 2**20
 """Bound on GDAL's block cache, which by default grows to a share of all memory."""
 
 SAMPLE_SIDE = 512
-"""Images up to this side are checked whole before the work begins, larger ones by samples, pixels."""
+"""Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
 
 
 @dataclass(frozen=True)
