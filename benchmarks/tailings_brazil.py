@@ -17,8 +17,8 @@ import pandas as pd
 from minseg import open_dataset
 from minseg.data.importing import ImageFolders, import_dataset
 from minseg.data.writing import resplit
-from minseg.learning.intervals import bootstrap_intervals
-from minseg.study.runs import Run, RunStore, counts_array
+from minseg.learning.intervals import intervals
+from minseg.study.runs import Run, RunStore, counted_mines, counts_array
 from minseg.study.study import Study
 
 # What differs from the profile `demo`. The last epoch is kept because six validation sites are too
@@ -46,8 +46,8 @@ def arguments() -> argparse.Namespace:
 
 def describe(run: Run, split_seed: int, setting: str) -> dict:
     """Return one row of the results."""
-    test = run.counts[run.counts["part"] == "test"]
-    low, high = bootstrap_intervals(counts_array(test, run.task), "standard")["iou"]
+    test = run.counts_of("test")
+    low, high = intervals(counts_array(test, run.task), counted_mines(test), "standard")["iou"]
     found = run.scores()
     return {
         "split_seed": split_seed,

@@ -15,10 +15,27 @@ from minseg.data.mines import MINE_TABLE
 from minseg.data.radiometry import radar_channels
 from minseg.data.raster import Grid
 from minseg.data.writing import SceneRasters, write_dataset
+from minseg.study.config import RunConfig
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 OPTICAL = ("B02", "B03", "B04", "B08")
 SIDE = 64
+
+TINY = RunConfig(
+    task="model1",
+    bands="B02,B04,VV",
+    architecture="linknet",
+    encoder="tu-mobilenetv3_small_050",
+    weights=None,
+    crop=32,
+    test_crop=0,
+    batch_size=4,
+    epochs=2,
+    learning_rate=1e-3,
+    schedule="cosine",
+    precision="32-true",
+)
+"""The cheapest training that goes the whole way."""
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +93,13 @@ def scene_of(k: int, year: int = 2020, side: int = SIDE, radar: bool = True) -> 
 
 
 def write_small_dataset(
-    path: Path, count: int = 8, years=(2019, 2020), side: int = SIDE
+    path: Path, count: int = 8, years=(2019, 2020), side: int = SIDE, **columns: object
 ) -> Dataset:
+    """Squares of one raw material and mine type, unless `columns` of the mine table say more."""
     return write_dataset(
         path,
         name="squares",
-        mines=mine_rows(count, raw_material="RR", mine_type="OP"),
+        mines=mine_rows(count, **{"raw_material": "RR", "mine_type": "OP"} | columns),
         scenes=(scene_of(k, year, side) for k in range(count) for year in years),
         class_names=("excavation", "preparatory work area"),
         provenance="made by a test",

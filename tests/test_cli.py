@@ -1,16 +1,22 @@
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
+import pandas as pd
+import psutil
 import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
+from minseg.cli import _notebooks_and_parameters as notebooks_and_parameters
 from minseg.cli import main
 from minseg.data.raster import Grid
 from tests.conftest import names
+from tests.report.test_rerun import write_notebook
 
 SETTINGS = ["encoder=tu-mobilenetv3_small_100", "crop=64", "test_crop=64", "epochs=1"]
 
@@ -107,6 +113,12 @@ def test_import_by_the_promised_command(minseg, tmp_path, write_tif):
          "--classes", "1"],
         ["rerun", "99"],
         ["rerun", "01", "-p", "dataset"],
+        ["rerun", "--each", "task"],
+        ["rerun", "--each", "task", "[model1"],
+        ["rerun", "--each", "task", "model1,,model2"],
+        ["rerun", "-p", "task", "model1", "-p", "task", "model2"],
+        ["rerun", "-p", "task", "model1", "--each", "task", "model1,model2"],
+        ["rerun"],
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monkeypatch, arguments):
@@ -117,6 +129,68 @@ def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monk
     assert err.startswith("minseg: ")
     assert len(err.splitlines()) == 1
     assert names(tmp_path) in ([], ["runs"])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("model1,model2", ["model1", "model2"]),
+        ("RGB, R+N", ["RGB", "R+N"]),
+        ("0,1", [0, 1]),
+        ("3", [3]),
+        ("model1,3", ["model1", 3]),
+        ("[[0],[1]]", [[0], [1]]),
+        ("[0, 1],[2]", [[0, 1], [2]]),
+        ("['dam,excavation', 'model1']", ["dam,excavation", "model1"]),
+    ],
+)
+def test_values_of_each(text, values):
+    found = notebooks_and_parameters(["02", "--each", "x", text, "-p", "seeds", "[0]", "01"])
+    assert found == (["02", "01"], {"seeds": [0]}, {"x": values})
+
+
+def test_rerun_over_values_tells_which_failed(minseg, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINSEG_PROGRESS", "off")
+    notebook = write_notebook(tmp_path / "page.ipynb", "share = 0", "1 / share")
+    output = tmp_path / "results"
+    status, out, err = minseg("rerun", notebook, "--each", "share", "0", "--output", output)
+    assert (status, err) == (1, "")
+    assert out.splitlines() == [
+        f"0 of 1 executions succeeded; outcomes.csv is in {output}",
+        f"failed: {output / 'page-share=0.ipynb'}: cell 3: ZeroDivisionError: division by zero",
+    ]
+
+
+def test_interrupted_rerun_keeps_outcomes_and_leaves_no_kernel(tmp_path):
+    note = f"open({str(tmp_path / 'kernel')!r}, 'w').write(str(os.getpid()))"
+    notebook = write_notebook(
+        tmp_path / "page.ipynb", "wait = 0", f"import os, time\nwait and {note}\ntime.sleep(wait)"
+    )
+    command = [sys.executable, "-c", "from minseg.cli import main; main()", "rerun"]
+    batch = subprocess.Popen(
+        [*command, str(notebook), "--each", "wait", "0,300,1", "--output", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    kernel = wait_for_text(tmp_path / "kernel")
+    batch.send_signal(signal.SIGINT)
+    out, err = batch.communicate(timeout=60)
+    assert batch.returncode == 130
+    assert out.startswith("interrupted: 1 of 3 executions succeeded;")
+    assert "Traceback" not in err
+    outcomes = pd.read_csv(tmp_path / "out" / "outcomes.csv")
+    assert outcomes[["wait", "status"]].values.tolist() == [[0, "succeeded"]]
+    assert not psutil.pid_exists(int(kernel))
+
+
+def wait_for_text(path, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.exists() and path.read_text():
+            return path.read_text()
+        time.sleep(0.05)
+    raise TimeoutError(path)
 
 
 def test_no_traceback_and_no_progress_bar_in_a_log(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 
 from minseg import MinsegError
 from minseg.report.rerun import find_notebooks, rerun
-from tests.study.test_experiments import SMALL
+from minseg.study.runs import RunStore
+from tests.conftest import write_small_dataset
+from tests.study.test_execution import SMALL
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -49,7 +51,7 @@ def test_dataset_page_runs_on_any_dataset(dataset, tmp_path):
     seen = texts(tmp_path / "out.ipynb")
     assert "no problem found" in seen
     assert dataset.digest in seen
-    assert seen.count("image/png") == 4
+    assert seen.count("image/png") == 5
 
 
 def test_training_page_runs_on_any_dataset_and_again_from_the_stored_run(dataset, tmp_path):
@@ -84,3 +86,54 @@ def test_unknown_parameter_and_failing_cell(tmp_path):
 def test_unknown_notebook():
     with pytest.raises(MinsegError, match="0 found"):
         find_notebooks(["77"])
+
+
+@pytest.fixture(scope="module")
+def wide_dataset(tmp_path_factory):
+    """Scenes that every crop of the search space fits into, of mines that tell their kind."""
+    folder = tmp_path_factory.mktemp("wide") / "dataset"
+    return write_small_dataset(folder, count=8, years=(2020,), side=96)
+
+
+def test_band_page_trains_what_it_can_and_says_what_it_cannot(wide_dataset, tmp_path):
+    (notebook,) = find_notebooks(["03"])
+    parameters = {
+        "dataset": str(wide_dataset.path),
+        "tasks": ["excavation", "model3"],
+        "bands": ["RGB", "R+N", "M"],
+        "settings": SMALL,
+        "runs": str(tmp_path / "runs"),
+    }
+    rerun(notebook, parameters, tmp_path / "out.ipynb")
+    seen = texts(tmp_path / "out.ipynb")
+    assert "has no band" in seen
+    assert "nobody annotated" in seen
+    assert seen.count("image/png") == 3
+    assert len(list(RunStore(tmp_path / "runs"))) == 4  # two networks and two forests
+
+
+def test_split_page_says_what_it_cannot_answer(wide_dataset, tmp_path):
+    (notebook,) = find_notebooks(["04"])
+    parameters = {
+        "dataset": str(wide_dataset.path),
+        "tasks": ["excavation"],
+        "settings": SMALL,
+        "runs": str(tmp_path / "runs"),
+    }
+    rerun(notebook, parameters, tmp_path / "out.ipynb")
+    assert "no mine" in texts(tmp_path / "out.ipynb")
+
+
+def test_tuning_page_searches(wide_dataset, tmp_path):
+    (notebook,) = find_notebooks(["05"])
+    parameters = {
+        "dataset": str(wide_dataset.path),
+        "tasks": ["excavation"],
+        "trials": 3,
+        "settings": {"test_crop": 64},
+        "runs": str(tmp_path / "runs"),
+    }
+    rerun(notebook, parameters, tmp_path / "out.ipynb")
+    seen = texts(tmp_path / "out.ipynb")
+    assert "Every model was searched." in seen
+    assert seen.count("image/png") == 3

@@ -1,6 +1,5 @@
 """The command line: the same functions, from a shell."""
 
-import ast
 import json
 import math
 import sys
@@ -14,6 +13,7 @@ from minseg.errors import MinsegError
 if TYPE_CHECKING:  # each command imports what it needs, so that --help stays quick
     from minseg.data.dataset import Dataset
     from minseg.learning.metrics import Scores
+    from minseg.report.rerun import Execution, Outcome
 
 app = typer.Typer(
     help="Mine segmentation in Sentinel images: the MineCam study, runnable by anyone.",
@@ -42,7 +42,7 @@ def synth(
     folder: DatasetFolder,
     # An option of typer takes one value; the others of `--years 2019 2021` arrive here.
     more_years: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    mines: Annotated[int, typer.Option(help="Number of mines.")] = 60,
+    mines: Annotated[int, typer.Option(help="Number of mines.")] = 100,
     years: Annotated[
         str, typer.Option(metavar="Y...", help="Years, separated by commas or spaces.")
     ] = "2019,2021",
@@ -134,6 +134,7 @@ def train(
         list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")
     ] = None,
     baseline: Annotated[bool, typer.Option(help="Fit the per-pixel baseline instead.")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="Graphics cards that share the run.")] = 1,
     runs: Annotated[Path | None, typer.Option(help="Folder of the run store.")] = None,
 ) -> None:
     """Train a model, or find the run that is there; print its folder and test scores."""
@@ -141,7 +142,7 @@ def train(
 
     study = open_study(profile, folder, (seed,), runs)
     config = study.config(task=task, bands=bands, **_settings(settings or []))
-    run = study.run(config.baseline() if baseline else config)
+    run = study.run(config.baseline() if baseline else config, devices)
     print(run.path)
     _print_scores(run.scores(), "test", "standard")
 
@@ -157,11 +158,11 @@ def evaluate(
     """Score a run's model on a part of a dataset."""
     from minseg.data.dataset import open_dataset
     from minseg.learning.metrics import scores
-    from minseg.study import experiments
+    from minseg.study import execution
     from minseg.study.runs import counts_array, open_run
 
     run = open_run(run_folder)
-    table = experiments.evaluate(run, open_dataset(folder), part)
+    table = execution.evaluate(run, open_dataset(folder), part)
     found = scores(counts_array(table, run.task), convention, run.task.target_names)
     _print_scores(found, part, convention, as_json)
 
@@ -184,7 +185,7 @@ def predict(
     """Map the classes of an image to a Cloud-Optimized GeoTIFF on the same grid."""
     from minseg.data.bands import parse_bands
     from minseg.learning.mapping import ImageReading, predict_raster
-    from minseg.study.experiments import open_segmenter
+    from minseg.study.execution import open_segmenter
     from minseg.study.runs import open_run
 
     reading = ImageReading(parse_bands(bands) if bands else None, scale, offset, nodata)
@@ -198,46 +199,93 @@ def rerun(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NOTEBOOK]... [-p NAME VALUE]...",
-            help="Paths or numbers (02); -p sets a parameter of theirs, as papermill does.",
+            metavar="[NOTEBOOK]... [-p NAME VALUE]... [--each NAME VALUES]...",
+            help="Paths or numbers (02); -p sets a parameter of theirs, as papermill does; "
+            "--each executes them once for each of its values, e.g. model1,model2 or [[0],[1]]; "
+            "several --each give all combinations.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the executed copies; notebooks/executed.")
+        Path | None,
+        typer.Option(help="Folder of the executed copies and outcomes.csv; notebooks/executed."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler for the notebooks' runs.")
     ] = None,
 ) -> None:
-    """Execute notebooks with other parameters; all of them by default."""
-    from minseg.report.rerun import find_notebooks
-    from minseg.report.rerun import rerun as rerun_notebook
+    """Execute notebooks with other parameters, all of them by default; exit 1 if one fails."""
+    from minseg.report.rerun import execute, find_notebooks, plan_executions
 
-    names, parameters = _notebooks_and_parameters(arguments or [])
-    for notebook in find_notebooks(names):
-        executed = (output or notebook.parent / "executed") / notebook.name
-        rerun_notebook(notebook, parameters, executed.resolve())
-        print(executed)
+    names, parameters, each = _notebooks_and_parameters(arguments or [])
+    executions = plan_executions(find_notebooks(names), parameters, each, output)
+    outcomes, interrupted = [], False
+    try:
+        for outcome in execute(executions, scheduler):
+            outcomes.append(outcome)
+    except KeyboardInterrupt:
+        interrupted = True
+    _print_summary(executions, outcomes, interrupted)
+    if interrupted or any(outcome.error for outcome in outcomes):
+        raise typer.Exit(130 if interrupted else 1)
 
 
-def _notebooks_and_parameters(arguments: list[str]) -> tuple[list[str], dict[str, object]]:
-    """Tell notebooks from ``-p NAME VALUE`` (typer knows no repeated option of two values)."""
-    names, parameters = [], {}
+def _print_summary(
+    executions: "list[Execution]", outcomes: "list[Outcome]", interrupted: bool
+) -> None:
+    """Print how many notebooks ran through, and one line for each that did not."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    folders = dict.fromkeys(str(execution.output.parent) for execution in executions)
+    print(
+        f"{'interrupted: ' if interrupted else ''}{len(outcomes) - len(failed)} of "
+        f"{len(executions)} executions succeeded; outcomes.csv is in {', '.join(folders)}"
+    )
+    for outcome in failed:
+        print(f"failed: {outcome.execution.output}: {outcome.error}")
+
+
+def _notebooks_and_parameters(
+    arguments: list[str],
+) -> tuple[list[str], dict[str, object], dict[str, list[object]]]:
+    """Tell notebooks from ``-p`` and ``--each`` (typer has no repeated option of two values)."""
+    from minseg.report.rerun import parse_value
+
+    names: list[str] = []
+    parameters: dict[str, object] = {}
+    each: dict[str, list[object]] = {}
     waiting = iter(arguments)
     for argument in waiting:
-        if argument != "-p":
+        if argument not in ("-p", "--each"):
             names.append(argument)
             continue
         name, value = next(waiting, None), next(waiting, None)
         if name is None or value is None:
-            raise MinsegError("rerun: -p takes a name and a value, e.g. -p profile demo")
-        parameters[name] = _literal(value)
-    return names, parameters
+            example = "-p profile demo" if argument == "-p" else "--each task model1,model2"
+            raise MinsegError(f"rerun: {argument} takes a name and a value, e.g. {example}")
+        if name in parameters or name in each:
+            raise MinsegError(f"rerun: parameter {name} is given twice; give it once")
+        if argument == "-p":
+            parameters[name] = parse_value(value)
+        else:
+            each[name] = _several_values(name, value)
+    return names, parameters, each
 
 
-def _literal(text: str) -> object:
-    """Read a Python literal such as ``3``, ``[0, 1]`` or ``{"epochs": 5}``; else plain text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+def _several_values(name: str, text: str) -> list[object]:
+    """Read ``model1,model2`` or a Python list; ``[0],[1]`` are two lists."""
+    from minseg.report.rerun import parse_value
+
+    values = parse_value(text)
+    if isinstance(values, list | tuple):
+        return list(values)
+    if not isinstance(values, str):
+        return [values]
+    parts = [part.strip() for part in values.split(",") if values]
+    if not all(parts) or values.startswith(("[", "(", "{")):
+        raise MinsegError(
+            f"rerun: --each {name} {text!r}: separate values by commas, or write a Python list "
+            "with text in quotes, e.g. \"['dam,excavation', 'model1']\""
+        )
+    return [parse_value(part) for part in parts]
 
 
 def _whole_numbers(text: str, option: str) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ def progress(
     tqdm
         The iterable; ``set_postfix`` adds figures behind the bar.
     """
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    watched = sys.stderr.isatty() or _in_kernel()
     hidden = not watched or os.environ.get("MINSEG_PROGRESS") == "off"
     return tqdm(
         items,
@@ -45,3 +45,9 @@ def progress(
         leave=False,
         mininterval=0.5,
     )
+
+
+def _in_kernel() -> bool:
+    """Tell whether this is a notebook's process, and not one that only starts notebooks."""
+    interactive = sys.modules.get("IPython")
+    return interactive is not None and hasattr(interactive.get_ipython(), "kernel")

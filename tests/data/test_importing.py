@@ -69,6 +69,16 @@ def test_scenes_of_a_site_stay_in_one_part(tmp_path, folders):
     assert dataset.split["mine"].is_unique
 
 
+def test_cases_of_mines_are_carried_on_where_there_are_any(tmp_path, folders):
+    plain = import_dataset(tmp_path / "plain", folders, tmp_path / "chips.csv")
+    assert "case" not in plain.mines
+    rows = pd.read_csv(tmp_path / "chips.csv")
+    rows.assign(case=["snow", "", "", "", "flood"]).to_csv(tmp_path / "cases.csv", index=False)
+    dataset = import_dataset(tmp_path / "cased", folders, tmp_path / "cases.csv")
+    assert list(dataset.mines["case"]) == ["snow", "", "", "flood"]
+    assert check_dataset(dataset.path) == []
+
+
 def test_radar_power_becomes_decibels(tmp_path, folders, write_tif):
     for k in range(5):
         grid = Grid(40, 50, Affine(1e-4, 0, 10 + 0.1 * k, 0, -1e-4, 45), CRS.from_epsg(4326))

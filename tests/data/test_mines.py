@@ -119,6 +119,16 @@ def test_all_problems_of_a_table_are_named_at_once():
         assert expected in text
 
 
+def test_cases_may_be_given_or_left_out():
+    mines = mine_table(3)
+    assert validate_table(mines, MINE_TABLE, "mines.csv")[1] == []
+    cased = mines.assign(case=["", "snow", "dust storm"])
+    assert validate_table(cased, MINE_TABLE, "mines.csv")[1] == []
+    problems = validate_table(mines.assign(case=["", "x" * 61, ""]), MINE_TABLE, "mines.csv")[1]
+    assert len(problems) == 1
+    assert "row 3 column 'case'" in problems[0]
+
+
 def test_missing_and_empty_tables(tmp_path):
     assert "no such file" in read_table(tmp_path / "mines.csv", MINE_TABLE)[1][0]
     (tmp_path / "mines.csv").write_text(",".join(MINE_TABLE.columns) + "\n")

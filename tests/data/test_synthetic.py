@@ -9,12 +9,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.checking import check_dataset
 from minseg.data.labels import CLASS_NAMES, TASKS, decode_bits, overlapping_pixels
-from minseg.data.mines import MINE_TABLE, MINE_TYPES, RAW_MATERIALS, validate_table
+from minseg.data.mineregister import synthetic_mines
+from minseg.data.mines import split_mines
 from minseg.data.synthetic import (
     ANNOTATION_ERROR_PX,
     _annotate,
     render_scene,
-    synthetic_mines,
     write_synthetic,
 )
 from minseg.errors import MinsegError
@@ -39,27 +39,6 @@ def mask(scene, name):
 
 def num_mines_where(scenes, condition):
     return sum(bool(condition(scene)) for scene in scenes)
-
-
-def test_mine_table_is_valid_and_has_every_kind_of_mine(mines):
-    _, problems = validate_table(mines, MINE_TABLE, "mines")
-    assert problems == []
-    kinds = set(zip(mines["raw_material"], mines["mine_type"], strict=True))
-    assert kinds == {(raw, kind) for raw in RAW_MATERIALS for kind in MINE_TYPES}
-    coal = mines[mines["raw_material"] == "CL"]
-    assert (coal["mine_type"] == "OC").mean() > 0.5
-
-
-def test_mines_lie_apart():
-    table = synthetic_mines(150, seed=1)
-    places = table[["longitude", "latitude"]].to_numpy()
-    distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    assert distances[~np.eye(len(table), dtype=bool)].min() >= 0.2
-
-
-def test_mine_table_follows_from_the_seed():
-    pd.testing.assert_frame_equal(synthetic_mines(10, seed=5), synthetic_mines(10, seed=5))
-    assert not synthetic_mines(10, seed=5).equals(synthetic_mines(10, seed=6))
 
 
 def test_scene_follows_from_seed_mine_and_year(mines):
@@ -253,6 +232,19 @@ def test_written_dataset_is_sound_and_repeatable(tmp_path):
     assert len(dataset.description.bands) == 15
     assert list(dataset.scenes.groupby("mine").size()) == [2] * 4
     assert dataset.digest == again.digest != other.digest
+
+
+def test_written_dataset_marks_its_cases_after_the_split(tmp_path):
+    dataset = write_synthetic(tmp_path / "dataset", num_mines=20, years=(2021,), size=64, seed=1)
+    ordinary = dataset.mines.drop(columns="case")
+    pd.testing.assert_frame_equal(dataset.split, split_mines(ordinary, seed=1))
+    special = dataset.mines[dataset.mines["case"] != ""]
+    assert len(special) >= 3
+    mine = special.iloc[0]
+    scene = dataset.scenes[dataset.scenes["mine"] == mine["mine"]].iloc[0]
+    drawn = [render_scene(row, 2021, (2021,), 64, seed=1) for row in (mine, mine.drop("case"))]
+    assert (dataset.read_labels(scene) == drawn[0].labels).all()
+    assert (dataset.read_labels(scene) != drawn[1].labels).any()
 
 
 @pytest.mark.parametrize("arguments", [{"num_mines": 2}, {"years": ()}, {"size": 32}, {"seed": -1}])

@@ -18,7 +18,7 @@ BANDS = ("B02", "B04", "B08")
 @pytest.fixture(autouse=True)
 def fewer_pixels(monkeypatch):
     """Fewer trees of fewer pixels, for speed."""
-    monkeypatch.setattr(baseline, "PIXELS_PER_SCENE", 500)
+    monkeypatch.setattr(baseline, "PIXELS", 6000)
     monkeypatch.setattr(baseline, "TREES", 20)
 
 

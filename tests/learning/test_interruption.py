@@ -16,34 +16,20 @@ from safetensors.torch import load_file
 
 from minseg.learning.mapping import predict_raster
 from minseg.learning.training import HISTORY_COLUMNS
-from minseg.study.config import RunConfig
-from minseg.study.experiments import run
+from minseg.study.execution import run
 from minseg.study.runs import RunStore, run_key
-from tests.conftest import names
+from tests.conftest import TINY, names
 from tests.learning.slow_segmenter import segmenter_of
 
 PATIENCE_S = 240
-CONFIG = RunConfig(
-    task="model1",
-    bands="B02,B04,VV",
-    architecture="linknet",
-    encoder="tu-mobilenetv3_small_050",
-    weights=None,
-    crop=32,
-    test_crop=0,
-    batch_size=4,
-    epochs=12,
-    learning_rate=1e-3,
-    schedule="cosine",
-    precision="32-true",
-)
+CONFIG = TINY.replace(epochs=12)
 TRAINING = """
 import sys
 from pathlib import Path
 from minseg.data.dataset import open_dataset
 from minseg.learning import training
 from minseg.study.config import RunConfig
-from minseg.study.experiments import run
+from minseg.study.execution import run
 from minseg.study.runs import RunStore
 training.CHECKPOINT_EVERY_S = -1
 config, dataset, store = sys.argv[1:]

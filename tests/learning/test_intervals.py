@@ -1,7 +1,9 @@
+import zlib
+
 import numpy as np
 import pytest
 
-from minseg.learning.intervals import bootstrap_intervals
+from minseg.learning.intervals import bootstrap, interval, intervals
 from minseg.learning.metrics import CONVENTIONS, METRICS, scores
 
 
@@ -18,6 +20,10 @@ def mines(count, seed=0):
     return np.stack([background, foreground], axis=1)
 
 
+def intervals_of(counts, convention, level=0.95, name="mine"):
+    return intervals(counts, [f"{name}-{k}" for k in range(len(counts))], convention, level)
+
+
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch):
     monkeypatch.setattr("minseg.learning.intervals.RESAMPLES", 300)
@@ -26,31 +32,59 @@ def fewer_draws(monkeypatch):
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_interval_holds_the_score_itself(convention):
     counts = mines(12)
-    intervals = bootstrap_intervals(counts, convention)
+    found = intervals_of(counts, convention)
     point = scores(counts, convention)
-    assert list(intervals) == list(METRICS)
-    for metric, (low, high) in intervals.items():
+    assert list(found) == list(METRICS)
+    for metric, (low, high) in found.items():
         assert 0 <= low < point[metric] < high <= 1
 
 
-def test_same_seed_gives_the_same_interval():
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_resamples_are_scored_as_one_by_one(convention, monkeypatch):
+    counts = mines(6)
+    counts[2, :, :3] = 0  # a mine that has no class at all
+    counts[4] = 0  # a mine without a counted pixel
+    names = list("fbadce")
+    found = bootstrap(counts, names, convention)
+    order = np.argsort(names)
+    random = np.random.default_rng(zlib.crc32(b"a,b,c,d,e,f"))
+    draws = random.multinomial(6, np.full(6, 1 / 6), len(found))
+    for draw, row in zip(draws, found, strict=True):
+        expected = scores(np.repeat(counts[order], draw, axis=0), convention)
+        assert row == pytest.approx([expected[metric] for metric in METRICS], nan_ok=True)
+
+
+def test_same_mines_meet_the_same_resamples_whatever_their_order():
     counts = mines(12)
-    first = bootstrap_intervals(counts, "standard", seed=1)
-    assert bootstrap_intervals(counts, "standard", seed=1) == first
-    assert bootstrap_intervals(counts, "standard", seed=2) != first
+    names = [f"m{k}" for k in range(12)]
+    there = bootstrap(counts, names, "standard")
+    assert (bootstrap(counts[::-1], names[::-1], "standard") == there).all()
+    assert (bootstrap(counts, [f"n{k}" for k in range(12)], "standard") != there).any()
+
+
+def test_paired_differences_are_narrower_than_the_intervals():
+    counts = mines(12)
+    better = counts.copy()
+    better[:, 1, 0] += 5  # five more pixels found in every mine
+    better[:, 1, 2] -= 5
+    names = [f"m{k}" for k in range(12)]
+    one, other = (bootstrap(c, names, "standard")[:, 0] for c in (counts, better))
+    low, high = interval(other - one)
+    assert 0 < low < high < 0.1
+    assert high - low < 0.2 * np.subtract(*interval(one)[::-1])
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_identical_mines_leave_nothing_open(convention):
     counts = np.repeat(mines(1), 10, axis=0)
     point = scores(counts, convention)
-    for metric, (low, high) in bootstrap_intervals(counts, convention).items():
+    for metric, (low, high) in intervals_of(counts, convention).items():
         assert low == pytest.approx(point[metric])
         assert high == pytest.approx(point[metric])
 
 
 def test_a_single_mine_says_nothing_about_others_and_gives_no_width():
-    for low, high in bootstrap_intervals(mines(1), "standard").values():
+    for low, high in intervals_of(mines(1), "standard").values():
         assert low == high
 
 
@@ -61,7 +95,7 @@ def width(intervals, metric="iou"):
 
 def test_width_falls_with_the_root_of_the_number_of_mines():
     few, many = (
-        np.mean([width(bootstrap_intervals(mines(n, seed), "standard")) for seed in range(5)])
+        np.mean([width(intervals_of(mines(n, seed), "standard")) for seed in range(5)])
         for n in (10, 90)
     )
     assert few / many == pytest.approx(3, rel=0.3)
@@ -69,7 +103,7 @@ def test_width_falls_with_the_root_of_the_number_of_mines():
 
 def test_a_higher_level_gives_a_wider_interval():
     narrow, middle, wide = (
-        width(bootstrap_intervals(mines(20), "standard", level)) for level in (0.5, 0.9, 0.99)
+        width(intervals_of(mines(20), "standard", level)) for level in (0.5, 0.9, 0.99)
     )
     assert narrow < middle < wide
 
@@ -80,7 +114,7 @@ def test_interval_agrees_with_the_normal_one_for_a_plain_mean(monkeypatch):
     counts = mines(100)
     accuracy = [scores(counts[k : k + 1], "paper")["accuracy"] for k in range(100)]
     half = 1.2816 * np.std(accuracy) / 10
-    low, high = bootstrap_intervals(counts, "paper", level=0.8)["accuracy"]
+    low, high = intervals_of(counts, "paper", level=0.8)["accuracy"]
     assert low == pytest.approx(np.mean(accuracy) - half, abs=0.15 * half)
     assert high == pytest.approx(np.mean(accuracy) + half, abs=0.15 * half)
 
@@ -90,7 +124,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
     truth = scores(mines(20_000, seed=1000))["iou"]
     held = 0
     for seed in range(50):
-        low, high = bootstrap_intervals(mines(30, seed), "standard", level=0.9)["iou"]
+        low, high = intervals_of(mines(30, seed), "standard", level=0.9)["iou"]
         held += low <= truth <= high
     assert 38 <= held <= 50  # 45 expected; fewer than 38 would come once in a thousand times
 
@@ -99,6 +133,6 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
 def test_mines_without_any_class_leave_an_undefined_score():
     empty = np.zeros((4, 2, 4), np.int64)
     empty[:, 0, 0] = empty[:, 1, 3] = 200
-    low, high = bootstrap_intervals(empty, "standard")["iou"]
+    low, high = intervals_of(empty, "standard")["iou"]
     assert np.isnan(low)
     assert np.isnan(high)

@@ -10,7 +10,7 @@ from torchmetrics.classification import (
 )
 
 from minseg.errors import MinsegError
-from minseg.learning.metrics import CONVENTIONS, METRICS, counts, scores
+from minseg.learning.metrics import CONVENTIONS, METRICS, counts, resampled_means, scores
 
 
 def random_masks(seed, num_classes, shape=(4, 16, 18), ignored=0.2):
@@ -250,3 +250,20 @@ def test_bad_arrays_are_refused_in_one_line(prediction, target, message):
 def test_counts_of_another_shape_are_refused(shape):
     with pytest.raises(MinsegError, match="TP, FP, FN, TN"):
         scores(np.zeros(shape, np.int64))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_resamples_score_as_the_scenes_repeated_that_often(convention):
+    prediction, target = random_masks(7, 4, shape=(6, 8, 9))
+    prediction[0] = target[0] = 0  # no class at all
+    target[3] = 255  # nothing counted
+    target[5][target[5] == 3] = 1  # one class less
+    table = counts(prediction, target, 4)
+    draws = np.array([[1] * 6, [2, 0, 1, 0, 3, 0], [3, 0, 0, 4, 0, 0], [0, 0, 0, 2, 0, 0]])
+    found = resampled_means(table, draws, convention)
+    assert found.shape == (4, 4)
+    for draw, row in zip(draws, found, strict=True):
+        expected = scores(np.repeat(table, draw, axis=0), convention)
+        assert row == pytest.approx([expected[metric] for metric in METRICS], nan_ok=True)
+    assert np.isnan(found[3]).all()  # a scene without a counted pixel says nothing
+    assert np.isnan(resampled_means(table[3:4], draws[:, 3:4], convention)).all()

@@ -10,7 +10,7 @@ from minseg.data.radiometry import training_statistics
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.learning import patches as patches_module
 from minseg.learning.options import TrainingOptions
-from minseg.learning.patches import TrainingPatches, augment, read_patch
+from minseg.learning.patches import TrainingPatches, augment, random_turns, read_patch
 from tests.conftest import OPTICAL, SIDE, grid_at, mine_rows, write_small_dataset
 
 MODEL1 = TASKS["model1"]
@@ -253,9 +253,23 @@ def test_augment_makes_the_eight_orientations_of_a_square_about_equally_often():
     turned = [np.rot90(image, k) for k in range(4)]
     expected = [view.tolist() for view in (*turned, *(np.fliplr(view) for view in turned))]
     inputs = torch.tensor(image)[None, None].repeat(800, 2, 1, 1)
-    found, target = augment(inputs, inputs[:, 0], torch.Generator().manual_seed(0))
+    turns = random_turns(800, torch.Generator().manual_seed(0))
+    found, target = augment(inputs, inputs[:, 0], turns)
     seen = [view.tolist() for view in target]
     assert all(60 < seen.count(view) < 140 for view in expected)
     assert sum(seen.count(view) for view in expected) == 800
     assert torch.equal(found[:, 0], target)
     assert torch.equal(found[:, 1], target)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_processes_that_train_together_share_out_each_batch(dataset, resident):
+    whole = patches_of(dataset, crop=32, batch_size=4, resident=resident)
+    shares = [
+        patches_of(dataset, crop=32, batch_size=4, resident=resident, share=(rank, 2))
+        for rank in range(2)
+    ]
+    for batch, *parts in zip(whole.batches(3), *(one.batches(3) for one in shares), strict=True):
+        for together, first, second in zip(batch, *parts, strict=True):
+            assert torch.equal(together[0::2], first)
+            assert torch.equal(together[1::2], second)

@@ -9,6 +9,7 @@ from minseg.report.figures import (
     overlap_figure,
     score_figure,
 )
+from tests.report.conftest import draw, entries, notes, row_names
 
 HISTORY = pd.DataFrame(
     {
@@ -37,24 +38,6 @@ def shares(smallest):
     table = pd.DataFrame(0.1, index=CLASS_NAMES, columns=["train", "validation", "test"])
     table.loc["dam"] = smallest
     return table
-
-
-def draw(figure):
-    """Draw and give the figure back: some mistakes show only then."""
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    return figure
-
-
-def entries(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def notes(axes):
-    return [text.get_text() for text in axes.texts]
-
-
-def row_names(axes):
-    return [label.get_text() for label in axes.get_yticklabels()]
 
 
 @pytest.mark.parametrize(("smallest", "scale"), [(0.002, "linear"), (0.0009, "log")])

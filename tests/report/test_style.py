@@ -89,6 +89,7 @@ def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
 def test_the_room_of_figures_opens_no_pyplot():
     code = (
         "import sys, minseg.report.figures, minseg.report.mine_map, minseg.report.overlays;"
+        "import minseg.report.comparison_figures;"
         "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,43 @@ import pytest
 
 from minseg import MinsegError
 from minseg.data.bands import BAND_CONFIGURATIONS
-from minseg.study.paper import paper_scores, paper_table
+from minseg.data.mines import MINE_TYPES, PARTS, RAW_MATERIALS
+from minseg.learning.losses import LOSSES
+from minseg.learning.models import ENCODERS, can_build
+from minseg.study.config import RunConfig
+from minseg.study.paper import (
+    paper_hyperparameters,
+    paper_images,
+    paper_scores,
+    paper_split_scores,
+    paper_table,
+)
+
+AVERAGES = {
+    "AVG RR+MO+CL": ["RR", "MO", "CL"],
+    "AVG GM": ["GRR", "GMO", "GCL"],
+    "AVG MT+OC+OP": ["MT", "OC", "OP"],
+    "AVG GS": ["GMT", "GOC", "GOP"],
+}
+
+SUMS_OF_TABLE_4 = {
+    "RR": 11826,
+    "GRR": 11931,
+    "MO": 12246,
+    "GMO": 13289,
+    "CL": 12389,
+    "GCL": 12937,
+    "AVG RR+MO+CL": 12150,
+    "AVG GM": 12719,
+    "MT": 12186,
+    "GMT": 12699,
+    "OC": 11382,
+    "GOC": 12299,
+    "OP": 12084,
+    "GOP": 12388,
+    "AVG MT+OC+OP": 11883,
+    "AVG GS": 12461,
+}
 
 
 def test_table_3_is_whole():
@@ -28,6 +64,119 @@ def test_rows_of_table_3():
     }
     assert paper_scores("dam", "RGB") is None
     assert paper_scores("model1", "B04") is None
+
+
+def test_table_2_is_whole():
+    table = paper_table(2)
+    assert len(table) == 7 * 4 * 3
+    assert not table.duplicated(["split", "model", "part"]).any()
+    assert set(table["split"]) == {"All", *RAW_MATERIALS, *MINE_TYPES}
+    assert set(table["part"]) == set(PARTS)
+    # Sums of the printed columns, Model 1 test to Model 4 train, added up apart from the table.
+    sums = table.groupby(["model", "part"], sort=False)["images"].sum()
+    assert list(sums) == [123, 126, 3131, 118, 112, 2918, 130, 130, 2774, 124, 130, 3195]
+    # And of the rows, All to OP.
+    sums = table.groupby("split", sort=False)["images"].sum()
+    assert list(sums) == [4570, 2250, 1334, 741, 755, 697, 2664]
+
+
+def test_images_in_the_papers_layout():
+    images = paper_images()
+    assert images.loc["OC"].to_list() == [7, 6, 162, 7, 5, 162, 5, 5, 156, 7, 7, 168]
+    assert images.loc["RR", ("model3", "validation")] == 33
+    # The print's own contradiction: splits of Model 3 by material against all of its images.
+    surplus = images.loc[["RR", "MO", "CL"]].sum() - images.loc["All"]
+    assert surplus["model3"].to_dict() == {"test": 12, "validation": 16, "train": -183}
+
+
+def test_table_4_is_whole():
+    table = paper_table(4)
+    assert len(table) == 16 * 4 * 4
+    assert not table.duplicated(["split", "model", "metric"]).any()
+    assert table["value"].between(0, 1).all()
+    # Sums of the printed columns and rows in thousandths, added up apart from the table.
+    thousandths = table.assign(value=(table["value"] * 1000).round().astype(int))
+    sums = thousandths.groupby(["model", "metric"])["value"].sum().unstack()
+    names = ["iou", "recall", "precision", "accuracy"]
+    assert sums.loc["model1", names].to_list() == [10845, 9847, 10020, 15535]
+    assert sums.loc["model2", names].to_list() == [10573, 11646, 12304, 15489]
+    assert sums.loc["model3", names].to_list() == [11556, 7005, 8950, 15788]
+    assert sums.loc["model4", names].to_list() == [13118, 14956, 13894, 15343]
+    assert thousandths.groupby("split")["value"].sum().to_dict() == SUMS_OF_TABLE_4
+
+
+def test_averages_of_table_4_follow_from_their_rows():
+    table = paper_table(4)
+    table["value"] = (table["value"] * 1000).round()
+    wide = table.pivot(index="split", columns=["model", "metric"], values="value")
+    odd = {
+        (average, *column)
+        for average, rows in AVERAGES.items()
+        for column in wide
+        # Means of three whole numbers are never a half away from one.
+        if abs(wide.loc[average, column] - wide.loc[rows, column].mean()) > 0.5
+    }
+    # 0.6817 and 0.5617 are printed cut off.
+    assert odd == {
+        ("AVG RR+MO+CL", "model2", "iou"),
+        ("AVG RR+MO+CL", "model3", "precision"),
+    }
+
+
+def test_rows_of_table_4():
+    assert paper_split_scores("model2", "GMT") == {
+        "iou": 0.605,
+        "recall": 0.646,
+        "precision": 0.638,
+        "accuracy": 0.989,
+    }
+    assert paper_split_scores("model4", "AVG GS") == {
+        "iou": 0.817,
+        "recall": 0.932,
+        "precision": 0.866,
+        "accuracy": 0.962,
+    }
+    assert paper_split_scores("dam", "RR") is None
+    assert paper_split_scores("model1", "All") is None
+
+
+def test_table_5_is_whole():
+    table = paper_table(5)
+    assert len(table) == 8 * 4
+    assert not table.duplicated(["model", "hyperparameter"]).any()
+    headings = table.groupby("model")["printed_model"].unique().map(list).to_dict()
+    assert headings == {
+        "model1": ["Model 1"],
+        "model2": ["Model 2"],
+        "model3": ["Model 3"],
+        "model4": ["Model 1"],
+    }
+    # Spelt otherwise than printed: the learning rates, and Unet++.
+    assert (table["printed"] != table["value"]).sum() == 5
+    assert set(table["hyperparameter"]) <= set(RunConfig.model_fields)
+
+
+def test_hyperparameters_make_a_run():
+    for task in ("model1", "model2", "model3", "model4"):
+        best = paper_hyperparameters(task)
+        assert len(best) == 8
+        config = RunConfig().replace(**best, task=task)
+        assert {name: getattr(config, name) for name in best} == best
+        assert config.encoder in ENCODERS
+        assert config.loss in LOSSES
+        assert can_build(config.architecture, config.encoder)
+    assert paper_hyperparameters("model4") == {
+        "learning_rate": 6e-4,
+        "batch_size": 16,
+        "epochs": 200,
+        "crop": 512,
+        "optimiser": "adam",
+        "encoder": "vgg16",
+        "architecture": "linknet",
+        "loss": "crossentropy",
+    }
+    with pytest.raises(MinsegError, match="no 'dam'; use model1, model2, model3, model4"):
+        paper_hyperparameters("dam")
 
 
 def test_missing_table():

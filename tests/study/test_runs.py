@@ -11,8 +11,27 @@ from minseg.data.labels import TASKS
 from minseg.data.writing import resplit
 from minseg.learning.metrics import counts, scores
 from minseg.study.config import RunConfig
-from minseg.study.runs import Run, RunStore, counts_array, open_run, run_key
-from tests.conftest import names
+from minseg.study.runs import (
+    RUN_FILES,
+    Run,
+    RunStore,
+    counted_mines,
+    counts_array,
+    open_run,
+    require,
+    run_key,
+)
+from tests.conftest import names, write_small_dataset
+from tests.study.made_runs import excavation, write_run
+
+CONFIG = RunConfig(task="model1", bands="RGB", epochs=4, score_epochs=(2,))
+FOUND = {
+    epochs: {
+        "validation": {"m0": excavation(5)},
+        "test": {"m2": excavation(epochs), "m1": excavation(2 * epochs)},
+    }
+    for epochs in (2, 4)
+}
 
 
 def test_key_depends_on_config_data_and_split(own_dataset):
@@ -29,7 +48,7 @@ def test_key_depends_on_config_data_and_split(own_dataset):
 def test_claimed_folder_becomes_the_run(tmp_path):
     store = RunStore(tmp_path / "runs")
     with store.claim("abc") as folder:
-        (folder / "config.json").write_text("{}")
+        write_run(folder, CONFIG, FOUND)
         assert store.find("abc") is None
     assert store.find("abc").path == tmp_path / "runs" / "abc"
     assert [run.key for run in store] == ["abc"]
@@ -43,19 +62,21 @@ def test_failed_work_is_kept_to_be_taken_up_again(tmp_path):
     with pytest.raises(ZeroDivisionError), store.claim("abc") as folder:
         (folder / "checkpoint").write_text("half")
         (folder / ".weights.partial").write_text("cut off by a kill")
+        (folder / "predictions" / ".map").mkdir(parents=True)
+        (folder / "predictions" / ".map" / "classes.tif").write_text("cut off too")
         raise ZeroDivisionError
     assert store.find("abc") is None
     assert list(store) == []
     with store.claim("abc") as folder:
-        assert names(folder) == ["checkpoint"]
-        (folder / "config.json").write_text("{}")
+        assert names(folder) == ["checkpoint", "predictions"]
+        assert names(folder / "predictions") == []
 
 
 def claim_slowly(path, started):
     with RunStore(path).claim("abc") as folder:
         started.set()
         time.sleep(1)
-        (folder / "config.json").write_text("{}")
+        write_run(folder, CONFIG, FOUND)
 
 
 def test_a_second_process_waits_and_finds_the_run(tmp_path, capfd):
@@ -77,11 +98,11 @@ def run(tmp_path):
     truth, guess = random.integers(0, 3, (2, 2, 20, 20))
     table = counts(guess, truth, 3)
     rows = [
-        ("test", f"s{i}", f"m{i}", name, *table[i, k])
+        (150, "test", f"s{i}", f"m{i}", name, *table[i, k])
         for i in range(2)
         for k, name in enumerate(TASKS["model1"].target_names)
     ]
-    columns = ["part", "scene", "mine", "class", "tp", "fp", "fn", "tn"]
+    columns = ["epochs", "part", "scene", "mine", "class", "tp", "fp", "fn", "tn"]
     # Rows in any order: a spreadsheet may have sorted them.
     frame = pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=1)
     frame.to_csv(tmp_path / "counts.csv", index=False)
@@ -118,5 +139,127 @@ def test_counts_array_orders_scenes_and_classes(run):
 def test_part_without_counts_and_folder_without_run(run, tmp_path):
     with pytest.raises(MinsegError, match="no counts of part 'train'"):
         run[0].scores("train")
+    with pytest.raises(MinsegError, match="part 'test' at 7 epochs; it has test at 150"):
+        run[0].scores(epochs=7)
     with pytest.raises(MinsegError, match="no finished run"):
         open_run(tmp_path / "elsewhere")
+
+
+def test_discarded_work_is_gone_and_other_runs_stay(tmp_path):
+    store = RunStore(tmp_path)
+    write_run(tmp_path / "def", CONFIG, FOUND)
+    with pytest.raises(ZeroDivisionError), store.claim("abc") as folder:
+        (folder / "checkpoint").write_text("half")
+        raise ZeroDivisionError
+    store.discard("abc")
+    store.discard("def")
+    assert names(tmp_path) == [".abc.lock", ".def.lock", "def"]
+    assert [run.key for run in store] == ["def"]
+
+
+def test_counts_are_those_of_an_epoch_count_the_last_by_default(tmp_path):
+    run = write_run(tmp_path, CONFIG, FOUND)
+    assert run.scores()["iou"] == pytest.approx((4 + 8) / 20)
+    assert run.scores(epochs=4)["iou"] == run.scores()["iou"]
+    assert run.scores(epochs=2)["iou"] == pytest.approx((2 + 4) / 20)
+    assert run.scores("validation", epochs=2)["iou"] == pytest.approx(0.5)
+    tested = run.counts_of("test")
+    assert counted_mines(tested) == ["m1", "m2"]
+    expected = [excavation(8), excavation(4)]
+    assert counts_array(tested, run.task).tolist() == expected
+
+
+def test_requirements_of_a_configuration(tmp_path):
+    materials = ["RR", "MO", ""] * 3
+    dataset = write_small_dataset(tmp_path / "mines", 9, (2020,), raw_material=materials)
+    assert require(CONFIG, dataset) is dataset
+    parts = ["train", "train", "train", "test", "train", "train", "validation", "test", "train"]
+    dataset.split["part"] = parts
+    scope = require(CONFIG.replace(subset="RR"), dataset)
+    assert list(scope.mines["mine"]) == ["mine-0", "mine-3", "mine-6"]
+    for changes, message in (
+        ({"task": "model3"}, "nobody annotated"),
+        ({"bands": "M"}, "has no band"),
+        ({"subset": "MO"}, "subset MO has no mine in validation"),
+        ({"subset": "CL"}, "no mine has raw_material CL"),
+    ):
+        with pytest.raises(MinsegError, match=message):
+            require(CONFIG.replace(**changes), dataset)
+
+
+def test_whole_run_is_found_with_or_without_weights(tmp_path):
+    store = RunStore(tmp_path)
+    write_run(tmp_path / "abc", CONFIG, FOUND)
+    assert store.find("abc").config == CONFIG
+    (tmp_path / "abc" / "weights.safetensors").write_bytes(b"0")
+    assert open_run(store.find("abc").path).scores()["iou"] == pytest.approx(0.6)
+    write_run(tmp_path / "def", CONFIG.baseline(), {150: FOUND[4]})
+    assert store.find("def").history.empty
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_run_with_a_file_missing_or_cut_off_anywhere_is_refused(tmp_path, name):
+    store = RunStore(tmp_path)
+    path = write_run(tmp_path / "abc", CONFIG, FOUND).path / name
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 5):
+        path.write_bytes(whole[:length])
+        with pytest.raises(MinsegError) as error:
+            store.find("abc")
+        assert str(error.value).startswith(f"{tmp_path / 'abc'}: {name} ")
+        assert str(error.value).endswith("; delete the folder, and the run is made again")
+        assert "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(MinsegError, match=f"{name} is missing; delete the folder"):
+        store.find("abc")
+    with pytest.raises(MinsegError, match=f"{name} is missing"), store.claim("abc"):
+        pytest.fail("a damaged run is not to be worked on")
+    with pytest.raises(MinsegError, match=f"{name} is missing"):
+        open_run(tmp_path / "abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("config.json", "no JSON\n", "config.json cannot be read"),
+        ("config.json", '{"task": "model9"}\n', "config.json cannot be read"),
+        ("provenance.json", "[1, 2]\n", "provenance.json lacks the split"),
+        ("provenance.json", "{}\n", "provenance.json lacks the split"),
+        ("provenance.json", '{"parts": {}}\n', "counts.csv lacks rows"),
+        ("statistics.json", '{"mean": [1.0]}\n', "statistics.json cannot be read"),
+        ("history.csv", "\0\n", "history.csv lacks rows"),
+        ("counts.csv", "\n", "counts.csv cannot be read"),
+        ("counts.csv", "a,b\n1,2\n", "counts.csv lacks rows or columns"),
+        ("counts.csv", "a,b\n1,2,3\n1,2\n4,5,6,7\n", "counts.csv cannot be read"),
+    ],
+)
+def test_run_with_a_file_of_other_content_is_refused(tmp_path, name, content, problem):
+    run = write_run(tmp_path / "abc", CONFIG, FOUND)
+    (run.path / name).write_text(content)
+    with pytest.raises(MinsegError, match=f"{run.path}: {problem}.*delete the folder") as error:
+        RunStore(tmp_path).find("abc")
+    assert len(str(error.value)) < len(str(run.path)) + 250
+
+
+def test_run_that_lacks_a_class_or_a_mine_is_refused(tmp_path):
+    path = write_run(tmp_path / "abc", CONFIG, FOUND).path / "counts.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    for k in range(1, len(lines)):
+        path.write_text("".join(lines[:k] + lines[k + 1 :]))
+        with pytest.raises(MinsegError, match=r"counts\.csv lacks rows"):
+            RunStore(tmp_path).find("abc")
+
+
+def test_runs_on_an_earlier_content_of_a_dataset_are_counted(own_dataset, tmp_path):
+    store = RunStore(tmp_path / "runs")
+    for key, name, digest in (
+        ("aa", "squares", own_dataset.digest),
+        ("bb", "squares", "another"),
+        ("cc", "squares", "one more"),
+        ("dd", "triangles", "another"),
+    ):
+        write_run(store.path / key, CONFIG, FOUND, dataset=name, dataset_hash=digest)
+    write_run(store.path / "ee", CONFIG, FOUND)  # says nothing
+    (write_run(store.path / "ff", CONFIG, FOUND).path / "provenance.json").write_text("cut off")
+    assert store.outdated(own_dataset) == 2
+    assert RunStore(tmp_path / "none").outdated(own_dataset) == 0

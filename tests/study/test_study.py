@@ -6,7 +6,7 @@ import pytest
 import minseg
 from minseg import MinsegError
 from minseg.study.study import default_store, project_folder
-from tests.study.test_experiments import SMALL
+from tests.study.test_execution import SMALL
 
 
 def test_stored_runs_are_read_without_torch(dataset, tmp_path):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from minseg.data.mines import (
     SPLIT_TABLE,
     read_table,
     split_problems,
+    subset,
 )
 from minseg.data.raster import (
     Grid,
@@ -30,12 +31,10 @@ from minseg.data.raster import (
     read_grid,
     read_window,
 )
+from minseg.data.reading import read_named
 from minseg.errors import MinsegError, summarise
 
 FORMAT_VERSION = 1
-
-REFLECTANCE_SCALE = 1e-4
-"""Reflectance of one unit of ``optical.tif``."""
 
 
 class Description(BaseModel):
@@ -68,12 +67,18 @@ class Dataset:
     def digest(self) -> str:
         """Hexadecimal hash of everything but the split: tables, description and rasters."""
         whole = hashlib.sha256()
-        for name in ("dataset.json", "mines.csv", "scenes.csv"):
-            whole.update((self.path / name).read_bytes())
         columns = self.scenes[["optical", "radar", "labels"]].to_numpy().ravel()
-        for relative in sorted(filter(None, columns)):
-            with (self.path / relative).open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            for name in ("dataset.json", "mines.csv", "scenes.csv"):
+                whole.update((self.path / name).read_bytes())
+            for relative in sorted(filter(None, columns)):
+                with (self.path / relative).open("rb") as file:
+                    whole.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise MinsegError(
+                f"{error.filename}: cannot be read ({error.strerror}); "
+                f"`minseg dataset check {self.path}` names all problems"
+            ) from None
         return whole.hexdigest()[:16]
 
     @cached_property
@@ -108,6 +113,32 @@ class Dataset:
         if part != "train":
             chosen = chosen.drop_duplicates("mine", keep="last")
         return chosen.reset_index(drop=True)
+
+    def subset(self, code: str) -> "Dataset":
+        """Return this dataset with only the mines of one raw material or mine type.
+
+        The split stays: each remaining mine is in the part it was in (section 2.4.2).
+
+        Parameters
+        ----------
+        code : str
+            RR, MO, CL, OC, OP or MT.
+
+        Raises
+        ------
+        MinsegError
+            If a part has no such mine.
+        """
+        mines = subset(self.mines, code)
+        scenes = self.scenes[self.scenes["mine"].isin(mines["mine"])]
+        split = self.split[self.split["mine"].isin(mines["mine"])]
+        empty = [part for part in PARTS if part not in set(split["part"])]
+        if empty:
+            raise MinsegError(
+                f"{self.path}: subset {code} has no mine in {' and '.join(empty)}; "
+                "add mines, or draw another split: minseg dataset split"
+            )
+        return replace(self, mines=mines, scenes=scenes, split=split)
 
     def require(self, task: Task, bands: Sequence[str]) -> None:
         """Refuse a task or bands that this dataset cannot serve.
@@ -170,7 +201,7 @@ class Dataset:
                     raise MinsegError(
                         f"scene {scene['scene']!r} has no {file} file; choose bands without it"
                     )
-                values, good = _read_named(self.path / scene[file], names, window)
+                values, good = read_named(self.path / scene[file], names, window)
                 layers.update(zip(names, values, strict=True))
                 valid = valid & good
         inputs = np.stack([layers[band] for band in bands])  # (bands, height, width)
@@ -208,23 +239,6 @@ class Dataset:
                 covered = sum(np.count_nonzero(decode_bits(labels, name)) for labels in all_labels)
                 shares.loc[name, part] = covered / max(known, 1)
         return shares
-
-
-def _read_named(
-    path: Path, bands: Sequence[str], window: Window | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read named bands of a scene's file as float32 reflectance or dB."""
-    with open_raster(path) as source:
-        missing = [band for band in bands if band not in source.descriptions]
-        if missing:
-            raise MinsegError(
-                f"{path}: has no band {', '.join(missing)}; it has {source.descriptions}"
-            )
-        values, valid = read_window(
-            source, [source.descriptions.index(band) + 1 for band in bands], window
-        )
-    scale = REFLECTANCE_SCALE if values.dtype.kind == "u" else 1.0
-    return values.astype(np.float32) * np.float32(scale), valid
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -287,7 +301,10 @@ def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
     idle = sorted(set(mines["mine"]) - set(scenes["mine"]))
     problems += [f"mines.csv: mine {mine!r} has no scene; remove it or add one" for mine in idle]
     problems += split_problems(split, mines)
-    return (None if problems else Dataset(path, description, mines, scenes, split)), problems
+    if problems:
+        return None, problems
+    # The path serves workers in other folders too.
+    return Dataset(path.absolute(), description, mines, scenes, split), []
 
 
 def _description_problems(description: Description, path: Path) -> list[str]:

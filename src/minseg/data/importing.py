@@ -151,8 +151,8 @@ def _read_scene_list(table: Path) -> pd.DataFrame:
 def _mine_table(scenes: pd.DataFrame) -> pd.DataFrame:
     """Gather the mine table from the first scene of each mine."""
     mines = scenes.drop_duplicates("mine").reset_index(drop=True)
-    for column in MINE_TABLE.columns:
-        if column not in mines:
+    for column, wanted in MINE_TABLE.columns.items():
+        if wanted.required and column not in mines:
             mines[column] = np.nan if column in ("longitude", "latitude") else ""
     return mines
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from minseg.data.patterns import buildings, noise, parcels, turned
 from minseg.data.sensing import MATERIALS, Material, Surface
 
 
@@ -48,91 +49,6 @@ BIOMES: dict[str, Biome] = {
 """Kinds of country, by the name that `minseg.data.synthetic.BELTS` uses."""
 
 
-def noise(
-    rng: np.random.Generator, shape: tuple[int, int], scale_px: float, roughness: float = 3.0
-) -> np.ndarray:
-    """Return a random field of zero mean and unit spread.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (height, width)
-    scale_px : float
-        Size of the largest features, pixels.
-    roughness : float
-        Exponent at which the power falls towards small features: 2 is rugged, 6 is smooth.
-
-    Returns
-    -------
-    float ndarray (height, width)
-    """
-    frequency = np.hypot(
-        *np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1]), indexing="ij")
-    )
-    spectrum = np.fft.rfft2(rng.standard_normal(shape))
-    # An rfft spectrum is already Hermitian, so a real filter keeps the field real.
-    spectrum *= (1 + (2 * np.pi * frequency * scale_px / 4) ** 2) ** (-roughness / 2)
-    spectrum[0, 0] = 0
-    field = np.fft.irfft2(spectrum, shape)
-    return field / field.std()
-
-
-def turned(
-    shape: tuple[int, int], centre: tuple[float, float], angle: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates along and across a direction, in pixels from a centre (row, column).
-
-    `angle` is that of the first coordinate, in radians from the columns towards the rows.
-    """
-    rows, columns = np.indices(shape, float)
-    down, right = rows - centre[0], columns - centre[1]
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return right * cosine + down * sine, down * cosine - right * sine
-
-
-def parcels(
-    rng: np.random.Generator, shape: tuple[int, int], width_px: float, angle: float
-) -> np.ndarray:
-    """Divide the country into strips of rectangular parcels.
-
-    Returns
-    -------
-    int ndarray (height, width)
-        Number of the parcel, from 0.
-    """
-    along, across = turned(shape, (shape[0] / 2, shape[1] / 2), angle)
-    along = along + 1.5 * noise(rng, shape, 60, 5)
-    across = across + 1.5 * noise(rng, shape, 60, 5)
-    num_strips = int(3 * max(shape) / width_px)
-    edges = np.cumsum(rng.uniform(0.5, 1.6, num_strips)) * width_px - 1.5 * max(shape)
-    strip = np.searchsorted(edges, across)
-    lengths = rng.uniform(1.2, 3.5, num_strips + 1) * width_px
-    offsets = rng.uniform(0, 1, num_strips + 1) * lengths
-    cell = np.floor((along + offsets[strip]) / lengths[strip]).astype(np.int64)
-    return np.unique(strip * 100_000 + cell, return_inverse=True)[1].reshape(shape)
-
-
-def buildings(
-    rng: np.random.Generator, where: np.ndarray, spacing_px: float, angle: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Set buildings in rows on a piece of ground.
-
-    Returns
-    -------
-    roofs : bool ndarray (height, width)
-    shade : float ndarray (height, width)
-        One random number of unit spread per building.
-    """
-    along, across = turned(where.shape, (where.shape[0] / 2, where.shape[1] / 2), angle)
-    u, v = along / (1.4 * spacing_px), across / spacing_px
-    # A table of random plots, repeated over the country.
-    plot = np.floor(u).astype(int) % 61, np.floor(v).astype(int) % 61
-    length, width = rng.uniform(0.35, 0.85, (61, 61))[plot], rng.uniform(0.3, 0.75, (61, 61))[plot]
-    built = rng.uniform(0, 1, (61, 61))[plot] < 0.75
-    roofs = where & built & (u % 1 < length) & (v % 1 < width)
-    return roofs, rng.standard_normal((61, 61))[plot]
-
-
 @dataclass(frozen=True)
 class Landscape:
     """What the ground around a mine carries; masks are bool (height, width)."""
@@ -150,6 +66,9 @@ class Landscape:
     """Bare ground that no mine made: felled forest, building sites, eroded soil."""
     water: np.ndarray
     roads: np.ndarray
+    """Paved."""
+    tracks: np.ndarray
+    """Unpaved roads."""
     village: np.ndarray
     estate: np.ndarray
     """Paved ground of an industrial estate."""
@@ -184,10 +103,12 @@ def make_landscape(
     share_of_parcel = ndimage.mean(crops, parcel, np.arange(parcel.max() + 1))
     fields = (share_of_parcel > 0.5)[parcel]
     wood = noise(rng, shape, 0.3 * extent, 2.2) + 0.3 * _standard(elevation)
-    forest = _share(wood, biome.forest) & ~fields if biome.forest else _none(shape)
+    forest = _share(wood, biome.forest) if biome.forest else _none(shape)
+    copses = noise(rng, shape, 4, 3.0) > 2.4 - 1.5 * biome.forest
+    forest = (forest | (copses & (biome.forest > 0))) & ~fields
     clearings = _share(noise(rng, shape, 0.22 * extent, 2.6), rng.uniform(0.02, 0.10)) & ~fields
     water = _water(rng, shape, biome, elevation)
-    roads = _road(rng, shape, angle) | _road(rng, shape, angle + rng.uniform(1.0, 2.0))
+    roads, tracks = _road(rng, shape, angle), _road(rng, shape, angle + rng.uniform(1.0, 2.0))
     village = _spot(rng, roads, rng.uniform(0.08, 0.16) * extent) & (rng.random() < 0.6)
     estate = _spot(rng, roads, rng.uniform(0.04, 0.08) * extent) & (rng.random() < 0.45)
     houses, house_shade = buildings(rng, village, 3.2, angle)
@@ -203,6 +124,7 @@ def make_landscape(
         clearings=clearings,
         water=water,
         roads=roads & dry,
+        tracks=tracks & ~roads & dry,
         village=village & dry,
         estate=estate & dry,
         roofs=(houses | halls) & dry,
@@ -210,7 +132,9 @@ def make_landscape(
     )
 
 
-def paint_landscape(surface: Surface, land: Landscape, year_rng: np.random.Generator) -> None:
+def paint_landscape(
+    surface: Surface, land: Landscape, year_rng: np.random.Generator, *, winter: bool = False
+) -> None:
     """Paint the country as it looks in one year: crops change, the rest stays.
 
     Parameters
@@ -219,9 +143,12 @@ def paint_landscape(surface: Surface, land: Landscape, year_rng: np.random.Gener
     land : Landscape
     year_rng : numpy.random.Generator
         Random stream of the mine and the year.
+    winter : bool
+        Whether the grass is withered.
     """
     biome, everywhere = land.biome, np.ones_like(land.forest)
-    dryness = float(np.clip(biome.dryness + year_rng.normal(0, 0.12), 0, 1))
+    dryness = biome.dryness + year_rng.normal(0, 0.12) + 0.6 * winter
+    dryness = float(np.clip(dryness, 0, 1))
     meadow = MATERIALS["grass"].mixed(MATERIALS["dry grass"], dryness)
     wild = MATERIALS["shrub"].mixed(meadow, 0.6)
     surface.cover(everywhere, biome.soil)
@@ -232,7 +159,8 @@ def paint_landscape(surface: Surface, land: Landscape, year_rng: np.random.Gener
     surface.cover(land.clearings, subsoil, opacity=bare, brightness=1 + 0.1 * surface.hue)
     _paint_fields(surface, land, meadow, year_rng)
     surface.cover(land.forest & ~land.clearings, MATERIALS["forest"], opacity=0.95)
-    surface.cover(land.roads, MATERIALS["asphalt"], opacity=0.8)
+    surface.cover(land.tracks, biome.soil.shaded(1.2), opacity=0.7)
+    surface.cover(land.roads, MATERIALS["asphalt"], opacity=0.75)
     surface.cover(land.village, MATERIALS["shrub"], opacity=0.6)
     surface.cover(land.estate, MATERIALS["paving"], opacity=0.9)
     halls = land.roofs & land.estate
@@ -244,6 +172,35 @@ def paint_landscape(surface: Surface, land: Landscape, year_rng: np.random.Gener
         tint=0.2 * np.sin(5 * land.roof_shade),
     )
     surface.cover(land.water, MATERIALS["water"], brightness=year_rng.uniform(0.8, 1.6))
+
+
+def paint_snow(
+    surface: Surface,
+    land: Landscape,
+    worked: np.ndarray,
+    light: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Cover the ground with patches of snow.
+
+    Snow lies longest in the shade; it hides under trees, and goes first where people work.
+
+    Parameters
+    ----------
+    surface : Surface
+        Country and mine.
+    land : Landscape
+    worked : bool ndarray (height, width)
+        Ground with traffic, such as the pit's.
+    light : float ndarray (height, width)
+        Relative illumination.
+    rng : numpy.random.Generator
+    """
+    patches = noise(rng, light.shape, 25, 2.4)
+    melt = np.clip(light - 1, -0.3, 0.3)
+    depth = np.clip(1.1 + patches - melt, 0, 0.95)
+    kept = np.select([land.water | land.roads, land.forest, worked], [0.1, 0.25, 0.6], 1.0)
+    surface.cover(depth > 0, MATERIALS["snow"], opacity=depth * kept)
 
 
 def _paint_fields(

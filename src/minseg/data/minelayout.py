@@ -1,7 +1,6 @@
 """The layout of a synthetic mine: which parts it has, where they lie, and how they will grow.
 
-A part is a `Growth`: a shape that spreads from a starting point, so that a later stage always
-contains an earlier one. A `Plan` holds the parts; `minseg.data.minesite` lets it reach a stage.
+A `Plan` holds the parts, each a `Growth`; `minseg.data.minesite` lets it reach a stage.
 """
 
 from dataclasses import dataclass, field
@@ -9,95 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from minseg.data.landscape import Biome, noise, turned
+from minseg.data.growth import FreeGround, Growth, Place, grow, lowest, together
+from minseg.data.landscape import Biome
+from minseg.data.patterns import noise, turned
 from minseg.data.sensing import MATERIALS, PIXEL_M, Material
-
-Place = tuple[float, float]
-"""Row and column."""
-
-
-@dataclass(frozen=True)
-class Growth:
-    """A shape that spreads from a starting point; all fields are (height, width)."""
-
-    stage: np.ndarray
-    """When the shape reaches a pixel: up to 1 inside the final outline, more outside."""
-    radius_px: np.ndarray
-    """Distance from the starting point."""
-    bearing: np.ndarray
-    """Angle from the direction in which the shape spreads farthest, -pi to pi."""
-
-    def reached(self, stage: float) -> np.ndarray:
-        """Return the shape at a stage."""
-        return self.stage <= stage
-
-    def distance_px(self, stage: float | np.ndarray) -> np.ndarray:
-        """Return the distance from the outline at a stage along the ray, positive outside."""
-        return self.radius_px * (1 - stage / np.maximum(self.stage, 1e-3))
-
-    @property
-    def advance_px(self) -> np.ndarray:
-        """Distance from the starting point in the direction of growth."""
-        return self.radius_px * np.cos(self.bearing)
-
-
-def grow(
-    rng: np.random.Generator,
-    shape: tuple[int, int],
-    centre: Place,
-    semi_axes_px: tuple[float, float],
-    *,
-    angle: float,
-    start: float = 0.0,
-    power: float = 2.0,
-    ragged: float = 0.12,
-) -> Growth:
-    """Make a growing shape with an irregular outline.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (height, width)
-    centre : (row, column)
-        Of the final outline.
-    semi_axes_px : (along, across)
-        Of the final outline, a superellipse before it is made ragged.
-    angle : float
-        Direction of growth, radians from the columns towards the rows.
-    start : float
-        Starting point on the axis of growth: 0 in the centre, -0.9 near the back end.
-    power : float
-        2 for an ellipse, more for a boxy outline.
-    ragged : float
-        Size of the irregularities relative to the shape.
-
-    Returns
-    -------
-    Growth
-    """
-    along, across = turned(shape, centre, angle)
-    size = float(np.mean(semi_axes_px))
-    for coordinate in (along, across):
-        coordinate += ragged * size * noise(rng, shape, 1.6 * size, 3.0)
-        coordinate += 0.25 * ragged * size * noise(rng, shape, 0.4 * size, 2.5)
-    along -= start * semi_axes_px[0]
-    radius, bearing = np.hypot(along, across), np.arctan2(across, along)
-    # Length of each ray from the starting point to the final outline, by stepping outwards.
-    angles = np.linspace(-np.pi, np.pi, 181)
-    steps = np.linspace(0, 2.2 * max(semi_axes_px), 500)
-    x = (steps * np.cos(angles)[:, None] + start * semi_axes_px[0]) / semi_axes_px[0]
-    y = steps * np.sin(angles)[:, None] / semi_axes_px[1]
-    reach = steps[(np.abs(x) ** power + np.abs(y) ** power <= 1).sum(axis=1) - 1]
-    stage = radius / np.interp(bearing, angles, reach)
-    return Growth(np.where(_stray_pieces(stage <= 1), 1.5, stage), radius, bearing)
-
-
-def _stray_pieces(mask: np.ndarray) -> np.ndarray:
-    """Return the pieces of a mask that do not hang together with the largest one."""
-    pieces, _ = ndimage.label(mask)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return mask & (pieces != sizes.argmax())
 
 
 @dataclass
@@ -128,17 +42,24 @@ class Plan:
     mineral: Material
     patches: np.ndarray
     """Noise that patches of ground and ragged borders are cut from, (height, width)."""
+    zones: np.ndarray
+    """Smooth noise: the rock's colour follows it, haul roads its contours, (height, width)."""
     hall_angle: float
     """Direction of the halls in the plants, radians."""
     hall_seed: int
     """Settles which halls there are."""
     dumps: list[Growth] = field(default_factory=list)
     old_dump: Growth | None = None
-    old_pit: Growth | None = None
+    old_pits: list[Growth] = field(default_factory=list)
+    """Full of water, and unlabelled."""
+    reclaimed: list[Growth] = field(default_factory=list)
+    """Old diggings that are green again, and unlabelled."""
     tailings: Growth | None = None
     tailings_in_dump: bool = False
     dam_sector: float = np.pi
     """Half-angle of the dam around the tailings; the rest leans on natural ground."""
+    wet_dam: bool = False
+    """Whether the slurry stands up to the dam and over it."""
     plants: list[Growth] = field(default_factory=list)
     stockpiles: list[Growth] = field(default_factory=list)
     ponds: list[Growth] = field(default_factory=list)
@@ -169,12 +90,15 @@ _PIT_FORMS = {
     # Follows the mountain's shape.
     "MT": _PitForm((0.17, 0.26), (0.11, 0.18), -0.45, 2.0, 0.30, 0.45, 0.35, 1.30),
 }
+_GAP_PX = 4  # between the pits of one mine
+# One of the many diggings of a patchwork.
+_PATCH_FORM = _PitForm((0.05, 0.08), (0.04, 0.06), -0.3, 2.4, 0.30, 0.50, 0.08, 1.00)
 
 # Chances that a mine has a part, by mine type or by raw material.
 _INTERNAL_DUMP = {"OC": 0.8, "OP": 0.2, "MT": 0.15}
 _EXTERNAL_DUMP = {"OC": 0.75, "OP": 0.8, "MT": 0.65}
 _PREPARATION = {"OC": 0.8, "OP": 0.5, "MT": 0.5}
-_TAILINGS = {"MO": 0.75, "CL": 0.12, "RR": 0.08}
+_TAILINGS = {"MO": 0.9, "CL": 0.12, "RR": 0.08}
 _PONDS = {"MO": 0.45, "CL": 0.45, "RR": 0.40}
 _INNER_PLANT = {"MO": 0.10, "CL": 0.10, "RR": 0.40}
 
@@ -186,6 +110,7 @@ def plan_mine(
     rng: np.random.Generator,
     mine_type: str,
     raw_material: str,
+    case: str,
     biome: Biome,
     elevation_m: np.ndarray,
     size: int,
@@ -197,6 +122,8 @@ def plan_mine(
     rng : numpy.random.Generator
     mine_type : {"OC", "OP", "MT"}
     raw_material : {"RR", "MO", "CL"}
+    case : str
+        Name of `minseg.data.mineregister.CASES`, or empty.
     biome : Biome
     elevation_m : float ndarray (height, width)
         A mountain-top mine is put on the highest ground.
@@ -207,12 +134,15 @@ def plan_mine(
     -------
     Plan
     """
-    shape, form = elevation_m.shape, _PIT_FORMS[mine_type]
-    axes = rng.uniform(*form.along) * size, rng.uniform(*form.across) * size
+    shape = elevation_m.shape
+    form = _PATCH_FORM if case == "patchwork" else _PIT_FORMS[mine_type]
+    # Other pits need room beside the first.
+    extent_px = 0.75 * size if case in ("multi-pit", "flooded pit") else size
+    axes = rng.uniform(*form.along) * extent_px, rng.uniform(*form.across) * extent_px
     centre = tuple(np.array(shape) / 2 + rng.uniform(-0.08, 0.08, 2) * size)
     if mine_type == "MT":
         central = np.hypot(*turned(shape, centre, 0.0)) < 0.2 * size
-        centre = _argmin(np.where(central, -elevation_m, np.inf))
+        centre = lowest(np.where(central, -elevation_m, np.inf))
     pit = grow(
         rng,
         shape,
@@ -223,10 +153,7 @@ def plan_mine(
         power=form.power,
         ragged=form.ragged,
     )
-    # Overburden is what the country's soil lies on, so the two look alike.
-    host = MATERIALS["overburden"].mixed(MATERIALS[_HOSTS[raw_material]], rng.uniform(0.2, 0.7))
-    host = host.mixed(biome.soil, rng.uniform(0.35, 0.75))
-    mineral = MATERIALS[_MINERALS[raw_material]].mixed(host, rng.uniform(0.05, 0.3))
+    host, mineral = _ground(rng, raw_material, case, biome)
     patches = noise(rng, shape, 14, 2.4)
     plan = Plan(
         raw_material=raw_material,
@@ -237,56 +164,42 @@ def plan_mine(
         num_benches=int(rng.integers(3, 6)),
         front=form.front,
         has_slopes=rng.random() < 0.65,
-        ramp_bearing=rng.uniform(1.1, 2.4) * rng.choice([-1, 1]) if rng.random() < 0.6 else None,
+        ramp_bearing=rng.uniform(1.1, 2.4) * rng.choice([-1, 1]) if rng.random() < 0.75 else None,
         preparation_px=rng.uniform(3.0, 7.0) if rng.random() < _PREPARATION[mine_type] else 0.0,
         internal_dump=rng.uniform(0.35, 0.6) if rng.random() < _INTERNAL_DUMP[mine_type] else 0.0,
         sump=(patches > 1.3) & (rng.random() < 0.45),
-        host=host.shaded(rng.uniform(0.85, 1.15), rng.normal(0, 0.06)),
-        mineral=mineral.shaded(rng.uniform(0.85, 1.15)),
+        host=host,
+        mineral=mineral,
         patches=patches,
+        zones=noise(rng, shape, 26, 4.5),
         hall_angle=rng.uniform(0, np.pi),
         hall_seed=int(rng.integers(2**31)),
     )
-    _place_outside(rng, plan, mine_type, size)
+    gap_px = _GAP_PX if case in ("patchwork", "multi-pit") else 2
+    ground = FreeGround(rng, ndimage.binary_dilation(pit.reached(1.0), iterations=gap_px), size)
+    if case == "patchwork":
+        _scatter_patches(rng, plan, ground, size)
+    else:
+        _place_case(rng, plan, ground, case, size)
+        _place_waste(rng, plan, ground, mine_type, size)
+    _place_works(rng, plan, ground, size)
     _place_inside(rng, plan, min(axes), size)
     return plan
 
 
-class _FreeGround:
-    """The ground around the pit, given out piece by piece."""
-
-    def __init__(self, rng: np.random.Generator, taken: np.ndarray, size: int):
-        self.rng, self.taken, self.size = rng, taken, size
-
-    def place(
-        self,
-        axes_px: tuple[float, float],
-        near: Place,
-        power: float = 2.0,
-        ragged: float = 0.12,
-    ) -> tuple[Growth, Place] | None:
-        """Put a shape with axes in a range near a place; None where there is no room."""
-        axes = self.rng.uniform(*axes_px), self.rng.uniform(*axes_px)
-        shape = self.taken.shape
-        pad = (shape[0] - self.size) // 2
-        fits = np.zeros(shape, bool)
-        fits[pad:-pad, pad:-pad] = True
-        fits &= ndimage.distance_transform_edt(~self.taken) > min(axes)
-        if not fits.any():
-            return None
-        stray = min(0.12 * self.size, 2 * min(axes)) * noise(self.rng, shape, 0.3 * self.size, 4)
-        cost = np.hypot(*turned(shape, near, 0.0)) + stray
-        centre = _argmin(np.where(fits, cost, np.inf))
-        angle = self.rng.uniform(-np.pi, np.pi)
-        whole = grow(self.rng, shape, centre, axes, angle=angle, power=power, ragged=ragged)
-        part = Growth(np.where(self.taken, np.inf, whole.stage), whole.radius_px, whole.bearing)
-        self.taken = self.taken | ndimage.binary_dilation(part.reached(1.0))
-        return part, centre
-
-
-def _argmin(field: np.ndarray) -> Place:
-    row, column = np.unravel_index(np.argmin(field), field.shape)
-    return float(row), float(column)
+def _ground(
+    rng: np.random.Generator, raw_material: str, case: str, biome: Biome
+) -> tuple[Material, Material]:
+    """Return the ground the mineral lies in, and the mineral."""
+    if case == "patchwork":
+        earth = MATERIALS["laterite"].mixed(biome.soil, rng.uniform(0.1, 0.3))
+        return earth, MATERIALS["laterite"].shaded(rng.uniform(0.85, 1.15))
+    # Overburden is what the country's soil lies on, so the two look alike.
+    host = MATERIALS["overburden"].mixed(MATERIALS[_HOSTS[raw_material]], rng.uniform(0.2, 0.7))
+    host = host.mixed(biome.soil, rng.uniform(0.35, 0.75))
+    mineral = MATERIALS[_MINERALS[raw_material]].mixed(host, rng.uniform(0.05, 0.3))
+    host = host.shaded(rng.uniform(0.85, 1.15), rng.normal(0, 0.06))
+    return host, mineral.shaded(rng.uniform(0.85, 1.15))
 
 
 def _small(size: int) -> float:
@@ -294,23 +207,80 @@ def _small(size: int) -> float:
     return float(np.sqrt(size / 128))
 
 
-def _place_outside(rng: np.random.Generator, plan: Plan, mine_type: str, size: int) -> None:
-    """Find room around the pit for the other parts, the large ones first."""
-    taken = ndimage.binary_dilation(plan.pit.reached(1.0), iterations=2)
-    ground, small = _FreeGround(rng, taken, size), _small(size)
-    pit = yard = _argmin(plan.pit.radius_px)
-    chance = rng.random
-    if chance() < _TAILINGS[plan.raw_material] and (
-        put := ground.place((0.12 * size, 0.18 * size), pit)
-    ):
+def _scatter_patches(rng: np.random.Generator, plan: Plan, ground: FreeGround, size: int) -> None:
+    """Make the pit one of many small ones, all over the country; the oldest are green again."""
+    pad = (ground.taken.shape[0] - size) // 2
+    patches, places = [plan.pit], [plan.pit.start]
+    for number in range(rng.integers(16, 24)):
+        row, column = rng.uniform(pad, pad + size, 2)
+        put = ground.place((0.03 * size, 0.07 * size), (row, column), 2.4, 0.3, gap_px=_GAP_PX)
+        if put and number < 4:
+            plan.reclaimed.append(put[0])
+        elif put:
+            patches.append(put[0])
+            distances_px = np.hypot(*(np.array(places) - put[1]).T)
+            plan.haul_roads.append((places[distances_px.argmin()], put[1]))
+            places.append(put[1])
+    plan.pit = together(patches)
+    plan.num_benches, plan.has_slopes, plan.internal_dump = 1, False, 0.0
+
+
+def _place_case(
+    rng: np.random.Generator, plan: Plan, ground: FreeGround, case: str, size: int
+) -> None:
+    """Find room for what makes a mine a special case."""
+    pit = plan.pit.start
+    if case == "wet dam":
+        _place_tailings(rng, plan, ground, (0.14 * size, 0.19 * size))
+        plan.wet_dam, plan.dam_sector = True, rng.uniform(0.6, 1.0) * np.pi
+    elif case == "flooded pit":
+        if put := ground.place((0.13 * size, 0.19 * size), pit, ragged=0.25):
+            plan.old_pits.append(put[0])
+    elif case == "multi-pit":
+        pits, axes_px = [plan.pit], (0.07 * size, 0.13 * size)
+        for _ in range(3):
+            if put := ground.place(axes_px, pit, ragged=0.2, gap_px=_GAP_PX):
+                pits.append(put[0])
+                plan.haul_roads.append((pit, put[1]))
+        for old in (plan.old_pits, plan.reclaimed):
+            if put := ground.place(axes_px, pit, ragged=0.2):
+                old.append(put[0])
+        plan.pit = together(pits)
+        plan.depth_m, plan.internal_dump = 0.6 * plan.depth_m, 0.3 * plan.internal_dump
+
+
+def _place_tailings(
+    rng: np.random.Generator, plan: Plan, ground: FreeGround, axes_px: tuple[float, float]
+) -> None:
+    pit = plan.pit.start
+    if put := ground.place(axes_px, pit):
         plan.tailings = put[0]
-        plan.tailings_in_dump = chance() < 0.65
+        plan.tailings_in_dump = rng.random() < 0.65
         plan.dam_sector = rng.uniform(0.35, 1.0) * np.pi
         plan.haul_roads.append((pit, put[1]))
+
+
+def _place_waste(
+    rng: np.random.Generator, plan: Plan, ground: FreeGround, mine_type: str, size: int
+) -> None:
+    """Find room for tailings, dumps and what is left of older ones."""
+    pit, chance = plan.pit.start, rng.random
+    if plan.tailings is None and chance() < _TAILINGS[plan.raw_material]:
+        _place_tailings(rng, plan, ground, (0.12 * size, 0.18 * size))
     for share in (_EXTERNAL_DUMP[mine_type], 0.3):
         if chance() < share and (put := ground.place((0.10 * size, 0.19 * size), pit, ragged=0.3)):
             plan.dumps.append(put[0])
             plan.haul_roads.append((pit, put[1]))
+    if chance() < 0.4 and (put := ground.place((0.09 * size, 0.16 * size), pit, ragged=0.25)):
+        plan.old_dump = put[0]
+    if chance() < 0.3 and (put := ground.place((0.05 * size, 0.10 * size), pit, ragged=0.25)):
+        plan.old_pits.append(put[0])
+
+
+def _place_works(rng: np.random.Generator, plan: Plan, ground: FreeGround, size: int) -> None:
+    """Find room for a plant, stockpiles and settling ponds."""
+    pit = yard = plan.pit.start
+    chance, small = rng.random, _small(size)
     if chance() < 0.85 and (put := ground.place((0.045 * size, 0.08 * size), pit, 4.0, 0.08)):
         plan.plants.append(put[0])
         plan.haul_roads.append((pit, put[1]))
@@ -321,16 +291,12 @@ def _place_outside(rng: np.random.Generator, plan: Plan, mine_type: str, size: i
     for _ in range(rng.integers(1, 4) if chance() < _PONDS[plan.raw_material] else 0):
         if put := ground.place((2.0 * small, 4.5 * small), yard, 4.0, 0.06):
             plan.ponds.append(put[0])
-    if chance() < 0.4 and (put := ground.place((0.09 * size, 0.16 * size), pit, ragged=0.25)):
-        plan.old_dump = put[0]
-    if chance() < 0.3 and (put := ground.place((0.05 * size, 0.10 * size), pit, ragged=0.25)):
-        plan.old_pit = put[0]
 
 
 def _place_inside(rng: np.random.Generator, plan: Plan, width_px: float, size: int) -> None:
     """Put a plant and stockpiles into the pit, where digging began: there from the first year."""
     shape = plan.pit.stage.shape
-    start = np.array(_argmin(plan.pit.radius_px))
+    start = np.array(plan.pit.start)
     turn = rng.uniform(0, np.pi)
 
     def on_floor(low: float, high: float, power: float) -> Growth:

@@ -37,10 +37,14 @@ MINE_TABLE = pa.DataFrameSchema(
         "latitude": pa.Column(float, pa.Check.in_range(-90, 90), nullable=False),
         "raw_material": pa.Column(str, pa.Check.isin(["", *RAW_MATERIALS])),
         "mine_type": pa.Column(str, pa.Check.isin(["", *MINE_TYPES])),
+        "case": pa.Column(str, pa.Check.str_length(max_value=60), required=False),
     },
     coerce=True,
 )
-"""Columns of ``mines.csv``; `mine` names folders, so it holds letters, digits and ``_.-`` only."""
+"""Columns of ``mines.csv``; `mine` names folders, so it holds letters, digits and ``_.-`` only.
+
+`case` may be left out: it names in a few words what sets a mine apart, and is empty for most.
+"""
 
 SCENE_TABLE = pa.DataFrameSchema(
     {

@@ -1,9 +1,9 @@
-"""A synthetic mine in one year: the classes of Table 1 on the ground, its relief, its looks.
+"""A synthetic mine in one year: the classes of Table 1 on the ground, and its relief.
 
 The relations are those of Table 1 and section 2.2: slopes lie inside the excavation, an internal
 dump overlaps it, stockpiles and plants stand inside or outside, preparatory work runs ahead of
 the front, a dumping ground may hold a whole tailings facility, whose slurry a dam holds back.
-Old dumps that are green again and flooded old pits are drawn, and stay unlabelled.
+`minseg.data.minelooks` paints it.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from minseg.data.landscape import buildings, turned
-from minseg.data.minelayout import Growth, Plan
-from minseg.data.sensing import MATERIALS, PIXEL_M, Material, Surface
+from minseg.data.growth import Growth
+from minseg.data.minelayout import Plan
+from minseg.data.sensing import PIXEL_M
 
 _DAM_PX = 3.2
 _RAMP_HALF_WIDTH_PX = 1.5
@@ -142,110 +142,3 @@ def _relief_m(plan: Plan, stage: float, depth: np.ndarray, internal_dump: np.nda
         inside_px = np.where(plan.tailings.reached(1), -plan.tailings.distance_px(dumped), 0)
         relief_m += np.clip(4.0 * inside_px, 0, 10)
     return relief_m
-
-
-def paint_mine(surface: Surface, state: MineState, year_rng: np.random.Generator) -> None:
-    """Paint the mine over the country.
-
-    Parameters
-    ----------
-    surface : Surface
-    state : MineState
-    year_rng : numpy.random.Generator
-        Random stream of the mine and the year.
-    """
-    plan = state.plan
-    waste = plan.host.mixed(plan.biome.soil, 0.4)
-    _paint_old_workings(surface, plan)
-    _paint_surroundings(surface, state, waste)
-    _paint_dumps(surface, state, waste)
-    _paint_pit(surface, state, waste)
-    _paint_water_works(surface, state, year_rng)
-    _paint_plants(surface, state)
-    stockpiles = state.classes["stockpile"]
-    surface.cover(stockpiles, plan.mineral, brightness=year_rng.uniform(0.9, 1.1))
-
-
-def _paint_old_workings(surface: Surface, plan: Plan) -> None:
-    """Paint the revegetated dump and the flooded pit, which stay unlabelled (Table 1)."""
-    if plan.old_dump is not None:
-        green = MATERIALS["grass"].mixed(MATERIALS["shrub"], 0.5)
-        green = green.mixed(MATERIALS["dry grass"], plan.biome.dryness)
-        opacity = np.clip(0.75 * plan.biome.plants + 0.2 * plan.patches, 0.15, 1)
-        surface.cover(plan.old_dump.reached(1.0), green, opacity=opacity)
-    if plan.old_pit is not None:
-        surface.cover(plan.old_pit.reached(1.0), plan.host, opacity=0.5)
-        water = MATERIALS["water"].mixed(MATERIALS["slurry"], 0.12)
-        surface.cover(plan.old_pit.reached(1.0) & (plan.old_pit.distance_px(1.0) < -1.2), water)
-
-
-def _paint_surroundings(surface: Surface, state: MineState, waste: Material) -> None:
-    """Paint what nobody labels: haul roads outside, and trampled ground along the borders."""
-    plan = state.plan
-    outside = ~np.logical_or.reduce(list(state.classes.values()))
-    trampled = ndimage.distance_transform_edt(outside) < 1.2 + 1.3 * plan.patches
-    surface.cover(outside & trampled, waste, opacity=0.6)
-    for one, other in plan.haul_roads:
-        down, right = other[0] - one[0], other[1] - one[1]
-        along, across = turned(outside.shape, one, float(np.arctan2(down, right)))
-        road = (np.abs(across + plan.patches) < 0.8) & (along > 0)
-        road &= along < np.hypot(down, right)
-        surface.cover(outside & road, waste.shaded(1.1), opacity=0.8)
-
-
-def _paint_dumps(surface: Surface, state: MineState, waste: Material) -> None:
-    """Paint external dumps, with weeds on what lies still, and the prepared strip."""
-    plan = state.plan
-    dumps = state.classes["dumping ground"] & ~state.internal_dump
-    surface.cover(dumps, waste.shaded(1.05), brightness=1 + 0.10 * plan.patches)
-    weeds = np.clip(0.3 * (surface.hue + plan.patches), 0, 0.6) * plan.biome.plants
-    surface.cover(dumps, MATERIALS["shrub"], opacity=weeds)
-    if plan.raw_material == "CL":  # carbonaceous rock
-        surface.cover(dumps & (plan.patches > 0.9), plan.mineral, opacity=0.45)
-    prepared = state.classes["preparatory work area"]
-    surface.cover(prepared, plan.biome.soil, opacity=0.85, brightness=0.95)
-
-
-def _paint_pit(surface: Surface, state: MineState, waste: Material) -> None:
-    """Paint walls in layers, the mineral on the floor, the internal dump and the ramp."""
-    plan, excavation = state.plan, state.classes["excavation"]
-    layer = 2 * np.pi * plan.num_benches * state.depth + 9 * plan.wall
-    strata = 0.97 + 0.10 * np.sin(layer) + 0.08 * plan.patches
-    surface.cover(excavation, plan.host, brightness=strata)
-    floor = excavation & (state.depth > 0.75)
-    # Seams show as strips along the front, cut into by whatever else goes on there.
-    seams = plan.patches + 0.9 * np.sin(plan.pit.advance_px * 2 * np.pi / 17) > -0.2
-    surface.cover(floor & seams, plan.mineral, opacity=0.85, brightness=1 + 0.1 * plan.patches)
-    surface.cover(state.internal_dump, waste, brightness=1 + 0.08 * plan.patches)
-    surface.cover(floor & plan.sump & ~state.internal_dump, MATERIALS["slurry"], brightness=0.7)
-    surface.cover(state.classes["transportation slope"], plan.host.shaded(1.12), opacity=0.85)
-
-
-def _paint_water_works(surface: Surface, state: MineState, year_rng: np.random.Generator) -> None:
-    """Paint settling ponds, and tailings that are wet on one side and a dry beach on the other."""
-    plan = state.plan
-    slurry = MATERIALS["slurry"].mixed(plan.host, 0.1)
-    if plan.tailings is not None:
-        tailings = state.classes["tailing storage facility"]
-        surface.cover(tailings, MATERIALS["tailings"].mixed(plan.host, 0.35))
-        # The pond lies away from the dam; how far it spreads changes from year to year.
-        away = 0.25 * plan.patches - np.where(
-            tailings, plan.tailings.stage * np.cos(plan.tailings.bearing), 0
-        )
-        wetness = np.clip(2.5 * (away + year_rng.uniform(0.0, 0.4)), 0, 1)
-        surface.cover(tailings, slurry, opacity=wetness)
-        earth = plan.host.mixed(plan.biome.soil, 0.3)
-        surface.cover(state.classes["dam"], earth, brightness=1.08)
-    for pond in plan.ponds:
-        water = MATERIALS["water"].mixed(slurry, year_rng.uniform(0.25, 1.0))
-        surface.cover(pond.reached(1.0), water)
-
-
-def _paint_plants(surface: Surface, state: MineState) -> None:
-    """Paint dusty paved ground, and halls in rows."""
-    plan = state.plan
-    dusty = MATERIALS["paving"].mixed(plan.host, 0.45)
-    surface.cover(state.classes["infrastructure"], dusty)
-    halls = np.random.default_rng(plan.hall_seed)  # the same ones every year
-    roofs, shade = buildings(halls, state.classes["infrastructure"], 3.6, plan.hall_angle)
-    surface.cover(roofs, MATERIALS["metal roof"], brightness=np.exp(0.3 * shade - 0.1))

@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioIOError
 from rasterio.warp import transform as warp_points
@@ -168,12 +169,17 @@ def read_window(
         values = source.read(list(indexes), window=window)  # (bands, height, width)
     except RasterioIOError as error:
         raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
+    return values, valid_pixels(values, source.nodata)
+
+
+def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Tell where all bands have a value: bool (height, width) of values (bands, height, width)."""
     valid = np.ones(values.shape[1:], bool)
     if values.dtype.kind == "f":
         valid &= np.isfinite(values).all(axis=0)
-    if source.nodata is not None and not math.isnan(source.nodata):
-        valid &= (values != source.nodata).all(axis=0)
-    return values, valid
+    if nodata is not None and not math.isnan(nodata):
+        valid &= (values != nodata).all(axis=0)
+    return valid
 
 
 def write_geotiff(
@@ -198,12 +204,35 @@ def write_geotiff(
         One name per band.
     scale : float
         Factor that turns stored values into physical ones (a GeoTIFF tag).
+
+    Raises
+    ------
+    MinsegError
+        If the file cannot be written.
     """
     profile = raster_profile(grid, array.shape[0], array.dtype, nodata)
-    with replace_when_done(path) as beside, rasterio.open(beside, "w", **profile) as target:
+    with _whole(path) as beside, rasterio.open(beside, "w", **profile) as target:
         target.write(array)
         target.descriptions = tuple(descriptions)
         target.scales = (scale,) * array.shape[0]
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a name to write a raster to, and rename it to `path` once it reads back whole.
+
+    GDAL says nothing where the disk is full at its last write.
+    """
+    try:
+        with replace_when_done(path) as beside:
+            yield beside
+            with rasterio.open(beside) as source:
+                for _, window in source.block_windows():
+                    source.read(window=window)
+    except (RasterioIOError, CPLE_BaseError) as error:
+        raise MinsegError(
+            f"{path}: cannot be written ({error}); free some space, or name another folder"
+        ) from None
 
 
 def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None) -> dict:
@@ -246,10 +275,15 @@ def to_cloud_optimized(
         Names of the values 0, 1, … of band 1.
     colours : dict of int to (red, green, blue, alpha)
         Colour table of band 1.
+
+    Raises
+    ------
+    MinsegError
+        If the file cannot be written.
     """
     resampling = "nearest" if category_names else "average"
     options = {"compress": "deflate", "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
-    with replace_when_done(path) as beside:
+    with _whole(path) as beside:
         described = beside.with_suffix(".vrt")
         try:
             rasterio.shutil.copy(source, described, driver="VRT")

@@ -73,7 +73,8 @@ MATERIALS: dict[str, Material] = {
     "ripe crop": _material("5.0 6.8 10 12 15.5 19 21 23 25 25.5 31 22", -12, -18.5, 0.03),
     "soil": _material("5.2 6.6 9.2 12 14 15.6 17 18.6 20 20.5 27 23", -12, -20, 0.07),
     "water": _material("2.6 2.5 2.7 1.8 1.5 1.1 1.0 0.9 0.8 0.7 0.5 0.4", -21, -28, 0.05),
-    "asphalt": _material("6.5 7.4 8.6 9.2 9.8 10.4 10.8 11.4 11.8 12 14 13", -14, -21, 0.06),
+    "pit water": _material("3.4 4.4 5.6 3.2 2.4 1.7 1.4 1.2 1.0 0.9 0.6 0.5", -21, -28, 0.05),
+    "asphalt": _material("6.4 7.3 9.0 10.2 11 11.8 12.3 13 13.5 13.8 16 14.5", -14, -21, 0.06),
     "paving": _material("10.5 12 13.8 15 16 16.8 17.4 18 18.6 19 21 20", -11, -18, 0.09),
     "metal roof": _material("16 18 19 20 20.5 21 21.5 22 22.5 23 24 23.5", -2, -10, 0.18),
     "tile roof": _material("6 7 9.5 15 17 18.5 20 21 22 22.5 25 22", -4, -12, 0.16),
@@ -83,8 +84,10 @@ MATERIALS: dict[str, Material] = {
     "coal": _material("2.7 2.9 3.4 4.0 4.4 4.8 5.2 5.6 6.0 6.1 8.6 8.8", -12, -20.5, 0.16),
     "ore": _material("5.2 6.2 8.4 12.6 14.6 15.6 16 16.6 17.6 18 24 21", -10, -18, 0.12),
     "rock": _material("11 13.3 16.4 19 20.6 21.6 22.2 23 23.6 24 27.5 24", -9.5, -18, 0.11),
+    "laterite": _material("3.4 4.4 7.2 15.5 18 19.5 20.5 22 23.5 24 30 25", -11, -19, 0.11),
     "slurry": _material("5.6 7.2 9.6 9.4 9.0 8.0 7.6 7.2 6.8 6.4 3.6 2.6", -18, -26, 0.05),
     "tailings": _material("9.4 11.4 14.4 16.4 17.4 18 18.6 19.2 19.8 20 21.5 18", -14, -23, 0.06),
+    "snow": _material("76 78 79 78 77 76 74 72 70 66 9 7.5", -14, -21, 0.04),
 }
 """Typical materials of a mine and its surroundings."""
 
@@ -128,21 +131,23 @@ class Surface:
         opacity, brightness, tint : float or ndarray (height, width)
             Share of the ground covered (0-1), and as in `Material.shaded`.
         """
-        if not where.any():
-            return
+        index = np.flatnonzero(where)
 
-        def at(value: float | np.ndarray) -> np.ndarray:
-            return np.broadcast_to(value, where.shape)[where]  # (pixels,)
+        def at(value: float | np.ndarray) -> float | np.ndarray:
+            return np.take(value, index) if np.ndim(value) else value  # (pixels,)
 
-        texture = material.contrast * (0.75 * self.fine + 0.65 * self.patchy)
-        light = np.clip(1 + texture[where], 0.4, 1.8) * at(brightness)
-        tilt = at(tint) + 0.5 * material.contrast * self.hue[where]
+        texture = material.contrast * (0.75 * at(self.fine) + 0.65 * at(self.patchy))
+        light = np.clip(1 + texture, 0.4, 1.8) * at(brightness)
+        tilt = at(tint) + 0.5 * material.contrast * at(self.hue)
         colour = material.reflectance[:, None] * (1 + tilt * _TILT[:, None])  # (12, pixels)
-        alpha = at(opacity)
-        self.reflectance[:, where] += alpha * (colour * light - self.reflectance[:, where])
-        for channel, mean_db in ((self.vv_db, material.vv_db), (self.vh_db, material.vh_db)):
-            rough = mean_db + 5 * material.contrast * self.patchy[where]
-            channel[where] += alpha * (rough - channel[where])
+        rough_db = 5 * material.contrast * at(self.patchy)
+        for channels, new in (
+            (self.reflectance.reshape(len(OPTICAL_BANDS), -1), colour * light),
+            (self.vv_db.reshape(1, -1), material.vv_db + rough_db),
+            (self.vh_db.reshape(1, -1), material.vh_db + rough_db),
+        ):
+            old = channels.take(index, axis=1)
+            channels[:, index] = old + at(opacity) * (new - old)
 
 
 def sun_position(latitude: float, day_of_year: int) -> tuple[float, float]:

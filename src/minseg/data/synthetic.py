@@ -2,7 +2,9 @@
 
 A mine is described by its row of the mine table; scenes follow from (seed, mine, year) alone.
 The scenes are drawings with the class relations of Table 1 and section 2.2, the bands of section
-2.1 and imprecise labels; scores on them say nothing about real mines.
+2.1 and imprecise labels; scores on them say nothing about real mines. Some mines are special
+cases (`minseg.data.mineregister.CASES`); which ones depends on the split that the dataset is
+written with, and drawing another split later may bring snow into the training part.
 """
 
 import datetime
@@ -18,11 +20,21 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 
 from minseg.data.bands import OPTICAL_BANDS
-from minseg.data.dataset import Dataset
+from minseg.data.dataset import Dataset, footprints
 from minseg.data.labels import CLASS_NAMES, encode_bits
-from minseg.data.landscape import BIOMES, make_landscape, noise, paint_landscape
-from minseg.data.minelayout import plan_mine
-from minseg.data.minesite import mine_at, paint_mine
+from minseg.data.landscape import (
+    BIOMES,
+    Landscape,
+    make_landscape,
+    paint_landscape,
+    paint_snow,
+)
+from minseg.data.minelayout import Plan, plan_mine
+from minseg.data.minelooks import paint_mine
+from minseg.data.mineregister import assign_cases, nearest_belt, synthetic_mines
+from minseg.data.mines import split_mines
+from minseg.data.minesite import mine_at
+from minseg.data.patterns import noise
 from minseg.data.raster import Grid
 from minseg.data.sensing import (
     BLOCK_PX,
@@ -37,7 +49,7 @@ from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same arguments would give other scenes."""
 
 ANNOTATION_ERROR_PX = 1.0
@@ -51,103 +63,7 @@ SMALLEST_SIZE = 64
 
 _SNAP_M = BLOCK_PX * PIXEL_M
 _PAD_PX = 2 * BLOCK_PX  # drawn around the scene and cut off, so that nothing ends at its border
-_SPACING_DEGREES = 0.2
 _RELIEF_M = {"OC": 12.0, "OP": 30.0, "MT": 75.0}
-
-# Twenty mines of a dataset hold every combination of raw material and mine type: coal mostly in
-# opencast, ore and rock mostly in open-pit mines.
-_COMBINATIONS = (
-    [("CL", "OC")] * 5
-    + [("CL", "OP"), ("CL", "MT")]
-    + [("MO", "OP")] * 4
-    + [("MO", "OC"), ("MO", "MT")]
-    + [("RR", "OP")] * 4
-    + [("RR", "MT")] * 2
-    + [("RR", "OC")]
-)
-
-
-@dataclass(frozen=True)
-class Belt:
-    """A region where mines are."""
-
-    longitude: float
-    latitude: float
-    biome: str
-    """Name in `minseg.data.landscape.BIOMES`."""
-
-
-BELTS: tuple[Belt, ...] = (
-    Belt(16.5, 51.2, "temperate"),
-    Belt(9.5, 51.2, "temperate"),
-    Belt(21.5, 44.3, "temperate"),
-    Belt(35.5, 48.2, "steppe"),
-    Belt(-5.8, 38.3, "savanna"),
-    Belt(31.5, 67.3, "boreal"),
-    Belt(59.5, 54.0, "boreal"),
-    Belt(87.0, 54.0, "boreal"),
-    Belt(111.5, 39.5, "steppe"),
-    Belt(83.0, 23.0, "savanna"),
-    Belt(114.5, -0.8, "tropical"),
-    Belt(29.5, -25.8, "steppe"),
-    Belt(26.8, -12.2, "savanna"),
-    Belt(-110.5, 33.0, "arid"),
-    Belt(-105.8, 43.8, "steppe"),
-    Belt(-81.5, 38.2, "temperate"),
-    Belt(-67.0, 52.8, "boreal"),
-    Belt(-50.5, -6.2, "tropical"),
-    Belt(-44.0, -19.5, "tropical"),
-    Belt(-68.8, -23.5, "arid"),
-    Belt(118.8, -22.8, "arid"),
-    Belt(148.0, -23.2, "savanna"),
-)
-"""Mining regions of five continents, about their middle."""
-
-
-def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
-    """Make a mine table.
-
-    Parameters
-    ----------
-    num_mines : int
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of `minseg.data.mines.MINE_TABLE`. Mines lie at least 0.2 degrees apart; country
-        and continent are empty, because no such mine exists.
-    """
-    rng = np.random.default_rng(seed)
-    positions: list[tuple[float, float]] = []
-    spread = 1.2
-    while len(positions) < num_mines:
-        belt = BELTS[rng.integers(len(BELTS))]
-        spread *= 1.001  # so that room is found for any number of mines
-        longitude, latitude = (
-            round(middle + rng.uniform(-spread, spread), 4)
-            for middle in (belt.longitude, belt.latitude)
-        )
-        east = np.cos(np.radians(latitude))
-        if all(
-            np.hypot((longitude - x) * east, latitude - y) >= _SPACING_DEGREES for x, y in positions
-        ):
-            positions.append((longitude, latitude))
-    kinds: list[tuple[str, str]] = []
-    while len(kinds) < num_mines:
-        kinds += [_COMBINATIONS[index] for index in rng.permutation(len(_COMBINATIONS))]
-    return pd.DataFrame(
-        {
-            "mine": [f"synthetic-{number:03d}" for number in range(1, num_mines + 1)],
-            "name": [f"Synthetic mine {number}" for number in range(1, num_mines + 1)],
-            "country": "",
-            "continent": "",
-            "longitude": [longitude for longitude, _ in positions],
-            "latitude": [latitude for _, latitude in positions],
-            "raw_material": [raw_material for raw_material, _ in kinds[:num_mines]],
-            "mine_type": [mine_type for _, mine_type in kinds[:num_mines]],
-        }
-    )
 
 
 def render_scene(
@@ -158,7 +74,7 @@ def render_scene(
     Parameters
     ----------
     mine : pandas.Series
-        Row of the mine table.
+        Row of the mine table; without a `case`, it is an ordinary mine.
     year : int
         One of `years`.
     years : sequence of int
@@ -173,40 +89,70 @@ def render_scene(
     SceneRasters
         With all 12 optical and 3 radar channels, and labels for all ten classes.
     """
+    return _observe(_site(mine, size, seed), year, max(years))
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What the scenes of one mine have in common."""
+
+    mine: pd.Series
+    case: str
+    size: int
+    seed: int
+    land: Landscape
+    plan: Plan
+    growth_per_year: float
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """Return the random numbers for one purpose."""
+        return _stream(self.mine, self.seed, purpose)
+
+
+def _stream(mine: pd.Series, seed: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(f"{mine['mine']}/{purpose}".encode())])
+
+
+def _site(mine: pd.Series, size: int, seed: int) -> _Site:
     inner = -(-size // BLOCK_PX) * BLOCK_PX  # whole blocks
     shape = (inner + 2 * _PAD_PX, inner + 2 * _PAD_PX)
-    biome = BIOMES[_nearest_belt(mine).biome]
-
-    def stream(purpose: str) -> np.random.Generator:
-        return np.random.default_rng([seed, zlib.crc32(f"{mine['mine']}/{purpose}".encode())])
-
-    land = make_landscape(stream("landscape"), shape, biome, _RELIEF_M[mine["mine_type"]])
-    layout = stream("layout")
-    plan = plan_mine(
-        layout, mine["mine_type"], mine["raw_material"], biome, land.elevation_m, inner
-    )
+    case, mine_type = mine.get("case", ""), mine["mine_type"]
+    biome = BIOMES["tropical" if case == "patchwork" else nearest_belt(mine).biome]
+    land = make_landscape(_stream(mine, seed, "landscape"), shape, biome, _RELIEF_M[mine_type])
+    layout = _stream(mine, seed, "layout")
     growth_per_year = layout.uniform(0.03, 0.16)
-    state = mine_at(plan, float(np.exp(-growth_per_year * (max(years) - year))))
+    plan = plan_mine(layout, mine_type, mine["raw_material"], case, biome, land.elevation_m, inner)
+    return _Site(mine, case, size, seed, land, plan, growth_per_year)
 
-    texture, weather = stream("texture"), stream(f"{year}")
+
+def _observe(site: _Site, year: int, last_year: int) -> SceneRasters:
+    """Draw the scene of one year."""
+    mine, land, weather = site.mine, site.land, site.stream(f"{year}")
+    state = mine_at(site.plan, float(np.exp(-site.growth_per_year * (last_year - year))))
+    winter = site.case == "snow" and year == last_year
+    date = _clear_day(mine["latitude"], year, winter, weather)
+    elevation_m = land.elevation_m + state.relief_m
+    light = illumination(elevation_m, sun_position(mine["latitude"], date.timetuple().tm_yday))
+
+    texture, shape = site.stream("texture"), light.shape
     surface = Surface(
         noise(texture, shape, 1.0, 0.5), noise(texture, shape, 8, 2.2), noise(texture, shape, 12)
     )
-    paint_landscape(surface, land, weather)
+    paint_landscape(surface, land, weather, winter=winter)
     paint_mine(surface, state, weather)
-    elevation_m = land.elevation_m + state.relief_m
-    date = _clear_day(mine["latitude"], year, weather)
-    light = illumination(elevation_m, sun_position(mine["latitude"], date.timetuple().tm_yday))
+    if winter:
+        worked = state.classes["excavation"] | state.classes["infrastructure"]
+        paint_snow(surface, land, worked, light, weather)
     optical = observe_optical(surface, light, weather)
     radar = observe_radar(surface, elevation_m, weather)
-    labels = _annotate(encode_bits(state.classes), stream("annotation"))
-    cut = slice(_PAD_PX, _PAD_PX + size)
+    labels = _annotate(encode_bits(state.classes), site.stream("annotation"))
+    cut = slice(_PAD_PX, _PAD_PX + site.size)
     return SceneRasters(
         scene=f"{mine['mine']}-{year}",
         mine=mine["mine"],
         year=year,
         date=date.isoformat(),
-        grid=_grid(mine, size),
+        grid=_grid(mine, site.size),
         optical=optical[:, cut, cut],
         optical_bands=tuple(band.name for band in OPTICAL_BANDS),
         radar=radar[:, cut, cut],
@@ -214,19 +160,15 @@ def render_scene(
     )
 
 
-def _nearest_belt(mine: pd.Series) -> Belt:
-    return min(
-        BELTS,
-        key=lambda belt: np.hypot(
-            belt.longitude - mine["longitude"], belt.latitude - mine["latitude"]
-        ),
-    )
-
-
-def _clear_day(latitude: float, year: int, rng: np.random.Generator) -> datetime.date:
-    """Return a summer day."""
-    middle = 200 if latitude > 0 else 45
-    return datetime.date(year, 1, 1) + datetime.timedelta(middle + int(rng.integers(-35, 36)))
+def _clear_day(latitude: float, year: int, winter: bool, rng: np.random.Generator) -> datetime.date:
+    """Return a day in summer, or at the end of winter."""
+    northern = latitude > 0
+    if winter:
+        middle, spread = (95 if northern else 277), 20
+    else:
+        middle, spread = (200 if northern else 45), 35
+    shift = int(rng.integers(-spread, spread + 1))
+    return datetime.date(year, 1, 1) + datetime.timedelta(middle + shift)
 
 
 def _annotate(bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -254,12 +196,15 @@ def _grid(mine: pd.Series, size: int) -> Grid:
 
 def write_synthetic(
     path: Path,
-    num_mines: int = 60,
+    num_mines: int = 100,
     years: Sequence[int] = (2019, 2021),
     size: int = 128,
     seed: int = 0,
 ) -> Dataset:
     """Write the synthetic dataset.
+
+    The mines are split first; then some of each part become special cases
+    (`minseg.data.mineregister.assign_cases`), which does not change the split.
 
     Parameters
     ----------
@@ -289,12 +234,15 @@ def write_synthetic(
             f"give 3 mines or more, one year or more, {SMALLEST_SIZE} px or more, seed 0 or more"
         )
     mines = synthetic_mines(num_mines, seed)
+    grounds = footprints((mine["mine"], _grid(mine, size)) for _, mine in mines.iterrows())
+    mines = assign_cases(mines, split_mines(mines, seed, grounds), seed)
 
     def scenes() -> Iterator[SceneRasters]:
         rows = [row for _, row in mines.iterrows()]
         for mine in progress(rows, "drawing mines"):
+            site = _site(mine, size, seed)
             for year in years:
-                yield render_scene(mine, year, years, size, seed)
+                yield _observe(site, year, max(years))
 
     return write_dataset(
         path,

@@ -10,7 +10,6 @@ import pandas as pd
 from minseg.atomic import replace_when_done, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
 from minseg.data.dataset import (
-    REFLECTANCE_SCALE,
     Dataset,
     Description,
     footprints,
@@ -20,6 +19,7 @@ from minseg.data.dataset import (
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, split_mines, validate_table
 from minseg.data.raster import Grid, write_geotiff
+from minseg.data.reading import REFLECTANCE_SCALE
 from minseg.errors import MinsegError, summarise
 
 
@@ -116,7 +116,7 @@ def write_dataset(
 def _with_positions(mines: pd.DataFrame, grids: list[tuple[str, Grid]]) -> pd.DataFrame:
     """Order the mine table's columns and fill missing positions from the scenes' centres."""
     centres = {mine: grid.centre_lonlat for mine, grid in reversed(grids)}
-    mines = mines[list(MINE_TABLE.columns)].copy()
+    mines = mines[[column for column in MINE_TABLE.columns if column in mines]].copy()
     for column, axis in (("longitude", 0), ("latitude", 1)):
         centre = mines["mine"].map({mine: centre[axis] for mine, centre in centres.items()})
         mines[column] = pd.to_numeric(mines[column]).fillna(centre)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 
@@ -13,10 +14,10 @@ from minseg.errors import MinsegError
 from minseg.learning.patches import read_patch
 from minseg.progress import progress
 
-PIXELS_PER_SCENE = 4000
-"""Pixels drawn from each train scene."""
+PIXELS = 50_000
+"""Pixels drawn from the train scenes, the same number from each."""
 
-TREES = 100
+TREES = 50
 """Trees of the forest."""
 
 
@@ -49,17 +50,22 @@ def fit_pixel_forest(
     random = np.random.default_rng(seed)
     pixels, targets = [], []
     scenes = dataset.scenes_of("train")
+    per_scene = -(-PIXELS // len(scenes))
     for _, scene in progress(scenes.iterrows(), "sampling pixels", len(scenes)):
         inputs, target = (tensor.numpy() for tensor in read_patch(dataset, scene, task, statistics))
         known = np.flatnonzero(target != IGNORE)
-        drawn = random.choice(known, min(PIXELS_PER_SCENE, len(known)), replace=False)
+        drawn = random.choice(known, min(per_scene, len(known)), replace=False)
         pixels.append(inputs.reshape(len(inputs), -1)[:, drawn].T)  # (drawn, bands)
         targets.append(target.ravel()[drawn])
     features, labels = np.concatenate(pixels), np.concatenate(targets)
     if not len(labels):
         raise MinsegError(f"{dataset.path}: no train pixel is annotated; nothing can be learnt")
     forest = RandomForestClassifier(
-        TREES, min_samples_leaf=5, class_weight="balanced", n_jobs=-1, random_state=seed
+        TREES,
+        min_samples_leaf=5,
+        class_weight="balanced",
+        n_jobs=torch.get_num_threads(),
+        random_state=seed,
     )
     forest.fit(features, labels)
 

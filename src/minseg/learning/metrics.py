@@ -180,6 +180,35 @@ def scores(
     return _with_means(values, counts.sum(axis=0), names)
 
 
+def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> np.ndarray:
+    """Score many resamples of scenes at once: the means that `scores` gives for each.
+
+    Parameters
+    ----------
+    counts : integer ndarray (scenes, classes, 4)
+        As in `scores`.
+    draws : integer ndarray (resamples, scenes)
+        How often each resample holds each scene.
+    convention : str
+        ``standard`` or ``paper``.
+
+    Returns
+    -------
+    float ndarray (resamples, 4)
+        In the order of `METRICS`; NaN where there is nothing to score.
+    """
+    known = counts.sum(axis=(1, 2)) > 0
+    counts, draws = counts[known], draws[:, known]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised
+        if convention == "paper":
+            by_scene = _ratios(counts, absent_iou=1.0).mean(axis=1)  # (scenes, 4)
+            return draws @ by_scene / draws.sum(axis=1, keepdims=True)
+        pooled = np.einsum("rs,sck->rck", draws, counts[:, 1:])  # (resamples, classes, 4)
+        present = pooled[..., :3].sum(axis=2) > 0
+        values = np.where(present[..., None], _ratios(pooled, absent_iou=0.0), 0.0)
+        return values.sum(axis=1) / present.sum(axis=1, keepdims=True)
+
+
 def _ratios(counts: np.ndarray, absent_iou: float) -> np.ndarray:
     """Return IoU, recall, precision, accuracy (..., 4) of counts (..., 4); 0/0 of P and R is 0."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)

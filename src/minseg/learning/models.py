@@ -1,13 +1,13 @@
 """Segmentation networks for any bands: the architectures and encoders of section 2.4.3."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import timm
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders as SMP_ENCODERS
-from torch import nn
+from torch import Tensor, nn
 
 from minseg.atomic import replace_when_done
 from minseg.errors import MinsegError
@@ -140,11 +140,14 @@ def save_weights(model: nn.Module, path: Path) -> None:
     MinsegError
         If the folder cannot be written to.
     """
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
+    save_state(model.state_dict(), path)
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write named tensors to a safetensors file, whole or not at all; see `save_weights`."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replace_when_done(path) as beside:
-        save_file(state, beside)
+        save_file(plain, beside)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -4,9 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-OPTIMISERS = ("sgd", "adam", "adamw")
-"""The three optimisers of section 2.4.3."""
-
 
 class TrainingOptions(BaseModel):
     """Choices of one training, defaults as in section 2.4 where the paper states them."""

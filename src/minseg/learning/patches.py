@@ -76,6 +76,9 @@ class TrainingPatches:
     resident : bool, optional
         Whether to keep the scenes on the device; by default if a quarter of its free memory is
         enough.
+    share : (int, int)
+        Number of this process and of all processes that train together: each gets its part of
+        every batch, whose size is a multiple of the number of processes.
 
     Raises
     ------
@@ -95,10 +98,11 @@ class TrainingPatches:
         seed: int = 0,
         device: torch.device | str = "cpu",
         resident: bool | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset, self.task, self.statistics = dataset, task, statistics
         self.crop, self.batch_size, self.crops_per_scene = crop, batch_size, crops_per_scene
-        self.seed, self.device = seed, torch.device(device)
+        self.seed, self.device, self.share = seed, torch.device(device), share
         self.scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
         self.sizes = [_size(dataset, scene, crop) for scene in self.scenes]
         pixels = sum(height * width for height, width in self.sizes)
@@ -131,13 +135,15 @@ class TrainingPatches:
         order = np.resize(order, len(self) * self.batch_size)
         corners = [self._corner(index, random) for index in order]
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        for patches in self._read(order, corners):
+        mine = slice(self.share[0], None, self.share[1])
+        for patches in self._read(order[mine], corners[mine]):
             inputs = torch.stack([patch for patch, _ in patches])  # (batch, bands, crop, crop)
             target = torch.stack([target for _, target in patches])  # (batch, crop, crop)
-            inputs = inputs.to(self.device, non_blocking=True).float()
+            inputs = inputs.to(self.device, non_blocking=True)
             target = target.to(self.device, non_blocking=True)
-            inputs, target = augment(inputs, target, generator)
-            yield inputs.contiguous(memory_format=torch.channels_last), target
+            turns = random_turns(self.batch_size, generator)[:, mine]
+            inputs, target = augment(inputs, target, turns.to(self.device))
+            yield inputs.to(torch.float32, memory_format=torch.channels_last), target
 
     def _corner(self, index: int, random: np.random.Generator) -> tuple[int, int]:
         """Draw the upper left corner of a crop."""
@@ -158,9 +164,10 @@ class TrainingPatches:
     def _read(
         self, order: Iterable[int], corners: Iterable[tuple[int, int]]
     ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """Yield lists of `batch_size` crops, from memory or read ahead from disk."""
+        """Yield the crops of one batch after the other, from memory or read ahead from disk."""
         jobs = list(zip(order, corners, strict=True))
-        steps = [jobs[k : k + self.batch_size] for k in range(0, len(jobs), self.batch_size)]
+        size = self.batch_size // self.share[1]
+        steps = [jobs[k : k + size] for k in range(0, len(jobs), size)]
         if self.resident is not None:
             for step in steps:
                 yield [self._slice(index, corner) for index, corner in step]
@@ -186,8 +193,16 @@ class TrainingPatches:
         return read_patch(self.dataset, self.scenes[index], self.task, self.statistics, window)
 
 
-def augment(inputs: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip and turn each crop of a batch at random (section 2.4).
+def random_turns(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Draw whether each crop of a batch is flipped and transposed: bool (3, batch, 1, 1).
+
+    Drawn on the CPU, so that every device gets the same.
+    """
+    return torch.rand((3, batch_size, 1, 1), generator=generator) < 0.5
+
+
+def augment(inputs: Tensor, target: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Flip and turn the crops of a batch (section 2.4).
 
     A horizontal flip, a vertical flip and a transposition, each with probability one half, make
     all eight orientations of a square: both flips and every rotation by 90°.
@@ -196,16 +211,15 @@ def augment(inputs: Tensor, target: Tensor, generator: torch.Generator) -> tuple
     ----------
     inputs : Tensor (batch, bands, crop, crop)
     target : Tensor (batch, crop, crop)
-    generator : torch.Generator
-        On the CPU, so that every device draws the same.
+    turns : bool Tensor (3, batch, 1, 1)
+        Which crops are flipped horizontally, flipped vertically, transposed.
 
     Returns
     -------
     inputs, target : Tensor
         Of the same shapes, turned alike.
     """
-    draws = torch.rand((3, len(inputs), 1, 1), generator=generator) < 0.5
-    horizontal, vertical, transposed = draws.to(inputs.device)  # each (batch, 1, 1)
+    horizontal, vertical, transposed = turns  # each (batch, 1, 1)
     for chosen, turn in (
         (horizontal, lambda image: image.flip(-1)),
         (vertical, lambda image: image.flip(-2)),

@@ -26,6 +26,8 @@ from minseg.progress import progress
 CHECKPOINT_EVERY_S = 30.0
 """Seconds of work that an interruption may cost at most, beside the epoch under way."""
 
+AfterEpoch = Callable[[int, float, dict[str, Tensor]], None]
+
 
 def train(
     network: nn.Module,
@@ -34,6 +36,7 @@ def train(
     options: TrainingOptions,
     checkpoint: Path,
     fabric: Fabric,
+    after_epoch: AfterEpoch | None = None,
 ) -> pd.DataFrame:
     """Train a network (section 2.4), going on from the checkpoint if there is one.
 
@@ -52,6 +55,9 @@ def train(
         File that holds the state of an unfinished training.
     fabric : lightning.fabric.Fabric
         Device and precision.
+    after_epoch : callable, optional
+        Takes the number of the finished epoch (from 1), its validation IoU, and the weights that
+        would be kept if training ended there; may end the training by raising.
 
     Returns
     -------
@@ -99,8 +105,11 @@ def train(
         bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.3f}", validation_iou=f"{iou:.3f}")
         seconds = time.monotonic() - started
         state.end_epoch([epoch + 1, mean_loss, iou, rate, seconds], options)
+        if after_epoch is not None:
+            after_epoch(epoch + 1, iou, state.kept)
         if time.monotonic() - saved > CHECKPOINT_EVERY_S and state.epoch < options.epochs:
-            state.save(checkpoint)
+            if fabric.is_global_zero:
+                state.save(checkpoint)
             saved = time.monotonic()
     bar.close()
     network.load_state_dict(state.kept)
@@ -118,10 +127,10 @@ def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim
     """
     parameters = network.parameters()
     if options.optimiser == "sgd":
-        return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=0.9)
+        return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=0.9, fused=True)
     if options.optimiser == "adam":
-        return torch.optim.Adam(parameters, lr=options.learning_rate)
-    return torch.optim.AdamW(parameters, lr=options.learning_rate)
+        return torch.optim.Adam(parameters, lr=options.learning_rate, fused=True)
+    return torch.optim.AdamW(parameters, lr=options.learning_rate, fused=True)
 
 
 def learning_rate(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:
@@ -181,8 +190,13 @@ class _State:
                 groups[group][key] = file.get_tensor(name)
         self.network.load_state_dict(groups["network"])
         self.kept = groups["kept"]
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in groups["optimiser"].items():
             index, name = key.split("/")
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:
+                # A fused optimiser takes both in the order they have in memory: channels last.
+                value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})

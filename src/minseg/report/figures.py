@@ -8,7 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic
+from minseg.report.style import (
+    PART_STYLES,
+    ReportFigure,
+    in_style,
+    mark_synthetic,
+    note_at_axis,
+)
 
 LOG_FROM_RATIO = 100
 """Ratio of the largest share to the smallest from which the axis is logarithmic."""
@@ -52,7 +58,7 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
         axes.barh(rows, shares[part].fillna(0), thickness * 0.92, color=colour, label=part)
         for row, share in zip(rows, shares[part], strict=True):
             if not share > 0:
-                _note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
+                note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
     axes.set_yticks(range(len(shares)), shares.index)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()  # the first class on top
@@ -192,7 +198,7 @@ def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
         )
     for row, (_, scores) in enumerate(table.iterrows()):
         if scores.isna().all():
-            _note_at_axis(axes, row, "undefined")
+            note_at_axis(axes, row, "undefined")
     axes.set_yticks(range(len(table)), [str(mine) for mine in table.index])
     axes.set_ylim(len(table) - 0.4, -0.6)  # the best on top
     axes.tick_params(axis="y", length=0)
@@ -220,17 +226,3 @@ def _legend_above(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
-
-
-def _note_at_axis(axes: Axes, row: float, note: str) -> None:
-    """Say at the left end of a row why nothing is drawn there."""
-    axes.annotate(
-        note,
-        (0, row),
-        (4, 0),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        va="center",
-        fontsize=7.5,
-        color="#777777",
-    )

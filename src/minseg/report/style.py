@@ -1,15 +1,18 @@
-"""The look all figures share, and their furniture: scale bar, synthetic mark, legend entries."""
+"""The look all figures share, their furniture (scale bar, marks, notes), and wide tables."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from io import BytesIO
 
+import pandas as pd
 from matplotlib import patheffects, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from pandas.io.formats.style import Styler
+from pandas.io.formats.style_render import CSSDict
 
 from minseg.data.raster import Grid
 
@@ -123,8 +126,64 @@ def mark_synthetic(figure: Figure, synthetic: bool) -> None:
         )
 
 
+def note_at_axis(axes: Axes, row: float, note: str) -> None:
+    """Say at the left end of a row why nothing is drawn there."""
+    axes.annotate(
+        note,
+        (0, row),
+        (4, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        color="#777777",
+    )
+
+
 def colour_patches(colours: Mapping[str, str]) -> list[Patch]:
     """Return one legend entry per name, filled with its colour."""
     return [
         Patch(facecolor=colour, edgecolor="#555555", label=name) for name, colour in colours.items()
     ]
+
+
+def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[int] = ()) -> Styler:
+    """Set a wide table in small type.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With two levels of columns; lines stand between groups of the first.
+    corner : (str, str)
+        What the upper left corner says beside the two levels.
+    rules : sequence of int
+        Rows with a line above.
+
+    Returns
+    -------
+    pandas Styler
+    """
+    groups = table.columns.get_level_values(0)
+    columns = [f".col{k}" for k in range(1, len(groups)) if groups[k] != groups[k - 1]]
+    line = "1px solid rgba(128, 128, 128, 0.5)"  # shows on light pages and on dark ones
+    small = "padding: 0.25em 0.3em; font-size: 0.8rem; text-align: right; vertical-align: bottom"
+    styles = {
+        "td, th": small,
+        "td, th.row_heading": "white-space: nowrap",
+        "th.col_heading.level0": "text-align: center",
+        "th.row_heading, th.index_name": "text-align: left",
+        "th.index_name": "min-width: 5.5em",
+        ", ".join(columns): f"border-left: {line}",
+        ", ".join(f".row{k}" for k in rules): f"border-top: {line}",
+    }
+    return table.rename_axis(index=None, columns=list(corner)).style.set_table_styles(
+        [CSSDict(selector=cells, props=props) for cells, props in styles.items() if cells]
+    )
+
+
+def nothing_figure(synthetic: bool) -> Figure:
+    """Return a figure that says that there is nothing to draw."""
+    figure = ReportFigure(figsize=(7.4, 0.8))
+    figure.text(0.5, 0.4, "no runs to show", ha="center", color="#777777")
+    mark_synthetic(figure, synthetic)
+    return figure

@@ -8,10 +8,10 @@ import pandas as pd
 from minseg.data.dataset import Dataset
 from minseg.data.labels import decode_bits
 from minseg.data.mines import PARTS
-from minseg.learning.intervals import bootstrap_intervals
+from minseg.learning.intervals import intervals
 from minseg.learning.metrics import METRICS
 from minseg.study.paper import paper_scores
-from minseg.study.runs import Run, counts_array
+from minseg.study.runs import Run, counted_mines, counts_array
 
 METRIC_TITLES: dict[str, str] = {
     "iou": "IoU",
@@ -96,7 +96,9 @@ def score_table(
     for name, runs in models.items():
         found = pd.DataFrame([run.scores(part, convention) for run in runs])[list(METRICS)]
         row = found.mean().map("{:.3f}".format).rename(METRIC_TITLES)
-        low, high = bootstrap_intervals(_counts(runs[0], part), convention)["iou"]
+        counts = runs[0].counts_of(part)
+        array = counts_array(counts, runs[0].task)
+        low, high = intervals(array, counted_mines(counts), convention)["iou"]
         row["IoU, 95 % interval over mines"] = f"{low:.3f} to {high:.3f}"
         spread = found["iou"].max() - found["iou"].min()
         row["IoU, spread over seeds"] = f"{spread:.3f}" if len(runs) > 1 else "one seed"
@@ -145,8 +147,3 @@ def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).set_index("run")
-
-
-def _counts(run: Run, part: str) -> np.ndarray:
-    """Return a run's counts of a part: int64 (scenes, num_classes, 4)."""
-    return counts_array(run.counts[run.counts["part"] == part], run.task)

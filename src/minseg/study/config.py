@@ -1,7 +1,7 @@
 """One frozen description of a run, and the two profiles: the paper's, and a small one."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -27,13 +27,17 @@ class RunConfig(TrainingOptions):
     """Backbone of section 2.4; any encoder of segmentation-models-pytorch."""
     weights: str | None = "imagenet"
     """Pretrained encoder weights: a name, a .safetensors file, or none for a random start."""
+    subset: Literal["RR", "MO", "CL", "OC", "OP", "MT"] | None = None
+    """Only mines of this raw material or mine type (section 2.4.2); none for all mines."""
+    score_epochs: tuple[int, ...] = ()
+    """Earlier epoch counts that are scored too, each as if training had ended there (Table 5)."""
     test_crop: int = Field(512, ge=0)
     """Side of the centre crop that is evaluated, pixels; 0 = the whole scene."""
 
-    @field_validator("weights", mode="before")
+    @field_validator("weights", "subset", mode="before")
     @classmethod
     def _none_by_name(cls, value: object) -> object:
-        """Let the word ``none`` stand for no weights on a command line."""
+        """Let the word ``none`` stand for nothing on a command line."""
         return None if value in ("none", "None", "") else value
 
     @field_validator("task")
@@ -69,7 +73,7 @@ class RunConfig(TrainingOptions):
         Everything that only networks have is set to its default, so that equal baselines are one
         run.
         """
-        kept = self.model_dump(include={"task", "bands", "seed", "test_crop"})
+        kept = self.model_dump(include={"task", "bands", "subset", "seed", "test_crop"})
         return type(self).model_validate({**kept, "architecture": PIXEL_FOREST})
 
     @property
@@ -92,15 +96,15 @@ PROFILES: dict[str, RunConfig] = {
     # Small enough for two CPU cores: the same code path with less of everything.
     "demo": RunConfig(
         architecture="unet",
-        encoder="resnet18",
+        encoder="tu-resnet10t",
         weights=None,
-        crop=96,
+        crop=64,
         test_crop=128,
         batch_size=8,
-        learning_rate=1e-3,
-        epochs=30,
+        learning_rate=2e-3,
+        epochs=10,
         optimiser="adamw",
-        loss="jaccard",
+        loss="tversky",
         schedule="cosine",
     ),
 }

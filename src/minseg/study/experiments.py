@@ -1,234 +1,176 @@
-"""Making a run, or loading the one that is there; opening a run's model."""
+"""The paper's experiments: which runs each table needs, and what came of them."""
 
-import json
-import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
-import numpy as np
 import pandas as pd
-import torch
-from lightning.fabric import Fabric
-from torch import nn
 
-from minseg.atomic import write_text
-from minseg.data.bands import parse_bands
-from minseg.data.dataset import Dataset
-from minseg.data.labels import Task, parse_task
-from minseg.data.radiometry import ChannelStatistics, training_statistics
+from minseg.data.bands import BAND_CONFIGURATIONS
+from minseg.data.labels import parse_task
+from minseg.data.mines import RAW_MATERIALS
 from minseg.errors import MinsegError
-from minseg.learning.baseline import fit_pixel_forest
-from minseg.learning.inference import (
-    EvaluationScene,
-    Segmenter,
-    count_scenes,
-    counts_table,
-    load_scenes,
-    predict_scene,
-)
-from minseg.learning.mapping import write_class_map
-from minseg.learning.models import build_model, load_weights, save_weights
-from minseg.learning.patches import TrainingPatches
-from minseg.learning.training import HISTORY_COLUMNS, train
-from minseg.study.config import PIXEL_FOREST, RunConfig
-from minseg.study.provenance import describe_effort, describe_origin
-from minseg.study.runs import Run, RunStore, run_key
+from minseg.study.config import RunConfig
+from minseg.study.runs import Run
+from minseg.study.study import Study
 
-# Fabric announces its precision at every start; the run's config says it already.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+MODELS: tuple[str, ...] = ("model1", "model2", "model3", "model4")
+"""The paper's four models."""
 
-PredictScene = Callable[[EvaluationScene], np.ndarray]
-"""From a scene to its class numbers, uint8 (height, width)."""
+PAPER_BANDS: dict[str, str] = {"model1": "M", "model2": "R+N", "model3": "M+S", "model4": "R+N"}
+"""Band configuration that the paper settles on for each model (sections 3.1 and 4.1-4.3)."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "GM": tuple(RAW_MATERIALS),
+    "GS": ("MT", "OC", "OP"),
+}
+"""General model of section 2.4.2 to the subsets that it is tested on, in the order of Table 4."""
 
 
-def run(config: RunConfig, dataset: Dataset, store: RunStore) -> Run:
-    """Return the run of a configuration on a dataset: the stored one, or made now.
-
-    Parameters
-    ----------
-    config : RunConfig
-    dataset : Dataset
-    store : RunStore
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    MinsegError
-        If the dataset cannot serve the configuration.
-    """
-    task, bands = parse_task(config.task), parse_bands(config.bands)
-    dataset.require(task, bands)
-    key = run_key(config, dataset)
-    with store.claim(key) as folder:
-        if folder is not None:
-            started, origin = time.monotonic(), describe_origin(dataset, config.seed)
-            statistics = training_statistics(dataset, bands)
-            if config.architecture == PIXEL_FOREST:
-                predict, device = _fit_baseline(config, dataset, statistics, folder), "cpu"
-            else:
-                predict, device = _train_network(config, dataset, statistics, folder)
-            _evaluate(config, dataset, statistics, predict, folder)
-            facts = {name: list(values) for name, values in asdict(statistics).items()}
-            _write_json(folder / "statistics.json", facts)
-            effort = describe_effort(device, time.monotonic() - started)
-            _write_json(folder / "provenance.json", origin | effort)
-            write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
-            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return Run(store.path / key)
-
-
-def open_segmenter(run: Run) -> Segmenter:
-    """Load a run's network, ready to predict on the fastest device at hand.
-
-    Parameters
-    ----------
-    run : Run
-
-    Returns
-    -------
-    Segmenter
-
-    Raises
-    ------
-    MinsegError
-        If the run is a per-pixel baseline, or its weights do not fit.
-    """
-    config = run.config
-    if config.architecture == PIXEL_FOREST:
-        raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
-    bands = run.statistics.bands
-    network = build_model(config.architecture, config.encoder, bands, run.task.num_classes, None)
-    load_weights(network, run.path / "weights.safetensors")
-    device = Fabric(accelerator="auto", devices=1).device
-    network.to(device).to(memory_format=torch.channels_last)
-    return Segmenter(network, run.task, run.statistics, device, config.precision)
-
-
-def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
-    """Evaluate a run's network on a part of a dataset, possibly another than it was trained on.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-    part : {"train", "validation", "test"}
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows scene, mine, class, tp, fp, fn, tn.
-
-    Raises
-    ------
-    MinsegError
-        If the part holds mines that the run was trained on, or the dataset lacks bands or classes.
-    """
-    dataset.require(run.task, run.statistics.bands)
-    _refuse_leakage(run, dataset, part)
-    segmenter = open_segmenter(run)
-    scenes = load_scenes(dataset, part, run.task, run.statistics, run.config.test_crop)
-    predictions = [predict_scene(segmenter, scene.inputs) for scene in scenes]
-    return counts_table(count_scenes(predictions, scenes, run.task.num_classes), scenes, run.task)
-
-
-def _refuse_leakage(run: Run, dataset: Dataset, part: str) -> None:
-    """Refuse validation or test mines that the run has seen in training."""
-    origin = run.provenance
-    if part == "train" or dataset.digest != origin["dataset_hash"]:
-        return
-    mines = dataset.split.loc[dataset.split["part"] == part, "mine"]
-    seen = sorted(mine for mine in mines if origin["parts"].get(mine) == "train")
-    if seen:
-        raise MinsegError(
-            f"{run.path}: was trained on {len(seen)} mine(s) of part {part!r} of {dataset.path} "
-            f"({seen[0]}, …), which has another split now; train again"
-        )
-
-
-def _fit_baseline(
-    config: RunConfig, dataset: Dataset, statistics: ChannelStatistics, folder: Path
-) -> PredictScene:
-    """Fit the per-pixel forest; it has no epochs and its model is not stored."""
-    pd.DataFrame(columns=HISTORY_COLUMNS).to_csv(folder / "history.csv", index=False)
-    forest = fit_pixel_forest(dataset, parse_task(config.task), statistics, config.seed)
-    return lambda scene: forest(scene.inputs)
-
-
-def _train_network(
-    config: RunConfig, dataset: Dataset, statistics: ChannelStatistics, folder: Path
-) -> tuple[PredictScene, str]:
-    """Train a network, or go on training it; store its weights and learning curve."""
-    task = parse_task(config.task)
-    fabric = Fabric(accelerator="auto", devices=1, precision=config.precision)
-    torch.manual_seed(config.seed)
-    network = build_model(
-        config.architecture, config.encoder, statistics.bands, task.num_classes, config.weights
-    ).to(fabric.device)
-    patches = TrainingPatches(
-        dataset,
-        task,
-        statistics,
-        crop=config.crop,
-        batch_size=config.batch_size,
-        crops_per_scene=config.crops_per_scene,
-        seed=config.seed,
-        device=fabric.device,
+AVERAGES: dict[str, tuple[str, ...]] = {
+    name: rows
+    for group, codes in GROUPS.items()
+    for name, rows in (
+        (f"AVG {'+'.join(codes)}", codes),
+        (f"AVG {group}", tuple(f"G{code}" for code in codes)),
     )
-    segmenter = Segmenter(network, task, statistics, fabric.device, config.precision)
-    scenes = load_scenes(dataset, "validation", task, statistics, config.test_crop)
+}
+"""AVG rows of Table 4, as printed, to the rows that each is the mean of."""
 
-    def validate(_: nn.Module) -> np.ndarray:
-        predictions = [predict_scene(segmenter, scene.inputs) for scene in scenes]
-        return count_scenes(predictions, scenes, task.num_classes)
+GENERAL_OF: dict[str, str] = {
+    targeted: general
+    for group, codes in GROUPS.items()
+    for targeted, general in (
+        *((code, f"G{code}") for code in codes),
+        (f"AVG {'+'.join(codes)}", f"AVG {group}"),
+    )
+}
+"""Row of Table 4 about targeted models to the row of the general model on the same mines."""
 
-    checkpoint = folder / "checkpoint.safetensors"
-    history = train(network, patches, validate, config, checkpoint, fabric)
-    history.to_csv(folder / "history.csv", index=False)
-    save_weights(network, folder / "weights.safetensors")
-    return lambda scene: predict_scene(segmenter, scene.inputs), _device_name(fabric.device)
-
-
-def _evaluate(
-    config: RunConfig,
-    dataset: Dataset,
-    statistics: ChannelStatistics,
-    predict: PredictScene,
-    folder: Path,
-) -> None:
-    """Count agreement on validation and test, and store the test predictions as class maps."""
-    task = parse_task(config.task)
-    tables = []
-    for part in ("validation", "test"):
-        scenes = load_scenes(dataset, part, task, statistics, config.test_crop)
-        predictions = [predict(scene) for scene in scenes]
-        table = counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
-        tables.append(table.assign(part=part))
-        if part == "test":
-            _store_predictions(predictions, scenes, task, folder)
-    columns = ["part", "scene", "mine", "class", "tp", "fp", "fn", "tn"]
-    pd.concat(tables)[columns].to_csv(folder / "counts.csv", index=False)
+FOREST_SUFFIX = ", per-pixel forest"
+"""Ending of the row of an entry's baseline."""
 
 
-def _store_predictions(
-    predictions: Sequence[np.ndarray],
-    scenes: Sequence[EvaluationScene],
-    task: Task,
-    folder: Path,
-) -> None:
-    """Write each scene's class map, so that overlays need no model."""
-    for scene, classes in zip(scenes, predictions, strict=True):
-        write_class_map(folder / "predictions" / f"{scene.scene}.tif", classes, scene.grid, task)
+@dataclass(frozen=True)
+class Entry:
+    """One row and model of a table: what is trained, and which mines it is tested on."""
+
+    task: str
+    row: str
+    """As the paper prints it."""
+    config: RunConfig
+    mines: tuple[str, ...] | None = None
+    """Only these of the test mines count; None for all of them."""
+    problem: str | None = None
+    """Why the dataset cannot answer."""
+
+    def baseline(self) -> Self:
+        """Return the per-pixel baseline of this entry, on the same mines."""
+        row = self.row + FOREST_SUFFIX
+        return replace(self, row=row, config=self.config.baseline())
 
 
-def _device_name(device: torch.device) -> str:
-    """Return the name of the hardware."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+@dataclass(frozen=True)
+class Result:
+    """An entry with its runs, one a seed, or the reason why there are none."""
+
+    entry: Entry
+    runs: tuple[Run, ...] = ()
+    problem: str | None = None
+
+    def counts(self, run: Run, part: str = "test") -> pd.DataFrame:
+        """Return the rows of a run's counts that this entry is about."""
+        rows = run.counts_of(part)
+        mines = self.entry.mines
+        return rows if mines is None else rows[rows["mine"].isin(mines)]
 
 
-def _write_json(path: Path, content: dict) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
+def band_entries(
+    study: Study,
+    tasks: Sequence[str] = MODELS,
+    bands: Sequence[str] = tuple(BAND_CONFIGURATIONS),
+    **settings: object,
+) -> list[Entry]:
+    """Return the entries of Table 3: every task with every band configuration.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : sequence of str
+    **settings
+        Other fields of `RunConfig`.
+    """
+    return [
+        Entry(config.task, config.bands, config)
+        for task in tasks
+        for one in bands
+        for config in [study.config(task=task, bands=one, **settings)]
+    ]
+
+
+def split_entries(
+    study: Study,
+    tasks: Sequence[str] = MODELS,
+    bands: Mapping[str, str] = PAPER_BANDS,
+    **settings: object,
+) -> list[Entry]:
+    """Return the entries of Table 4: targeted models, and general ones on the same test mines.
+
+    A general model's configuration is that of Table 3, so its run is shared and only its counts
+    are narrowed to the subset.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : mapping of task to band configuration
+        RGB for a task that is not named.
+    **settings
+        Other fields of `RunConfig`.
+    """
+    entries = []
+    for task in tasks:
+        name = parse_task(task).name
+        general = study.config(task=task, bands=bands.get(name, "RGB"), **settings)
+        for subset in (code for codes in GROUPS.values() for code in codes):
+            try:
+                mines, problem = tuple(study.dataset.subset(subset).mines["mine"]), None
+            except MinsegError as error:
+                mines, problem = (), str(error)
+            targeted = general.replace(subset=subset)
+            entries.append(Entry(name, subset, targeted, mines, problem))
+            entries.append(Entry(name, f"G{subset}", general, mines, problem))
+    return entries
+
+
+def results(study: Study, entries: Sequence[Entry]) -> list[Result]:
+    """Make or load the runs of entries, one a seed.
+
+    Parameters
+    ----------
+    study : Study
+    entries : sequence of Entry
+
+    Returns
+    -------
+    list of Result
+        In the order of `entries`.
+    """
+    configs = [
+        entry.config.replace(seed=seed)
+        for entry in entries
+        if entry.problem is None
+        for seed in study.seeds
+    ]
+    outcomes = {outcome.config: outcome for outcome in study.run_all(configs)}
+
+    def result(entry: Entry) -> Result:
+        if entry.problem:
+            return Result(entry, (), entry.problem)
+        found = [outcomes[entry.config.replace(seed=seed)] for seed in study.seeds]
+        problems = [outcome.problem for outcome in found if outcome.problem]
+        runs = tuple(outcome.run for outcome in found if outcome.run)
+        return Result(entry, () if problems else runs, problems[0] if problems else None)
+
+    return [result(entry) for entry in entries]

@@ -25,12 +25,14 @@ PACKAGES = (
 """Packages whose versions can change a result."""
 
 
-def describe_origin(dataset: Dataset, seed: int) -> dict:
+def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
     """Gather what a run starts from: code, data, packages, machine.
 
     Parameters
     ----------
     dataset : Dataset
+    trained_on : Dataset
+        The dataset, or the subset of its mines that the run is about.
     seed : int
 
     Returns
@@ -46,10 +48,10 @@ def describe_origin(dataset: Dataset, seed: int) -> dict:
         "synthetic": dataset.synthetic,
         "dataset_hash": dataset.digest,
         "split_hash": dataset.split_digest,
-        "parts": dict(zip(dataset.split["mine"], dataset.split["part"], strict=True)),
+        "parts": dict(zip(trained_on.split["mine"], trained_on.split["part"], strict=True)),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "cpu_cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cpu_cores": cpu_cores(),
         "seed": seed,
     }
 
@@ -75,6 +77,13 @@ def describe_effort(device: str, wall_time_s: float) -> dict:
         "wall_time_s": round(wall_time_s, 1),
         "peak_memory_mib": _peak_memory_mib(),
     }
+
+
+def cpu_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

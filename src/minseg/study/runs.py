@@ -2,25 +2,37 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
 from minseg.data.labels import Task, parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.learning.metrics import Scores, scores
-from minseg.study.config import RunConfig
+from minseg.study.config import PIXEL_FOREST, RunConfig
 
 COUNT_COLUMNS = ["tp", "fp", "fn", "tn"]
+
+RUN_FILES: dict[str, str] = {
+    "config.json": "config",
+    "provenance.json": "provenance",
+    "statistics.json": "statistics",
+    "history.csv": "history",
+    "counts.csv": "counts",
+}
+"""File to the property of `Run` that reads it; a network's weights are not needed for scores."""
 
 
 def run_key(config: RunConfig, dataset: Dataset) -> str:
@@ -31,6 +43,28 @@ def run_key(config: RunConfig, dataset: Dataset) -> str:
         "split": dataset.split_digest,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def require(config: RunConfig, dataset: Dataset) -> Dataset:
+    """Refuse a configuration that a dataset cannot serve, before any work is done.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dataset : Dataset
+
+    Returns
+    -------
+    Dataset
+        The mines that the run is about: all, or those of its subset.
+
+    Raises
+    ------
+    MinsegError
+        If a class was never annotated, a band is not there, or a part has no mine of the subset.
+    """
+    dataset.require(parse_task(config.task), parse_bands(config.bands))
+    return dataset.subset(config.subset) if config.subset else dataset
 
 
 @dataclass(frozen=True)
@@ -61,13 +95,19 @@ class Run:
         return ChannelStatistics(**{name: tuple(values) for name, values in facts.items()})
 
     @cached_property
+    def anatomy(self) -> list[dict]:
+        """Stages of the network (`minseg.learning.anatomy.network_anatomy`); none for a forest."""
+        path = self.path / "network.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+    @cached_property
     def history(self) -> pd.DataFrame:
         """One row per epoch; empty for a run without epochs."""
         return pd.read_csv(self.path / "history.csv")
 
     @cached_property
     def counts(self) -> pd.DataFrame:
-        """Rows part, scene, mine, class, tp, fp, fn, tn: every score is computed from these."""
+        """Rows epochs, part, scene, mine, class, tp, fp, fn, tn: all scores come from these."""
         return pd.read_csv(self.path / "counts.csv", dtype={"scene": str, "mine": str})
 
     @property
@@ -75,16 +115,44 @@ class Run:
         """What the model tells apart."""
         return parse_task(self.config.task)
 
-    def scores(self, part: str = "test", convention: str = "standard") -> Scores:
-        """Score the run from its stored counts.
+    def counts_of(self, part: str = "test", epochs: int | None = None) -> pd.DataFrame:
+        """Return the rows of counts of one part.
 
         Parameters
         ----------
         part : {"validation", "test"}
+        epochs : int, optional
+            One of the run's `score_epochs`; all its epochs by default.
+
+        Raises
+        ------
+        MinsegError
+            If there are none.
+        """
+        counted, wanted = self.counts, epochs or self.config.epochs
+        rows = counted[(counted["part"] == part) & (counted["epochs"] == wanted)]
+        if rows.empty:
+            parts, lengths = (", ".join(map(str, counted[c].unique())) for c in ("part", "epochs"))
+            raise MinsegError(
+                f"{self.path}: no counts of part {part!r} at {wanted} epochs; "
+                f"it has {parts} at {lengths}"
+            )
+        return rows
+
+    def scores(
+        self, part: str = "test", convention: str = "standard", epochs: int | None = None
+    ) -> Scores:
+        """Score the run from its stored counts.
+
+        Parameters
+        ----------
+        part, epochs
+            See `counts_of`.
         convention : str
             See `minseg.learning.metrics.scores`.
         """
-        return scores(counts_array(self._rows(part), self.task), convention, self.task.target_names)
+        counts = counts_array(self.counts_of(part, epochs), self.task)
+        return scores(counts, convention, self.task.target_names)
 
     def scores_by_mine(self, part: str = "test", convention: str = "standard") -> pd.DataFrame:
         """Score each mine by itself.
@@ -96,19 +164,67 @@ class Run:
             of the classes, in truth or in prediction.
         """
         rows = {}
-        for (mine, scene), counts in self._rows(part).groupby(["mine", "scene"], sort=False):
+        for (mine, scene), counts in self.counts_of(part).groupby(["mine", "scene"], sort=False):
             found = scores(counts_array(counts, self.task), convention)
             rows[mine] = {"scene": scene} | {
                 name: found[name] for name in ("iou", "recall", "precision", "accuracy")
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mine")
 
-    def _rows(self, part: str) -> pd.DataFrame:
-        """Return the counts of one part."""
-        rows = self.counts[self.counts["part"] == part]
-        if rows.empty:
-            raise MinsegError(f"{self.path}: no counts of part {part!r}; it has validation, test")
-        return rows
+    def require_whole(self) -> None:
+        """Refuse a folder that was damaged after the run was finished.
+
+        Raises
+        ------
+        MinsegError
+            If a file is missing, cannot be read, or is cut off.
+        """
+        problem = next(filter(None, map(self._damage, RUN_FILES)), None) or self._gap()
+        if problem:
+            raise MinsegError(
+                f"{self.path}: {problem}; delete the folder, and the run is made again"
+            )
+
+    def _damage(self, name: str) -> str | None:
+        """Say what is wrong with a file by itself."""
+        path = self.path / name
+        if not path.is_file():
+            return f"{name} is missing"
+        try:
+            if not path.read_bytes().endswith(b"\n"):
+                return f"{name} is cut off"
+            getattr(self, RUN_FILES[name])
+        except (MinsegError, OSError, ValueError, TypeError, AttributeError) as error:
+            return f"{name} cannot be read ({shorten(str(error), 120)})"
+        return None
+
+    def _gap(self) -> str | None:
+        """Say which of the files that can be read does not hold all that it should."""
+        config = self.config
+        lengths = {*(n for n in config.score_epochs if n < config.epochs), config.epochs}
+        try:
+            parts = self.provenance["parts"].items()
+        except (KeyError, TypeError, AttributeError):
+            return "provenance.json lacks the split"
+        evaluated = [(part, mine) for mine, part in parts if part != "train"]
+        expected = {(length, *scene) for length in lengths for scene in evaluated}
+        columns = ["epochs", "part", "mine", "class", *COUNT_COLUMNS]
+        counted = self.counts.reindex(columns=columns).dropna()
+        num_classes = counted.groupby(["epochs", "part", "mine"])["class"].nunique()
+        complete = num_classes[num_classes == self.task.num_classes].index
+        if not expected or set(complete) != expected:
+            return "counts.csv lacks rows or columns"
+        trained = 0 if config.architecture == PIXEL_FOREST else config.epochs
+        return "history.csv lacks rows" if len(self.history) != trained else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one configuration: a run, or the reason why there is none."""
+
+    config: RunConfig
+    run: Run | None
+    problem: str | None = None
 
 
 def counts_array(rows: pd.DataFrame, task: Task) -> np.ndarray:
@@ -118,6 +234,11 @@ def counts_array(rows: pd.DataFrame, task: Task) -> np.ndarray:
     return ordered[COUNT_COLUMNS].to_numpy(np.int64).reshape(-1, task.num_classes, 4)
 
 
+def counted_mines(rows: pd.DataFrame) -> list[str]:
+    """Return the mines of the scenes of `counts_array`, in its order."""
+    return list(rows.drop_duplicates("scene").sort_values("scene")["mine"])
+
+
 @dataclass(frozen=True)
 class RunStore:
     """A folder of runs."""
@@ -125,13 +246,35 @@ class RunStore:
     path: Path
 
     def find(self, key: str) -> Run | None:
-        """Return the finished run of a key, or None."""
-        return Run(self.path / key) if (self.path / key / "config.json").is_file() else None
+        """Return the finished run of a key, or None.
+
+        Raises
+        ------
+        MinsegError
+            If its folder is there, but damaged.
+        """
+        run = Run(self.path / key)
+        if not run.path.exists():
+            return None
+        run.require_whole()
+        return run
 
     def __iter__(self) -> Iterator[Run]:
         """Yield all finished runs."""
         for config in sorted(self.path.glob("[0-9a-f]*/config.json")):
             yield Run(config.parent)
+
+    def outdated(self, dataset: Dataset) -> int:
+        """Count the runs on another content of a dataset: its name, but not its hash."""
+        number = 0
+        for run in self:
+            try:
+                origin = run.provenance
+                same_name = origin["dataset"] == dataset.description.name
+                number += same_name and origin["dataset_hash"] != dataset.digest
+            except (OSError, ValueError, TypeError, KeyError):  # whoever asks for it is told
+                continue
+        return number
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Path | None]:
@@ -163,10 +306,18 @@ class RunStore:
                 return
             work = self.path / f".{key}.partial"
             work.mkdir(exist_ok=True)
-            for half_written in work.glob(".*"):  # files that a kill cut off
-                half_written.unlink()
+            for half_written in list(work.rglob(".*")):  # what a kill cut off
+                if half_written.is_dir():
+                    shutil.rmtree(half_written)
+                else:
+                    half_written.unlink(missing_ok=True)
             yield work
             work.rename(self.path / key)
+
+    def discard(self, key: str) -> None:
+        """Throw away the unfinished work on a run."""
+        with self._lock(key):
+            shutil.rmtree(self.path / f".{key}.partial", ignore_errors=True)
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
@@ -191,15 +342,11 @@ def open_run(path: Path | str) -> Run:
     MinsegError
         If it is no finished run.
     """
-    path = Path(path)
-    missing = [
-        name
-        for name in ("config.json", "provenance.json", "counts.csv")
-        if not (path / name).is_file()
-    ]
-    if missing:
+    run = Run(Path(path))
+    if not (run.path / "config.json").is_file():
         raise MinsegError(
-            f"{path}: is no finished run ({', '.join(missing)} missing); "
+            f"{path}: is no finished run (config.json is missing); "
             "`minseg train` prints the folder of the run it made"
         )
-    return Run(path)
+    run.require_whole()
+    return run

@@ -9,7 +9,10 @@ from filelock import FileLock
 
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.study.config import RunConfig, profile_config
-from minseg.study.runs import Run, RunStore, run_key
+from minseg.study.runs import Outcome, Run, RunStore, run_key
+
+SCHEDULER_VARIABLE = "MINSEG_SCHEDULER"
+"""Environment variable with the address of a Dask scheduler to use instead of this machine."""
 
 SYNTHETIC = "synthetic"
 """Name in place of a dataset's path: the embedded synthetic mines, made on first use."""
@@ -28,17 +31,26 @@ class Study:
         """Return the profile's configuration with the first seed and some fields changed."""
         return profile_config(self.profile, **{"seed": self.seeds[0], **changes})
 
-    def run(self, config: RunConfig) -> Run:
-        """Return the stored run of a configuration, or make it now.
+    def run(self, config: RunConfig, devices: int = 1) -> Run:
+        """Return the stored run of a configuration, or make it now, on one device or several.
 
         Only making it loads torch: a book whose runs are stored builds without.
         """
         found = self.store.find(run_key(config, self.dataset))
         if found:
             return found
-        from minseg.study import experiments
+        from minseg.study import execution
 
-        return experiments.run(config, self.dataset, self.store)
+        return execution.run(config, self.dataset, self.store, devices=devices)
+
+    def run_all(self, configs: Sequence[RunConfig]) -> list[Outcome]:
+        """Return what became of each configuration; missing runs are made, several at once.
+
+        See `minseg.study.scheduling.run_all`.
+        """
+        from minseg.study.scheduling import run_all  # Dask takes a second to import
+
+        return run_all(configs, self.dataset, self.store)
 
     def runs(self, config: RunConfig) -> list[Run]:
         """Return one run per seed."""

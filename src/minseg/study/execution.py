@@ -1,0 +1,351 @@
+"""Making one run, or loading the one that is there; opening a run's model."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from minseg.atomic import write_text
+from minseg.data.bands import parse_bands
+from minseg.data.dataset import Dataset
+from minseg.data.labels import Task, parse_task
+from minseg.data.radiometry import ChannelStatistics, training_statistics
+from minseg.errors import MinsegError
+from minseg.learning.anatomy import network_anatomy
+from minseg.learning.baseline import fit_pixel_forest
+from minseg.learning.inference import (
+    EvaluationScene,
+    Segmenter,
+    count_scenes,
+    counts_table,
+    load_scenes,
+    predict_scene,
+    predict_scenes,
+)
+from minseg.learning.mapping import write_class_map
+from minseg.learning.memory import keep_freed_memory
+from minseg.learning.models import build_model, load_weights, save_state, save_weights
+from minseg.learning.patches import TrainingPatches
+from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
+from minseg.study.config import PIXEL_FOREST, RunConfig
+from minseg.study.provenance import describe_effort, describe_origin
+from minseg.study.runs import COUNT_COLUMNS, Run, RunStore, require, run_key
+
+# Fabric announces its precision at every start; the run's config says it already.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+CHECKPOINT = "checkpoint.safetensors"
+"""File of an unfinished run."""
+
+Models = Iterable[tuple[int, Callable[[EvaluationScene], np.ndarray]]]
+"""Number of epochs, and a function from a scene to its class numbers, uint8 (height, width)."""
+
+
+def run(
+    config: RunConfig,
+    dataset: Dataset,
+    store: RunStore,
+    after_epoch: AfterEpoch | None = None,
+    devices: int = 1,
+) -> Run:
+    """Return the run of a configuration on a dataset: the stored one, or made now.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dataset : Dataset
+    store : RunStore
+    after_epoch : callable, optional
+        See `minseg.learning.training.train`; only with one device.
+    devices : int
+        Graphics cards, or processes on a CPU, that share each batch of one training.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    MinsegError
+        If the dataset cannot serve the configuration, or the run cannot be written.
+    """
+    scope = require(config, dataset)
+    key = run_key(config, dataset)
+    try:
+        with store.claim(key) as folder:
+            if folder is not None:
+                _make(config, dataset, scope, folder, after_epoch, devices)
+    except (OSError, SafetensorError) as error:
+        raise MinsegError(
+            f"{store.path / key}: the run cannot be written ({error}); free some space or choose "
+            "another folder with --runs, and run again: it goes on from its last checkpoint"
+        ) from None
+    return Run(store.path / key)
+
+
+def _make(
+    config: RunConfig,
+    dataset: Dataset,
+    scope: Dataset,
+    folder: Path,
+    after_epoch: AfterEpoch | None,
+    devices: int,
+) -> None:
+    """Train and evaluate, and write everything that a run's folder holds."""
+    keep_freed_memory()
+    started, origin = time.monotonic(), describe_origin(dataset, scope, config.seed)
+    statistics = training_statistics(scope, parse_bands(config.bands))
+    if config.architecture == PIXEL_FOREST:
+        models, device = _fit_baseline(config, scope, statistics, folder), "cpu"
+    else:
+        models, device = _train_network(config, scope, statistics, folder, after_epoch, devices)
+    _evaluate(config, scope, statistics, models, folder)
+    facts = {name: list(values) for name, values in asdict(statistics).items()}
+    _write_json(folder / "statistics.json", facts)
+    effort = describe_effort(device, time.monotonic() - started)
+    _write_json(folder / "provenance.json", origin | effort)
+    write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+    # Last of all, so that an interruption until here can be made good.
+    for scratch in [folder / CHECKPOINT, *folder.glob("kept-at-*")]:
+        scratch.unlink(missing_ok=True)
+
+
+def open_segmenter(run: Run) -> Segmenter:
+    """Load a run's network, ready to predict on the fastest device at hand.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    Segmenter
+
+    Raises
+    ------
+    MinsegError
+        If the run is a per-pixel baseline, or its weights do not fit.
+    """
+    config = run.config
+    if config.architecture == PIXEL_FOREST:
+        raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
+    if not (run.path / "weights.safetensors").is_file():
+        raise MinsegError(f"{run.path}: keeps no weights, as a tuning trial that was not the best")
+    bands = run.statistics.bands
+    network = build_model(config.architecture, config.encoder, bands, run.task.num_classes, None)
+    load_weights(network, run.path / "weights.safetensors")
+    device = Fabric(accelerator="auto", devices=1).device
+    network.to(device).to(memory_format=torch.channels_last)
+    return Segmenter(network, run.task, run.statistics, device, config.precision)
+
+
+def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
+    """Evaluate a run's network on a part of a dataset, possibly another than it was trained on.
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+    part : {"train", "validation", "test"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows scene, mine, class, tp, fp, fn, tn.
+
+    Raises
+    ------
+    MinsegError
+        If the part holds mines that the run was trained on, or the dataset lacks bands or classes.
+    """
+    dataset.require(run.task, run.statistics.bands)
+    _refuse_leakage(run, dataset, part)
+    segmenter = open_segmenter(run)
+    scenes = load_scenes(dataset, part, run.task, run.statistics, run.config.test_crop)
+    predictions = predict_scenes(segmenter, scenes)
+    return counts_table(count_scenes(predictions, scenes, run.task.num_classes), scenes, run.task)
+
+
+def _refuse_leakage(run: Run, dataset: Dataset, part: str) -> None:
+    """Refuse validation or test mines that the run has seen in training."""
+    origin = run.provenance
+    if part == "train" or dataset.digest != origin["dataset_hash"]:
+        return
+    mines = dataset.split.loc[dataset.split["part"] == part, "mine"]
+    seen = sorted(mine for mine in mines if origin["parts"].get(mine) == "train")
+    if seen:
+        raise MinsegError(
+            f"{run.path}: was trained on {len(seen)} mine(s) of part {part!r} of {dataset.path} "
+            f"({seen[0]}, …), which has another split now; train again"
+        )
+
+
+def _fit_baseline(
+    config: RunConfig, dataset: Dataset, statistics: ChannelStatistics, folder: Path
+) -> Models:
+    """Fit the per-pixel forest; it has no epochs and its model is not stored."""
+    pd.DataFrame(columns=HISTORY_COLUMNS).to_csv(folder / "history.csv", index=False)
+    forest = fit_pixel_forest(dataset, parse_task(config.task), statistics, config.seed)
+    return [(config.epochs, lambda scene: forest(scene.inputs))]
+
+
+def _train_network(
+    config: RunConfig,
+    dataset: Dataset,
+    statistics: ChannelStatistics,
+    folder: Path,
+    after_epoch: AfterEpoch | None,
+    devices: int,
+) -> tuple[Models, str]:
+    """Train a network on one device or several, and return it as it was kept."""
+    if config.batch_size % devices:
+        raise MinsegError(
+            f"{devices} devices cannot share batches of {config.batch_size} crops evenly; "
+            f"e.g. --set batch_size={-(-config.batch_size // devices) * devices}"
+        )
+    try:
+        strategy = "ddp_spawn" if devices > 1 else "auto"
+        fabric = Fabric(
+            accelerator="auto", devices=devices, strategy=strategy, precision=config.precision
+        )
+    except MisconfigurationException as error:
+        raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
+    if devices > 1:
+        # As arguments of `launch`, Fabric would refuse frozen dataclasses.
+        fit = partial(_fit, config=config, dataset=dataset, statistics=statistics, folder=folder)
+        fabric.launch(fit)
+        fabric = Fabric(accelerator="auto", devices=1)
+    else:
+        _fit(fabric, config, dataset, statistics, folder, after_epoch)
+    task = parse_task(config.task)
+    network = build_model(
+        config.architecture, config.encoder, statistics.bands, task.num_classes, None
+    ).to(fabric.device)
+    segmenter = Segmenter(network, task, statistics, fabric.device, config.precision)
+    name = _device_name(fabric.device)
+    return _models(config, segmenter, folder), f"{devices} × {name}" if devices > 1 else name
+
+
+def _fit(
+    fabric: Fabric,
+    config: RunConfig,
+    dataset: Dataset,
+    statistics: ChannelStatistics,
+    folder: Path,
+    after_epoch: AfterEpoch | None = None,
+) -> None:
+    """Train a network, or go on training it; store its weights and learning curve.
+
+    With several devices this runs in a process for each; the first one writes.
+    """
+    if not fabric.is_global_zero:
+        os.environ["MINSEG_PROGRESS"] = "off"
+    task = parse_task(config.task)
+    torch.manual_seed(config.seed)
+    network = build_model(
+        config.architecture, config.encoder, statistics.bands, task.num_classes, config.weights
+    ).to(fabric.device)
+    patches = TrainingPatches(
+        dataset,
+        task,
+        statistics,
+        crop=config.crop,
+        batch_size=config.batch_size,
+        crops_per_scene=config.crops_per_scene,
+        seed=config.seed,
+        device=fabric.device,
+        share=(fabric.global_rank, fabric.world_size),
+    )
+    segmenter = Segmenter(network, task, statistics, fabric.device, config.precision)
+    scenes = load_scenes(dataset, "validation", task, statistics, config.test_crop)
+
+    def validate(_: nn.Module) -> np.ndarray:
+        return count_scenes(predict_scenes(segmenter, scenes), scenes, task.num_classes)
+
+    def keep(epoch: int, iou: float, kept: dict[str, Tensor]) -> None:
+        if epoch in config.score_epochs and fabric.is_global_zero:
+            save_state(kept, _kept_at(folder, epoch))
+        if after_epoch is not None:
+            after_epoch(epoch, iou, kept)
+
+    history = train(network, patches, validate, config, folder / CHECKPOINT, fabric, keep)
+    if fabric.is_global_zero:
+        anatomy = network_anatomy(network, len(statistics.bands), config.crop)
+        _write_json(folder / "network.json", anatomy)
+        history.to_csv(folder / "history.csv", index=False)
+        save_weights(network, folder / "weights.safetensors")
+
+
+def _models(config: RunConfig, segmenter: Segmenter, folder: Path) -> Models:
+    """Yield the network as it was kept at each of the `score_epochs`, then at the end."""
+
+    def predict(scene: EvaluationScene) -> np.ndarray:
+        return predict_scene(segmenter, scene.inputs)
+
+    for epochs in config.score_epochs:
+        if epochs < config.epochs:
+            load_weights(segmenter.network, _kept_at(folder, epochs))
+            yield epochs, predict
+    load_weights(segmenter.network, folder / "weights.safetensors")
+    yield config.epochs, predict
+
+
+def _kept_at(folder: Path, epochs: int) -> Path:
+    return folder / f"kept-at-{epochs}.safetensors"
+
+
+def _evaluate(
+    config: RunConfig,
+    dataset: Dataset,
+    statistics: ChannelStatistics,
+    models: Models,
+    folder: Path,
+) -> None:
+    """Count agreement on validation and test, and store the test predictions as class maps."""
+    task = parse_task(config.task)
+    parts = {
+        part: load_scenes(dataset, part, task, statistics, config.test_crop)
+        for part in ("validation", "test")
+    }
+    tables = []
+    for epochs, predict in models:
+        for part, scenes in parts.items():
+            predictions = [predict(scene) for scene in scenes]
+            table = counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
+            tables.append(table.assign(epochs=epochs, part=part))
+            if part == "test" and epochs == config.epochs:
+                _store_predictions(predictions, scenes, task, folder)
+    columns = ["epochs", "part", "scene", "mine", "class", *COUNT_COLUMNS]
+    pd.concat(tables)[columns].to_csv(folder / "counts.csv", index=False)
+
+
+def _store_predictions(
+    predictions: Sequence[np.ndarray],
+    scenes: Sequence[EvaluationScene],
+    task: Task,
+    folder: Path,
+) -> None:
+    """Write each scene's class map, so that overlays need no model."""
+    for scene, classes in zip(scenes, predictions, strict=True):
+        write_class_map(folder / "predictions" / f"{scene.scene}.tif", classes, scene.grid, task)
+
+
+def _device_name(device: torch.device) -> str:
+    """Return the name of the hardware."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _write_json(path: Path, content: Mapping | Sequence) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,224 @@
+"""Many runs at once, over the workers of a Dask client: this machine's, or a cluster's."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+
+import psutil
+from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_completed, get_worker
+from distributed.comm import CommClosedError
+
+from minseg.data.dataset import Dataset
+from minseg.errors import MinsegError
+from minseg.progress import progress
+from minseg.study.config import RunConfig
+from minseg.study.provenance import cpu_cores
+from minseg.study.runs import Outcome, RunStore, require, run_key
+from minseg.study.study import SCHEDULER_VARIABLE
+
+ANSWER_WITHIN_S = 15
+"""Seconds that a scheduler, or the first worker, may take to answer."""
+
+WORKER_MEMORY_BYTES = 2 * 2**30
+"""Memory a worker of this machine should find free."""
+
+_PROCESS = threading.Lock()
+
+
+def run_all(
+    configs: Sequence[RunConfig], dataset: Dataset, store: RunStore, scheduler: str | None = None
+) -> list[Outcome]:
+    """Return the stored runs of configurations, after making those that are missing.
+
+    Equal configurations are one run. A run that cannot be made does not stop the others. A worker
+    that dies loses nothing but the time since its run's last checkpoint: another takes the run up.
+
+    Parameters
+    ----------
+    configs : sequence of RunConfig
+    dataset : Dataset
+    store : RunStore
+        On a disk that all workers share.
+    scheduler : str, optional
+        Address of a Dask scheduler; by default ``$MINSEG_SCHEDULER``, else workers of this machine.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `configs`.
+
+    Raises
+    ------
+    MinsegError
+        If the scheduler does not answer.
+    """
+    store = RunStore(store.path.absolute())  # for workers in other folders
+    outcomes = {config: _stored(config, dataset, store) for config in dict.fromkeys(configs)}
+    missing = [config for config, outcome in outcomes.items() if outcome is None]
+    if missing:
+        _tell_of_outdated(dataset, store)
+        with connect(len(missing), scheduler) as client:
+            futures = {
+                client.submit(_make, config, dataset, store, pure=False): config
+                for config in missing
+            }
+            done = as_completed(futures)
+            for future in progress(done, "making runs", len(missing)):
+                config = futures[future]
+                outcomes[config] = _outcome_of(future, config)
+    return [outcome for config in configs if (outcome := outcomes[config])]
+
+
+def _tell_of_outdated(dataset: Dataset, store: RunStore) -> None:
+    """Say why runs are made that a reader believes are there."""
+    number = store.outdated(dataset)
+    if number:
+        print(
+            f"{store.path}: {number} run(s) are of an earlier content of dataset "
+            f"{dataset.description.name!r} and not used",
+            file=sys.stderr,
+        )
+
+
+def _stored(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome | None:
+    """Return what is known without work: the stored run, or why there can be none."""
+    try:
+        require(config, dataset)
+        found = store.find(run_key(config, dataset))
+    except MinsegError as error:
+        return Outcome(config, None, str(error))
+    return Outcome(config, found) if found else None
+
+
+def _outcome_of(future: Future, config: RunConfig) -> Outcome:
+    """Read a finished future; whatever went wrong on the worker becomes a line."""
+    try:
+        return future.result()
+    except Exception as error:  # of any kind: the other runs go on
+        return Outcome(config, None, summary_of(error))
+
+
+def summary_of(error: Exception) -> str:
+    """Return one line about what went wrong on a worker."""
+    if isinstance(error, CancelledError | CommClosedError):
+        return (
+            "the connection to the scheduler was lost; start it again and repeat this: work goes "
+            "on from the last checkpoints"
+        )
+    reason = (str(error).strip() or "no reason given").splitlines()[0]
+    return f"{type(error).__name__}: {reason}"
+
+
+def _make(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome:
+    """Make a run on a worker."""
+    with one_at_a_time():
+        from minseg.study import execution
+
+        try:
+            return Outcome(config, execution.run(config, dataset, store))
+        except MinsegError as error:
+            return Outcome(config, None, str(error))
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Give this worker's process to one training, with as many threads as the worker has.
+
+    Two trainings in one process would share torch's random numbers, and neither could be repeated.
+    """
+    import torch
+
+    with _PROCESS:
+        os.environ["MINSEG_PROGRESS"] = "off"
+        torch.set_num_threads(get_worker().state.nthreads)
+        yield
+
+
+@contextmanager
+def connect(num_tasks: int, scheduler: str | None = None) -> Iterator[Client]:
+    """Connect to a scheduler, or start workers on this machine until the block ends.
+
+    Parameters
+    ----------
+    num_tasks : int
+        No more workers than that are started here.
+    scheduler : str, optional
+        See `run_all`.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    MinsegError
+        If the scheduler, or all its workers, do not answer, or the scheduler goes away.
+    """
+    address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
+    if address is None:
+        with local_cluster(num_tasks) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(address, timeout=ANSWER_WITHIN_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise MinsegError(
+            f"scheduler {address}: does not answer ({type(error).__name__}); start it with "
+            f"`dask scheduler`, or unset {SCHEDULER_VARIABLE} to use this machine"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=ANSWER_WITHIN_S)
+        except TimeoutError:
+            raise MinsegError(
+                f"scheduler {address}: has no workers; start some with "
+                f"`dask worker {address} --nthreads 1`"
+            ) from None
+        try:
+            yield client
+        except (CancelledError, CommClosedError) as error:
+            raise MinsegError(f"scheduler {address}: {summary_of(error)}") from None
+
+
+def count_workers(client: Client) -> int:
+    """Return how many workers there are; one, while the only one starts anew."""
+    try:
+        return max(1, len(client.nthreads()))
+    except OSError:
+        raise CommClosedError from None
+
+
+@contextmanager
+def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
+    """Start a scheduler and workers here: one a graphics card, otherwise one a core.
+
+    A worker has one thread: small networks gain little from more, and the sum is faster.
+    """
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    if num_gpus:
+        environments = [{"CUDA_VISIBLE_DEVICES": str(k)} for k in range(min(num_gpus, num_tasks))]
+    else:
+        fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
+        environments = [{} for _ in range(max(1, min(cpu_cores(), fitting, num_tasks)))]
+    workers = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "env": environment,
+                "memory_limit": 0,
+                "silence_logs": logging.ERROR,
+            },
+        }
+        for number, environment in enumerate(environments)
+    }
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}
+    # Dask tells of every lost heartbeat, which a core busy with training misses now and then.
+    with SpecCluster(workers, scheduler, silence_logs=logging.ERROR) as cluster:
+        yield cluster

@@ -1,0 +1,158 @@
+"""What a search found, and how much selecting on the test part would flatter it (Table 5)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.trial import TrialState
+
+from minseg.errors import MinsegError
+from minseg.learning.intervals import bootstrap, interval
+from minseg.learning.metrics import METRICS, resampled_means
+from minseg.study.runs import counted_mines, counts_array
+from minseg.study.search import Search
+from minseg.study.tuning import validation_by_epochs
+
+HALVES = 2000
+"""Random halves of the test mines."""
+
+_IOU = METRICS.index("iou")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All models that a search could choose: every complete trial at every epoch count."""
+
+    table: pd.DataFrame
+    """Rows trial, run, the hyperparameters, epochs, validation_iou, test_iou."""
+    counts: np.ndarray
+    """Test counts, int64 (candidates, scenes, num_classes, 4)."""
+    mines: list[str]
+    """Mine of each test scene."""
+    convention: str
+
+    @cached_property
+    def by_validation(self) -> int:
+        """Row of the model that the validation part chooses: the one to report."""
+        return int(self.table["validation_iou"].argmax())
+
+    @cached_property
+    def by_test(self) -> int:
+        """Row of the model that the test part would choose, as in section 3.3."""
+        return int(self.table["test_iou"].argmax())
+
+    def test_interval(self, row: int) -> tuple[float, float]:
+        """Return the 95 % interval over mines of a candidate's test IoU."""
+        return interval(bootstrap(self.counts[row], self.mines, self.convention)[:, _IOU])
+
+    def optimism(self) -> float:
+        """Return by how much selecting and reporting on the same mines flatters, on average.
+
+        The candidate with the best IoU on a random half of the test mines is scored on that half
+        and on the other one; the mean difference over many halves is what selection adds. NaN
+        with fewer than four mines or two candidates.
+        """
+        if len(self.mines) < 4 or len(self.table) < 2:
+            return float("nan")
+        random = np.random.default_rng(0)
+        ranks = random.random((HALVES, len(self.mines))).argsort(axis=1)
+        half = (ranks < len(self.mines) // 2).astype(np.int64)
+        seen, unseen = (
+            np.stack([resampled_means(one, part, self.convention)[:, _IOU] for one in self.counts])
+            for part in (half, 1 - half)
+        )  # each (candidates, HALVES)
+        chosen = np.nan_to_num(seen, nan=-1.0).argmax(axis=0)
+        columns = np.arange(HALVES)
+        return float(np.nanmean(seen[chosen, columns] - unseen[chosen, columns]))
+
+
+def candidates(search: Search, convention: str = "standard") -> Candidates:
+    """Gather the models that a search could choose.
+
+    Parameters
+    ----------
+    search : Search
+    convention : str
+        See `minseg.learning.metrics.scores`.
+
+    Returns
+    -------
+    Candidates
+
+    Raises
+    ------
+    MinsegError
+        If no trial is complete, or a run of one is not in the run store.
+    """
+    rows, counts = [], []
+    complete = search.known(TrialState.COMPLETE)
+    if not complete:
+        raise MinsegError(f"search in {search.place}: no trial is complete; ask for more trials")
+    for trial in complete:
+        run = search.run_of(trial)
+        for epochs, validation_iou in validation_by_epochs(run).items():
+            tested = run.counts_of("test", epochs)
+            array = counts_array(tested, run.task)
+            rows.append(
+                {
+                    "trial": trial.number,
+                    "run": run.key,
+                    **trial.params,
+                    "epochs": epochs,
+                    "validation_iou": validation_iou,
+                    "test_iou": run.scores("test", convention, epochs)["iou"],
+                }
+            )
+            counts.append(array)
+    return Candidates(pd.DataFrame(rows), np.stack(counts), counted_mines(tested), convention)
+
+
+def trial_table(search: Search) -> pd.DataFrame:
+    """Return one row a trial: trial, state, the hyperparameters, epochs trained, validation_iou.
+
+    The validation IoU of a pruned trial is the last that was reported. A configuration that was
+    drawn again after it had been trained took no epoch more.
+    """
+    rows, made = [], set[str]()
+    for trial in search.finished():
+        pruned = trial.state == TrialState.PRUNED
+        last = max(trial.intermediate_values, default=0)
+        trained = 0 if trial.user_attrs["run"] in made else search.space.epochs[-1]
+        made |= set() if pruned else {trial.user_attrs["run"]}
+        rows.append(
+            {
+                "trial": trial.number,
+                "state": "pruned" if pruned else "complete",
+                **trial.params,
+                "epochs": last if pruned else trained,
+                "validation_iou": trial.intermediate_values.get(last) if pruned else trial.value,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def importances(search: Search) -> pd.Series:
+    """Return each hyperparameter's importance by fANOVA, largest first; they sum to 1.
+
+    Of the validation IoU at the first rung, which pruned trials have reached as well: finished
+    trials alone would be few, and only the good ones. Empty where fewer than four trials, or
+    trials that are all alike, say nothing.
+    """
+    early = [
+        optuna.trial.create_trial(
+            params=trial.params,
+            distributions=trial.distributions,
+            value=trial.intermediate_values[search.first_rung],
+        )
+        for trial in search.finished()
+        if np.isfinite(trial.intermediate_values.get(search.first_rung, np.nan))
+    ]
+    if len(early) < 4 or len({trial.value for trial in early}) < 2:
+        return pd.Series(dtype=float)
+    trials = optuna.create_study(direction="maximize")
+    trials.add_trials(early)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    found = optuna.importance.get_param_importances(trials, evaluator=evaluator)
+    return pd.Series(found, dtype=float)

@@ -1,0 +1,293 @@
+"""The hyperparameter search of section 2.4.3 (Table 5), with Optuna.
+
+One training gives the scores at every epoch count: the learning rate is constant and the weights
+scored are those of that epoch, so the longer training begins as the shorter one. A trial's value
+is the validation IoU at its best epoch count; nothing is selected on the test part.
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import optuna
+from distributed import Client, Future, wait
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from minseg.data.labels import parse_task
+from minseg.errors import MinsegError, summarise
+from minseg.progress import progress
+from minseg.study.config import RunConfig
+from minseg.study.runs import Outcome, Run, RunStore, require, run_key
+from minseg.study.scheduling import connect, count_workers, one_at_a_time, summary_of
+from minseg.study.search import SPACES, Search, absolute
+from minseg.study.study import Study
+
+
+def tune(
+    study: Study,
+    task: str,
+    bands: str,
+    trials: int,
+    *,
+    storage: str | None = None,
+    scheduler: str | None = None,
+    **settings: object,
+) -> Search:
+    """Search for the best hyperparameters, or go on searching, until there are enough trials.
+
+    Trials that an interruption left unfinished are taken up again from their checkpoints. Several
+    programs may call this at once with one storage and one run store: they share the trials. A
+    trial that fails is told on standard error; it does not count, and this call makes no other in
+    its place.
+
+    Parameters
+    ----------
+    study : Study
+        Its profile names the search space, its first seed starts sampling and training.
+    task, bands : str
+    trials : int
+        Number of finished trials wanted, pruned ones among them.
+    storage : str, optional
+        An Optuna storage: a URL such as ``sqlite:////shared/tuning.db``, or the path of a journal
+        file; by default a journal in the run store.
+    scheduler : str, optional
+        See `minseg.study.scheduling.run_all`.
+    **settings
+        Other fields of `RunConfig`.
+
+    Returns
+    -------
+    Search
+
+    Raises
+    ------
+    MinsegError
+        If the storage or the scheduler cannot be used, the dataset cannot serve the task, or no
+        trial at all could be trained.
+    """
+    search = open_search(study, task, bands, storage, **settings)
+    if len(search.finished()) < trials:
+        with connect(trials, scheduler) as client:
+            _go_on(search, client, trials)
+    return search
+
+
+def tune_all(
+    study: Study,
+    tasks: Sequence[str],
+    bands: Mapping[str, str],
+    trials: int,
+    scheduler: str | None = None,
+    **settings: object,
+) -> tuple[dict[str, Search], list[str]]:
+    """Search for the best hyperparameters of several tasks, one after the other (Table 5).
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : mapping of task to band configuration
+        RGB for a task that is not named.
+    trials : int
+        Finished trials of each task.
+    scheduler, settings
+        See `tune`.
+
+    Returns
+    -------
+    searches : dict of task to Search
+        Those with a finished trial.
+    problems : list of str
+        Why others are missing, one line each.
+
+    Raises
+    ------
+    MinsegError
+        If the scheduler cannot be used.
+    """
+    searches, problems = {}, []
+    for task in tasks:
+        name = parse_task(task).name
+        try:
+            searches[name] = open_search(study, name, bands.get(name, "RGB"), None, **settings)
+        except MinsegError as error:
+            problems.append(f"{name}: {error}")
+    missing = [name for name, search in searches.items() if len(search.finished()) < trials]
+    if missing:
+        with connect(trials, scheduler) as client:
+            for name in missing:
+                try:
+                    _go_on(searches[name], client, trials)
+                except MinsegError as error:
+                    problems.append(f"{name}: {error}")
+    return {name: one for name, one in searches.items() if one.finished()}, problems
+
+
+def open_search(
+    study: Study, task: str, bands: str, storage: str | None = None, **settings: object
+) -> Search:
+    """Open a search, or begin one without trials; see `tune`."""
+    space = SPACES[study.profile]
+    if "epochs" in settings:
+        counts = ", ".join(map(str, space.epochs))
+        raise MinsegError(f"setting epochs: the search scores {counts} epochs; leave it out")
+    fixed = {"schedule": "constant", "checkpoint": "last", "score_epochs": space.epochs[:-1]}
+    base = study.config(
+        **{**fixed, "task": task, "bands": bands, "epochs": space.epochs[-1], **settings}
+    )
+    require(base, study.dataset)
+    content = [space.model_dump(), run_key(base, study.dataset)]
+    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    store = RunStore(study.store.path.absolute())  # for workers in other folders
+    search = Search(
+        name=name,
+        storage=absolute(storage or str(store.path / "tuning" / f"{name}.journal")),
+        base=base,
+        space=space,
+        dataset=study.dataset,
+        store=store,
+    )
+    with search.alone():  # two programs cannot both make a database's tables
+        search.finished()
+    return search
+
+
+def _go_on(search: Search, client: Client, trials: int) -> None:
+    """Finish trials until there are enough."""
+    problems = _finish(search, client, trials)
+    if problems and not search.finished():
+        raise MinsegError(f"no trial could be trained: {problems[0]}")
+    if problems:
+        reasons = summarise(list(dict.fromkeys(problems)))
+        print(f"{len(problems)} trial(s) failed: {reasons}", file=sys.stderr)
+
+
+def _finish(search: Search, client: Client, num_wanted: int) -> list[str]:
+    """Keep every worker busy with a trial until enough are finished; return what failed."""
+    flying: dict[Future, int] = {}  # future to trial number
+    problems: list[str] = []
+    bar: tqdm = progress((), "tuning", num_wanted, len(search.finished()))
+    while True:
+        while len(flying) < count_workers(client):
+            trial = _next_trial(search, set(flying.values()), num_wanted - len(problems))
+            if trial is None:
+                break
+            config = search.config(trial.params)
+            future = client.submit(_run_trial, search, config, trial._trial_id, pure=False)
+            flying[future] = trial.number
+        if not flying:
+            break
+        for future in wait(list(flying), return_when="FIRST_COMPLETED").done:
+            problem = _tell(search, flying.pop(future), future)
+            problems += [problem] if problem else []
+            bar.update()
+    bar.close()
+    return problems
+
+
+def _next_trial(search: Search, mine: set[int], num_wanted: int) -> FrozenTrial | None:
+    """Return a new trial, or an unfinished one that no future of ours works on, or None.
+
+    An unfinished trial was left by an interruption, or belongs to another program that shares the
+    storage; its run is locked in that case, and whoever comes second waits for the first.
+    """
+    with search.alone():
+        unfinished = []
+        for trial in search.known(TrialState.RUNNING):
+            if "run" in trial.user_attrs:
+                unfinished.append(trial)
+            else:  # a kill came while its hyperparameters were drawn
+                search.trials.tell(trial.number, state=TrialState.FAIL)
+        num_finished = len(search.finished())
+        if num_finished + len(unfinished) < num_wanted:
+            return _ask(search)
+    others = [trial for trial in unfinished if trial.number not in mine]
+    return others[0] if others and num_finished < num_wanted else None
+
+
+def _ask(search: Search) -> FrozenTrial:
+    """Draw hyperparameters that can be built."""
+    from minseg.learning.models import can_build
+
+    space = search.space
+    if not any(can_build(one, other) for one in space.architecture for other in space.encoder):
+        raise MinsegError(
+            f"none of {', '.join(space.architecture)} can be built on "
+            f"{', '.join(space.encoder)}; search other architectures or encoders"
+        )
+    while True:
+        # Each trial draws by its own number, so that programs that share a storage, or one that
+        # goes on, do not draw the same ones again.
+        seed = search.base.seed + len(search.known())
+        search.trials.sampler = optuna.samplers.TPESampler(seed=seed)
+        trial = search.trials.ask()
+        parameters = {
+            name: trial.suggest_categorical(name, values) for name, values in space.sampled.items()
+        }
+        if can_build(parameters["architecture"], parameters["encoder"]):
+            trial.set_user_attr("run", run_key(search.config(parameters), search.dataset))
+            return search.known()[trial.number]
+        search.trials.tell(trial, state=TrialState.FAIL)
+
+
+def _run_trial(search: Search, config: RunConfig, trial_id: int) -> Outcome | None:
+    """Train one trial on a worker; None if it was pruned, or another program has ended it."""
+    from minseg.study import execution
+
+    trial = optuna.trial.Trial(search.trials, trial_id)
+
+    def report(epoch: int, iou: float, _: dict) -> None:
+        stored = search.known()[trial.number]
+        if stored.state.is_finished():
+            raise optuna.TrialPruned
+        if epoch not in stored.intermediate_values:
+            trial.report(iou, epoch)
+        if epoch < config.epochs and trial.should_prune():
+            # Told while the run is locked: a program that waits for it then leaves it at that.
+            search.trials.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
+            raise optuna.TrialPruned
+
+    with one_at_a_time():
+        try:
+            run = execution.run(config, search.dataset, search.store, report)
+        except (optuna.TrialPruned, UpdateFinishedTrialError):
+            search.store.discard(run_key(config, search.dataset))
+            return None
+        except MinsegError as error:
+            return Outcome(config, None, str(error))
+    # Hundreds of trials would fill the disk; the best configuration can be trained again.
+    (run.path / "weights.safetensors").unlink(missing_ok=True)
+    return Outcome(config, run)
+
+
+def _tell(search: Search, number: int, future: Future) -> str | None:
+    """Tell Optuna how a trial ended, and return why it failed, if it did."""
+    try:
+        outcome = future.result()
+    except Exception as error:  # of any kind: the other trials go on
+        outcome = Outcome(search.base, None, summary_of(error))
+    if outcome is None:
+        return None
+    problem, values = outcome.problem, []
+    if outcome.run is not None:
+        values = [v for v in validation_by_epochs(outcome.run).values() if not math.isnan(v)]
+        problem = None if values else "no validation scene holds a class of the task"
+    with search.readable_errors(), suppress(UpdateFinishedTrialError):  # another program told
+        if problem:
+            trial = optuna.trial.Trial(search.trials, search.known()[number]._trial_id)
+            trial.set_user_attr("problem", problem)
+            search.trials.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            search.trials.tell(number, max(values), skip_if_finished=True)
+    return problem
+
+
+def validation_by_epochs(run: Run) -> dict[int, float]:
+    """Return a tuning run's validation IoU at each epoch count it was scored at."""
+    history = run.history.set_index("epoch")["validation_iou"]
+    return {n: float(history[n]) for n in (*run.config.score_epochs, run.config.epochs)}

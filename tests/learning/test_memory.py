@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, resource
+from minseg.learning.memory import keep_freed_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+{call}
+def take_and_free():
+    block = libc.malloc(8 * 2**20)
+    libc.memset(block, 1, 8 * 2**20)
+    libc.free(block)
+for _ in range(4):
+    take_and_free()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    take_and_free()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc")
+def test_freed_memory_is_used_again_without_page_faults():
+    def faults(call):
+        program = PROGRAM.format(call=call)
+        # What Dask sets for its workers.
+        environment = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+        command = [sys.executable, "-c", program]
+        return int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+
+    assert faults("") > 1000  # as the worker comes: 2048 pages a block of 8 MiB
+    assert faults("keep_freed_memory()") < 100

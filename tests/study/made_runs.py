@@ -1,0 +1,64 @@
+"""Finished runs written by hand, so that what they score is known."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from minseg.data.bands import parse_bands
+from minseg.data.labels import parse_task
+from minseg.study.config import PIXEL_FOREST, RunConfig
+from minseg.study.runs import COUNT_COLUMNS, Run
+
+
+def excavation(hits: int, false: int = 0) -> list[list[int]]:
+    """Counts (3, 4) of Model 1 in a mine of 100 pixels, 10 of them excavation, `hits` found.
+
+    The task's other class is neither there nor predicted: IoU = hits / (10 + false).
+    """
+    missed = 10 - hits
+    return [
+        [90 - false, missed, false, hits],
+        [hits, false, missed, 90 - false],
+        [0, 0, 0, 100],
+    ]
+
+
+def write_run(
+    folder: Path,
+    config: RunConfig,
+    found: Mapping[int, Mapping[str, Mapping[str, Sequence]]],
+    validation_iou: Sequence[float] | None = None,
+    **provenance: object,
+) -> Run:
+    """Write a run folder.
+
+    `found` holds, for each epoch count and part, the mines' counts (num_classes, 4), one scene a
+    mine; `validation_iou` is the learning curve.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = parse_task(config.task).target_names
+    rows = [
+        (epochs, part, f"{mine}-2020", mine, name, *numbers)
+        for epochs, parts in found.items()
+        for part, mines in parts.items()
+        for mine, counts in mines.items()
+        for name, numbers in zip(names, counts, strict=True)
+    ]
+    columns = ["epochs", "part", "scene", "mine", "class", *COUNT_COLUMNS]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "counts.csv", index=False)
+    curve = [0.5] * config.epochs if validation_iou is None else list(validation_iou)
+    curve = [] if config.architecture == PIXEL_FOREST else curve
+    history = pd.DataFrame({"epoch": range(1, len(curve) + 1), "validation_iou": curve})
+    history.to_csv(folder / "history.csv", index=False)
+    bands = parse_bands(config.bands)
+    parts = {mine: part for _, part, _, mine, *_ in rows}
+    numbers = [0.5] * len(bands)
+    for name, content in {
+        "statistics.json": {"bands": bands, "mean": numbers, "deviation": numbers},
+        "provenance.json": {"seed": config.seed, "parts": parts, **provenance},
+        "config.json": config.model_dump(),
+    }.items():
+        (folder / name).write_text(json.dumps(content) + "\n")
+    return Run(folder)

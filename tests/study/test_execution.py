@@ -1,0 +1,278 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+
+from minseg import MinsegError
+from minseg.data.bands import parse_bands
+from minseg.data.radiometry import training_statistics
+from minseg.data.writing import resplit
+from minseg.learning import baseline as pixel_forest
+from minseg.learning import training
+from minseg.learning.metrics import counts
+from minseg.study.config import profile_config
+from minseg.study.execution import evaluate, open_segmenter, run
+from minseg.study.runs import RunStore, run_key
+from tests.conftest import TINY, names, write_small_dataset
+
+SMALL = {
+    "encoder": "tu-mobilenetv3_small_100",
+    "crop": 64,
+    "test_crop": 64,
+    "epochs": 2,
+    "batch_size": 4,
+}
+
+CONSTANT = TINY.replace(epochs=4, schedule="constant", checkpoint="last")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return RunStore(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def network(dataset, store):
+    return run(profile_config("demo", task="model1", **SMALL), dataset, store)
+
+
+def test_run_folder_holds_everything(network, dataset):
+    assert names(network.path) == [
+        "config.json",
+        "counts.csv",
+        "history.csv",
+        "network.json",
+        "predictions",
+        "provenance.json",
+        "statistics.json",
+        "weights.safetensors",
+    ]
+    assert network.key == run_key(network.config, dataset)
+    assert len(network.history) == 2
+    origin = network.provenance
+    assert origin["dataset_hash"] == dataset.digest
+    assert origin["wall_time_s"] > 0
+    assert origin["peak_memory_mib"] > 50
+    assert origin["packages"]["torch"]
+    assert set(origin["parts"].values()) == {"train", "validation", "test"}
+
+
+def test_stored_predictions_give_the_stored_counts(network, dataset):
+    for _, scene in dataset.scenes_of("test").iterrows():
+        with rasterio.open(network.path / "predictions" / f"{scene['scene']}.tif") as source:
+            prediction = source.read()
+            assert source.transform == dataset.grid(scene).transform
+        target = dataset.read_target(scene, network.task)[np.newaxis]
+        expected = counts(prediction, target, 3)[0]
+        rows = network.counts[network.counts["scene"] == scene["scene"]]
+        assert (rows[["tp", "fp", "fn", "tn"]].to_numpy() == expected).all()
+
+
+def test_a_run_that_exists_is_loaded(network, dataset, store):
+    before = (network.path / "weights.safetensors").stat().st_mtime_ns
+    again = run(network.config, dataset, store)
+    assert again.path == network.path
+    assert (again.path / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_same_seed_same_run_elsewhere(network, dataset, tmp_path):
+    again = run(network.config, dataset, RunStore(tmp_path))
+    pd.testing.assert_frame_equal(again.counts, network.counts)
+
+
+def test_evaluating_again_gives_the_stored_counts(network, dataset):
+    table = evaluate(network, dataset, "test")
+    stored = network.counts[network.counts["part"] == "test"].drop(columns=["epochs", "part"])
+    pd.testing.assert_frame_equal(table, stored.reset_index(drop=True))
+
+
+def test_evaluating_on_mines_seen_in_training_is_refused(network, dataset, tmp_path):
+    copy = write_small_dataset(tmp_path / "squares")  # the same data in another folder
+    seen = {m for m, part in network.provenance["parts"].items() if part == "train"}
+    for seed in range(50):
+        other = resplit(copy, seed)
+        tested = set(other.split.loc[other.split["part"] == "test", "mine"])
+        if tested & seen:
+            with pytest.raises(MinsegError, match="was trained on"):
+                evaluate(network, other, "test")
+            return
+    pytest.fail("no split tested a training mine")
+
+
+def test_baseline_is_a_run_without_model(dataset, store, network):
+    baseline = run(network.config.baseline(), dataset, store)
+    assert baseline.history.empty
+    assert set(baseline.counts["part"]) == {"validation", "test"}
+    assert baseline.scores()["per_class"].loc["excavation", "iou"] > 0.6
+    with pytest.raises(MinsegError, match="stores no model"):
+        open_segmenter(baseline)
+
+
+def test_task_or_bands_that_the_dataset_lacks(dataset, store):
+    with pytest.raises(MinsegError, match="nobody annotated"):
+        run(profile_config("demo", task="model3"), dataset, store)
+    with pytest.raises(MinsegError, match="has no band"):
+        run(profile_config("demo", task="model1", bands="M"), dataset, store)
+
+
+def test_crop_larger_than_the_scenes(dataset, store):
+    with pytest.raises(MinsegError, match="smaller than the crop"):
+        run(profile_config("demo", task="model1", crop=96, test_crop=0), dataset, store)
+    with pytest.raises(MinsegError, match="smaller than the test crop"):
+        run(profile_config("demo", task="model1", crop=64, test_crop=128), dataset, store)
+
+
+def test_unknown_architecture_and_encoder(dataset, store):
+    for changes in ({"architecture": "transformer"}, {"encoder": "resnet51"}):
+        with pytest.raises(MinsegError) as error:
+            run(profile_config("demo", task="model1", **(SMALL | changes)), dataset, store)
+        assert "\n" not in str(error.value)
+
+
+def test_pretrained_weights_without_network_are_never_a_random_start(dataset, store, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config = profile_config("demo", task="model1", **(SMALL | {"weights": "imagenet"}))
+    with pytest.raises(MinsegError, match="none"):
+        run(config, dataset, store)
+    assert store.find(run_key(config, dataset)) is None
+
+
+def counted(run, epochs):
+    return run.counts[run.counts["epochs"] == epochs].reset_index(drop=True)
+
+
+def test_earlier_epoch_counts_score_as_trainings_that_end_there(dataset, tmp_path):
+    """The claim on which one training for all epoch counts of Table 5 rests."""
+    long = run(CONSTANT.replace(score_epochs=(2, 3)), dataset, RunStore(tmp_path / "long"))
+    assert sorted(set(long.counts["epochs"])) == [2, 3, 4]
+    for epochs in (2, 3, 4):
+        alone = run(CONSTANT.replace(epochs=epochs), dataset, RunStore(tmp_path / "alone"))
+        assert set(alone.counts["part"]) == {"validation", "test"}
+        pd.testing.assert_frame_equal(counted(long, epochs), alone.counts)
+        for part in ("validation", "test"):
+            assert long.scores(part, epochs=epochs)["iou"] == alone.scores(part)["iou"]
+    first, last = (counted(long, epochs).drop(columns="epochs") for epochs in (2, 4))
+    assert not first.equals(last)
+    assert not list(long.path.glob("kept-at-*"))
+
+
+def test_stopped_training_keeps_its_earlier_epoch_counts(dataset, tmp_path, monkeypatch):
+    config = CONSTANT.replace(score_epochs=(1, 3))
+    whole = run(config, dataset, RunStore(tmp_path / "whole"))
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1)
+    stopped, seen = RunStore(tmp_path / "stopped"), []
+
+    def stop(epoch, iou, kept):
+        seen.append((epoch, iou))
+        assert kept
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, dataset, stopped, stop)
+    assert stopped.find(run_key(config, dataset)) is None
+    resumed = run(config, dataset, stopped, lambda epoch, iou, _: seen.append((epoch, iou)))
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 3, 4]  # the third ended before its checkpoint
+    curve = dict(zip(whole.history["epoch"], whole.history["validation_iou"], strict=True))
+    assert all(iou == curve[epoch] for epoch, iou in seen)
+    pd.testing.assert_frame_equal(resumed.counts, whole.counts)
+
+
+def test_subset_is_trained_and_tested_on_its_own_mines(dataset, tmp_path):
+    mines = dataset.mines.assign(raw_material=["RR", "MO"] * 4)
+    parts = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    mixed = replace(dataset, mines=mines, split=dataset.split.assign(part=parts))
+    config = CONSTANT.replace(subset="MO", epochs=1)
+    store = RunStore(tmp_path)
+    made = run(config, mixed, store)
+    assert made.provenance["parts"] == {
+        "mine-1": "train",
+        "mine-3": "train",
+        "mine-5": "validation",
+        "mine-7": "test",
+    }
+    assert made.provenance["dataset_hash"] == mixed.digest
+    assert set(made.counts["mine"]) == {"mine-5", "mine-7"}
+    assert made.statistics == training_statistics(mixed.subset("MO"), parse_bands(config.bands))
+    assert made.statistics != training_statistics(mixed, parse_bands(config.bands))
+    forest = run(config.baseline(), mixed, store)
+    assert set(forest.counts["mine"]) == {"mine-5", "mine-7"}
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from minseg import MinsegError
+from minseg.data.dataset import open_dataset
+from minseg.learning import baseline, training
+from minseg.study.config import RunConfig
+from minseg.study.execution import run
+from minseg.study.runs import RunStore
+baseline.PIXELS, baseline.TREES = 500, 5
+dataset, store, *attempts = sys.argv[1:]
+for attempt in attempts:
+    largest, checkpoint_every_s, config = attempt.split(" ", 2)
+    training.CHECKPOINT_EVERY_S = float(checkpoint_every_s)
+    # No file may grow beyond that size: as if the disk were full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
+    config = RunConfig.model_validate_json(config)
+    try:
+        run(config, open_dataset(dataset), RunStore(Path(store)))
+        print("no error")
+    except MinsegError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(pixel_forest, "PIXELS", 500)
+    monkeypatch.setattr(pixel_forest, "TREES", 5)
+    store, forest = RunStore(tmp_path), CONSTANT.baseline()
+    attempts = [
+        (1_000_000, -1, CONSTANT),  # at the checkpoint, which holds the weights several times
+        (1_000_000, 99, CONSTANT),  # at the weights
+        (40, 99, forest),  # at the learning curve
+        (500, 99, forest),  # at a class map
+    ]
+    arguments = [f"{size} {pause} {config.model_dump_json()}" for size, pause, config in attempts]
+    finished = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(dataset.path), str(store.path), *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    lines = finished.stdout.splitlines()
+    assert len(lines) == len(attempts)
+    for line, (_, _, config) in zip(lines, attempts, strict=True):
+        key = run_key(config, dataset)
+        assert line.startswith((f"{store.path / key}: ", f"{store.path}/.{key}.partial/"))
+        assert "cannot be written" in line
+        assert "free some space" in line
+        assert store.find(key) is None
+    assert list(store) == []
+    for config in (CONSTANT, forest):  # the disk has space again
+        made = run(config, dataset, store)
+        assert made == store.find(run_key(config, dataset))
+        assert [p for p in made.path.rglob("*") if p.name.startswith(".")] == []
+
+
+def test_one_run_on_several_devices(dataset, tmp_path):
+    config = profile_config("demo", task="model1", **SMALL)
+    store = RunStore(tmp_path)
+    with pytest.raises(MinsegError, match="cannot share batches of 4 crops"):
+        run(config, dataset, store, devices=3)
+    made = run(config, dataset, store, devices=2)
+    assert made.provenance["device"].startswith("2 × ")
+    assert len(made.history) == 2
+    assert np.isfinite(made.history["train_loss"]).all()
+    table = evaluate(made, dataset, "test")  # the stored weights are those that were evaluated
+    stored = made.counts_of("test")[table.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, stored)

@@ -1,0 +1,205 @@
+import json
+import os
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from safetensors import safe_open
+
+from minseg import MinsegError
+from minseg.data.dataset import open_dataset
+from minseg.learning.training import HISTORY_COLUMNS
+from minseg.study import scheduling
+from minseg.study.runs import RunStore, run_key
+from minseg.study.scheduling import run_all, summary_of
+from minseg.study.study import Study
+from minseg.study.tuning import tune
+from tests.conftest import TINY, names, write_small_dataset
+from tests.study.cluster import PATIENCE_S, Cluster, trained_by, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+GRID = [TINY.replace(seed=seed, epochs=15) for seed in range(3)]
+NOWHERE = "tcp://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset, tmp_path_factory):
+    """The grid, made by one worker of this machine; one configuration is asked for twice."""
+    store = RunStore(tmp_path_factory.mktemp("undisturbed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(scheduling.SCHEDULER_VARIABLE, raising=False)
+        patch.setattr(scheduling, "WORKER_MEMORY_BYTES", 2**60)  # no room for a second
+        outcomes = run_all([*GRID, GRID[1]], dataset, store)
+    return store, outcomes
+
+
+def test_workers_of_this_machine_make_each_run_once(dataset, undisturbed):
+    store, outcomes = undisturbed
+    assert [outcome.config for outcome in outcomes] == [*GRID, GRID[1]]
+    assert [outcome.problem for outcome in outcomes] == [None] * 4
+    assert [outcome.run.key for outcome in outcomes] == [
+        run_key(config, dataset) for config in (*GRID, GRID[1])
+    ]
+    assert len(list(store)) == 3
+    assert [name for name in names(store.path) if name.endswith(".partial")] == []
+
+
+def test_stored_runs_need_no_worker(dataset, undisturbed):
+    store, expected = undisturbed
+    assert run_all(GRID, dataset, store, NOWHERE) == expected[:3]
+
+
+def test_killed_workers_lose_nothing(cluster, worker_processes, dataset, undisturbed, tmp_path):
+    store, (_, made) = RunStore(tmp_path), undisturbed
+    doomed = cluster.start_worker("--no-nanny")
+    lasting = wait_until(lambda: len(worker_processes()) == 3 and worker_processes())
+    lasting.remove(doomed.pid)
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(run_all, GRID, dataset, store, cluster.address)
+        first = wait_until(lambda: trained_by(doomed.pid, store))
+        done = seconds_until_now(store, first)
+        doomed.kill()  # for good
+        victim = wait_until(lambda: next((p for p in lasting if trained_by(p, store)), None))
+        os.kill(victim, signal.SIGKILL)  # its nanny starts another
+        outcomes = found.result(PATIENCE_S)
+    assert doomed.wait(PATIENCE_S) == -signal.SIGKILL
+    assert [outcome.problem for outcome in outcomes] == [None] * len(GRID)
+    # The seconds of the epochs before the kill show that these were not done again.
+    (taken_up,) = [outcome.run for outcome in outcomes if outcome.run.key == first]
+    assert taken_up.history["seconds"][: len(done)].tolist() == pytest.approx(done, rel=1e-12)
+    for outcome, expected in zip(outcomes, made, strict=False):
+        one, other = ((run.path / "counts.csv").read_bytes() for run in (outcome.run, expected.run))
+        assert one == other
+        one, other = (run.history.drop(columns="seconds") for run in (outcome.run, expected.run))
+        assert one.equals(other)
+    assert [name for name in names(store.path) if name.endswith(".partial")] == []
+    wait_until(lambda: len(worker_processes()) == 2)
+
+
+def seconds_until_now(store, key):
+    """How long each epoch took that an unfinished run's checkpoint holds."""
+    with safe_open(store.path / f".{key}.partial" / "checkpoint.safetensors", "pt") as file:
+        history = json.loads(file.metadata()["history"])
+    return [row[HISTORY_COLUMNS.index("seconds")] for row in history]
+
+
+def test_scheduler_that_goes_away_ends_the_waiting(dataset, tmp_path):
+    study = Study("demo", dataset, (0,), RunStore(tmp_path / "runs"))
+    mortal = Cluster(tmp_path / "mortal")
+    try:
+        mortal.start_worker("--no-nanny", ready=False)
+        with ThreadPoolExecutor() as pool, Client(mortal.address) as client:
+            run = pool.submit(run_all, [TINY], dataset, study.store, mortal.address)
+            search = pool.submit(tune, study, "model1", "RGB", 2, scheduler=mortal.address)
+            wait_until(lambda: sum(map(len, client.processing().values())) == 2)
+            mortal.scheduler.kill()
+            (outcome,) = run.result(PATIENCE_S)
+            with pytest.raises(MinsegError, match=f"{mortal.address}: the connection.*was lost"):
+                search.result(PATIENCE_S)
+    finally:
+        mortal.stop()
+    assert outcome.run is None
+    assert "connection to the scheduler was lost" in outcome.problem
+    assert "\n" not in outcome.problem
+
+
+@pytest.mark.parametrize("address", [NOWHERE, "127.0.0.1", "post://127.0.0.1:1"])
+def test_scheduler_that_does_not_answer(dataset, tmp_path, monkeypatch, address):
+    monkeypatch.setattr(scheduling, "ANSWER_WITHIN_S", 0.5)
+    with pytest.raises(MinsegError, match=r"does not answer.*start it with `dask scheduler`") as e:
+        run_all([TINY], dataset, RunStore(tmp_path), address)
+    assert str(e.value).startswith(f"scheduler {address}: ")
+    assert "\n" not in str(e.value)
+    assert names(tmp_path) == []
+
+
+def test_scheduler_without_workers(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduling, "ANSWER_WITHIN_S", 3)
+    alone = Cluster(tmp_path / "alone")
+    try:
+        with pytest.raises(MinsegError, match=f"{alone.address}: has no workers; start some"):
+            run_all([TINY], dataset, RunStore(tmp_path / "runs"), alone.address)
+    finally:
+        alone.stop()
+
+
+def test_environment_names_a_scheduler_and_an_argument_another(
+    cluster, dataset, tmp_path, monkeypatch
+):
+    store = RunStore(tmp_path / "runs")
+    monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, NOWHERE)
+    with monkeypatch.context() as patch, pytest.raises(MinsegError, match=NOWHERE):
+        patch.setattr(scheduling, "ANSWER_WITHIN_S", 0.5)
+        run_all([TINY], dataset, store)
+    (outcome,) = run_all([TINY], dataset, store, cluster.address)
+    assert outcome.run.config == TINY
+
+
+def test_relative_paths_serve_workers_in_other_folders(cluster, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, cluster.address)
+    relative = open_dataset(Path(os.path.relpath(dataset.path)))
+    (outcome,) = run_all([TINY], relative, RunStore(Path("runs")))
+    assert outcome.problem is None
+    assert outcome.run.path.parent == tmp_path / "runs"
+    assert [run.key for run in RunStore(Path("runs"))] == [outcome.run.key]
+
+
+def test_runs_that_cannot_be_made_do_not_stop_the_others(cluster, dataset, tmp_path):
+    store = RunStore(tmp_path)
+    no_band, too_large = TINY.replace(bands="M"), TINY.replace(crop=96)
+    outcomes = run_all([no_band, too_large, TINY], dataset, store, cluster.address)
+    assert [outcome.run is None for outcome in outcomes] == [True, True, False]
+    assert "has no band" in outcomes[0].problem
+    assert "smaller than the crop" in outcomes[1].problem
+    assert [run.config for run in store] == [TINY]
+
+
+def test_damaged_run_is_named_and_the_others_go_on(cluster, dataset, undisturbed, tmp_path, capsys):
+    store = RunStore(tmp_path / "runs")
+    shutil.copytree(undisturbed[0].path, store.path)
+    damaged = store.path / run_key(GRID[2], dataset)
+    (damaged / "counts.csv").unlink()
+    outcomes = run_all([*GRID, TINY], dataset, store, cluster.address)
+    assert [outcome.problem is None for outcome in outcomes] == [True, True, False, True]
+    assert str(damaged) in outcomes[2].problem
+    assert "counts.csv is missing; delete the folder" in outcomes[2].problem
+    shutil.rmtree(damaged)
+    (again,) = run_all([GRID[2]], dataset, store, cluster.address)
+    expected = (undisturbed[0].path / damaged.name / "counts.csv").read_bytes()
+    assert (again.run.path / "counts.csv").read_bytes() == expected
+    assert capsys.readouterr().err == ""
+
+
+def test_changed_dataset_has_runs_of_its_own(cluster, tmp_path, capsys):
+    store = RunStore(tmp_path / "runs")
+    before = write_small_dataset(tmp_path / "before", count=4, years=(2020,))
+    after = write_small_dataset(tmp_path / "after", count=5, years=(2020,))
+    (old,) = run_all([TINY], before, store, cluster.address)
+    assert capsys.readouterr().err == ""
+    (new,) = run_all([TINY], after, store, cluster.address)
+    assert old.run.key != new.run.key
+    assert capsys.readouterr().err == (
+        f"{store.path}: 1 run(s) are of an earlier content of dataset 'squares' and not used\n"
+    )
+    run_all([TINY], after, store, NOWHERE)
+    assert capsys.readouterr().err == ""  # nothing was made
+
+
+def test_dataset_whose_files_are_gone(tmp_path):
+    dataset = write_small_dataset(tmp_path / "mines", count=3, years=(2020,))
+    missing = dataset.path / dataset.scenes["labels"][1]
+    missing.unlink()
+    outcomes = run_all([TINY, GRID[0]], dataset, RunStore(tmp_path / "runs"), NOWHERE)
+    assert len(outcomes) == 2
+    for outcome in outcomes:
+        assert outcome.problem.startswith(f"{missing}: cannot be read")
+
+
+def test_what_went_wrong_on_a_worker_is_one_line():
+    assert summary_of(ValueError("first\nsecond")) == "ValueError: first"
+    assert summary_of(MemoryError()) == "MemoryError: no reason given"

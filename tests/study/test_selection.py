@@ -1,0 +1,216 @@
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from minseg import MinsegError
+from minseg.learning.intervals import bootstrap, interval
+from minseg.study import selection
+from minseg.study.config import RunConfig
+from minseg.study.runs import RunStore, run_key
+from minseg.study.search import Search, SearchSpace
+from minseg.study.selection import (
+    Candidates,
+    candidates,
+    importances,
+    trial_table,
+)
+from tests.study.made_runs import excavation, write_run
+
+SPACE = SearchSpace(
+    learning_rate=(1e-3, 2e-3, 3e-3),
+    batch_size=(4,),
+    epochs=(1, 2, 3),
+    crop=(32, 64),
+    optimiser=("adam",),
+    encoder=("resnet18",),
+    architecture=("unet",),
+    loss=("jaccard", "focal"),
+)
+DRAWN = {name: values[0] for name, values in SPACE.sampled.items()}
+VALIDATION = {"v": excavation(5)}
+
+
+def counts_of(*hits):
+    """Counts (mines, 3, 4)."""
+    return np.array([excavation(number) for number in hits])
+
+
+def candidates_of(*models, validation=None, convention="standard"):
+    """Candidates by their excavation hits in each test mine."""
+    counts = np.stack([counts_of(*hits) for hits in models])
+    table = pd.DataFrame({"test_iou": [sum(hits) / len(hits) / 10 for hits in models]})
+    table["validation_iou"] = range(len(models)) if validation is None else validation
+    return Candidates(table, counts, [f"m{k}" for k in range(len(models[0]))], convention)
+
+
+@pytest.fixture
+def search(own_dataset, tmp_path):
+    base = RunConfig(epochs=3, score_epochs=(1, 2), checkpoint="last", weights=None)
+    store = RunStore(tmp_path / "runs")
+    return Search("made", str(tmp_path / "made.journal"), base, SPACE, own_dataset, store)
+
+
+def ask(search, **changes):
+    """Start a trial with known hyperparameters."""
+    parameters = DRAWN | changes
+    search.trials.enqueue_trial(parameters)
+    trial = search.trials.ask()
+    for name, values in SPACE.sampled.items():
+        assert trial.suggest_categorical(name, values) == parameters[name]
+    config = search.config(parameters)
+    trial.set_user_attr("run", run_key(config, search.dataset))
+    return trial, config
+
+
+def complete(search, curve, hits=((5, 5), (5, 5), (5, 5)), **changes):
+    """Add a complete trial by its validation curve, and its test hits at each epoch count."""
+    trial, config = ask(search, **changes)
+    found = {
+        epochs: {
+            "validation": VALIDATION,
+            "test": {f"m{k}": excavation(n) for k, n in enumerate(numbers)},
+        }
+        for epochs, numbers in enumerate(hits, 1)
+    }
+    write_run(search.store.path / trial.user_attrs["run"], config, found, curve)
+    for epoch, iou in enumerate(curve, 1):
+        trial.report(iou, epoch)
+    search.trials.tell(trial, max(curve))
+
+
+def prune(search, curve, **changes):
+    trial, _ = ask(search, **changes)
+    for epoch, iou in enumerate(curve, 1):
+        trial.report(iou, epoch)
+    search.trials.tell(trial, state=TrialState.PRUNED)
+
+
+def test_validation_chooses_and_the_test_part_would_choose_another():
+    found = candidates_of([5, 5], [9, 9], [7, 7], validation=[0.3, 0.4, 0.6])
+    assert (found.by_validation, found.by_test) == (2, 1)
+    low, high = found.test_interval(1)
+    assert low == high == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("convention", ["standard", "paper"])
+def test_interval_of_a_candidate_is_over_mines(convention):
+    found = candidates_of([1, 9, 5, 4], [5, 5, 5, 5], convention=convention)
+    expected = interval(bootstrap(counts_of(1, 9, 5, 4), found.mines, convention)[:, 0])
+    assert found.test_interval(0) == expected
+    assert expected[0] < expected[1]
+
+
+def test_optimism_of_the_best_on_any_half_is_nothing():
+    assert candidates_of([8] * 6, [7] * 6, [2] * 6).optimism() == pytest.approx(0)
+
+
+def test_optimism_of_two_models_that_are_good_at_different_mines():
+    # Of the six halves, two hold the mines of one model alone: there it scores 1, elsewhere 0.
+    # In the other four each has one good mine on either side.
+    found = candidates_of([10, 10, 0, 0], [0, 0, 10, 10]).optimism()
+    spread = np.sqrt(2 / 6 * 4 / 6 / selection.HALVES)
+    assert found == pytest.approx(2 / 6, abs=4 * spread)
+
+
+def test_optimism_agrees_with_going_through_all_halves():
+    models = np.random.default_rng(0).integers(0, 11, (5, 6))
+    flattery = []
+    for half in combinations(range(6), 3):
+        rest = [k for k in range(6) if k not in half]
+        best = models[:, half].mean(axis=1).argmax()
+        flattery.append(models[best, half].mean() - models[best, rest].mean())
+    found = candidates_of(*models).optimism()
+    limit = 4 * np.std(flattery) / 10 / np.sqrt(selection.HALVES)
+    assert found == pytest.approx(np.mean(flattery) / 10, abs=limit)
+
+
+def test_choosing_among_many_models_of_equal_quality_flatters():
+    random = np.random.default_rng(1)
+    few, many = (
+        np.mean([candidates_of(*random.integers(0, 11, (n, 8))).optimism() for _ in range(8)])
+        for n in (2, 20)
+    )
+    assert 0 < few < many
+
+
+def test_optimism_needs_four_mines_and_two_models():
+    assert np.isnan(candidates_of([1, 2, 3], [3, 2, 1]).optimism())
+    assert np.isnan(candidates_of([1, 2, 3, 4]).optimism())
+    assert not np.isnan(candidates_of([1, 2, 3, 4], [4, 3, 2, 1]).optimism())
+
+
+def test_candidates_are_complete_trials_at_every_epoch_count(search):
+    complete(search, [0.1, 0.6, 0.4], [(1, 3), (2, 6), (3, 9)])
+    prune(search, [0.05], loss="focal")
+    complete(search, [0.2, 0.3, 0.5], [(9, 9), (2, 2), (4, 4)], learning_rate=2e-3)
+    found = candidates(search)
+    table = found.table
+    assert table["trial"].tolist() == [0] * 3 + [2] * 3
+    assert table["epochs"].tolist() == [1, 2, 3] * 2
+    assert table["learning_rate"].tolist() == [1e-3] * 3 + [2e-3] * 3
+    assert table["validation_iou"].tolist() == [0.1, 0.6, 0.4, 0.2, 0.3, 0.5]
+    assert table["test_iou"].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.9, 0.2, 0.4])
+    assert set(table["run"]) == {run.key for run in search.store}
+    assert (found.by_validation, found.by_test) == (1, 3)
+    assert found.mines == ["m0", "m1"]
+    assert found.counts.shape == (6, 2, 3, 4)
+    assert (found.counts[2] == counts_of(3, 9)).all()
+
+
+def test_candidates_need_a_complete_trial_and_its_run(search):
+    prune(search, [0.1])
+    with pytest.raises(MinsegError, match=r"made\.journal: no trial is complete; ask for more"):
+        candidates(search)
+    trial, _ = ask(search)
+    search.trials.tell(trial, 0.5)
+    with pytest.raises(MinsegError, match=f"has no run {trial.user_attrs['run']}"):
+        candidates(search)
+
+
+def test_trial_table_tells_pruned_trials_from_complete_ones(search):
+    complete(search, [0.1, 0.6, 0.4])
+    prune(search, [0.3, 0.2], loss="focal", crop=64)
+    failed, _ = ask(search)
+    search.trials.tell(failed, state=TrialState.FAIL)
+    ask(search)  # still running
+    table = trial_table(search)
+    assert table[["trial", "state", "epochs", "validation_iou"]].to_dict("list") == {
+        "trial": [0, 1],
+        "state": ["complete", "pruned"],
+        "epochs": [3, 2],
+        "validation_iou": [0.6, 0.2],
+    }
+    assert table["loss"].tolist() == ["jaccard", "focal"]
+    assert table["crop"].tolist() == [32, 64]
+
+
+def test_hyperparameter_that_decides_the_value_is_the_most_important(search):
+    assert importances(search).empty
+    for loss, worth in (("jaccard", 0.2), ("focal", 0.8)):
+        for crop in (32, 64):
+            for k, rate in enumerate(SPACE.learning_rate):
+                value = worth + 0.01 * k
+                complete(search, [value] * 3, loss=loss, crop=crop, learning_rate=rate)
+    found = importances(search)
+    assert found.index[0] == "loss"
+    assert found["loss"] > 0.9
+    assert found.sum() == pytest.approx(1)
+    assert found.is_monotonic_decreasing
+    assert set(found.index) <= set(SPACE.sampled)
+
+
+def test_trials_that_are_all_alike_say_nothing_of_importance(search):
+    for rate in (*SPACE.learning_rate, 1e-3):
+        complete(search, [0.5] * 3, learning_rate=rate)
+    assert importances(search).empty
+
+
+def test_configuration_that_is_drawn_again_takes_no_epochs(search):
+    prune(search, [0.1])
+    complete(search, [0.1, 0.6, 0.4])
+    complete(search, [0.1, 0.6, 0.4])
+    complete(search, [0.1, 0.2, 0.3], loss="focal")
+    assert trial_table(search)["epochs"].tolist() == [1, 3, 0, 3]

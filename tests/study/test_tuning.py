@@ -1,0 +1,365 @@
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import Client
+from optuna.trial import TrialState
+
+from minseg import MinsegError
+from minseg.study import scheduling, search, tuning
+from minseg.study.runs import Outcome, Run, RunStore, run_key
+from minseg.study.search import SearchSpace, absolute
+from minseg.study.study import Study
+from minseg.study.tuning import tune
+from tests.conftest import names
+from tests.study.cluster import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+NOWHERE = "tcp://127.0.0.1:1"
+SPACE = SearchSpace(
+    learning_rate=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+    batch_size=(2, 4, 8),
+    epochs=(1, 2, 3),
+    crop=(32,),
+    optimiser=("sgd", "adam", "adamw"),
+    encoder=("tu-mobilenetv3_small_050",),
+    architecture=("linknet",),
+    loss=("jaccard", "tversky", "focal", "crossentropy"),
+)
+COMMON = {"weights": None, "test_crop": 0, "precision": "32-true"}
+PROGRAM = """
+import sys
+from pathlib import Path
+from minseg.data.dataset import open_dataset
+from minseg.study.runs import RunStore
+from minseg.study.search import SPACES, SearchSpace
+from minseg.study.study import Study
+from minseg.study.tuning import tune
+space, dataset, runs, trials, storage, scheduler = sys.argv[1:]
+SPACES["demo"] = SearchSpace.model_validate_json(space)
+study = Study("demo", open_dataset(dataset), (0,), RunStore(Path(runs)))
+found = tune(
+    study, "model1", "B02,B04,VV", int(trials), storage=storage or None,
+    scheduler=scheduler or None, weights=None, test_crop=0, precision="32-true",
+)
+print(len(found.finished()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_space(monkeypatch):
+    monkeypatch.setitem(tuning.SPACES, "demo", SPACE)
+    monkeypatch.delenv(scheduling.SCHEDULER_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def study(dataset, tmp_path):
+    return Study("demo", dataset, (0,), RunStore(tmp_path / "runs"))
+
+
+def search_for(study, trials, scheduler=NOWHERE, **settings):
+    return tune(study, "model1", "B02,B04,VV", trials, scheduler=scheduler, **COMMON | settings)
+
+
+def start_program(study, trials, storage="", scheduler="", space=SPACE):
+    values = (space.model_dump_json(), study.dataset.path, study.store.path, trials)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *map(str, values), storage, scheduler],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def states(found):
+    return Counter(trial.state for trial in found.known())
+
+
+def in_training(found):
+    """Some trial has begun and is not near its end."""
+    half = found.space.epochs[-1] / 2
+    running = found.known(TrialState.RUNNING)
+    return any(0 < max(trial.intermediate_values, default=0) < half for trial in running)
+
+
+def require_sound(found, num_finished):
+    """All trials are over, and each says what its run says."""
+    assert len(found.finished()) == num_finished
+    assert not found.known(TrialState.RUNNING, TrialState.WAITING)
+    # A kill may come while hyperparameters are drawn; such a trial never had a run.
+    assert not any("run" in trial.user_attrs for trial in found.known(TrialState.FAIL))
+    complete = found.known(TrialState.COMPLETE)
+    assert complete
+    for trial in complete:
+        run = found.run_of(trial)
+        assert run.config == found.config(trial.params)
+        curve = run.history.set_index("epoch")["validation_iou"]
+        assert trial.value == max(curve[list(found.space.epochs)])
+        assert trial.intermediate_values == pytest.approx(dict(curve))
+        assert "weights.safetensors" not in names(run.path)
+        assert set(run.counts["epochs"]) == set(found.space.epochs)
+    assert {run.key for run in found.store} == {trial.user_attrs["run"] for trial in complete}
+    assert [name for name in names(found.store.path) if name.endswith(".partial")] == []
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_search_ends_with_as_many_trials_as_are_wanted(cluster, study, tmp_path, kind):
+    storage = f"sqlite:///{tmp_path / 'tuning.db'}" if kind == "sqlite" else None
+    found = search_for(study, 4, cluster.address, storage=storage)
+    require_sound(found, 4)
+    before = found.known()
+
+    again = search_for(study, 4, storage=storage)  # no scheduler answers: nothing is trained
+    assert again.known() == before
+
+    more = search_for(study, 6, cluster.address, storage=storage)
+    require_sound(more, 6)
+    assert more.known()[:4] == before
+
+
+def test_kept_journal_is_found_from_another_folder(cluster, study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = Study("demo", study.dataset, (0,), RunStore(Path("runs")))
+    found = search_for(relative, 1, cluster.address, storage="kept.journal")
+    require_sound(found, 1)
+    assert "kept.journal" in names(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = search_for(study, 1, storage="../kept.journal")
+    assert again.known() == found.known()
+
+
+def test_relative_places_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute("a.journal") == str(tmp_path / "a.journal")
+    assert absolute("sqlite:///a.db") == f"sqlite:///{tmp_path / 'a.db'}"
+    for whole in (f"sqlite:///{tmp_path / 'a.db'}", "sqlite://", "postgresql://host/name"):
+        assert absolute(whole) == whole
+
+
+def test_killed_search_is_finished_by_the_next(cluster, study, monkeypatch):
+    longer = SPACE.model_copy(update={"epochs": (12, 18, 24)})
+    monkeypatch.setitem(tuning.SPACES, "demo", longer)
+    program = start_program(study, 4, space=longer)
+    try:
+        wait_until(lambda: program.poll() is not None or list(study.store))
+        assert program.poll() is None, program.communicate()
+        left = search_for(study, 0)
+        children = psutil.Process(program.pid).children(recursive=True)
+        wait_until(lambda: program.poll() is not None or in_training(left))
+    finally:
+        program.kill()
+    program.communicate(timeout=PATIENCE_S)
+    assert program.returncode == -signal.SIGKILL
+    assert psutil.wait_procs(children, PATIENCE_S)[1] == []  # its workers leave with it
+
+    before = left.known()
+    assert states(left)[TrialState.RUNNING] > 0
+    found = search_for(study, 4, cluster.address)
+    require_sound(found, 4)
+    for old, new in zip(before, found.known(), strict=False):
+        assert old.params == new.params
+        assert old.intermediate_values.items() <= new.intermediate_values.items()
+
+
+def test_two_programs_share_one_search(cluster, study, tmp_path):
+    storage = f"sqlite:///{tmp_path / 'tuning.db'}"
+    programs = [start_program(study, 7, storage, cluster.address) for _ in range(2)]
+    try:
+        outputs = [program.communicate(timeout=PATIENCE_S) for program in programs]
+    finally:
+        for program in programs:
+            program.kill()
+    assert [program.returncode for program in programs] == [0, 0], outputs
+    assert [out.split() for out, _ in outputs] == [["7"], ["7"]]
+    assert [errors for _, errors in outputs] == ["", ""]
+    found = search_for(study, 7, storage=storage)
+    # A run that two had made at once could not have been put in place by the second, which would
+    # be a failed trial.
+    require_sound(found, 7)
+    assert [trial.number for trial in found.known()] == list(range(7))
+    drawn = Counter(trial.user_attrs["run"] for trial in found.known())
+    assert max(drawn.values()) == 1  # programs do not draw the same ones
+
+
+def test_combinations_that_cannot_be_built_are_not_trained(cluster, study, monkeypatch):
+    only = {"architecture": ("deeplabv3+",), "loss": ("crossentropy",), "batch_size": (4,)}
+    encoders = ("vgg16", "tu-mobilenetv3_small_050", "densenet121")
+    space = SPACE.model_copy(update={**only, "encoder": encoders, "epochs": (1,)})
+    monkeypatch.setitem(tuning.SPACES, "demo", space)
+    found = search_for(study, 2, cluster.address)
+    assert {trial.params["encoder"] for trial in found.finished()} == {encoders[1]}
+    failed = found.known(TrialState.FAIL)
+    assert failed
+    assert {trial.params["encoder"] for trial in failed} <= {"vgg16", "densenet121"}
+    assert not any(trial.user_attrs for trial in failed)
+    assert {run.config.encoder for run in study.store} == {encoders[1]}
+
+    monkeypatch.setitem(
+        tuning.SPACES, "demo", space.model_copy(update={"encoder": ("vgg16", "densenet121")})
+    )
+    with pytest.raises(MinsegError, match=r"none of deeplabv3\+ can be built on vgg16, densenet"):
+        search_for(study, 2, cluster.address)
+
+
+def test_failed_trials_are_told_and_do_not_count(cluster, study, monkeypatch, capsys):
+    space = SPACE.model_copy(update={"crop": (32, 96), "epochs": (1,)})
+    monkeypatch.setitem(tuning.SPACES, "demo", space)
+    found = search_for(study, 4, cluster.address)
+    failed = found.known(TrialState.FAIL)
+    assert len(found.finished()) + len(failed) == 4
+    assert 0 < len(failed) < 4, "draw with another seed"
+    assert {trial.params["crop"] for trial in failed} == {96}
+    assert all("smaller than the crop" in trial.user_attrs["problem"] for trial in failed)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{len(failed)} trial(s) failed: ")
+    assert told.count("\n") == 1
+
+    monkeypatch.setitem(tuning.SPACES, "demo", space.model_copy(update={"crop": (96,)}))
+    with pytest.raises(MinsegError, match=r"no trial could be trained: .*smaller than the crop"):
+        search_for(study, 2, cluster.address)
+
+
+def test_trial_left_while_it_was_drawn_is_not_trained(cluster, study):
+    left = search_for(study, 0).trials.ask()
+    left.suggest_categorical("batch_size", SPACE.batch_size)
+    found = search_for(study, 1, cluster.address)
+    assert [trial.state for trial in found.known()] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_trial_that_another_program_has_ended_is_left_alone(cluster, study):
+    found = search_for(study, 0)
+    trial = tuning._ask(found)
+    found.trials.tell(trial.number, state=TrialState.PRUNED)
+    config = found.config(trial.params)
+    with Client(cluster.address) as client:
+        future = client.submit(tuning._run_trial, found, config, trial._trial_id, pure=False)
+        assert future.result(PATIENCE_S) is None
+    assert list(study.store) == []
+    assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
+
+
+def test_pruned_trial_leaves_no_run(cluster, study):
+    found = search_for(study, 0)
+    better = found.trials.ask()
+    better.report(1.0, 1)
+    assert not better.should_prune()
+    trial = tuning._ask(found)
+    config = found.config(trial.params)
+    with Client(cluster.address) as client:
+        future = client.submit(tuning._run_trial, found, config, trial._trial_id, pure=False)
+        assert future.result(PATIENCE_S) is None
+    pruned = found.known()[trial.number]
+    assert pruned.state == TrialState.PRUNED
+    assert list(pruned.intermediate_values) == [1]
+    assert list(study.store) == []
+    assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
+
+
+def test_validation_without_a_class_fails_a_trial(cluster, study, tmp_path):
+    found = search_for(study, 0)
+    trial = tuning._ask(found)
+    config = found.config(trial.params)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    (tmp_path / "history.csv").write_text("epoch,validation_iou\n1,\n2,\n3,\n")
+    with Client(cluster.address) as client:
+        future = client.submit(Outcome, config, Run(tmp_path))
+        problem = tuning._tell(found, trial.number, future)
+    assert "no validation scene" in problem
+    assert found.known()[0].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize("epochs", [3, 9, 12, 18, 50, 200])
+def test_trials_are_pruned_at_a_ninth_and_a_third(study, monkeypatch, epochs):
+    space = SPACE.model_copy(update={"epochs": (epochs,)})
+    monkeypatch.setitem(tuning.SPACES, "demo", space)
+    found = search_for(study, 0)
+    good = found.trials.ask()
+    rungs = []
+    for epoch in range(1, epochs):  # tuning asks at no last epoch
+        good.report(0.5, epoch)
+        before = found.known()[0].system_attrs
+        assert not good.should_prune()
+        rungs += [epoch] * (found.known()[0].system_attrs != before)
+    ninth = -(-epochs // 9)
+    assert rungs == [rung for rung in (ninth, 3 * ninth) if rung < epochs]
+    bad = found.trials.ask()
+    bad.report(0.1, ninth)
+    assert bad.should_prune()
+
+
+def test_locked_database_is_one_line(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "LOCKED_WITHIN_S", 0.2)
+    file = tmp_path / "tuning.db"
+    search_for(study, 0, storage=f"sqlite:///{file}")
+    other = sqlite3.connect(file)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(MinsegError, match=r"database is locked.*wait until other") as error:
+            search_for(study, 2, storage=f"sqlite:///{file}")
+    finally:
+        other.close()
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert search_for(study, 0, storage=f"sqlite:///{file}").known() == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("{file}/sub/tuning.journal", "{file}/sub"),
+        ("{file}", "tuning storage {file}: "),
+        ("sqlite:///{file}", "file is not a database"),
+        ("sqlite:///{missing}/tuning.db", "unable to open database file"),
+        ("post://x", "post://x: "),
+        ("postgresql://me:secret@127.0.0.1:1/trials", r"postgresql://me:\*\*\*@127.0.0.1:1/trials"),
+    ],
+)
+def test_storage_that_cannot_be_used_is_one_line(study, tmp_path, storage, message):
+    places = {"file": tmp_path / "notes.txt", "missing": tmp_path / "missing"}
+    text = "some\nlines of\ntext\n" * 100
+    places["file"].write_text(text)
+    with pytest.raises(MinsegError, match=message.format(**places)) as error:
+        search_for(study, 2, storage=storage.format(**places))
+    assert str(error.value).startswith("tuning storage ")
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
+    assert places["file"].read_text() == text
+
+
+def test_run_of_another_store_is_named(study, tmp_path):
+    found = search_for(study, 0)
+    trial = tuning._ask(found)
+    found.trials.tell(trial.number, 0.5)
+    with pytest.raises(MinsegError, match=f"has no run {trial.user_attrs['run']}.*run store"):
+        found.run_of(found.known()[0])
+
+
+def test_key_of_a_search_depends_on_all_but_the_number_of_trials(study, monkeypatch):
+    found = search_for(study, 0)
+    assert search_for(study, 0).name == found.name
+    assert search_for(study, 0, loss="focal").name != found.name
+    monkeypatch.setitem(tuning.SPACES, "demo", SPACE.model_copy(update={"crop": (64,)}))
+    assert search_for(study, 0).name != found.name
+
+
+def test_task_that_the_dataset_lacks_is_refused_at_once(study):
+    with pytest.raises(MinsegError, match="nobody annotated"):
+        tune(study, "model3", "RGB", 2, scheduler=NOWHERE)
+    assert not study.store.path.exists()
+
+
+def test_trial_is_keyed_like_any_run(study):
+    found = search_for(study, 0)
+    trial = tuning._ask(found)
+    config = found.config(trial.params)
+    assert trial.user_attrs == {"run": run_key(config, study.dataset)}
+    assert (config.schedule, config.checkpoint) == ("constant", "last")
+    assert (config.score_epochs, config.epochs) == ((1, 2), 3)
+    assert trial.params == {name: getattr(config, name) for name in SPACE.sampled}
