@@ -28,6 +28,7 @@ from minseg.learning.losses import build_loss
 from minseg.learning.models import build_model
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
+from minseg.learning.precision import resolve_precision
 from minseg.learning.training import build_optimiser, train
 
 BANDS = ("B04", "B03", "B02")
@@ -55,7 +56,7 @@ def main() -> None:
     options = TrainingOptions(
         crop=given.crop, batch_size=given.batch_size, epochs=given.epochs, learning_rate=1e-4
     )
-    fabric = Fabric(accelerator="auto", devices=1, precision=options.precision)
+    fabric = Fabric(accelerator="auto", devices=1, precision=resolve_precision(options.precision))
     device, task = fabric.device, parse_task("model4")
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_synthetic(Path(folder) / "mines", 24, size=max(256, given.crop))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minseg import MinsegError
-from minseg.data.images import Image
+from minseg.data.images import Image, ImageReading
 from minseg.data.raster import open_raster
 
 NUMBERS = np.stack([np.full((8, 8), value, np.uint16) for value in (1000, 2000, 3000)])
@@ -39,6 +39,45 @@ def test_whole_numbers_without_a_scale_are_refused(write_tif):
     path = write_tif("a.tif", NUMBERS, descriptions=["B02", "B03", "B04"])
     with open_raster(path) as source, pytest.raises(MinsegError, match="--scale"):
         Image.of(source)
+
+
+def test_8_bit_pictures_are_told_from_reflectance(write_tif):
+    path = write_tif("a.tif", (NUMBERS // 20).astype(np.uint8), descriptions=["B02", "B03", "B04"])
+    with open_raster(path) as source:
+        with pytest.raises(MinsegError, match=r"8-bit numbers without a scale.*original image"):
+            Image.of(source)
+        assert Image.of(source, scale=0.004).read(["B02"])[0][0, 0, 0] == pytest.approx(0.2)
+
+
+def test_only_needed_bands_count(write_tif):
+    path = write_tif("a.tif", NUMBERS, descriptions=["B02", "VV", "B04"], scales=(1e-4, 1, 1e-4))
+    with open_raster(path) as source:
+        image = Image.of(source, radar_scale=None, needed={"B04"})
+        assert list(image.indexes) == ["B04"]
+        with pytest.raises(MinsegError, match=r"whole numbers.*--radar-scale"):
+            Image.of(source, radar_scale=None)
+
+
+def test_radar_tags_and_units_give_decibels(write_tif):
+    centibels = np.full((1, 4, 4), -1250, np.int16)
+    path = write_tif("a.tif", centibels, descriptions=["VV"], scales=(0.01,))
+    with open_raster(path) as source:
+        assert Image.of(source, radar_scale=None).read(["VV"])[0] == pytest.approx(-12.5)
+    power = np.full((1, 4, 4), 50, np.uint16)
+    power[0, 0] = 0
+    with open_raster(write_tif("b.tif", power, descriptions=["VV"])) as source:
+        values, valid = Image.of(source, radar_scale=1e-3, radar_unit="power").read(["VV"])
+    assert values[0, 1:] == pytest.approx(10 * np.log10(0.05))
+    assert not valid[0].any()
+    assert valid[1:].all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"radar_unit": "dbm"}, {"scale": 0}, {"radar_scale": -1}, {"gsd_m": float("nan")}]
+)
+def test_readings_that_cannot_be_are_refused(wrong):
+    with pytest.raises(MinsegError, match=next(iter(wrong)).replace("_unit", " unit")):
+        ImageReading(**wrong)
 
 
 def test_missing_band_is_named(write_tif):

@@ -14,12 +14,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from minseg.learning.mapping import predict_raster
+from minseg import MinsegError
+from minseg.data.images import ImageReading
 from minseg.learning.training import HISTORY_COLUMNS
+from minseg.maps.prediction import predict_raster
 from minseg.study.execution import run
 from minseg.study.runs import RunStore, run_key
 from tests.conftest import TINY, names
-from tests.learning.slow_segmenter import segmenter_of
+from tests.learning.slow_segmenter import TILING, segmenter_of
 
 PATIENCE_S = 240
 CONFIG = TINY.replace(epochs=12)
@@ -36,12 +38,25 @@ config, dataset, store = sys.argv[1:]
 run(RunConfig.model_validate_json(config), open_dataset(dataset), RunStore(Path(store)))
 """
 PREDICTION = """
-import sys
+import sys, time
 from pathlib import Path
-from minseg.learning.mapping import predict_raster
-from tests.learning.slow_segmenter import segmenter_of
-image, output, pause_s = sys.argv[1:]
-predict_raster(segmenter_of(float(pause_s)), Path(image), Path(output))
+from minseg.maps import prediction
+from tests.learning.slow_segmenter import TILING, segmenter_of
+image, output, probabilities, enough = sys.argv[1:]
+finish = prediction.to_cloud_optimized
+def finish_and_wait(source, path, **options):
+    finish(source, path, **options)
+    if source.name == "classes.tif":  # the last: nothing but renaming is left
+        (path.parent / "waiting").touch()
+        time.sleep(3600)
+prediction.to_cloud_optimized = finish_and_wait
+prediction.predict_raster(
+    segmenter_of(int(enough)),
+    Path(image),
+    Path(output),
+    probabilities=Path(probabilities),
+    tiling=TILING,
+)
 """
 
 
@@ -86,35 +101,64 @@ def test_a_run_killed_while_training_goes_on_to_the_same_end(dataset, tmp_path):
     assert not (resumed.path / "checkpoint.safetensors").exists()
 
 
-@pytest.mark.parametrize(
-    ("older", "pause_s", "sign"),
-    [
-        pytest.param(False, 0.2, ".map.*/classes.tif", id="predicting"),
-        pytest.param(True, 0.0, ".map.*.partial.tif", id="replacing an older map"),
-    ],
-)
-def test_a_killed_prediction_leaves_no_half_map_and_can_be_repeated(
-    write_tif, tmp_path, older, pause_s, sign
+@pytest.fixture
+def image_and_classes(write_tif):
+    classes = np.random.default_rng(0).integers(0, 2, (300, 200))
+    numbers = np.where(classes, 3000, 1000).astype(np.uint16)[np.newaxis]
+    return write_tif("in/image.tif", numbers, descriptions=["B02"], scales=(1e-4,)), classes
+
+
+def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(
+    image_and_classes, tmp_path, capsys
 ):
-    def write_image(name, classes):
-        numbers = np.where(classes, 3000, 1000).astype(np.uint16)
-        return write_tif(name, numbers, descriptions=["B02"], scales=(1e-4,))
+    image, classes = image_and_classes
+    output, whole = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif"
+    note = tmp_path / "out" / ".map.tif.partial" / "progress.json"
 
-    output, before = tmp_path / "out" / "map.tif", None
-    if older:
-        predict_raster(segmenter_of(), write_image("in/old.tif", np.ones((1, 40, 40))), output)
-        before = output.read_bytes()
-    classes = np.random.default_rng(0).integers(0, 2, (1, 2000, 2000))
-    image = write_image("in/image.tif", classes)
+    def predict(segmenter, path):
+        beside = path.with_name("p.tif")
+        predict_raster(segmenter, image, path, probabilities=beside, tiling=TILING)
 
-    kill_when(lambda: any(output.parent.glob(sign)), PREDICTION, image, output, pause_s)
+    def half_done():
+        # Five rows of three tiles begin at 0, 64, 128, 192 and 224; it waits in the third.
+        if not note.exists() or json.loads(note.read_text())["progress"]["rows"] < 128:
+            return False
+        with pytest.raises(MinsegError, match="another program is writing it now"):
+            predict(segmenter_of(), output)
+        return True
 
-    if not output.exists():
-        assert before is None
-    elif output.read_bytes() != before:  # the kill came after the last moment
-        assert np.array_equal(_read(output), classes)
-    predict_raster(segmenter_of(), image, output)
-    assert np.array_equal(_read(output), classes)
+    kill_when(half_done, PREDICTION, image, output, output.with_name("p.tif"), 7)
+    assert names(output.parent) == [".map.tif.partial", ".p.tif.partial"]
+
+    segmenter = segmenter_of()
+    predict(segmenter, output)
+    assert "goes on at row 128 of 300" in capsys.readouterr().err
+    assert segmenter.network.tiles == 12  # the second row again, since it reaches into the third
+    predict(segmenter_of(), whole)
+    assert names(output.parent) == names(whole.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
+    for name in names(whole.parent):
+        assert output.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+    assert np.array_equal(_read(output)[0], classes)
+
+
+def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_tif, tmp_path):
+    image, classes = image_and_classes
+    output = tmp_path / "out" / "map.tif"
+    probabilities = output.with_name("p.tif")
+    old = write_tif("in/old.tif", np.full((1, 40, 40), 9, np.uint16), descriptions=["B02"])
+    reading = ImageReading(scale=0.01)
+    predict_raster(segmenter_of(), old, output, probabilities=probabilities, reading=reading)
+    before = {path: path.read_bytes() for path in output.parent.iterdir()}
+
+    waiting = output.parent / ".map.tif.partial" / "waiting"
+    kill_when(waiting.exists, PREDICTION, image, output, probabilities, -1)
+    assert {path: path.read_bytes() for path in before} == before
+
+    segmenter = segmenter_of()
+    predict_raster(segmenter, image, output, probabilities=probabilities, tiling=TILING)
+    assert segmenter.network.tiles == 0
+    assert np.array_equal(_read(output)[0], classes)
+    assert names(output.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
 
 
 def _read(path):

@@ -39,14 +39,16 @@ def pointwise():
     return nn.Conv2d(2, 3, 1)
 
 
-def strips_of(inputs, network, tiling, valid=None):
+def strips_of(inputs, network, tiling, valid=None, first_row=0):
     valid = np.ones(inputs.shape[1:], bool) if valid is None else valid
 
     def read(window):
         rows, columns = window.toslices()
         return inputs[:, rows, columns], valid[rows, columns]
 
-    return list(predict_strips(read, *inputs.shape[1:], probabilities_of(network), 3, tiling, CPU))
+    run = probabilities_of(network)
+    classes = 2 if isinstance(network, Halving) else 3
+    return list(predict_strips(read, *inputs.shape[1:], run, classes, tiling, CPU, first_row))
 
 
 def joined(strips):
@@ -57,7 +59,7 @@ def whole(inputs, network):
     return probabilities_of(network)(torch.from_numpy(inputs)[None])[0]
 
 
-@pytest.mark.parametrize("tile", [1, 2, 7, 64])
+@pytest.mark.parametrize("tile", [1, 2, 7, 64, 100])
 def test_tiles_cover_a_side_without_gaps_and_overlap_at_least_as_asked(tile):
     for overlap in {0, 1, tile // 4, tile // 2, tile - 1} - {tile}:
         for length in range(1, 200):
@@ -67,28 +69,39 @@ def test_tiles_cover_a_side_without_gaps_and_overlap_at_least_as_asked(tile):
             assert ends[-1] == length
             assert starts == sorted(set(starts))
             assert all(start >= 0 for start in starts)
+            if tile - overlap >= 32:
+                assert all(start % 32 == 0 for start in starts)
             for end, following in zip(ends, starts[1:], strict=False):
                 assert end - following >= overlap
 
 
-def test_last_tile_ends_flush_with_the_raster():
-    assert tile_starts(100, 64, 16) == [0, 36]
-    assert tile_starts(112, 64, 16) == [0, 48]
-    assert tile_starts(113, 64, 16) == [0, 48, 49]
+def test_tiles_begin_at_multiples_of_the_stride_of_networks():
+    assert tile_starts(100, 64, 16) == [0, 32, 64]
+    assert tile_starts(96, 64, 16) == [0, 32]
+    assert tile_starts(97, 64, 16) == [0, 32, 64]
     assert tile_starts(64, 64, 16) == tile_starts(3, 64, 16) == [0]
+    assert tile_starts(10_980, 512, 64)[-2:] == [10_304, 10_496]
+    assert tile_starts(100, 64, 60) == [*range(0, 36, 4), 36]  # steps too short for that
 
 
-@pytest.mark.parametrize(("tile", "overlap"), [(64, 16), (64, 32), (512, 64), (10, 5)])
+@pytest.mark.parametrize(("tile", "overlap"), [(64, 16), (64, 32), (512, 64), (10, 5), (9, 1)])
 def test_weights_of_neighbours_add_up_to_one_where_they_overlap(tile, overlap):
-    weights = blending_weights(tile, overlap).double()
-    ramp = weights.diagonal().sqrt()
-    assert torch.allclose(weights, ramp[:, None] * ramp[None, :])
-    fading_in, fading_out = ramp[:overlap], ramp[tile - overlap :]
-    assert torch.allclose(fading_in + fading_out, torch.ones(overlap).double())
-    assert len(ramp[overlap : tile - overlap].unique()) <= 1
-    assert (weights > 0).all()
-    assert torch.equal(weights, weights.T)
+    weights = blending_weights(tile, overlap, first=False, last=False)
+    fading_in, fading_out = weights[:overlap], weights[tile - overlap :]
+    assert torch.allclose(fading_in + fading_out, torch.ones(overlap))
+    assert (weights[overlap : tile - overlap] == 1).all()
     assert torch.equal(weights, weights.flip(0))
+    assert (weights[: overlap // 4] == 0).all()
+    assert (weights[overlap // 4 : overlap] > 0).all()
+
+
+def test_weights_do_not_fade_at_the_border_of_the_raster():
+    inner = blending_weights(64, 16, first=False, last=False)
+    first = blending_weights(64, 16, first=True, last=False)
+    assert (first[:48] == 1).all()
+    assert torch.equal(first[32:], inner[32:])
+    assert torch.equal(blending_weights(64, 16, first=False, last=True), first.flip(0))
+    assert (blending_weights(64, 16, first=True, last=True) == 1).all()
 
 
 @pytest.mark.parametrize(("overlap", "batch_size"), [(0, 1), (16, 1), (16, 3), (32, 4), (50, 100)])
@@ -154,7 +167,7 @@ class Counting(nn.Module):
 def test_tiles_without_data_are_skipped(batch_size):
     inputs, valid = raster(160, 160), np.zeros((160, 160), bool)
     valid[:10, :10] = True  # the first tile alone
-    valid[100:102, 100:102] = True  # the middle one alone: tiles start at 0, 48 and 96
+    valid[100:102, 100:102] = True  # some in the middle: tiles start at 0, 32, 64 and 96
     valid[120, 120] = True
     network = Counting(pointwise())
     strips = strips_of(inputs, network, Tiling(64, 16, batch_size), valid)
@@ -178,32 +191,62 @@ def test_a_raster_without_any_data_is_never_put_to_the_network():
     assert joined(strips).isfinite().all()
 
 
-def test_no_seam_is_left_by_a_network_that_looks_around():
+def looking_around():
+    """Return a network that sees 4 pixels to each side, at inner edges as at borders."""
     torch.manual_seed(2)
-    reach = 3  # three 3×3 convolutions
-    network = nn.Sequential(
-        nn.Conv2d(2, 8, 3, padding=1),
-        nn.Tanh(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.Tanh(),
-        nn.Conv2d(8, 3, 3, padding=1),
-    )
-    inputs, tiling = raster(200, 170), Tiling(64, 24)
-    difference = (joined(strips_of(inputs, network, tiling)) - whole(inputs, network)).abs().amax(0)
-    border = np.zeros((200, 170), bool)  # pixels within reach of a tile's inner border
-    for axis, length in enumerate((200, 170)):
-        for start in tile_starts(length, 64, 24):
-            lines = np.moveaxis(border, axis, 0)
-            if start > 0:
-                lines[start : start + reach] = True
-            if start + 64 < length:
-                lines[start + 64 - reach : start + 64] = True
-    assert 0 < border.mean() < 0.5
-    assert difference[~border].max() < 1e-6
-    # A single tile is wrong at its border; blending leaves a share of that, its weight there.
-    cut = whole(inputs[:, :64, :64], network) - whole(inputs, network)[:, :64, :64]
-    assert difference[border].max() > 0
-    assert difference[border].max() < cut.abs().max() * 2 * reach / 24
+    layers = [nn.Conv2d(2, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 8, 3, padding=1), nn.Tanh()]
+    return nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1))
+
+
+@pytest.mark.parametrize("tile", [64, 96, 100])
+def test_a_network_that_sees_a_quarter_of_the_overlap_gives_the_same_in_any_tiles(tile):
+    inputs, network = raster(331, 170), looking_around()
+    expected = whole(inputs, network)
+    found = joined(strips_of(inputs, network, Tiling(tile, 16)))
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+    # It would not if it saw more than is dropped: the test can fail.
+    too_little = joined(strips_of(inputs, network, Tiling(tile, 12)))
+    assert (too_little - expected).abs().max() > 1e-4
+
+
+class Halving(nn.Module):
+    """Halves its input five times and repeats the means, as encoders and decoders do."""
+
+    def forward(self, inputs):
+        height, width = inputs.shape[-2:]
+        margin = (0, -width % 32, 0, -height % 32)
+        means = nn.functional.avg_pool2d(nn.functional.pad(inputs, margin, mode="replicate"), 32)
+        return means.repeat_interleave(32, 2).repeat_interleave(32, 3)[..., :height, :width]
+
+
+@pytest.mark.parametrize(("tile", "batch_size"), [(64, 1), (96, 2), (160, 3), (110, 1)])
+def test_a_network_that_halves_its_input_gives_the_same_in_any_tiles(tile, batch_size):
+    inputs, network = raster(331, 170), Halving()
+    found = strips_of(inputs, network, Tiling(tile, 32, batch_size))
+    expected = whole(inputs, network).numpy()
+    # A tile that is no multiple of 32 is padded inside the raster, by less than a stride.
+    near = 0 if tile % 32 == 0 else 1
+    assert joined(found).shape == (2, 331, 170)
+    difference = np.abs(joined(found).numpy() - expected)
+    assert (difference > 1e-5).mean() <= 0.3 * near
+
+
+def test_strips_taken_up_at_a_row_are_the_same_as_all_at_once():
+    inputs, network = raster(331, 100), looking_around()
+    for tiling in (Tiling(64, 16), Tiling(64, 40, 2), Tiling(100, 90)):
+        strips = strips_of(inputs, network, tiling)
+        for k, strip in enumerate(strips):
+            counting = Counting(network)
+            later = strips_of(inputs, counting, tiling, first_row=strip.row)
+            assert [part.row for part in later] == [part.row for part in strips[k:]]
+            for one, other in zip(later, strips[k:], strict=True):
+                assert torch.equal(one.probabilities, other.probabilities)
+                assert np.array_equal(one.valid, other.valid)
+            in_reach = [part.row for part in strips if part.row + tiling.tile > strip.row]
+            assert counting.tiles == len(in_reach) * len(
+                tile_starts(100, tiling.tile, tiling.overlap)
+            )
+        assert strips_of(inputs, network, tiling, first_row=331) == []
 
 
 def test_an_error_while_reading_reaches_the_caller():

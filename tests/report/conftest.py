@@ -9,7 +9,7 @@ from rasterio.windows import Window
 
 from minseg.data.labels import IGNORE, parse_task
 from minseg.learning.inference import EvaluationScene, count_scenes, counts_table
-from minseg.learning.mapping import write_class_map
+from minseg.maps.class_map import write_class_map
 from minseg.study.config import RunConfig
 from minseg.study.experiments import Entry, Result
 from minseg.study.runs import Run

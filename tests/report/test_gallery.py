@@ -1,15 +1,8 @@
-import pandas as pd
 import pytest
 
 from minseg import MinsegError
 from minseg.report import gallery
-
-
-def test_picks_and_ties():
-    by_mine = pd.DataFrame({"iou": [0.1, 0.9, float("nan"), 0.5]}, index=list("abcd"))
-    assert gallery.best_median_worst(by_mine) == {"best": "b", "median": "d", "worst": "a"}
-    assert gallery.best_median_worst(by_mine.loc[["c"]]) == {}
-    assert set(gallery.best_median_worst(by_mine.loc[["a"]]).values()) == {"a"}
+from minseg.study.mine_scores import best_median_worst
 
 
 def test_overlay_shows_the_crop_that_was_scored(perfect_run, dataset):
@@ -23,7 +16,7 @@ def test_overlay_shows_the_crop_that_was_scored(perfect_run, dataset):
 
 
 def test_overlay_of_an_empty_prediction(perfect_run, dataset):
-    worst = gallery.best_median_worst(perfect_run.scores_by_mine())["worst"]
+    worst = best_median_worst(perfect_run.scores_by_mine())["worst"]
     assert perfect_run.scores_by_mine().loc[worst, "iou"] == 0
     assert gallery.overlay(perfect_run, dataset, worst).axes
 

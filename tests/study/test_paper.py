@@ -2,6 +2,7 @@ import pytest
 
 from minseg import MinsegError
 from minseg.data.bands import BAND_CONFIGURATIONS
+from minseg.data.labels import parse_task
 from minseg.data.mines import MINE_TYPES, PARTS, RAW_MATERIALS
 from minseg.learning.losses import LOSSES
 from minseg.learning.models import ENCODERS, can_build
@@ -9,6 +10,7 @@ from minseg.study.config import RunConfig
 from minseg.study.paper import (
     paper_hyperparameters,
     paper_images,
+    paper_mine_scores,
     paper_scores,
     paper_split_scores,
     paper_table,
@@ -177,6 +179,40 @@ def test_hyperparameters_make_a_run():
     }
     with pytest.raises(MinsegError, match="no 'dam'; use model1, model2, model3, model4"):
         paper_hyperparameters("dam")
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "sums"),
+    [
+        # Sums of the printed columns, in ten-thousandths, added up apart from the table.
+        ("model1", 6, [22520, 37500, 32291, 22530]),
+        ("model2", 4, [19920, 24870, 29200, 19920]),
+        ("model3", 8, [39540, 47140, 57320, 39540]),
+    ],
+)
+def test_tables_6_to_8_are_whole(task, rows, sums):
+    table = paper_mine_scores(task)
+    names = ["iou", "recall", "precision", "accuracy"]
+    assert list(table.columns) == ["location", "class", *names]
+    assert len(table) == rows
+    assert set(table["class"]) <= set(parse_task(task).class_names)
+    assert (table[names].sum() * 10_000).round().astype(int).to_list() == sums
+    # By definition IoU = 1 / (1 / precision + 1 / recall - 1), and the accuracy printed is IoU.
+    iou = 1 / (1 / table["precision"] + 1 / table["recall"] - 1)
+    odd = table[(iou - table["iou"]).abs() > 0.0015]
+    assert odd["location"].to_list() == (["Buenavista"] if task == "model3" else [])  # prints .610
+    assert (table["accuracy"] - table["iou"]).abs().max() < 0.0015
+
+
+def test_rows_of_tables_6_to_8():
+    table = paper_mine_scores("model1").set_index(["location", "class"])
+    assert table.loc[("Agarak", "excavation")].to_list() == [0.674, 0.92, 0.7161, 0.674]
+    assert table.loc[("Cerovo", "excavation"), "accuracy"] == 0.02
+    dams = paper_mine_scores("dam")
+    assert dams["location"].to_list() == ["Bor Mine", "Buenavista"]
+    assert dams["precision"].to_list() == [0.999, 0.029]
+    assert paper_mine_scores("model4").empty
+    assert paper_mine_scores("stockpile").empty
 
 
 def test_missing_table():

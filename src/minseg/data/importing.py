@@ -11,24 +11,14 @@ import pandas as pd
 
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import Image
+from minseg.data.images import RADAR_TO_DB, Image
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
 from minseg.data.mines import MINE_TABLE
-from minseg.data.radiometry import (
-    amplitude_to_db,
-    encode_reflectance,
-    power_to_db,
-    radar_channels,
-)
+from minseg.data.radiometry import encode_reflectance, radar_channels
 from minseg.data.raster import open_raster, read_grid, read_window, require_located
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
-
-_RADAR_TO_DB = {"db": lambda values: values, "power": power_to_db, "amplitude": amplitude_to_db}
-
-RADAR_UNITS = tuple(_RADAR_TO_DB)
-"""What the pixels of a radar file may hold."""
 
 SPECIAL_VALUES = ("background", "ignore")
 """What a mask value may mean besides a class of Table 1."""
@@ -95,9 +85,9 @@ def import_dataset(
         no valid pixel, or hold mask values nobody mapped.
     """
     _check_classes(folders.classes)
-    if folders.radar_unit not in RADAR_UNITS:
+    if folders.radar_unit not in RADAR_TO_DB:
         raise MinsegError(
-            f"radar unit {folders.radar_unit!r} is unknown; use {', '.join(RADAR_UNITS)}"
+            f"radar unit {folders.radar_unit!r} is unknown; use {', '.join(RADAR_TO_DB)}"
         )
     scenes = _read_scene_list(table)
     files = _pair_files(folders, scenes)
@@ -254,7 +244,7 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
     """
     with open_raster(path) as source:
         values, valid = Image.of(source, ("VV", "VH")).read(("VV", "VH"))
-    in_db = _RADAR_TO_DB[folders.radar_unit](values)
+    in_db = RADAR_TO_DB[folders.radar_unit](values)
     return radar_channels(*np.where(valid, in_db, np.nan))
 
 

@@ -17,11 +17,8 @@ from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.learning.metrics import counts
 from minseg.learning.patches import read_patch
-from minseg.learning.tiling import Tiling, predict_strips
+from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
-
-STRIDE = 32
-"""Encoders halve the image five times, so its sides must be multiples of this."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Segmenter:
         """
         self.network.eval()
         height, width = inputs.shape[-2:]
+        # Encoders halve the image five times, so its sides must be multiples of their stride.
         margin = (0, -width % STRIDE, 0, -height % STRIDE)
         padded = functional.pad(inputs.to(self.device).float(), margin, mode="replicate")
         padded = padded.contiguous(memory_format=torch.channels_last)

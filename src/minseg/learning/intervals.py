@@ -37,10 +37,26 @@ def bootstrap(counts: np.ndarray, mines: Sequence[str], convention: str) -> np.n
         Scores in the order of `METRICS`; NaN where a resample holds nothing to score.
     """
     order = np.argsort(mines)
+    return resampled_means(counts[order], draw_mines(np.asarray(mines)[order]), convention)
+
+
+def draw_mines(mines: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Tell how often each mine is drawn in each resample; the mines' names alone decide.
+
+    Parameters
+    ----------
+    mines : sequence of str
+
+    Returns
+    -------
+    int64 ndarray (RESAMPLES, mines)
+        In the order of `mines`, whatever it is.
+    """
+    order = np.argsort(mines)
     names = ",".join(np.asarray(mines)[order])
     random = np.random.default_rng(zlib.crc32(names.encode()))
     draws = random.multinomial(len(mines), np.full(len(mines), 1 / len(mines)), RESAMPLES)
-    return resampled_means(counts[order], draws, convention)
+    return draws[:, np.argsort(order)]
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from minseg.errors import MinsegError
 
+STRIDE = 32
+"""Encoders halve the image five times. Tiles that begin at multiples of this are halved alike."""
+
 ReadWindow = Callable[[Window], tuple[np.ndarray, np.ndarray]]
 """Reads a window: standardised float32 inputs (bands, h, w) and a validity mask (h, w)."""
 
@@ -25,7 +28,8 @@ class Tiling:
     tile: int = 512
     """Side of a tile, pixels."""
     overlap: int = 64
-    """Pixels that neighbouring tiles share; there the result fades from one to the other."""
+    """Pixels that neighbouring tiles share, at least. The outer quarters are dropped, since a
+    network sees too little there; in between the result fades from one tile to the other."""
     batch_size: int = 1
     """Tiles per forward pass: 1 is fastest on a CPU, more fill a GPU."""
 
@@ -61,7 +65,10 @@ class Strip:
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Return where tiles begin along one side; the last ends flush with the raster.
+    """Return where tiles begin along one side: at multiples of `STRIDE`, as far as they may.
+
+    A network that halves its input five times gives another answer where it is cut off this
+    beat. So the last tile does not end flush with the raster; it is up to 31 pixels narrower.
 
     Parameters
     ----------
@@ -76,22 +83,38 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     """
     if length <= tile:
         return [0]
-    starts = list(range(0, length - tile, tile - overlap))
-    return [*starts, length - tile]
+    step = tile - overlap
+    beat = STRIDE if step >= STRIDE else 1
+    last = -(-(length - tile) // beat) * beat
+    return [*range(0, last, step // beat * beat), last]
 
 
-def blending_weights(tile: int, overlap: int) -> Tensor:
-    """Return each pixel's weight in a tile: 1 inside, falling linearly across the overlap.
+def blending_weights(size: int, overlap: int, first: bool, last: bool) -> Tensor:
+    """Return the weights of a tile's pixels along one side.
 
-    The weights of two neighbours add up to 1 wherever they overlap by `overlap`.
+    The weight is 1 inside. Towards an inner edge it falls linearly over the middle half of the
+    overlap to 0. Where two neighbours overlap by `overlap` their weights add up to 1.
+
+    Parameters
+    ----------
+    size, overlap : int
+        Pixels.
+    first, last : bool
+        Whether the tile begins, ends at the border of the raster, where nothing fades.
 
     Returns
     -------
-    float32 Tensor (tile, tile)
+    float32 Tensor (size,)
     """
-    distance = torch.arange(tile).minimum(torch.arange(tile).flip(0)) + 0.5
-    ramp = (distance / max(overlap, 1)).clamp(max=1)
-    return ramp[:, None] * ramp[None, :]
+    dropped = overlap // 4
+    distance = torch.arange(size) + 0.5
+    rising = ((distance - dropped) / max(overlap - 2 * dropped, 1)).clamp(0, 1)
+    weights = torch.ones(size)
+    if not first:
+        weights = rising
+    if not last:
+        weights = weights.minimum(rising.flip(0))
+    return weights
 
 
 def predict_strips(
@@ -102,6 +125,7 @@ def predict_strips(
     num_classes: int,
     tiling: Tiling,
     device: torch.device,
+    first_row: int = 0,
 ) -> Iterator[Strip]:
     """Run a network over a raster, strip by strip from the top.
 
@@ -118,36 +142,56 @@ def predict_strips(
     tiling : Tiling
     device : torch.device
         Where the network is.
+    first_row : int
+        Where the first strip wanted begins, to take up interrupted work: strips above are left
+        out, those from it on are the same as without it.
 
     Yields
     ------
     Strip
     """
+    if first_row >= height:
+        return
     rows = tile_starts(height, tiling.tile, tiling.overlap)
     columns = tile_starts(width, tiling.tile, tiling.overlap)
-    tile_height, tile_width = min(tiling.tile, height), min(tiling.tile, width)
-    weights = blending_weights(tiling.tile, tiling.overlap).to(device)[:tile_height, :tile_width]
-    windows = [Window(column, row, tile_width, tile_height) for row in rows for column in columns]
-    blended = torch.zeros((num_classes, tile_height, width), device=device)
-    weight = torch.zeros((tile_height, width), device=device)
-    valid = torch.zeros((tile_height, width), dtype=torch.bool)
-    for batch, inputs, masks in _read_ahead(
-        read, _batches(windows, len(columns), tiling.batch_size)
-    ):
+    down, across = (
+        {
+            start: blending_weights(
+                min(tiling.tile, length - start), tiling.overlap, start == 0, start == starts[-1]
+            ).to(device)
+            for start in starts
+        }
+        for starts, length in ((rows, height), (columns, width))
+    )
+    rows = [row for row in rows if row + len(down[row]) > first_row]  # that reach into it
+    batches = [
+        batch
+        for row in rows
+        for batch in _batches(
+            [Window(column, row, len(across[column]), len(down[row])) for column in columns],
+            tiling.batch_size,
+        )
+    ]
+    blended = torch.zeros((num_classes, min(tiling.tile, height), width), device=device)
+    weight = torch.zeros(blended.shape[1:], device=device)
+    valid = torch.zeros(blended.shape[1:], dtype=torch.bool)
+    for batch, inputs, masks in _read_ahead(read, batches):
         used = masks.any(dim=(1, 2))  # (batch,)
         parts = iter(probabilities(inputs[used].to(device)) if used.any() else ())
         for window, mask, has_data in zip(batch, masks, used, strict=True):
-            across = slice(int(window.col_off), int(window.col_off) + tile_width)
             if has_data:
-                blended[:, :, across] += next(parts) * weights
-                weight[:, across] += weights
-                valid[:, across] |= mask
+                place = slice(0, window.height), window.toslices()[1]
+                weights = down[window.row_off][:, None] * across[window.col_off]
+                blended[:, *place] += next(parts) * weights
+                weight[place] += weights
+                valid[place] |= mask
         if batch[-1].col_off == columns[-1]:
-            row = int(batch[-1].row_off)
+            row = batch[-1].row_off
             below = rows.index(row) + 1
-            done = rows[below] - row if below < len(rows) else tile_height
-            mean = blended[:, :done] / weight[:done].clamp(min=1e-12)  # 0 where a tile was skipped
-            yield Strip(row, mean, valid[:done].numpy().copy())
+            done = rows[below] - row if below < len(rows) else len(down[row])
+            if row >= first_row:
+                mean = blended[:, :done] / weight[:done].clamp(min=1e-12)  # 0 without any tile
+                yield Strip(row, mean, valid[:done].numpy().copy())
             for strip in (blended, weight, valid):
                 _scroll(strip, done)
 
@@ -159,10 +203,11 @@ def _scroll(strip: Tensor, done: int) -> None:
     strip[..., kept:, :] = 0
 
 
-def _batches(windows: list[Window], per_row: int, size: int) -> list[list[Window]]:
-    """Group windows into batches that do not cross a row of tiles."""
-    rows = [windows[k : k + per_row] for k in range(0, len(windows), per_row)]
-    return [row[k : k + size] for row in rows for k in range(0, len(row), size)]
+def _batches(row: list[Window], size: int) -> list[list[Window]]:
+    """Group a row of tiles into batches; the last tile goes alone if it is narrower."""
+    alike = [window for window in row if window.width == row[0].width]
+    batches = [alike[k : k + size] for k in range(0, len(alike), size)]
+    return batches if len(alike) == len(row) else [*batches, row[-1:]]
 
 
 def _read_ahead(

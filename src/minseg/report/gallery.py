@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rasterio.windows import Window
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, Task, decode_bits
-from minseg.data.raster import grid_of, open_raster
-from minseg.errors import MinsegError
 from minseg.report.overlays import annotation_figure, overlay_figure
+from minseg.study.mine_scores import best_median_worst as best_median_worst
+from minseg.study.predictions import find_scene, scene_prediction
 from minseg.study.runs import Run
 
 DISPLAY_BANDS = ("B04", "B03", "B02")
@@ -30,9 +29,9 @@ def example_scene(dataset: Dataset, part: str = "train") -> str:
 
 def annotated_scene(dataset: Dataset, scene: str) -> Figure:
     """Draw a scene and its annotation, as the paper's Figure 3."""
-    row = _scene(dataset, scene)
+    row = find_scene(dataset, scene)
     image, _ = dataset.read_inputs(row, display_bands(dataset))
-    title = _title(dataset, row)
+    title = scene_title(dataset, row)
     return annotation_figure(
         image, dataset.read_labels(row), dataset.grid(row), title, dataset.synthetic
     )
@@ -57,44 +56,20 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
     MinsegError
         If the run has no prediction of that mine.
     """
+    tested = scene_prediction(run, dataset, mine)
+    image, _ = dataset.read_inputs(tested.scene, display_bands(dataset), tested.window)
     by_mine = run.scores_by_mine()
-    if mine not in by_mine.index:
-        raise MinsegError(
-            f"{run.path}: no prediction of mine {mine!r}; test mines are listed in counts.csv"
-        )
-    row = _scene(dataset, str(by_mine.loc[mine, "scene"]))
-    with open_raster(run.path / "predictions" / f"{row['scene']}.tif") as source:
-        grid, prediction = grid_of(source), source.read(1)
-    whole = dataset.grid(row)
-    column, top = ~whole.transform @ (grid.transform.c, grid.transform.f)
-    window = Window(round(column), round(top), grid.width, grid.height)
-    image, _ = dataset.read_inputs(row, display_bands(dataset), window)
-    target = dataset.read_target(row, run.task, window)
     scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
-    title = f"{_title(dataset, row)}: {task_title(run.task)}"
     return overlay_figure(
-        image, target, prediction, run.task, grid, title, scores, dataset.synthetic
+        image,
+        tested.target,
+        tested.prediction,
+        run.task,
+        tested.grid,
+        f"{scene_title(dataset, tested.scene)}: {task_title(run.task)}",
+        scores,
+        dataset.synthetic,
     )
-
-
-def best_median_worst(by_mine: pd.DataFrame) -> dict[str, str]:
-    """Pick the mines with the best, the median and the worst IoU.
-
-    Parameters
-    ----------
-    by_mine : pandas.DataFrame
-        Indexed by mine, with a column iou; mines without an IoU are passed over.
-
-    Returns
-    -------
-    dict
-        ``best``, ``median`` and ``worst`` to a mine, the same one where there are few; empty
-        where no mine has an IoU.
-    """
-    ranked = by_mine["iou"].dropna().sort_values(ascending=False).index
-    if not len(ranked):
-        return {}
-    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
 
 
 def task_title(task: Task) -> str:
@@ -108,15 +83,7 @@ def display_bands(dataset: Dataset) -> tuple[str, ...]:
     return DISPLAY_BANDS if set(DISPLAY_BANDS) <= set(bands) else bands[:1]
 
 
-def _scene(dataset: Dataset, scene: str) -> pd.Series:
-    """Find a row of the scene table."""
-    rows = dataset.scenes[dataset.scenes["scene"] == scene]
-    if rows.empty:
-        raise MinsegError(f"{dataset.path}: has no scene {scene!r}; scenes.csv lists them")
-    return rows.iloc[0]
-
-
-def _title(dataset: Dataset, scene: pd.Series) -> str:
+def scene_title(dataset: Dataset, scene: pd.Series) -> str:
     """Name a scene: its mine, and the year if it is known."""
     name = dataset.mines.set_index("mine").loc[scene["mine"], "name"]
     year = scene["year"]

@@ -176,7 +176,9 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
         ", ".join(columns): f"border-left: {line}",
         ", ".join(f".row{k}" for k in rules): f"border-top: {line}",
     }
-    return table.rename_axis(index=None, columns=list(corner)).style.set_table_styles(
+    plain = table.rename_axis(columns=list(corner))
+    plain.index = plain.index.set_names([None] * plain.index.nlevels)  # a row may have two levels
+    return plain.style.set_table_styles(
         [CSSDict(selector=cells, props=props) for cells, props in styles.items() if cells]
     )
 

@@ -95,14 +95,14 @@ PROFILES: dict[str, RunConfig] = {
     "paper": RunConfig(),
     # Small enough for two CPU cores: the same code path with less of everything.
     "demo": RunConfig(
-        architecture="unet",
+        architecture="linknet",
         encoder="tu-resnet10t",
         weights=None,
         crop=64,
         test_crop=128,
-        batch_size=8,
-        learning_rate=2e-3,
-        epochs=10,
+        batch_size=16,
+        learning_rate=3e-3,
+        epochs=8,
         optimiser="adamw",
         loss="tversky",
         schedule="cosine",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from minseg.atomic import write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import Task, parse_task
+from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.errors import MinsegError
 from minseg.learning.anatomy import network_anatomy
@@ -34,12 +34,15 @@ from minseg.learning.inference import (
     predict_scene,
     predict_scenes,
 )
-from minseg.learning.mapping import write_class_map
 from minseg.learning.memory import keep_freed_memory
 from minseg.learning.models import build_model, load_weights, save_state, save_weights
-from minseg.learning.patches import TrainingPatches
+from minseg.learning.patches import TrainingPatches, read_patch
+from minseg.learning.precision import resolve_precision
 from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
+from minseg.maps.class_map import ClassMap, write_class_map
+from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
+from minseg.study.predictions import find_scene
 from minseg.study.provenance import describe_effort, describe_origin
 from minseg.study.runs import COUNT_COLUMNS, Run, RunStore, require, run_key
 
@@ -148,7 +151,8 @@ def open_segmenter(run: Run) -> Segmenter:
     load_weights(network, run.path / "weights.safetensors")
     device = Fabric(accelerator="auto", devices=1).device
     network.to(device).to(memory_format=torch.channels_last)
-    return Segmenter(network, run.task, run.statistics, device, config.precision)
+    precision = resolve_precision(config.precision)
+    return Segmenter(network, run.task, run.statistics, device, precision)
 
 
 def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
@@ -178,18 +182,65 @@ def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
     return counts_table(count_scenes(predictions, scenes, run.task.num_classes), scenes, run.task)
 
 
-def _refuse_leakage(run: Run, dataset: Dataset, part: str) -> None:
-    """Refuse validation or test mines that the run has seen in training."""
-    origin = run.provenance
-    if part == "train" or dataset.digest != origin["dataset_hash"]:
-        return
-    mines = dataset.split.loc[dataset.split["part"] == part, "mine"]
-    seen = sorted(mine for mine in mines if origin["parts"].get(mine) == "train")
+def predict_scenes_of(
+    run: Run, dataset: Dataset, scenes: Sequence[str], trained: bool = False
+) -> dict[str, ClassMap]:
+    """Map the classes of whole scenes of a dataset, of any year, with a run's network.
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+    scenes : sequence of str
+    trained : bool
+        Whether mines that the run was trained on may be among them.
+
+    Returns
+    -------
+    dict of scene to ClassMap
+        255 where the image has no data.
+
+    Raises
+    ------
+    MinsegError
+        If a scene is unknown, the run was trained on its mine, or the dataset lacks bands.
+    """
+    dataset.require(run.task, run.statistics.bands)
+    rows = [find_scene(dataset, scene) for scene in scenes]
+    seen = [] if trained else _seen(run, dataset, [row["mine"] for row in rows])
     if seen:
         raise MinsegError(
-            f"{run.path}: was trained on {len(seen)} mine(s) of part {part!r} of {dataset.path} "
-            f"({seen[0]}, …), which has another split now; train again"
+            f"{run.path}: was trained on mine {seen[0]}; what it predicts there says nothing of "
+            "other mines, choose one of the validation or test part"
         )
+    segmenter, maps = open_segmenter(run), {}
+    for row in progress(rows, "predicting scenes"):
+        inputs, _ = read_patch(dataset, row, run.task, run.statistics)
+        _, valid = dataset.read_inputs(row, run.statistics.bands)
+        classes = predict_scene(segmenter, inputs)
+        classes[~valid] = IGNORE
+        maps[row["scene"]] = ClassMap(classes, dataset.grid(row), run.task)
+    return maps
+
+
+def _refuse_leakage(run: Run, dataset: Dataset, part: str) -> None:
+    """Refuse validation or test mines that the run has seen in training."""
+    if part != "train":
+        mines = dataset.split.loc[dataset.split["part"] == part, "mine"]
+        seen = _seen(run, dataset, mines)
+        if seen:
+            raise MinsegError(
+                f"{run.path}: was trained on {len(seen)} mine(s) of part {part!r} of "
+                f"{dataset.path} ({seen[0]}, …), which has another split now; train again"
+            )
+
+
+def _seen(run: Run, dataset: Dataset, mines: Iterable[str]) -> list[str]:
+    """Return those of some mines of a dataset that the run was trained on."""
+    origin = run.provenance
+    if dataset.digest != origin["dataset_hash"]:
+        return []
+    return sorted({mine for mine in mines if origin["parts"].get(mine) == "train"})
 
 
 def _fit_baseline(
@@ -215,11 +266,10 @@ def _train_network(
             f"{devices} devices cannot share batches of {config.batch_size} crops evenly; "
             f"e.g. --set batch_size={-(-config.batch_size // devices) * devices}"
         )
+    precision = resolve_precision(config.precision)
     try:
         strategy = "ddp_spawn" if devices > 1 else "auto"
-        fabric = Fabric(
-            accelerator="auto", devices=devices, strategy=strategy, precision=config.precision
-        )
+        fabric = Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=precision)
     except MisconfigurationException as error:
         raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
     if devices > 1:
@@ -233,8 +283,8 @@ def _train_network(
     network = build_model(
         config.architecture, config.encoder, statistics.bands, task.num_classes, None
     ).to(fabric.device)
-    segmenter = Segmenter(network, task, statistics, fabric.device, config.precision)
-    name = _device_name(fabric.device)
+    segmenter = Segmenter(network, task, statistics, fabric.device, precision)
+    name = f"{_device_name(fabric.device)}, {precision}"
     return _models(config, segmenter, folder), f"{devices} × {name}" if devices > 1 else name
 
 
@@ -252,7 +302,7 @@ def _fit(
     """
     if not fabric.is_global_zero:
         os.environ["MINSEG_PROGRESS"] = "off"
-    task = parse_task(config.task)
+    task, precision = parse_task(config.task), resolve_precision(config.precision)
     torch.manual_seed(config.seed)
     network = build_model(
         config.architecture, config.encoder, statistics.bands, task.num_classes, config.weights
@@ -268,7 +318,7 @@ def _fit(
         device=fabric.device,
         share=(fabric.global_rank, fabric.world_size),
     )
-    segmenter = Segmenter(network, task, statistics, fabric.device, config.precision)
+    segmenter = Segmenter(network, task, statistics, fabric.device, precision)
     scenes = load_scenes(dataset, "validation", task, statistics, config.test_crop)
 
     def validate(_: nn.Module) -> np.ndarray:
@@ -344,7 +394,9 @@ def _store_predictions(
 
 def _device_name(device: torch.device) -> str:
     """Return the name of the hardware."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.cpu.get_capabilities().get("cpu_name") or device.type
 
 
 def _write_json(path: Path, content: Mapping | Sequence) -> None:

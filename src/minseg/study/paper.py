@@ -5,11 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from minseg.data.labels import parse_task
 from minseg.errors import MinsegError
+from minseg.learning.metrics import METRICS
 from minseg.study.config import RunConfig
 
 PAPER_FOLDER = Path(__file__).parents[3] / "data" / "paper"
 """Tidy tables transcribed from the paper, in the checkout."""
+
+MINE_TABLES: dict[str, int] = {"model1": 6, "model2": 7, "model3": 8}
+"""The table with scores of single mines, for each model that has one."""
 
 
 def paper_table(number: int) -> pd.DataFrame:
@@ -25,6 +30,9 @@ def paper_table(number: int) -> pd.DataFrame:
         5: tuned hyperparameters; columns printed_model, model, hyperparameter, printed, value,
         the last two being the cell's text and how `RunConfig` spells it. The fourth column is
         headed Model 1 a second time; by its place it is taken as model4.
+        6, 7, 8: scores of Models 1, 2 and 3 on single mines; columns location, class, metric,
+        value. Numbers are as printed: one precision of Table 6 has four decimals. The heading of
+        Table 7 speaks of five locations and it has four.
 
     Returns
     -------
@@ -79,6 +87,32 @@ def paper_split_scores(task: str, split: str) -> dict[str, float] | None:
     """
     table = paper_table(4)
     return _scores(table[(table["model"] == task) & (table["split"] == split)])
+
+
+def paper_mine_scores(task: str) -> pd.DataFrame:
+    """Return the paper's scores on single mines (Tables 6, 7 and 8).
+
+    Parameters
+    ----------
+    task : str
+        `model1` … `model4`, or class names.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows location, class, iou, recall, precision, accuracy, in the printed order; of other
+        tasks than Models 1 to 3 the rows of all three tables that are about one of its classes.
+    """
+    if task in MINE_TABLES:
+        table = paper_table(MINE_TABLES[task])
+    else:
+        table = pd.concat([paper_table(number) for number in MINE_TABLES.values()])
+        table = table[table["class"].isin(parse_task(task).target_names)]
+    wide = table.set_index(["location", "class", "metric"])["value"].unstack("metric", sort=False)
+    order = table[["location", "class"]].drop_duplicates()
+    return order.merge(wide.reset_index(), how="left").reindex(
+        columns=["location", "class", *METRICS]
+    )
 
 
 def paper_images() -> pd.DataFrame:

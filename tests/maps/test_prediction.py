@@ -1,3 +1,5 @@
+import os
+import resource
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,16 +15,18 @@ from minseg.data.labels import TASKS
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, grid_of, read_grid
 from minseg.learning.inference import Segmenter, predict_scene
-from minseg.learning.mapping import ImageReading, class_colours, predict_raster, write_class_map
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling
+from minseg.maps import prediction
+from minseg.maps.class_map import class_colours, write_class_map
+from minseg.maps.prediction import ImageFile, ImageReading, predict_raster
 from tests.conftest import grid_at, names
 
 MODEL1 = TASKS["model1"]
 STATISTICS = ChannelStatistics(("B02", "B08"), (0.1, 0.1), (0.1, 0.1))
 REFLECTANCE = np.array([[0.05, 0.05], [0.3, 0.05], [0.05, 0.3]])
 """Blue and near infrared of the three classes."""
-SMALL_TILES = Tiling(64, 16, 2)
+SMALL_TILES = Tiling(64, 32, 2)
 
 
 def exact_network():
@@ -67,12 +71,7 @@ def read(path):
 GRIDS = {
     "metres": grid_at(0),
     "degrees": Grid(0, 0, Affine(1e-4, 0, 15, 0, -1e-4, 50), CRS.from_epsg(4326)),
-    "rotated, oblong pixels": Grid(
-        0,
-        0,
-        Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(10, -20),
-        CRS.from_epsg(32733),
-    ),
+    "oblong pixels": Grid(0, 0, Affine(10, 0, 5e5, 0, -20, 4e6), CRS.from_epsg(32733)),
 }
 
 
@@ -228,22 +227,62 @@ class Failing(nn.Module):
         return self.network(inputs)
 
 
-def test_an_older_map_is_kept_if_the_work_fails_half_way(write_image, tmp_path):
+def test_work_that_fails_half_way_keeps_the_older_map_and_goes_on_next_time(
+    write_image, tmp_path, capsys
+):
     image = write_image(numbers_of(class_map(200, 200)), "in/image.tif")
-    output, probabilities = tmp_path / "out" / "map.tif", tmp_path / "out" / "p.tif"
-    predict_raster(segmenter_of(), image, output, probabilities=probabilities)
+    output, other = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif"
+    probabilities, other_probabilities = (path.with_name("p.tif") for path in (output, other))
+
+    def predict(network, path, **changes):
+        path_of_probabilities = path.with_name("p.tif")
+        arguments = {"probabilities": path_of_probabilities, "tiling": SMALL_TILES} | changes
+        predict_raster(segmenter_of(network), image, path, **arguments)
+
+    predict(Failing(36), output, reading=ImageReading(offset=-0.01))
     before = {path: path.read_bytes() for path in output.parent.iterdir()}
     assert len(before) == 3
     with pytest.raises(RuntimeError, match="out of memory"):
-        predict_raster(
-            segmenter_of(Failing(10)),
-            image,
-            output,
-            probabilities=probabilities,
-            tiling=SMALL_TILES,
-        )
-    assert {path: path.read_bytes() for path in output.parent.iterdir()} == before
-    predict_raster(segmenter_of(Failing(16)), image, output, tiling=SMALL_TILES)
+        predict(Failing(20), output)  # 36 tiles in 6 rows of 32: the fourth row is not finished
+    assert {path: path.read_bytes() for path in before} == before
+    assert capsys.readouterr().err == ""
+    predict(Failing(24), output)  # the third row again, since it reaches into the fourth
+    assert "goes on at row 96 of 200" in capsys.readouterr().err
+    predict(Failing(36), other)
+    for path, expected in ((output, other), (probabilities, other_probabilities)):
+        assert path.read_bytes() == expected.read_bytes()
+    assert names(output.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
+
+
+CHANGES = {
+    "tiling": {"tiling": Tiling(64, 33, 2)},
+    "reading": {"reading": ImageReading(offset=0.01)},
+    "weights": {"network": nn.Sequential(exact_network())},
+    "probabilities": {"probabilities": "p.tif"},
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "image"])
+def test_unfinished_work_on_something_else_is_begun_anew(write_image, tmp_path, capsys, change):
+    numbers = numbers_of(class_map(200, 200))
+    image, output = write_image(numbers, "in/image.tif"), tmp_path / "out" / "map.tif"
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict_raster(segmenter_of(Failing(10)), image, output, tiling=SMALL_TILES)
+    assert names(output.parent) == [".map.tif.partial"]
+    changed = {"tiling": SMALL_TILES} | CHANGES.get(change, {})
+    network = changed.pop("network", Failing(36))
+    if change == "probabilities":
+        changed["probabilities"] = tmp_path / "out" / "p.tif"
+    if change == "image":
+        numbers = numbers_of(class_map(200, 200, seed=1))
+        write_image(numbers, "in/image.tif")
+    predict_raster(segmenter_of(network), image, output, **changed)
+    assert capsys.readouterr().err == ""
+    fresh = tmp_path / "fresh" / "map.tif"
+    if change == "probabilities":
+        changed["probabilities"] = tmp_path / "fresh" / "p.tif"
+    predict_raster(segmenter_of(), image, fresh, **changed)
+    assert output.read_bytes() == fresh.read_bytes()
 
 
 def test_an_older_map_is_replaced(write_image, tmp_path):
@@ -287,7 +326,22 @@ REFUSED = {
         None,
         "no coordinate reference system",
     ),
+    "rotated": (
+        {"grid": Grid(64, 64, grid_at(0).transform @ Affine.rotation(30), CRS.from_epsg(32733))},
+        None,
+        "its grid is rotated.*gdalwarp",
+    ),
     "no scale": ({"scales": None}, None, "--scale"),
+    "8-bit picture": (
+        {"numbers": (IMAGE // 20).astype(np.uint8), "scales": None},
+        None,
+        "8-bit numbers without a scale.*original image",
+    ),
+    "float numbers up to 10 000": (
+        {"numbers": IMAGE.astype(np.float32), "scales": None},
+        None,
+        "90th percentile of reflectance.*--scale",
+    ),
     "wrong scale": ({}, ImageReading(scale=1.0), "90th percentile of reflectance.*--scale"),
     "all missing by the user's word": (
         {"nodata": None, "numbers": np.full_like(IMAGE, 7)},
@@ -339,6 +393,103 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert "\n" not in str(caught.value)
     assert str(outputs[which]) in str(caught.value)
     assert names(tmp_path) == ["file", "folder", "image.tif"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.parametrize("which", ["output", "probabilities"])
+def test_read_only_folders_are_refused_before_the_work(write_image, tmp_path, which):
+    image, closed = write_image(IMAGE), tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    outputs = {"output": tmp_path / "map.tif", "probabilities": tmp_path / "p.tif"}
+    outputs[which] = closed / "map.tif"
+    with pytest.raises(MinsegError, match=r"map.tif: cannot write here \(Permission denied\)"):
+        predict_raster(segmenter_of(Failing(0)), image, **outputs)
+    assert names(tmp_path) == ["closed", "image.tif"]
+
+
+def test_files_on_different_grids_are_mapped_as_one_image(write_tif, tmp_path):
+    classes = class_map(40, 40)
+    fine = np.kron(classes, np.ones((2, 2), int))
+    coarse_grid = grid_at(0)
+    transform = coarse_grid.transform @ Affine.scale(2)
+    infrared = write_tif(
+        "B08.tif", numbers_of(classes)[1:], Grid(40, 40, transform, coarse_grid.crs), nodata=0
+    )
+    blue = write_tif("B02.tif", numbers_of(fine)[:1], grid_at(0, 80), nodata=0)
+    images = [ImageFile(infrared, ("B08",)), ImageFile(blue, ("B02",))]
+    predict_raster(segmenter_of(), images, tmp_path / "map.tif", reading=ImageReading(scale=1e-4))
+    assert read_grid(tmp_path / "map.tif").matches(grid_at(0, 80))
+    assert np.array_equal(read(tmp_path / "map.tif")[0], fine)
+    with pytest.raises(MinsegError, match="need a file each"):
+        predict_raster(segmenter_of(), images, blue, reading=ImageReading(scale=1e-4))
+
+
+class Filling(nn.Module):
+    """Works, and after some tiles no file may grow beyond a size: as if the disk were full."""
+
+    def __init__(self, tiles, size):
+        super().__init__()
+        self.left, self.size, self.network = tiles, size, exact_network()
+
+    def forward(self, inputs):
+        self.left -= len(inputs)
+        if self.left < 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+        return self.network(inputs)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "size", "with_probabilities"),
+    [
+        # Of 200 × 200 pixels, classes take 40 000 bytes and probabilities 240 000 as they are made.
+        pytest.param(0, 20_000, False, id="before the work"),
+        pytest.param(0, 60_000, True, id="before the work, for probabilities"),
+        pytest.param(8, 20_000, False, id="at rows"),
+        pytest.param(35, 39_000, False, id="at the last rows"),
+        pytest.param(35, 60_000, True, id="at the last rows of probabilities"),
+    ],
+)
+def test_a_full_disk_is_told_in_one_line_and_leaves_the_older_map(
+    write_image, tmp_path, tiles, size, with_probabilities
+):
+    image = write_image(numbers_of(class_map(200, 200)), "in/image.tif")
+    output = tmp_path / "out" / "map.tif"
+    arguments = {"probabilities": output.with_name("p.tif")} if with_probabilities else {}
+    predict_raster(segmenter_of(), image, output, **arguments)
+    before = {path: path.read_bytes() for path in output.parent.iterdir()}
+    segmenter = segmenter_of(Filling(tiles, size))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        if tiles == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+        with pytest.raises(MinsegError, match="cannot be written") as caught:
+            predict_raster(segmenter, image, output, tiling=SMALL_TILES, **arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in output.parent.iterdir()} == before
+
+
+def test_a_full_disk_when_all_rows_are_there_is_told_too(write_image, tmp_path, monkeypatch):
+    image, output = (
+        write_image(numbers_of(class_map(200, 200)), "in/image.tif"),
+        tmp_path / "map.tif",
+    )
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(prediction, "to_cloud_optimized", interrupt)
+        predict_raster(segmenter_of(), image, output)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, unlimited[1]))  # less than the map
+        with pytest.raises(MinsegError, match="cannot be written"):
+            predict_raster(segmenter_of(Failing(0)), image, output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert names(tmp_path) == ["in"]
 
 
 def test_outputs_that_would_replace_the_image_or_each_other_are_refused(write_image, tmp_path):

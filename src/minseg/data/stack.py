@@ -1,0 +1,302 @@
+"""Several band files on different grids, read as one image by nearest neighbour (section 2.1)."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from minseg.data.bands import BANDS, RADAR_BANDS, parse_bands
+from minseg.data.images import Image, ImageReading, band_indexes
+from minseg.data.radiometry import radar_channels, require_reflectance
+from minseg.data.raster import Grid, grid_of, open_raster, require_located
+from minseg.errors import MinsegError
+
+PAPER_GSD_M = 10.0
+"""Pixels that the paper brings all bands to (section 2.1), metres."""
+
+GSD_TOLERANCE = 0.2
+"""Share by which the pixels of a grid may differ from 10 m and the grid be kept."""
+
+SAMPLE_SIDE = 512
+"""Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
+
+_VV, _VH, _RATIO = (band.name for band in RADAR_BANDS)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file with some of an image's bands."""
+
+    path: Path
+    bands: tuple[str, ...] | None = None
+    """Its bands in the file's order, where it does not name them."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``PATH`` or ``BANDS=PATH``, such as ``B02=korba/blue.tif`` or ``VV,VH=s1.tif``.
+
+        Raises
+        ------
+        MinsegError
+            If what stands before ``=`` are no bands (unless a file has that name).
+        """
+        bands, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            return cls(Path(text))
+        return cls(Path(path), parse_bands(bands))
+
+
+@dataclass(frozen=True)
+class ImageStack:
+    """Open files that together are one image."""
+
+    grid: Grid
+    """Where its pixels lie."""
+    bands: tuple[str, ...]
+    """Channels that `read` gives."""
+    parts: tuple["_Part", ...]
+
+    def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Read the image's channels.
+
+        Parameters
+        ----------
+        window : rasterio.windows.Window, optional
+            Part of the grid; everything by default.
+
+        Returns
+        -------
+        values : float32 ndarray (bands, height, width)
+            Reflectance or dB.
+        valid : bool ndarray (height, width)
+            Pixels at which every file has a value.
+        """
+        layers: dict[str, np.ndarray] = {}
+        valid: np.ndarray | None = None
+        for part in self.parts:
+            values, here = part.read(window)
+            layers |= zip(part.image.indexes, values, strict=True)
+            valid = here if valid is None else valid & here
+        assert valid is not None
+        if _RATIO in self.bands and _RATIO not in layers:
+            layers[_RATIO] = radar_channels(layers[_VV], layers[_VH])[2]
+        return np.stack([layers[band] for band in self.bands]), valid
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file of a stack, on the stack's grid."""
+
+    image: Image
+    covered: int | None = None
+    """Band that tells the file's footprint, where the file has no nodata value to tell it by."""
+
+    def read(self, window: Window | None) -> tuple[np.ndarray, np.ndarray]:
+        """Read all of the file's bands that are needed."""
+        values, valid = self.image.read(tuple(self.image.indexes), window)
+        if self.covered is not None:
+            valid = valid & (self.image.source.read(self.covered, window=window) > 0)
+        return values, valid
+
+
+@contextmanager
+def open_stack(
+    files: Sequence[ImageFile], bands: Sequence[str], reading: ImageReading | None = None
+) -> Iterator[ImageStack]:
+    """Open files as one image and check what their numbers mean.
+
+    VV/(10·VH) is derived from VV and VH where no file has it, or where radar is no decibels yet.
+    Files without any of the bands are left aside.
+
+    Parameters
+    ----------
+    files : sequence of ImageFile
+    bands : sequence of str
+        Channels wanted, in this order.
+    reading : ImageReading, optional
+
+    Yields
+    ------
+    ImageStack
+
+    Raises
+    ------
+    MinsegError
+        If a file cannot be read, is nowhere, is rotated or lies elsewhere than the others; if a
+        band is missing or there twice; if the numbers cannot be reflectance.
+    """
+    reading = reading or ImageReading()
+    if len(files) > 1 and reading.bands is not None:
+        raise MinsegError(
+            "--bands is for one image; of several, write the bands before each path, "
+            f"e.g. {','.join(reading.bands[:2])}={files[0].path}"
+        )
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_raster(file.path)) for file in files]
+        for file, source in zip(files, sources, strict=True):
+            _require_north_up(grid_of(source), file.path)
+        images = _images(files, sources, bands, reading)
+        for image in images:
+            _require_plausible(image)
+        grids = {image.source.name: grid_of(image.source) for image in images}
+        optical = [name for name, image in zip(grids, images, strict=True) if _optical(image)]
+        grid = common_grid([grids[name] for name in optical or grids], grids, reading.gsd_m)
+        _require_overlap(grids, grid)
+        parts = tuple(_on_grid(image, grid, stack) for image in images)
+        yield ImageStack(grid, tuple(bands), parts)
+
+
+def common_grid(
+    candidates: Sequence[Grid], grids: Mapping[str, Grid], gsd_m: float | None = None
+) -> Grid:
+    """Choose the grid that files are brought to.
+
+    Files that share a grid keep it. Otherwise it is the grid of the file with the smallest
+    pixels if these are 10 m within 20 %, and else a grid of 10 m pixels in its coordinate
+    reference system, from its upper left corner on.
+
+    Parameters
+    ----------
+    candidates : sequence of Grid
+        Grids to choose among: of the optical files if there are any.
+    grids : mapping of str to Grid
+        Of all the files.
+    gsd_m : float, optional
+        Side of the pixels, if it is not to be as said, metres.
+
+    Returns
+    -------
+    Grid
+    """
+    finest = min(candidates, key=lambda grid: math.prod(grid.pixel_size_m))
+    if gsd_m is None:
+        alike = all(grid.matches(finest) for grid in grids.values())
+        off = max(abs(side - PAPER_GSD_M) for side in finest.pixel_size_m)
+        if alike or off <= GSD_TOLERANCE * PAPER_GSD_M:
+            return finest
+    across, down = ((gsd_m or PAPER_GSD_M) / side for side in finest.pixel_size_m)
+    if math.isclose(across, 1, rel_tol=1e-6) and math.isclose(down, 1, rel_tol=1e-6):
+        return finest
+    return Grid(
+        max(1, math.ceil(finest.height / down - 1e-3)),  # not one more for a rounding error
+        max(1, math.ceil(finest.width / across - 1e-3)),
+        finest.transform @ Affine.scale(across, down),
+        finest.crs,
+    )
+
+
+def _require_north_up(grid: Grid, path: Path) -> None:
+    """Refuse a file that is nowhere, or whose rows do not run from west to east."""
+    require_located(grid, path)
+    if grid.transform.b or grid.transform.d:
+        raise MinsegError(
+            f"{path}: its grid is rotated; bring it to rows from west to east, "
+            f"e.g. `gdalwarp -r near {path} straight.tif`"
+        )
+
+
+def _images(
+    files: Sequence[ImageFile],
+    sources: Sequence[rasterio.DatasetReader],
+    bands: Sequence[str],
+    reading: ImageReading,
+) -> list[Image]:
+    """Find each band in one of the files."""
+    named = [
+        band_indexes(source, file.bands or reading.bands)
+        for file, source in zip(files, sources, strict=True)
+    ]
+    there = [band for indexes in named for band in indexes]
+    needed = set(bands)
+    if _RATIO in needed and (_RATIO not in there or reading.radar_unit != "db"):
+        needed = needed - {_RATIO} | {_VV, _VH}
+    where = ", ".join(source.name for source in sources)
+    missing = [band for band in BANDS if band in needed and band not in there]
+    if missing:
+        raise MinsegError(
+            f"{where}: the model needs band {', '.join(missing)} "
+            f"and the image has {', '.join(dict.fromkeys(there))}"
+        )
+    twice = [band for band in BANDS if band in needed and there.count(band) > 1]
+    if twice:
+        raise MinsegError(f"{where}: band {', '.join(twice)} is in two files; leave one out")
+    return [
+        Image.of(
+            source,
+            file.bands or reading.bands,
+            reading.scale,
+            reading.offset,
+            reading.nodata,
+            radar_scale=reading.radar_scale,
+            radar_unit=reading.radar_unit,
+            needed=needed,
+        )
+        for file, source, indexes in zip(files, sources, named, strict=True)
+        if needed & set(indexes)
+    ]
+
+
+def _optical(image: Image) -> list[str]:
+    """Return the optical bands among those needed of a file."""
+    return [band for band in image.indexes if not BANDS[band].is_radar]
+
+
+def _require_plausible(image: Image) -> None:
+    """Refuse a file whose numbers cannot be reflectance, by a sample."""
+    sample = image.sample(_optical(image), SAMPLE_SIDE)
+    if sample.size:  # a radar image has none; few valid pixels may all be missed
+        require_reflectance(sample, image.source.name)
+
+
+def _require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
+    """Refuse files whose footprints have no place in common."""
+    left, bottom, right, top = grid.bounds
+    for name, other in grids.items():
+        try:
+            bounds = transform_bounds(other.crs, grid.crs, *other.bounds)
+        except (RasterioError, CPLE_BaseError) as error:
+            raise MinsegError(
+                f"{name}: its coordinates cannot be brought to {grid.crs} ({error}); "
+                "check its coordinate reference system"
+            ) from None
+        left, bottom = max(left, bounds[0]), max(bottom, bounds[1])
+        right, top = min(right, bounds[2]), min(top, bounds[3])
+        if not (left < right and bottom < top):
+            raise MinsegError(
+                f"{name}: lies outside of the other files ({', '.join(grids)}); "
+                "give files of one place"
+            )
+
+
+def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:
+    """Bring a file to a grid by nearest neighbour, window by window as it is read."""
+    source = image.source
+    if grid_of(source).matches(grid):
+        return _Part(image)
+    # What lies outside of the file is told by its nodata value, or else by a band added for it.
+    add_alpha = source.nodata is None
+    warped = stack.enter_context(
+        WarpedVRT(
+            source,
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling.nearest,
+            tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
+            add_alpha=add_alpha,
+        )
+    )
+    return _Part(replace(image, source=warped), warped.count if add_alpha else None)

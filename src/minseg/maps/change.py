@@ -1,0 +1,217 @@
+"""What became of a mine between two years: polygons and areas gained, lost and unchanged."""
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from minseg.data.labels import IGNORE, Task
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+from minseg.maps.areas import HECTARE_M2, pixel_areas_m2
+from minseg.maps.class_map import ClassMap
+from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
+from minseg.maps.styles import write_style
+
+CHANGES: dict[str, str] = {"gained": "#D50000", "lost": "#0044CC", "unchanged": "#FFE680"}
+"""Kinds of change, numbered from 1, to colours that are told apart without colour vision too."""
+
+ABSENT, GAINED, LOST, UNCHANGED = range(4)
+"""What became of a class at a pixel; absent in both years is 0, no data in either is 255."""
+
+AREA_COLUMNS = [
+    "gained_ha",
+    "lost_ha",
+    "unchanged_ha",
+    "before_ha",
+    "after_ha",
+    "compared_ha",
+    "left_out_ha",
+]
+
+
+def change(before: ClassMap, after: ClassMap) -> gpd.GeoDataFrame:
+    """Outline what each class gained, lost and kept.
+
+    A pixel that goes from one class to another is lost for the first and gained for the second,
+    so polygons of different classes overlap there.
+
+    Parameters
+    ----------
+    before, after : ClassMap
+        Of one task, on one grid.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        Columns class, change (gained, lost or unchanged), area_ha (on the ellipsoid) and geometry,
+        in the maps' coordinate reference system. Pixels without data in either map are left out.
+
+    Raises
+    ------
+    MinsegError
+        If the maps are of different tasks or on different grids.
+    """
+    require_comparable(before, after)
+    kinds = Task("change", tuple(CHANGES))
+    layers = []
+    for name in before.task.target_names[1:]:
+        states = class_change(before, after, name)
+        outlines = vectorise(ClassMap(states, before.grid, kinds))
+        layers.append(outlines.rename(columns={"class": "change"}).assign(**{"class": name}))
+    columns = ["class", "change", "area_ha", "geometry"]
+    found = [layer[columns] for layer in layers if len(layer)] or [layers[0][columns]]
+    return gpd.GeoDataFrame(pd.concat(found, ignore_index=True), crs=before.grid.crs)
+
+
+def change_areas(before: ClassMap, after: ClassMap) -> pd.DataFrame:
+    """Measure what each class gained, lost and kept.
+
+    Parameters
+    ----------
+    before, after : ClassMap
+        Of one task, on one grid.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by class: gained_ha, lost_ha, unchanged_ha, before_ha, after_ha, and for all
+        classes alike compared_ha (ground with data in both maps) and left_out_ha (without).
+        Hectares on the ellipsoid, whatever the maps' projection.
+
+    Raises
+    ------
+    MinsegError
+        If the maps are of different tasks or on different grids.
+    """
+    require_comparable(before, after)
+    moved, left_out = _transitions_ha(before, after)
+    was, became, stayed = moved.sum(axis=1), moved.sum(axis=0), moved.diagonal()
+    areas = {
+        "gained_ha": became - stayed,
+        "lost_ha": was - stayed,
+        "unchanged_ha": stayed,
+        "before_ha": was,
+        "after_ha": became,
+        "compared_ha": moved.sum(),
+        "left_out_ha": left_out,
+    }
+    names = pd.Index(before.task.target_names, name="class")
+    return pd.DataFrame(areas, index=names)[AREA_COLUMNS].iloc[1:]
+
+
+def class_change(before: ClassMap, after: ClassMap, name: str) -> np.ndarray:
+    """Tell what became of one class at each pixel.
+
+    Parameters
+    ----------
+    before, after : ClassMap
+        Of one task, on one grid.
+    name : str
+        One of the task's target names.
+
+    Returns
+    -------
+    uint8 ndarray (height, width)
+        `ABSENT`, `GAINED`, `LOST` or `UNCHANGED`; 255 without data in either map.
+    """
+    value = before.task.target_names.index(name)
+    was, became = before.classes == value, after.classes == value
+    states = np.full(was.shape, ABSENT, np.uint8)
+    states[became & ~was] = GAINED
+    states[was & ~became] = LOST
+    states[was & became] = UNCHANGED
+    states[_without_data(before, after)] = IGNORE
+    return states
+
+
+def write_change(changes: gpd.GeoDataFrame, path: Path) -> None:
+    """Write the polygons of `change` as a GeoPackage, and a QGIS style (``.qml``) beside it.
+
+    Parameters
+    ----------
+    changes : geopandas.GeoDataFrame
+        May be empty.
+    path : Path
+        ``….gpkg``; an older file of that name is replaced at the end.
+
+    Raises
+    ------
+    MinsegError
+        If the file cannot be written.
+    """
+    write_geopackage(changes, path)
+    legend = {kind: (kind, colour) for kind, colour in CHANGES.items()}
+    write_style(path.with_suffix(".qml"), "change", legend)
+
+
+def require_comparable(before: ClassMap, after: ClassMap) -> None:
+    """Refuse two maps that cannot be compared pixel by pixel.
+
+    Raises
+    ------
+    MinsegError
+        If they are of different tasks or on different grids.
+    """
+    if before.task != after.task:
+        raise MinsegError(
+            f"the earlier map is of task {before.task.name} and the later of {after.task.name}; "
+            "predict both years with one run"
+        )
+    difference = _grid_difference(before.grid, after.grid)
+    if difference:
+        raise MinsegError(
+            f"the two maps differ in {difference}; predict both years on one grid, e.g. after "
+            "`rio warp LATER.tif MOVED.tif --like EARLIER.tif` of the images"
+        )
+
+
+def require_apart(before: Path, after: Path, output: Path) -> None:
+    """Refuse a map compared with itself, and an output that would replace a map.
+
+    Raises
+    ------
+    MinsegError
+    """
+    if before.resolve() == after.resolve():
+        raise MinsegError(f"{after}: is given twice; name the maps of two years")
+    require_geopackage(output)
+
+
+def _grid_difference(one: Grid, other: Grid) -> str | None:
+    """Say in what two grids differ, or None."""
+    if one.matches(other):
+        return None
+    if one.crs != other.crs:
+        return f"coordinate reference system ({one.crs} and {other.crs})"
+    if (one.height, one.width) != (other.height, other.width):
+        return f"size ({one.height}×{one.width} and {other.height}×{other.width} pixels)"
+    if one.transform @ (0, 0) != other.transform @ (0, 0):
+        corners = ("{:.10g}, {:.10g}".format(*(grid.transform @ (0, 0))) for grid in (one, other))
+        return f"position (first corner {' and '.join(corners)})"
+    return "pixel size or direction"
+
+
+def _transitions_ha(before: ClassMap, after: ClassMap) -> tuple[np.ndarray, float]:
+    """Return the area that went from one class (row) to another (column), and that without data."""
+    width, num_classes = before.grid.width, before.task.num_classes
+    without = num_classes**2
+    moves = before.classes.astype(np.uint16) * num_classes + after.classes
+    moves[_without_data(before, after)] = without
+    # Neighbours in a row with one move are measured together, at their middle.
+    flat = moves.ravel()
+    begins = np.ones(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[::width] = True
+    starts = np.flatnonzero(begins)
+    lengths = np.diff(starts, append=flat.size)
+    rows, columns = np.divmod(starts, width)
+    areas = lengths * pixel_areas_m2(before.grid, columns + lengths / 2, rows + 0.5) / HECTARE_M2
+    totals = np.bincount(flat[starts], areas, without + 1)
+    return totals[:without].reshape(num_classes, num_classes), float(totals[without])
+
+
+def _without_data(before: ClassMap, after: ClassMap) -> np.ndarray:
+    """Return where either map has no data: bool (height, width)."""
+    return (before.classes == IGNORE) | (after.classes == IGNORE)

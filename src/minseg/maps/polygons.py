@@ -1,0 +1,216 @@
+"""A class map → polygons with class, area and mean probability, in a GeoPackage."""
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from rasterio.features import shapes
+from rasterio.windows import Window
+
+from minseg.data.labels import Task
+from minseg.data.raster import grid_of, open_raster, read_window
+from minseg.errors import MinsegError
+from minseg.maps.areas import HECTARE_M2, pixel_areas_m2
+from minseg.maps.class_map import ClassMap, scratch_folder
+from minseg.maps.components import Components, find_components
+from minseg.maps.styles import write_task_style
+
+COLUMNS = ("class", "area_ha", "mean_probability")
+"""Attributes of a polygon."""
+
+LAYER = "polygons"
+"""Name of the one layer of a GeoPackage."""
+
+_STRIP_ROWS = 512
+"""Rows of probabilities held in memory at once."""
+
+_CACHE_BYTES = 256 * 2**20
+"""Bound on GDAL's block cache."""
+
+
+def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopandas.GeoDataFrame:
+    """Outline the objects of a class map.
+
+    An object is a set of pixels of one class joined by their sides (4-connected): pixels that
+    meet at a corner only belong to two polygons, and every polygon is valid. The work takes about
+    eight bytes of memory a pixel.
+
+    Parameters
+    ----------
+    class_map : ClassMap
+        Background (0) and pixels without data (255) are left out.
+    probabilities : Path, optional
+        Probability raster that `minseg.maps.prediction.predict_raster` wrote, on the same grid;
+        read in strips.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        One row a polygon, in the raster's coordinate reference system and in the order of their
+        first pixels from the top: class (name), area_ha (hectares on the ground, whatever the
+        projection; `minseg.maps.areas`), mean_probability (0 to 1: the mean over its pixels of
+        the probability of its class; NaN without probabilities), geometry.
+
+    Raises
+    ------
+    MinsegError
+        If the map holds a number that is no class of its task, or the probabilities are of
+        another grid or task.
+    """
+    components = find_components(class_map.classes)
+    names = np.array(class_map.task.target_names, dtype=object)
+    if components.classes.max(initial=0) >= len(names):
+        raise MinsegError(
+            f"class map: holds {components.classes.max()}, which is no class of "
+            f"{class_map.task.name!r} (0 … {len(names) - 1}); predict the map again"
+        )
+    return geopandas.GeoDataFrame(
+        {
+            "class": pd.Series(names[components.classes], dtype=str),
+            "area_ha": _areas_ha(components, class_map),
+            "mean_probability": _mean_probabilities(components, class_map, probabilities),
+        },
+        geometry=_outlines(components, class_map),
+        crs=class_map.grid.crs,
+    )
+
+
+def write_polygons(frame: geopandas.GeoDataFrame, path: Path, task: Task) -> None:
+    """Write polygons as a GeoPackage with one layer, and a QGIS style (``.qml``) beside it.
+
+    Parameters
+    ----------
+    frame : geopandas.GeoDataFrame
+        As `vectorise` returns it.
+    path : Path
+        See `write_geopackage`.
+    task : Task
+        Its classes are the style's categories.
+
+    Raises
+    ------
+    MinsegError
+        If the file cannot be written.
+    """
+    write_geopackage(frame, path)
+    write_task_style(path.with_suffix(".qml"), task)
+
+
+def write_geopackage(frame: geopandas.GeoDataFrame, path: Path) -> None:
+    """Write polygons as the one layer of a GeoPackage.
+
+    Parameters
+    ----------
+    frame : geopandas.GeoDataFrame
+        With a column area_ha; polygons without area are left out. Without any polygon the layer
+        is there, empty, with its attributes.
+    path : Path
+        ``….gpkg``; an older file of that name is replaced at the end.
+
+    Raises
+    ------
+    MinsegError
+        If the file cannot be written.
+    """
+    require_geopackage(path)
+    frame = frame[(frame["area_ha"] > 0) & (shapely.area(frame.geometry.array) > 0)]
+    with scratch_folder(path) as scratch:
+        work = Path(scratch) / path.name
+        try:
+            # Version 1.4 makes older GIS programs warn and has nothing that is used here.
+            frame.to_file(work, layer=LAYER, driver="GPKG", geometry_type="Polygon", VERSION="1.3")
+            work.replace(path)
+        except (RuntimeError, OSError) as error:  # pyogrio's errors are of the first kind
+            raise MinsegError(
+                f"{path}: cannot be written ({error}); free some space, or name another folder"
+            ) from None
+
+
+def require_geopackage(path: Path, *others: Path | None) -> None:
+    """Refuse a place that no GeoPackage can be written to, before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+        The GeoPackage to write.
+    *others : Path or None
+        What else is read or written.
+
+    Raises
+    ------
+    MinsegError
+        If the name is no GeoPackage's or one of the others, or nothing can be written there.
+    """
+    if path.is_dir():
+        raise MinsegError(f"{path}: is a folder; name a file, e.g. {path / 'polygons.gpkg'}")
+    if path.suffix.lower() != ".gpkg":
+        raise MinsegError(
+            f"{path}: polygons are written as a GeoPackage; name it {path.with_suffix('.gpkg')}"
+        )
+    if path.resolve() in {other.resolve() for other in others if other}:
+        raise MinsegError(f"{path}: is another file of this work; name another GeoPackage")
+    scratch_folder(path).cleanup()
+
+
+def _outlines(components: Components, class_map: ClassMap) -> np.ndarray:
+    """Return the outline of each component, a shapely polygon, in map coordinates."""
+    outlines = np.empty(len(components.classes), dtype=object)
+    numbers = components.paint_numbers()
+    traced = shapes(numbers, mask=numbers > 0, connectivity=4, transform=class_map.grid.transform)
+    for geometry, number in traced:
+        outlines[int(number) - 1] = shapely.Polygon(
+            geometry["coordinates"][0], geometry["coordinates"][1:]
+        )
+    return outlines
+
+
+def _areas_ha(components: Components, class_map: ClassMap) -> np.ndarray:
+    """Return the area of each component in hectares: its runs times the pixels' true area."""
+    lengths, width = components.lengths, components.shape[1]
+    rows, columns = np.divmod(components.starts, width)
+    areas = np.zeros(len(lengths))
+    inside = components.inside
+    middles = columns[inside] + lengths[inside] / 2  # exact where the area changes evenly
+    areas[inside] = pixel_areas_m2(class_map.grid, middles, rows[inside] + 0.5)
+    return components.total(areas * lengths) / HECTARE_M2
+
+
+def _mean_probabilities(
+    components: Components, class_map: ClassMap, path: Path | None
+) -> np.ndarray:
+    """Return the mean probability of each component's own class; NaN where none is known."""
+    if path is None:
+        return np.full(len(components.classes), np.nan)
+    height, width = components.shape
+    sums, known = np.zeros(len(components.starts)), np.zeros(len(components.starts))
+    # A strip of all bands, which a GeoTIFF decodes together; GDAL's default grows with the machine.
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), open_raster(path) as source:
+        _require_probabilities(source, class_map)
+        for row in range(0, height, _STRIP_ROWS):
+            rows = min(_STRIP_ROWS, height - row)
+            begin, end = np.searchsorted(components.starts, [row * width, (row + rows) * width])
+            values = components.values[begin:end]
+            starts = components.starts[begin:end] - row * width
+            for value in np.unique(values[components.inside[begin:end]]):
+                # Band 1 is the background's.
+                numbers, valid = read_window(source, [int(value) + 1], Window(0, row, width, rows))
+                own = begin + np.flatnonzero(values == value)
+                for of_run, pixels in ((sums, numbers[0] * valid), (known, valid)):
+                    by_run = np.add.reduceat(pixels.ravel(), starts, dtype=np.float64)
+                    of_run[own] = by_run[own - begin]
+        scale = source.scales[0]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised
+        return components.total(sums) / components.total(known) * scale
+
+
+def _require_probabilities(source: rasterio.DatasetReader, class_map: ClassMap) -> None:
+    """Refuse probabilities that are not those of the map."""
+    names = class_map.task.target_names
+    if source.descriptions != names or not grid_of(source).matches(class_map.grid):
+        raise MinsegError(
+            f"{source.name}: holds no probabilities of this map (bands {', '.join(names)} on its "
+            "grid); write them together: `minseg predict --probabilities`"
+        )

@@ -1,0 +1,246 @@
+"""A mine in two years: images, predictions, what changed and by how much (section 4.4)."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import CLASSES, IGNORE, PRIORITY
+from minseg.maps.change import CHANGES, change_areas, class_change
+from minseg.maps.class_map import ClassMap
+from minseg.report.comparisons import model_title
+from minseg.report.gallery import display_bands
+from minseg.report.pictures import paint, picture_row, show, stretch
+from minseg.report.style import (
+    ReportFigure,
+    add_scale_bar,
+    colour_patches,
+    in_style,
+    mark_synthetic,
+    nothing_figure,
+)
+from minseg.study.predictions import find_scene
+from minseg.study.two_years import TwoYears
+
+_MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
+_NO_DATA = {"no data": "#FFFFFF"}
+_LEGEND_ROW_IN = 0.19
+
+
+@in_style()
+def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
+    """Show the images of two years with predictions over them (Figures 17 and 18).
+
+    Parameters
+    ----------
+    dataset : Dataset
+    found : sequence of TwoYears
+        Predictions of one mine by one run or several. Where classes of several meet, the fill is
+        that of the later one in `minseg.data.labels.PRIORITY`; every class keeps its outline.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four panels: image and prediction of the earlier year (a), then of the later one (b).
+    """
+    first = found[0]
+    names = _class_names(found)
+    pictures = _pictures(dataset, first)
+    titles = [model_title(one.before.task.name) for one in found]
+    layers = [[one.before for one in found], [one.after for one in found]]
+    present = [name for name in names if any(_mask(maps, name).any() for maps in layers)]
+    legend = {name: colour for name, colour in names.items() if name in present}
+    legend |= _NO_DATA if any(np.any(maps[0].classes == IGNORE) for maps in layers) else {}
+    figure, panels = picture_row(
+        4,
+        first.before.grid,
+        f"{_mine_name(dataset, first.mine)}, {first.years[0]} and {first.years[1]}: "
+        f"{', '.join(titles)}",
+        dataset.synthetic,
+        scale=0.88,
+        below_in=0.08 + math.ceil(len(legend) / 5) * _LEGEND_ROW_IN,
+    )
+    for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
+        show(panels[2 * k], pictures[k], f"({letter}) {year}")
+        shown, fills = _uppermost(layers[k], names)
+        show(panels[2 * k + 1], paint(pictures[k], shown, fills), f"({letter}) {year}, predicted")
+        for name in present:
+            mask = _mask(layers[k], name)
+            if mask.any() and not mask.all():
+                panels[2 * k + 1].contour(mask, [0.5], colors=[names[name]], linewidths=0.8)
+    add_scale_bar(panels[0], first.before.grid)
+    _legend_below(figure, panels[0], legend, 5)
+    return figure
+
+
+@in_style()
+def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
+    """Show what became of one class between two years: the mapped change beside the annotated.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    found, true : TwoYears
+        Predicted and annotated, on one grid. The class shown is the one that gained and lost the
+        largest area by the prediction.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Panels: the later image, the mapped change, the annotated change.
+    """
+    areas = change_areas(found.before, found.after)
+    class_name = str((areas["gained_ha"] + areas["lost_ha"]).idxmax())
+    _, picture = _pictures(dataset, found)
+    states = {
+        "mapped change": class_change(found.before, found.after, class_name),
+        "annotated change": class_change(true.before, true.after, class_name),
+    }
+    unknown = any(np.any(values == IGNORE) for values in states.values())
+    figure, panels = picture_row(
+        1 + len(states),
+        found.before.grid,
+        f"{_mine_name(dataset, found.mine)}, {found.years[0]} to {found.years[1]}: {class_name} "
+        f"({model_title(found.before.task.name)})",
+        dataset.synthetic,
+        below_in=0.08 + _LEGEND_ROW_IN,
+    )
+    fills = dict(enumerate(CHANGES.values(), start=1)) | {IGNORE: "#FFFFFF"}
+    show(panels[0], picture, f"{found.years[1]}")
+    for panel, (title, values) in zip(panels[1:], states.items(), strict=True):
+        show(panel, paint(picture, values, fills), title)
+    add_scale_bar(panels[0], found.before.grid)
+    left_out = {"not compared": "#FFFFFF"} if unknown else {}
+    _legend_below(figure, panels[1], CHANGES | left_out, 4)
+    return figure
+
+
+@in_style()
+def change_area_figure(account: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show gained and lost hectares: mapped, adjusted with its interval, annotated, and the floor.
+
+    Parameters
+    ----------
+    account : pandas.DataFrame
+        Rows of `minseg.study.change_accuracy.change_account`, with a column task.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a task, each with its own scale of hectares.
+    """
+    if account.empty:
+        return nothing_figure(synthetic)
+    tasks = list(account["task"].unique())
+    heights = [0.35 + account["task"].eq(task).sum() * 0.24 for task in tasks]
+    figure = ReportFigure(
+        figsize=(7.4, sum(heights) + 0.45 * len(tasks) + 0.5), layout="constrained"
+    )
+    panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for task, axes in zip(tasks, panels, strict=True):
+        _draw_areas(axes, account[account["task"] == task])
+        axes.set_title(model_title(task), fontweight="bold")
+    panels[-1].set_xlabel("hectares")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=_MAPPED, marker="o", linestyle="", label="mapped"),
+            Line2D([], [], color=_ADJUSTED, marker="s", label="adjusted, range over other mines"),
+            Line2D([], [], color=_TRUE, marker="D", linestyle="", mfc="none", label="annotated"),
+            Patch(color=_FLOOR, label="floor of false change"),
+        ],
+        loc="outside lower center",
+        ncols=4,
+    )
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw one task's rows, the first on top."""
+    at = np.arange(len(rows))
+    axes.barh(at, rows["floor_ha"].fillna(0), 0.62, color=_FLOOR, alpha=0.6, zorder=1)
+    axes.hlines(at + 0.25, rows["floor_low_ha"], rows["floor_high_ha"], color="#888888", zorder=2)
+    axes.hlines(at, rows["low_ha"], rows["high_ha"], color=_ADJUSTED, linewidth=2, zorder=2)
+    axes.scatter(rows["adjusted_ha"], at, 22, color=_ADJUSTED, marker="s", zorder=3)
+    axes.scatter(rows["mapped_ha"], at, 26, color=_MAPPED, zorder=4)
+    axes.scatter(
+        rows["true_ha"], at, 30, facecolor="none", edgecolor=_TRUE, marker="D", linewidth=1.1,
+        zorder=5,
+    )  # fmt: skip
+    names = rows["class"] + ", " + rows["change"]
+    axes.set_yticks(at, names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=-0.015 * axes.get_xlim()[1])  # room for a marker at zero
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def _class_names(found: Sequence[TwoYears]) -> dict[str, str]:
+    """Return all classes of the maps with their colours, in the order of Table 1."""
+    colours: dict[str, str] = {}
+    for one in found:
+        task = one.before.task
+        colours |= dict(zip(task.target_names[1:], task.target_colours[1:], strict=True))
+    order = [mine_class.name for mine_class in CLASSES]
+    known = [name for name in order if name in colours]
+    return {name: colours[name] for name in [*known, *(n for n in colours if n not in order)]}
+
+
+def _mask(maps: Sequence[ClassMap], name: str) -> np.ndarray:
+    """Return where one of several maps has a class: bool (height, width)."""
+    masks = [
+        one.classes == one.task.target_names.index(name)
+        for one in maps
+        if name in one.task.target_names
+    ]
+    return np.logical_or.reduce(masks)
+
+
+def _uppermost(
+    maps: Sequence[ClassMap], colours: Mapping[str, str]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Lay the classes of several maps over each other; return numbers and their colours."""
+    order = [name for name in PRIORITY if name in colours]
+    order += [name for name in colours if name not in order]
+    uppermost = np.zeros(maps[0].classes.shape, np.uint8)
+    for value, name in enumerate(order, start=1):
+        uppermost[_mask(maps, name)] = value
+    uppermost[np.logical_and.reduce([one.classes == IGNORE for one in maps])] = IGNORE
+    fills = {value: colours[name] for value, name in enumerate(order, start=1)}
+    return uppermost, fills | {IGNORE: "#FFFFFF"}
+
+
+def year_images(dataset: Dataset, found: TwoYears) -> tuple[np.ndarray, np.ndarray]:
+    """Read what is shown of both years: a pair of float32 (bands, height, width)."""
+    before, after = (find_scene(dataset, scene) for scene in found.scenes)
+    bands = display_bands(dataset)
+    return dataset.read_inputs(before, bands)[0], dataset.read_inputs(after, bands)[0]
+
+
+def _pictures(dataset: Dataset, found: TwoYears) -> list[np.ndarray]:
+    """Read the images of both years, stretched alike so that they can be compared by eye."""
+    images = year_images(dataset, found)
+    return np.split(stretch(np.concatenate(images, axis=1)), 2)  # one above the other
+
+
+def _mine_name(dataset: Dataset, mine: str) -> str:
+    return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
+
+
+def _legend_below(figure: Figure, panel: Axes, entries: Mapping[str, str], columns: int) -> None:
+    """Put a legend below the panels, from one panel's left edge on."""
+    box = panel.get_position()
+    figure.legend(
+        handles=colour_patches(entries),
+        ncols=columns,
+        loc="upper left",
+        bbox_to_anchor=(box.x0, box.y0 - 0.08 / figure.get_figheight()),
+    )

@@ -1,0 +1,98 @@
+"""A chart of what cleaning the class maps did to their IoU."""
+
+import textwrap
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from minseg.report.comparisons import model_title
+from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
+from minseg.study.cleaning_effect import RULES
+
+_CERTAINTIES = {
+    "95 % interval over mines excludes zero": ("#0072B2", 2.4),
+    "includes zero": ("#8FBBD9", 1.4),
+}
+"""What an interval says about zero, to its colour and line width."""
+
+
+@in_style()
+def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show the difference in IoU that each cleaning rule made, one panel a configuration.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `minseg.study.cleaning_effect.effects`.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Cleaned minus as predicted: right of the zero line the rule helped; dark where the
+        interval excludes zero.
+    """
+    if table.empty:
+        return nothing_figure(synthetic)
+    rules = sorted(table["rule"].unique(), key=list(RULES).index)
+    panels = [lines for _, lines in table.groupby("run", sort=False)]
+    across = min(len(panels), 2)
+    down = -(-len(panels) // across)
+    height_in = 1.0 + down * (0.5 + 0.27 * len(rules))
+    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for k, (lines, axes) in enumerate(zip(panels, grid, strict=False)):
+        axes.set_title(textwrap.fill(_title(lines), 88 // across), fontweight="bold")
+        axes.set_yticks(range(len(rules)), rules)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelbottom=k + across >= len(panels))
+        axes.grid(axis="x")
+        _draw(axes, lines.set_index("rule").reindex(rules))
+        if k + across >= len(panels):
+            axes.set_xlabel("difference in IoU (standard convention)")
+    grid[0].set_ylim(len(rules) - 0.5, -0.5)  # the first rule on top; all panels share it
+    grid[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    handles = [
+        Line2D([], [], color=colour, marker="o", linewidth=width, label=label)
+        for label, (colour, width) in _CERTAINTIES.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+def _title(lines: pd.DataFrame) -> str:
+    """Name a panel: task, bands, and the IoU that the rules start from."""
+    first = lines.iloc[0]
+    return f"{model_title(first['task'])}, {first['bands']}: IoU {first['iou']:.2f} as predicted"
+
+
+def _draw(axes: Axes, lines: pd.DataFrame) -> None:
+    """Draw a panel's differences, one a row; NaN where a rule does not apply."""
+    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+    for row, (difference, low, high) in enumerate(
+        lines[["difference", "low", "high"]].itertuples(index=False)
+    ):
+        if pd.isna(difference):
+            axes.annotate(
+                "does not apply",
+                (1, row),
+                (-4, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=7.5,
+                color="#777777",
+            )
+            continue
+        excludes, includes = _CERTAINTIES.values()
+        colour, width = excludes if low > 0 or high < 0 else includes
+        axes.hlines(row, low, high, color=colour, linewidth=width)
+        axes.scatter(difference, row, 30, color=colour, zorder=3)

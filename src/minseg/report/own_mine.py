@@ -1,0 +1,199 @@
+"""A mine of one's own: an image and a run in, a map, polygons and areas out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from minseg.data.bands import BANDS
+from minseg.data.dataset import Dataset
+from minseg.data.images import ImageReading
+from minseg.data.labels import IGNORE
+from minseg.data.stack import ImageFile, open_stack
+from minseg.errors import MinsegError
+from minseg.maps.cleaning import Cleaning
+from minseg.report.gallery import DISPLAY_BANDS, example_scene, scene_title
+from minseg.report.pictures import paint, picture_row, show, stretch
+from minseg.report.style import add_scale_bar, colour_patches, in_style
+from minseg.study.predictions import find_scene
+from minseg.study.runs import Run
+
+if TYPE_CHECKING:  # brings torch
+    from minseg.maps.products import Products
+
+Fields = TypeVar("Fields", ImageReading, Cleaning)
+
+_LEGEND_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class OwnImage:
+    """An image to be mapped, and how it is shown."""
+
+    files: tuple[ImageFile, ...]
+    reading: ImageReading
+    picture: np.ndarray
+    """float32 (bands, height, width): red, green and blue, or one band; NaN without data."""
+    title: str
+    synthetic: bool
+
+
+def own_image(
+    dataset: Dataset, run: Run, images: Sequence[str] = (), reading: Mapping[str, Any] | None = None
+) -> OwnImage:
+    """Open a user's image, or by default a test mine of a dataset.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Gives the test scene with the most classes if no image is named.
+    run : Run
+        Its bands are needed.
+    images : sequence of str
+        Paths, or ``BANDS=PATH`` for files that do not name their bands.
+    reading : mapping of str to value, optional
+        Fields of `minseg.data.images.ImageReading`.
+
+    Returns
+    -------
+    OwnImage
+
+    Raises
+    ------
+    MinsegError
+        If a file cannot be used, or a field of `reading` is unknown.
+    """
+    how = _filled(ImageReading, reading or {})
+    bands = run.statistics.bands
+    files = tuple(ImageFile.parse(text) for text in images)
+    title = ", ".join(file.path.name for file in files)
+    if not files:
+        scene = find_scene(dataset, example_scene(dataset, "test"))
+        kinds = {"radar" if BANDS[band].is_radar else "optical" for band in bands}
+        files = tuple(ImageFile(dataset.path / scene[kind]) for kind in sorted(kinds))
+        title = scene_title(dataset, scene)
+    shown = DISPLAY_BANDS if set(DISPLAY_BANDS) <= set(bands) else bands[:1]
+    with open_stack(files, bands, how) as image:  # all bands, since they decide on the grid
+        values, valid = image.read()
+    picture = np.where(valid, values[[bands.index(band) for band in shown]], np.float32(math.nan))
+    return OwnImage(files, how, picture, title, dataset.synthetic and not images)
+
+
+def map_image(
+    run: Run, image: OwnImage, folder: Path, cleaning: Mapping[str, Any] | None = None
+) -> "Products":
+    """Map an image with a run's network: ``classes.tif`` and ``polygons.gpkg`` in a folder.
+
+    Parameters
+    ----------
+    run : Run
+    image : OwnImage
+    folder : Path
+    cleaning : mapping of str to value, optional
+        Fields of `minseg.maps.cleaning.Cleaning`.
+
+    Returns
+    -------
+    Products
+
+    Raises
+    ------
+    MinsegError
+        If the image does not serve the run, or the folder cannot be written.
+    """
+    from minseg.maps.products import write_products
+    from minseg.study.execution import open_segmenter
+
+    return write_products(
+        open_segmenter(run),
+        image.files,
+        folder / "classes.tif",
+        folder / "polygons.gpkg",
+        cleaning=_filled(Cleaning, cleaning or {}),
+        reading=image.reading,
+    )
+
+
+@in_style()
+def map_figure(image: OwnImage, mapped: "Products") -> Figure:
+    """Show an image and its class map side by side.
+
+    Parameters
+    ----------
+    image : OwnImage
+    mapped : Products
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    found = mapped.class_map
+    named = list(zip(found.task.target_names, found.task.target_colours, strict=True))
+    present = {
+        name: colour for k, (name, colour) in enumerate(named) if k and np.any(found.classes == k)
+    }
+    present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
+    rows = math.ceil(len(present) / _LEGEND_COLUMNS)
+    figure, panels = picture_row(
+        2, found.grid, image.title, image.synthetic, scale=1.3, below_in=0.1 + 0.19 * rows
+    )
+    picture = stretch(image.picture)
+    colours = {k: colour for k, (_, colour) in enumerate(named) if k} | {IGNORE: "#FFFFFF"}
+    show(panels[0], picture, "image")
+    show(panels[1], paint(picture, found.classes, colours), "predicted")
+    add_scale_bar(panels[0], found.grid)
+    box = panels[0].get_position()
+    figure.legend(
+        handles=colour_patches(present),
+        ncols=_LEGEND_COLUMNS,
+        loc="upper left",
+        bbox_to_anchor=(box.x0, box.y0 - 0.08 / figure.get_figheight()),
+    )
+    return figure
+
+
+def area_table(mapped: "Products") -> Styler:
+    """Sum up the polygons by class.
+
+    Parameters
+    ----------
+    mapped : Products
+
+    Returns
+    -------
+    pandas Styler
+        A row for each class of the task: objects, their area and the largest one's in hectares,
+        and the mean probability over their ground.
+    """
+    polygons, rows = mapped.polygons, {}
+    for name in mapped.class_map.task.target_names[1:]:
+        own = polygons[polygons["class"] == name]
+        area_ha = own["area_ha"].sum()
+        rows[name] = {
+            "objects": len(own),
+            "area, ha": area_ha,
+            "largest, ha": own["area_ha"].max(),
+            "mean probability": (own["mean_probability"] * own["area_ha"]).sum() / area_ha
+            if area_ha
+            else math.nan,
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    hectares = table.style.format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep="–")
+    return hectares.format("{:.2f}", subset=["mean probability"], na_rep="–")
+
+
+def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
+    """Make a configuration from a notebook's dictionary."""
+    known = [field.name for field in fields(kind)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise MinsegError(
+            f"unknown {kind.__name__.lower()} field {', '.join(unknown)}; use {', '.join(known)}"
+        )
+    return kind(**values)

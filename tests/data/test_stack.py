@@ -1,0 +1,264 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.transform import from_bounds
+from rasterio.warp import Resampling, reproject, transform_bounds
+from rasterio.windows import Window
+
+from minseg import MinsegError
+from minseg.data.images import ImageReading
+from minseg.data.raster import Grid, read_grid
+from minseg.data.stack import ImageFile, common_grid, open_stack
+
+UTM = CRS.from_epsg(32633)
+RATIO = "VV/(10·VH)"
+
+
+def grid_of(gsd_m, side_m=960, left=400_000.0, top=5_000_000.0, crs=UTM):
+    side = round(side_m / gsd_m)
+    return Grid(side, side, Affine(gsd_m, 0, left, 0, -gsd_m, top), crs)
+
+
+def noise(grid, bands=1, dtype=np.uint16, seed=0):
+    values = np.random.default_rng(seed).uniform(500, 4000, (bands, grid.height, grid.width))
+    return values.astype(dtype)
+
+
+def nearest(path, grid, outside=0):
+    """Bring a file to a grid by GDAL's warper at once: the oracle."""
+    with rasterio.open(path) as source:
+        target = np.full((source.count, grid.height, grid.width), outside, source.dtypes[0])
+        reproject(
+            rasterio.band(source, source.indexes),
+            target,
+            dst_transform=grid.transform,
+            dst_crs=grid.crs,
+            resampling=Resampling.nearest,
+            tolerance=0,
+            init_dest_nodata=False,
+        )
+    return target
+
+
+def read(files, bands, reading=None, window=None):
+    with open_stack(files, bands, reading) as stack:
+        return *stack.read(window), stack.grid
+
+
+@pytest.fixture
+def write_band(write_tif):
+    def write(name, grid, seed=0, dtype=np.uint16, **tags):
+        return write_tif(name, noise(grid, dtype=dtype, seed=seed), grid, **tags)
+
+    return write
+
+
+def test_files_of_10_20_and_60_m_become_one_stack_on_the_grid_of_10_m(write_band):
+    files = []
+    for seed, (band, gsd_m) in enumerate((("B01", 60), ("B02", 10), ("B11", 20))):
+        path = write_band(f"{band}.tif", grid_of(gsd_m), seed)
+        files.append(ImageFile.parse(f"{band}={path}"))
+    bands = ("B11", "B01", "B02")
+    values, valid, grid = read(files, bands, ImageReading(scale=1e-4))
+    assert grid.matches(grid_of(10))
+    assert valid.all()
+    assert values.dtype == np.float32
+    for layer, band in zip(values, bands, strict=True):
+        path = next(file.path for file in files if file.bands == (band,))
+        with rasterio.open(path) as source:
+            stored = source.read(1)
+        repeats = 96 // stored.shape[0]
+        expected = np.kron(stored, np.ones((repeats, repeats)))
+        assert layer == pytest.approx(expected * 1e-4, abs=1e-7)
+    # A window is the same as that part of everything.
+    window = Window(13, 50, 41, 30)
+    part, part_valid, _ = read(files, bands, ImageReading(scale=1e-4), window)
+    rows, columns = window.toslices()
+    assert np.array_equal(part, values[:, rows, columns])
+    assert part_valid.shape == (30, 41)
+
+
+@pytest.mark.parametrize("nodata", [None, 0, 9])
+def test_another_projection_and_footprint_as_gdal_warps_it(write_band, nodata):
+    west, south, east, north = transform_bounds(UTM, "EPSG:4326", *grid_of(10).bounds)
+    degrees = Grid(
+        120,
+        110,
+        from_bounds(west + 2e-3, south - 1e-3, east + 1e-3, north - 1e-3, 110, 120),
+        CRS.from_epsg(4326),
+    )
+    optical = write_band("B02.tif", grid_of(10), 1, descriptions=["B02"])
+    radar = write_band("vv.tif", degrees, 2, np.float32, nodata=nodata)
+    files = [ImageFile(optical), ImageFile(radar, ("VV",))]
+    reading = ImageReading(scale=1e-4, radar_unit="amplitude")
+    values, valid, grid = read(files, ("VV", "B02"), reading)
+    assert grid.matches(grid_of(10))
+    expected = nearest(radar, grid, outside=-1)[0]
+    inside = (expected >= 0) & (expected != (-1 if nodata is None else nodata))
+    assert 0.3 < inside.mean() < 0.95
+    assert np.array_equal(valid, inside)
+    difference = np.abs(values[0, inside] - 20 * np.log10(expected[inside]))
+    assert (difference > 1e-4).sum() <= 3  # where two pixels are equally near
+
+
+def test_default_grid_is_the_finest_optical_one_of_about_10_m_or_one_of_10_m():
+    def chosen(*optical, radar=(), gsd_m=None):
+        candidates = [grid_of(side) for side in optical or radar]
+        every = {str(side): grid_of(side) for side in (*optical, *radar)}
+        return common_grid(candidates, every, gsd_m)
+
+    assert chosen(60, 10, 20).matches(grid_of(10))
+    assert chosen(12, 24, radar=(3,)).matches(grid_of(12))
+    assert chosen(20, 60, radar=(3,)).matches(grid_of(10))
+    assert chosen(5, 20).matches(grid_of(10))
+    assert chosen(radar=(3, 40)).matches(grid_of(10))
+    assert chosen(20, 20).matches(grid_of(20))  # one grid is kept
+    assert chosen(20, gsd_m=10).matches(grid_of(10))
+    assert chosen(10, gsd_m=10).matches(grid_of(10))
+    odd = chosen(15, 20)
+    assert odd.matches(grid_of(10))
+    assert (
+        chosen(10, 20, gsd_m=7).bounds[2]
+        >= grid_of(10).bounds[2]
+        > chosen(10, gsd_m=7).bounds[2] - 7
+    )
+
+
+def test_default_grid_of_degrees_has_pixels_of_10_m():
+    coarse = Grid(100, 120, Affine(2e-4, 0, 82.5, 0, -1.8e-4, 22.3), CRS.from_epsg(4326))
+    fine = Grid(700, 700, Affine(3e-5, 0, 82.5, 0, -3e-5, 22.3), CRS.from_epsg(4326))
+    grid = common_grid([coarse], {"a": coarse, "b": fine})
+    assert grid.crs == coarse.crs
+    assert grid.pixel_size_m == pytest.approx((10, 10), rel=1e-3)
+    assert grid.bounds == pytest.approx(coarse.bounds, abs=1e-4)
+
+
+def test_radar_becomes_decibels_by_the_units_that_the_user_states(write_band):
+    optical = write_band("B02.tif", grid_of(10), descriptions=["B02"])
+    vv, vh = (write_band(f"{name}.tif", grid_of(5), seed) for seed, name in enumerate(("vv", "vh")))
+    files = [ImageFile(optical), ImageFile(vv, ("VV",)), ImageFile(vh, ("VH",))]
+    power_vv, power_vh = (nearest(path, grid_of(10))[0] / 65535 for path in (vv, vh))
+    reading = ImageReading(scale=1e-4, radar_unit="power", radar_scale=1 / 65535)
+    (found_vv, ratio, _), valid, _ = read(files, ("VV", RATIO, "B02"), reading)
+    assert valid.all()
+    assert found_vv == pytest.approx(10 * np.log10(power_vv), abs=1e-4)
+    assert ratio == pytest.approx(10 * np.log10(power_vv / (10 * power_vh)), abs=1e-4)
+    with pytest.raises(MinsegError, match=r"whole numbers.*--radar-scale"):
+        read(files, ("VV", RATIO), ImageReading(scale=1e-4, radar_unit="power"))
+    values, _, _ = read(files, ("B02",), ImageReading(scale=1e-4))  # radar is not asked for
+    assert values.shape == (1, 96, 96)
+
+
+def test_radar_ratio_of_a_file_in_decibels_is_taken(write_tif):
+    decibels = np.stack([np.full((8, 8), value, np.float32) for value in (-12, -18, 77)])
+    path = write_tif("s1.tif", decibels, descriptions=["VV", "VH", RATIO])
+    assert read([ImageFile(path)], (RATIO,))[0].mean() == 77
+    powers = write_tif("s1_power.tif", 10 ** (decibels / 10), descriptions=["VV", "VH", RATIO])
+    values, _, _ = read([ImageFile(powers)], (RATIO,), ImageReading(radar_unit="power"))
+    assert values == pytest.approx(-12 + 18 - 10, abs=1e-4)
+
+
+def test_zeros_without_a_tag_are_missing_if_the_user_says_so(write_tif):
+    optical, power = noise(grid_of(10)), noise(grid_of(5), seed=1)
+    optical[0, :7], power[0, :, 100:] = 0, 0
+    files = [
+        ImageFile(write_tif("B02.tif", optical, grid_of(10)), ("B02",)),
+        ImageFile(write_tif("vv.tif", power, grid_of(5)), ("VV",)),
+    ]
+    reading = ImageReading(scale=1e-4, radar_unit="power", radar_scale=1e-4, nodata=0)
+    _, valid, _ = read(files, ("B02", "VV"), reading)
+    expected = np.ones((96, 96), bool)
+    expected[:7] = expected[:, 50:] = False
+    assert np.array_equal(valid, expected)
+
+
+def test_image_arguments_are_paths_or_bands_and_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ImageFile.parse("a/b.tif") == ImageFile(Path("a/b.tif"))
+    parsed = ImageFile.parse("vv, vh=s1=new.tif")
+    assert (str(parsed.path), parsed.bands) == ("s1=new.tif", ("VV", "VH"))
+    assert ImageFile.parse("B2=x.tif").bands == ("B02",)
+    (tmp_path / "odd=name.tif").touch()
+    assert ImageFile.parse("odd=name.tif").bands is None
+    with pytest.raises(MinsegError, match=r"bands 'missing': use .* or names"):
+        ImageFile.parse("missing=name.tif")
+
+
+FAR = grid_of(10, left=700_000.0)
+TURNED = Grid(96, 96, grid_of(10).transform @ Affine.rotation(5), UTM)
+REFUSED = {
+    "elsewhere": ({"B08": FAR}, "B08.tif: lies outside of the other files"),
+    "rotated": ({"B08": TURNED}, "B08.tif: its grid is rotated.*gdalwarp"),
+    "nowhere": ({"B08": Grid(96, 96, TURNED.transform, None)}, "B08.tif: has no coordinate"),
+    "missing": ({"B04": grid_of(10)}, "needs band B08 and the image has B02, B04"),
+    "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, "band B08 is in two files"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_files_that_do_not_go_together_are_refused_in_one_line(write_band, case):
+    others, message = REFUSED[case]
+    grids = {"B02": grid_of(10)} | others
+    files = [
+        ImageFile(write_band(f"{name}.tif", grid, descriptions=[name]))
+        for name, grid in grids.items()
+    ]
+    with pytest.raises(MinsegError, match=message) as caught:
+        read(files, ("B02", "B08"), ImageReading(scale=1e-4))
+    assert "\n" not in str(caught.value)
+
+
+def test_each_file_must_hold_reflectance(write_band):
+    files = [
+        ImageFile(write_band("B02.tif", grid_of(10), descriptions=["B02"], scales=(1e-4,))),
+        ImageFile(write_band("B08.tif", grid_of(20), dtype=np.float32, descriptions=["B08"])),
+    ]
+    with pytest.raises(MinsegError, match=r"B08.tif: the 90th percentile.*--scale"):
+        read(files, ("B02", "B08"))
+
+
+def test_bands_of_several_files_are_not_said_by_one_list(write_band):
+    path = write_band("a.tif", grid_of(10))
+    with pytest.raises(MinsegError, match=r"before each path, e\.g\. B02,B08="):
+        read([ImageFile(path)] * 2, ("B02",), ImageReading(bands=("B02", "B08")))
+
+
+def test_korba_becomes_one_stack_of_10_m(shared_data):
+    folder = shared_data / "korba_s1s2"
+    paths = {name: folder / f"s2_{name}.tif" for name in ("B02", "B03", "B04", "B08", "B11")}
+    paths |= {name: folder / f"s1_{name}.tif" for name in ("VV", "VH")}
+    files = [ImageFile(path, (name,)) for name, path in paths.items()]
+    bands = (*paths, RATIO)
+    reading = ImageReading(scale=1 / 65535, radar_unit="power", radar_scale=1 / 65535, nodata=0)
+    values, valid, grid = read(files, bands, reading)
+    assert grid.pixel_size_m == pytest.approx((10, 10), rel=1e-4)
+    assert grid.crs == CRS.from_epsg(4326)
+    assert 0.8 < valid.mean() < 0.85
+    numbers = {name: nearest(path, grid)[0] for name, path in paths.items()}
+    assert np.array_equal(valid, np.all([layer > 0 for layer in numbers.values()], axis=0))
+    for layer, name in zip(values, paths, strict=False):
+        linear = numbers[name][valid] / 65535
+        expected = linear if name.startswith("B") else 10 * np.log10(linear)
+        assert layer[valid] == pytest.approx(expected, abs=2e-5)
+
+
+def test_sentinel_scene_with_b10_and_radar_in_decibels_is_one_stack(shared_data):
+    folder = shared_data / "s1s2_512"
+    optical, radar = folder / "s2_l1c_13band.tif", folder / "s1_vv_vh_db.tif"
+    bands = ("B04", "B12", "VH", RATIO)
+    values, valid, grid = read(
+        [ImageFile(radar), ImageFile(optical)], bands, ImageReading(scale=1e-4)
+    )
+    assert grid.matches(read_grid(optical))
+    with rasterio.open(optical) as source:
+        names = list(source.descriptions)
+        red, infrared = source.read([names.index("B4") + 1, names.index("B12") + 1])
+    with rasterio.open(radar) as source:
+        vv, vh = source.read()
+    expected = np.stack([red * 1e-4, infrared * 1e-4, vh, vv - vh - 10])
+    assert values[:, valid] == pytest.approx(expected[:, valid], abs=1e-5)
+    assert valid.mean() > 0.9

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from affine import Affine
+from pyproj import Geod
+from rasterio.crs import CRS
+from rasterio.features import rasterize
+
+from minseg.data.labels import IGNORE, TASKS, parse_task
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+from minseg.maps.change import (
+    ABSENT,
+    CHANGES,
+    GAINED,
+    LOST,
+    UNCHANGED,
+    change,
+    change_areas,
+    class_change,
+)
+from minseg.maps.class_map import ClassMap
+from tests.conftest import grid_at
+from tests.report.test_overlays import VISION, cielab, over_grey
+
+MODEL_1 = TASKS["model1"]
+DEGREES = Grid(90, 120, Affine(1e-4, 0, 24.9, 0, -1e-4, 60.1), CRS.from_epsg(4326))
+TURNED = Grid(
+    80, 60, Affine.translation(5e5, 5e6) @ Affine.rotation(20) @ Affine.scale(10, -10),
+    CRS.from_epsg(32633),
+)  # fmt: skip
+
+
+def class_map(classes, grid=None, task=MODEL_1):
+    classes = np.asarray(classes, np.uint8)
+    return ClassMap(classes, grid or grid_at(0, classes.shape[0]), task)
+
+
+def random_maps(grid):
+    """Blocks of 5 px of random classes; a tenth of the blocks are without data."""
+    random = np.random.default_rng(0)
+    shape = -(-grid.height // 5), -(-grid.width // 5)
+    maps = []
+    for _ in range(2):
+        blocks = random.choice([0, 1, 2, IGNORE], shape, p=[0.4, 0.3, 0.2, 0.1])
+        classes = np.kron(blocks, np.ones((5, 5)))[: grid.height, : grid.width]
+        maps.append(class_map(classes, grid))
+    return maps
+
+
+def test_every_pair_of_values():
+    before = class_map([[0, 0, 1, 1, 2], [IGNORE, 0, 1, 2, 2]], grid_at(0, 2))
+    after = class_map([[0, 1, 1, 2, 0], [1, IGNORE, 0, 1, 2]], grid_at(0, 2))
+    excavation = [[ABSENT, GAINED, UNCHANGED, LOST, ABSENT], [IGNORE, IGNORE, LOST, GAINED, ABSENT]]
+    strip = [[ABSENT, ABSENT, ABSENT, GAINED, LOST], [IGNORE, IGNORE, ABSENT, LOST, UNCHANGED]]
+    assert class_change(before, after, "excavation").tolist() == excavation
+    assert class_change(before, after, "preparatory work area").tolist() == strip
+
+
+@pytest.mark.parametrize("grid", [grid_at(0), DEGREES, TURNED], ids=["utm", "degrees", "turned"])
+def test_polygons_cover_what_changed_and_their_areas_add_up(grid):
+    before, after = random_maps(grid)
+    polygons, areas = change(before, after), change_areas(before, after)
+    assert list(polygons.columns) == ["class", "change", "area_ha", "geometry"]
+    assert polygons.crs == grid.crs
+    assert polygons.is_valid.all()
+    for name in MODEL_1.class_names:
+        states = class_change(before, after, name)
+        for number, kind in enumerate(CHANGES, start=1):
+            chosen = polygons[(polygons["class"] == name) & (polygons["change"] == kind)]
+            drawn = rasterize(chosen.geometry, states.shape, transform=grid.transform)
+            assert np.array_equal(drawn == 1, states == number)
+            assert chosen["area_ha"].sum() == pytest.approx(areas.loc[name, f"{kind}_ha"], rel=1e-6)
+    assert np.allclose(areas["gained_ha"] + areas["unchanged_ha"], areas["after_ha"])
+    assert np.allclose(areas["lost_ha"] + areas["unchanged_ha"], areas["before_ha"])
+
+
+def test_areas_in_degrees_are_those_on_the_ellipsoid():
+    before, after = random_maps(DEGREES)
+    polygons, areas = change(before, after), change_areas(before, after)
+    geod = Geod(ellps="WGS84")
+    for (name, kind), rows in polygons.groupby(["class", "change"]):
+        expected = sum(abs(geod.geometry_area_perimeter(one)[0]) for one in rows.geometry) / 1e4
+        assert areas.loc[name, f"{kind}_ha"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_ground_without_data_is_left_out_and_counted():
+    before, after = random_maps(grid_at(0))
+    areas = change_areas(before, after)
+    without = np.mean((before.classes == IGNORE) | (after.classes == IGNORE))
+    whole_ha = areas["compared_ha"] + areas["left_out_ha"]
+    assert 0.1 < without < 0.3
+    assert np.allclose(areas["left_out_ha"] / whole_ha, without)
+    assert np.allclose(whole_ha, 64 * 64 / 100, rtol=1e-3)  # 10 m pixels, up to the projection
+    assert not class_change(before, after, "excavation")[before.classes == IGNORE].min() < IGNORE
+
+
+def test_no_class_in_either_map_and_no_data_at_all():
+    for value in (0, IGNORE):
+        empty = class_map(np.full((8, 8), value))
+        polygons, areas = change(empty, empty), change_areas(empty, empty)
+        assert len(polygons) == 0
+        assert list(polygons.columns) == ["class", "change", "area_ha", "geometry"]
+        assert polygons.crs == empty.grid.crs
+        assert (areas.drop(columns=["compared_ha", "left_out_ha"]) == 0).all(axis=None)
+        assert (areas["compared_ha"] > 0).all() == (value == 0)
+
+
+def test_ground_that_goes_from_one_class_to_another_counts_for_both():
+    areas = change_areas(class_map(np.full((8, 8), 2)), class_map(np.full((8, 8), 1)))
+    whole_ha = areas["compared_ha"].iloc[0]
+    assert areas.loc["excavation", "gained_ha"] == whole_ha
+    assert areas.loc["preparatory work area", "lost_ha"] == whole_ha
+
+
+def moved(transform=None, crs=None, side=8):
+    grid = grid_at(0, side)
+    return Grid(side, side, transform or grid.transform, crs or grid.crs)
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        (moved(side=9), r"size \(8×8 and 9×9 pixels\)"),
+        (moved(crs=CRS.from_epsg(32634)), "coordinate reference system"),
+        (moved(transform=Affine(10, 0, 400_010, 0, -10, 5_000_000)), "position"),
+        (moved(transform=Affine(20, 0, 400_000, 0, -20, 5_000_000)), "pixel size"),
+    ],
+)
+def test_maps_on_different_grids_are_refused(grid, said):
+    before = class_map(np.zeros((8, 8)))
+    after = class_map(np.zeros((grid.height, grid.width)), grid)
+    for compare in (change, change_areas):
+        with pytest.raises(MinsegError, match=f"{said}.*predict both years on one grid"):
+            compare(before, after)
+
+
+def test_maps_of_different_tasks_are_refused():
+    before = class_map(np.zeros((8, 8)))
+    after = class_map(np.zeros((8, 8)), task=parse_task("dam"))
+    with pytest.raises(MinsegError, match=r"task model1 and the later of dam; .* one run"):
+        change(before, after)
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_kinds_of_change_are_told_apart_without_colour_vision(vision):
+    seen = [cielab(over_grey(colour), vision) for colour in CHANGES.values()]
+    for k, one in enumerate(seen):
+        for other in seen[k + 1 :]:
+            assert np.linalg.norm(one - other) > 35

@@ -1,0 +1,93 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+
+from minseg import MinsegError
+from minseg.data.labels import TASKS, parse_task
+from minseg.data.raster import Grid
+from minseg.maps.class_map import TASK_TAG, read_class_map, write_class_map
+from tests.conftest import grid_at
+
+DEGREES = Grid(90, 130, Affine(1e-4, 0, 15, 0, -1e-4, 50), CRS.from_epsg(4326))
+
+
+def class_numbers(task, height, width):
+    numbers = np.random.default_rng(0).integers(0, task.num_classes, (height, width))
+    numbers[:7] = 255
+    return numbers.astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["model1", "model3", "model4", "dam,excavation"])
+def test_what_was_written_is_read(tmp_path, name):
+    task = parse_task(name)
+    classes = class_numbers(task, 90, 130)
+    write_class_map(tmp_path / "new" / "map.tif", classes, DEGREES, task)
+    found = read_class_map(tmp_path / "new" / "map.tif")
+    assert np.array_equal(found.classes, classes)
+    assert found.classes.dtype == np.uint8
+    assert found.task == task
+    assert found.grid.matches(DEGREES)
+
+
+def damage(path, **changes):
+    """Copy a class map with some of its properties changed."""
+    with rasterio.open(path) as source:
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "crs": source.crs}
+        profile |= {"height": source.height, "width": source.width, "transform": source.transform}
+        tags = {TASK_TAG: changes.pop("task", source.tags()[TASK_TAG])}
+        numbers = source.read(1)
+    profile |= changes
+    with rasterio.open(path, "w", **profile) as target:
+        for band in target.indexes:
+            target.write(numbers.astype(profile["dtype"]), band)
+        if tags[TASK_TAG]:
+            target.update_tags(**tags)
+
+
+DAMAGES = {
+    "two bands": ({"count": 2}, "is no class map"),
+    "floats": ({"dtype": "float32"}, "is no class map"),
+    "no tag": ({"task": None}, "is no class map"),
+    "a task of another program": ({"task": "trees"}, "unknown 'trees'"),
+    "nowhere": ({"crs": None}, "has no coordinate reference system"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_other_rasters_are_refused_in_one_line(tmp_path, case):
+    changes, message = DAMAGES[case]
+    path = tmp_path / "map.tif"
+    write_class_map(path, class_numbers(TASKS["model1"], 64, 64), grid_at(0), TASKS["model1"])
+    damage(path)
+    read_class_map(path)  # what follows is due to the damage alone
+    damage(path, **dict(changes))
+    with pytest.raises(MinsegError, match=message) as error:
+        read_class_map(path)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_rasters_are_refused_in_one_line(tmp_path):
+    (tmp_path / "map.tif").write_text("no raster")
+    for path, message in ((tmp_path / "map.tif", "cannot be read"), (tmp_path / "no", "no such")):
+        with pytest.raises(MinsegError, match=message) as error:
+            read_class_map(path)
+        assert "\n" not in str(error.value)
+
+
+def test_reading_takes_about_a_byte_a_pixel(tmp_path):
+    side, path = 6000, tmp_path / "map.tif"
+    write_class_map(path, np.zeros((side, side), np.uint8), grid_at(0, side), TASKS["model1"])
+    program = (
+        "import resource, sys; from pathlib import Path; from minseg.maps.class_map import *;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024;"
+        "before = peak(); read_class_map(Path(sys.argv[1])); print(peak() - before)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    assert int(answer.stdout) < 2.5 * side**2

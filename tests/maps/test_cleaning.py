@@ -1,0 +1,218 @@
+import numpy as np
+import pytest
+from affine import Affine
+from rasterio.crs import CRS
+from scipy import ndimage
+
+from minseg import MinsegError
+from minseg.data.labels import TASKS, parse_task
+from minseg.data.raster import Grid
+from minseg.maps.class_map import ClassMap, read_class_map, write_class_map
+from minseg.maps.cleaning import (
+    ADJACENCY,
+    Cleaning,
+    apply_adjacency,
+    clean,
+    clean_file,
+    drop_small,
+    has_adjacency,
+    smooth,
+)
+from minseg.maps.polygons import vectorise
+from tests.conftest import grid_at
+
+MODEL1, MODEL3 = TASKS["model1"], TASKS["model3"]
+PIT, AHEAD = 1, 2
+"""Excavation and preparatory work area in Model 1."""
+
+
+def drawn(text):
+    """Read a map drawn with digits; a dot is background, a hash has no data."""
+    rows = text.replace(".", "0").split()
+    return np.array([[255 if c == "#" else int(c) for c in row] for row in rows], np.uint8)
+
+
+def speckled(height, width, seed=0):
+    random = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(random.normal(size=(height, width)), 3)
+    classes = np.digitize(field / field.std(), [0.3, 1]).astype(np.uint8)
+    dots = random.random((height, width)) < 0.05
+    classes[dots] = random.integers(0, 3, dots.sum())
+    classes[:, 40:45] = 255
+    return classes
+
+
+def majority(classes, radius):
+    """Majority smoothing pixel by pixel, as the words of `smooth` have it."""
+    result = classes.copy()
+    for row, column in np.argwhere(classes != 255):
+        square = classes[
+            max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1
+        ]
+        votes = np.bincount(square[square != 255], minlength=3)
+        if votes[classes[row, column]] < votes.max():
+            result[row, column] = votes.argmax()
+    return result
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5])
+def test_smoothing_takes_the_majority_of_the_square(radius):
+    classes = speckled(50, 70)
+    assert np.array_equal(smooth(classes, radius), majority(classes, radius))
+
+
+def test_smoothing_in_strips_leaves_no_seam():
+    classes = speckled(2100, 60)
+    whole = smooth(classes, 3)
+    for top in (1000, 1030, 2040):  # the strips meet at multiples of 1024
+        part = smooth(classes[top - 20 : top + 40], 3)
+        assert np.array_equal(part[10:50], whole[top - 10 : top + 30])
+
+
+def test_smoothing_by_nothing_changes_nothing():
+    classes = speckled(50, 70)
+    assert np.array_equal(smooth(classes, 0), classes)
+
+
+def test_specks_and_holes_go_to_their_largest_neighbour():
+    classes = drawn("""
+        ..........#
+        .1111111..#
+        .1111111..#
+        .11.1211.2#
+        .1111111..#
+        .1111111..#
+        ..........#
+        ......11..#
+        ......11..#
+        ##########2
+    """)
+    expected = drawn("""
+        ..........#
+        .1111111..#
+        .1111111..#
+        .1111111..#
+        .1111111..#
+        .1111111..#
+        ..........#
+        ......11..#
+        ......11..#
+        ##########.
+    """)
+    assert np.array_equal(drop_small(classes, 4), expected)
+    expected[7:9, 6:8] = 0
+    assert np.array_equal(drop_small(classes, 5), expected)
+    assert np.array_equal(drop_small(classes, 1), classes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_object_below_the_minimum_is_left(seed):
+    classes = speckled(120, 150, seed)
+    dropped = drop_small(classes, 12)
+    sizes = [np.bincount(ndimage.label(dropped == value)[0].ravel())[1:] for value in (PIT, AHEAD)]
+    assert np.concatenate(sizes).min() >= 12
+    assert ((dropped == 255) == (classes == 255)).all()
+    assert (dropped != classes).mean() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3)])
+def test_a_minimum_beyond_the_map_leaves_background(shape):
+    classes = np.full(shape, PIT, np.uint8)
+    assert np.array_equal(drop_small(classes, classes.size), classes)
+    assert not drop_small(classes, classes.size + 1).any()
+
+
+def test_objects_stay_only_beside_what_they_belong_to():
+    classes = drawn("""
+        2222.........
+        .............
+        1112222..2222
+        111......2222
+        111..........
+        .............
+        ....22.......
+    """)
+    touching = classes.copy()
+    touching[0, :4] = touching[2:4, 9:] = touching[6] = 0
+    found = apply_adjacency(ClassMap(classes, grid_at(0), MODEL1), 1)
+    assert np.array_equal(found.classes, touching)
+    near = classes.copy()
+    near[2:4, 9:] = 0  # seven columns away
+    found = apply_adjacency(ClassMap(classes, grid_at(0), MODEL1), 2)
+    assert np.array_equal(found.classes, near)
+    assert found.task == MODEL1
+
+
+def test_both_rules_of_the_paper_hold_and_other_classes_stay():
+    task = parse_task("excavation,preparatory work area,dam,tailing storage facility,stockpile")
+    number = task.target_names.index
+    classes = np.zeros((40, 60), np.uint8)
+    for k, (kept, beside) in enumerate(ADJACENCY.items()):
+        top = 20 * k
+        classes[top + 2 : top + 6, 5:10] = number(beside)
+        classes[top + 6 : top + 8, 5:10] = number(kept)
+        classes[top + 2 : top + 6, 30:34] = number(kept)
+        classes[top + 12 : top + 15, 50:55] = number("stockpile")
+    # A dam beside a pit is beside the wrong thing.
+    classes[2:6, 40:44], classes[6:8, 40:44] = number("excavation"), number("dam")
+    expected = classes.copy()
+    expected[:, 30:34] = 0
+    expected[6:8, 40:44] = 0
+    found = apply_adjacency(ClassMap(classes, grid_at(0), task))
+    assert np.array_equal(found.classes, expected)
+
+
+def test_rules_need_both_classes():
+    tasks = {"model1": True, "model2": False, "model3": True, "model4": False, "dam": False}
+    assert {name: has_adjacency(parse_task(name)) for name in tasks} == tasks
+    classes = np.eye(6, dtype=np.uint8)
+    found = apply_adjacency(ClassMap(classes, grid_at(0), parse_task("dam")))
+    assert np.array_equal(found.classes, classes)
+
+
+def test_minimum_is_in_hectares_on_the_ground():
+    degrees = Grid(60, 60, Affine(1e-4, 0, 15, 0, -1e-4, 60), CRS.from_epsg(4326))
+    classes = np.zeros((60, 60), np.uint8)
+    classes[5:15, 5:15], classes[30:34, 30:34] = PIT, PIT
+    areas = vectorise(ClassMap(classes, degrees, MODEL1))["area_ha"]
+    assert areas.to_list() == pytest.approx([0.62, 0.1], rel=0.02)  # half of that at the equator
+    kept = [
+        len(vectorise(clean(ClassMap(classes, degrees, MODEL1), Cleaning(minimum_ha=minimum))))
+        for minimum in (0, 0.9 * areas[1], 1.1 * areas[1], 1.1 * areas[0])
+    ]
+    assert kept == [2, 2, 1, 0]
+
+
+def test_nothing_is_done_by_default_and_the_map_given_stays():
+    classes = speckled(50, 70)
+    class_map = ClassMap(classes.copy(), grid_at(0), MODEL1)
+    assert np.array_equal(clean(class_map, Cleaning()).classes, classes)
+    cleaned = clean(class_map, Cleaning(1, 0.3, True))
+    assert np.array_equal(class_map.classes, classes)
+    assert not np.array_equal(cleaned.classes, classes)
+    assert ((cleaned.classes == 255) == (classes == 255)).all()
+
+
+def test_a_rule_holds_in_what_the_others_left():
+    classes = np.zeros((60, 60), np.uint8)
+    classes[20:22, 20:22] = PIT  # too small to count
+    classes[22:40, 20:40] = AHEAD
+    cleaned = clean(ClassMap(classes, grid_at(0), MODEL1), Cleaning(0, 0.1, True))
+    assert not cleaned.classes.any()
+
+
+def test_a_file_is_cleaned_in_place(tmp_path):
+    path, classes = tmp_path / "map.tif", speckled(64, 64)
+    write_class_map(path, classes, grid_at(0), MODEL1)
+    before = path.read_bytes()
+    assert np.array_equal(clean_file(path, Cleaning()).classes, classes)
+    assert path.read_bytes() == before
+    cleaned = clean_file(path, Cleaning(smooth_radius_px=1))
+    assert np.array_equal(cleaned.classes, smooth(classes, 1))
+    assert np.array_equal(read_class_map(path).classes, cleaned.classes)
+
+
+@pytest.mark.parametrize("wrong", [{"smooth_radius_px": -1}, {"minimum_ha": float("nan")}])
+def test_settings_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(MinsegError, match="give numbers from 0"):
+        Cleaning(**wrong)

@@ -1,0 +1,242 @@
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from affine import Affine
+from pyproj import Geod
+from rasterio.crs import CRS
+from rasterio.features import rasterize
+from rasterio.warp import transform as warp_points
+from scipy import ndimage
+
+from minseg import MinsegError
+from minseg.data.labels import TASKS
+from minseg.data.raster import Grid
+from minseg.maps.class_map import ClassMap, work_raster, write_rows
+from minseg.maps.polygons import COLUMNS, LAYER, vectorise, write_polygons
+from tests.conftest import grid_at, names
+
+MODEL1 = TASKS["model1"]
+
+
+def grid_of_size(height, width, transform, crs):
+    return Grid(height, width, transform, CRS.from_user_input(crs))
+
+
+PLACES = {
+    "middle of a zone": (Affine(10, 0, 500_000, 0, -10, 5e6), "EPSG:32633"),
+    "edge of a zone": (Affine(10, 0, 830_000, 0, -10, 100_000), "EPSG:32733"),
+    "degrees, far north": (Affine(1e-3, 0, 15, 0, -1e-3, 70), "EPSG:4326"),
+    "degrees, large": (Affine(0.05, 0, -70, 0, -0.05, 10), "EPSG:4326"),
+    "Web Mercator": (Affine(10, 0, 2e6, 0, -10, 8e6), "EPSG:3857"),
+    "feet": (Affine(30, 0, 2e6, 0, -30, 7e5), "EPSG:2225"),
+    "rotated, oblong pixels": (
+        Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(10, -20),
+        "EPSG:32633",
+    ),
+    "across the 180th meridian": (Affine(10, 0, 166_000, 0, -10, 1_800_000), "EPSG:32601"),
+}
+
+
+def noise(height, width, seed=0):
+    """Single pixels, large objects, holes and corners, with a block without data."""
+    random = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(random.normal(size=(height, width)), 2)
+    classes = np.digitize(field / field.std(), [0.3, 1]).astype(np.uint8)
+    dots = random.random((height, width)) < 0.1
+    classes[dots] = random.integers(0, 3, dots.sum())
+    classes[:9, :14] = 255
+    return classes
+
+
+def geodesic_area_ha(polygon, crs):
+    """The area by the geodesics between the polygon's corners."""
+
+    def area(ring):
+        longitude, latitude = warp_points(crs, "EPSG:4326", *np.array(ring.coords).T)
+        return abs(Geod(ellps="WGS84").polygon_area_perimeter(longitude, latitude)[0])
+
+    return (area(polygon.exterior) - sum(area(hole) for hole in polygon.interiors)) / 1e4
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_areas_are_those_on_the_ground(place):
+    grid = grid_of_size(60, 90, *PLACES[place])
+    frame = vectorise(ClassMap(noise(60, 90), grid, MODEL1))
+    assert len(frame) > 100
+    expected = [geodesic_area_ha(polygon, grid.crs) for polygon in frame.geometry]
+    assert frame["area_ha"].to_numpy() == pytest.approx(expected, rel=1e-3, abs=2e-5)
+    assert frame["area_ha"].sum() == pytest.approx(sum(expected), rel=1e-4)
+
+
+def test_area_of_an_object_as_wide_as_a_large_map():
+    grid = grid_of_size(1098, 1098, Affine(100, 0, 500_000, 0, -100, 5e6), "EPSG:32633")
+    classes = np.zeros((1098, 1098), np.uint8)
+    classes[50:200, 10:-10] = 1
+    frame = vectorise(ClassMap(classes, grid, MODEL1))
+    corners = shapely.segmentize(frame.geometry[0], 1000)  # its sides are no geodesics
+    expected = geodesic_area_ha(corners, grid.crs)
+    assert frame["area_ha"].to_list() == pytest.approx([expected], rel=1e-4)
+    assert expected != pytest.approx(150 * 1078, rel=2e-4)  # UTM is not equal-area
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_polygons_are_the_objects_of_the_map(seed):
+    classes, grid = noise(70, 90, seed), grid_of_size(70, 90, *PLACES["rotated, oblong pixels"])
+    frame = vectorise(ClassMap(classes, grid, MODEL1))
+    assert tuple(frame.columns) == (*COLUMNS, "geometry")
+    assert frame.crs == grid.crs
+    assert frame.geometry.is_valid.all()
+    assert set(frame.geom_type) == {"Polygon"}
+    expected = [ndimage.label(classes == value)[1] for value in (1, 2)]  # joined by sides
+    found = frame["class"].value_counts()
+    assert [found["excavation"], found["preparatory work area"]] == expected
+    burned = rasterize(
+        zip(frame.geometry, frame["class"].map(MODEL1.target_names.index), strict=True),
+        classes.shape,
+        transform=grid.transform,
+    )
+    assert np.array_equal(burned, np.where(classes == 255, 0, classes))
+
+
+def test_a_ring_has_a_hole_and_corners_do_not_join():
+    classes = np.zeros((8, 8), np.uint8)
+    classes[1:6, 1:6] = 1
+    classes[2:5, 2:5] = 0
+    classes[3, 3] = 2  # in the hole
+    classes[6, 6] = 1  # at the ring's corner
+    frame = vectorise(ClassMap(classes, grid_at(0, 8), MODEL1))
+    assert [len(polygon.interiors) for polygon in frame.geometry] == [1, 0, 0]
+    assert frame["class"].to_list() == ["excavation", "preparatory work area", "excavation"]
+    assert (frame.geometry.area / 100).to_list() == [16, 1, 1]
+
+
+def write_probabilities(path, numbers, grid, task=MODEL1):
+    with work_raster(path, grid, np.uint16, 65535, task.target_names) as target:
+        target.scales = (1e-4,) * task.num_classes
+        write_rows(target, 0, numbers)
+    return path
+
+
+def test_mean_probability_is_that_of_the_polygons_class(tmp_path):
+    height, width = 1100, 60  # several strips
+    classes, grid = noise(height, width), grid_of_size(height, width, *PLACES["feet"])
+    classes[100:1000, 30:33] = 2  # through the strips
+    random = np.random.default_rng(1)
+    numbers = random.integers(0, 10_001, (3, height, width)).astype(np.uint16)
+    numbers[:, classes == 255] = 65535
+    numbers[2, 500:600, 30:33] = 65535  # no data in the midst of an object
+    path = write_probabilities(tmp_path / "p.tif", numbers, grid)
+    frame = vectorise(ClassMap(classes, grid, MODEL1), path)
+    expected = []
+    labels = {k: ndimage.label(classes == k)[0] for k in (1, 2)}
+    for polygon, name in zip(frame.geometry, frame["class"], strict=True):
+        point = polygon.representative_point()
+        column, row = (int(place) for place in ~grid.transform @ (point.x, point.y))
+        k = MODEL1.target_names.index(name)
+        inside = labels[k] == labels[k][row, column]
+        values = numbers[k][inside]
+        expected.append(values[values < 65535].mean() * 1e-4)
+    assert len(expected) > 1000
+    assert frame["mean_probability"].to_numpy() == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_probabilities_none_is_claimed():
+    frame = vectorise(ClassMap(noise(30, 30), grid_at(0, 30), MODEL1))
+    assert frame["mean_probability"].isna().all()
+    assert frame["mean_probability"].dtype == float
+
+
+def test_probabilities_of_another_map_are_refused(tmp_path):
+    class_map = ClassMap(noise(30, 30), grid_at(0, 30), MODEL1)
+    strangers = {
+        "grid": (np.zeros((3, 30, 30), np.uint16), grid_at(1, 30), MODEL1),
+        "task": (np.zeros((2, 30, 30), np.uint16), grid_at(0, 30), TASKS["model2"]),
+    }
+    for name, (numbers, grid, task) in strangers.items():
+        path = write_probabilities(tmp_path / f"{name}.tif", numbers, grid, task)
+        with pytest.raises(MinsegError, match="no probabilities of this map"):
+            vectorise(class_map, path)
+
+
+def test_numbers_that_are_no_class_are_refused():
+    classes = np.full((5, 5), 3, np.uint8)
+    with pytest.raises(MinsegError, match="3, which is no class of 'model1'"):
+        vectorise(ClassMap(classes, grid_at(0, 5), MODEL1))
+
+
+def test_a_geopackage_has_one_layer_with_the_attributes(tmp_path):
+    frame = vectorise(ClassMap(noise(40, 50), grid_of_size(40, 50, *PLACES["feet"]), MODEL1))
+    path = tmp_path / "new" / "mine.gpkg"
+    write_polygons(frame, path, MODEL1)
+    write_polygons(frame, path, MODEL1)  # again
+    assert names(path.parent) == ["mine.gpkg", "mine.qml"]
+    assert [name for name, _ in pyogrio.list_layers(path)] == [LAYER]
+    info = pyogrio.read_info(path)
+    assert tuple(info["fields"]) == COLUMNS
+    assert tuple(info["ogr_types"]) == ("OFTString", "OFTReal", "OFTReal")
+    assert (info["geometry_type"], info["features"]) == ("Polygon", len(frame))
+    assert CRS.from_user_input(info["crs"]) == CRS.from_epsg(2225)
+    read = pyogrio.read_dataframe(path)
+    assert read["class"].to_list() == frame["class"].to_list()
+    assert np.array_equal(read["area_ha"], frame["area_ha"])
+    assert read.geometry.geom_equals(frame.geometry).all()
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_map_without_objects_gives_an_empty_layer(tmp_path, value):
+    frame = vectorise(ClassMap(np.full((20, 20), value, np.uint8), grid_at(0, 20), MODEL1))
+    assert len(frame) == 0
+    write_polygons(frame, tmp_path / "empty.gpkg", MODEL1)
+    info = pyogrio.read_info(tmp_path / "empty.gpkg")
+    assert (info["features"], info["geometry_type"]) == (0, "Polygon")
+    assert tuple(info["fields"]) == COLUMNS
+    assert tuple(info["ogr_types"]) == ("OFTString", "OFTReal", "OFTReal")
+    assert CRS.from_user_input(info["crs"]) == grid_at(0).crs
+
+
+def test_polygons_without_area_are_left_out(tmp_path):
+    frame = vectorise(ClassMap(np.eye(3, dtype=np.uint8), grid_at(0, 3), MODEL1))
+    line = shapely.Polygon([(0, 0), (1, 1), (0, 0)])
+    frame.loc[0, "geometry"] = line
+    frame.loc[1, "area_ha"] = 0.0
+    write_polygons(frame, tmp_path / "some.gpkg", MODEL1)
+    assert pyogrio.read_info(tmp_path / "some.gpkg")["features"] == 1
+
+
+def test_places_that_cannot_be_written_are_refused_in_one_line(tmp_path):
+    frame = vectorise(ClassMap(noise(30, 30), grid_at(0, 30), MODEL1))
+    (tmp_path / "folder.gpkg").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    cases = {
+        tmp_path / "folder.gpkg": "is a folder",
+        tmp_path / "mine.shp": "name it .*mine.gpkg",
+        tmp_path / "file" / "mine.gpkg": "cannot write here",
+    }
+    for path, message in cases.items():
+        with pytest.raises(MinsegError, match=message) as error:
+            write_polygons(frame, path, MODEL1)
+        assert "\n" not in str(error.value)
+    assert names(tmp_path) == ["file", "folder.gpkg"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder here that refuses even root")
+def test_a_read_only_folder_is_refused_in_one_line():
+    frame = vectorise(ClassMap(noise(30, 30), grid_at(0, 30), MODEL1))
+    with pytest.raises(MinsegError, match="cannot write here") as error:
+        write_polygons(frame, Path("/proc/mine.gpkg"), MODEL1)
+    assert "\n" not in str(error.value)
+
+
+def test_an_older_geopackage_is_kept_if_writing_fails(tmp_path):
+    path = tmp_path / "mine.gpkg"
+    frame = vectorise(ClassMap(noise(30, 30), grid_at(0, 30), MODEL1))
+    write_polygons(frame, path, MODEL1)
+    before = path.read_bytes()
+    frame["fid"] = 1  # each feature needs a number of its own
+    with pytest.raises(MinsegError, match="cannot be written"):
+        write_polygons(frame, path, MODEL1)
+    assert path.read_bytes() == before
+    assert names(tmp_path) == ["mine.gpkg", "mine.qml"]

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from minseg.study.explanations import explain
+from minseg.study.mine_claims import CLAIM_COLUMNS, claims
+from tests.study.predicted import SNOW, rectangle, write_mines, write_predictions
+
+PIT, DUMP, STRIP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8), rectangle(4, 16, 12, 4)
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """From labels and predictions to the claims, by the words they hold."""
+
+    def measure(task, labels, predictions, **dataset):
+        mines = write_mines(tmp_path / "d", labels, **dataset)
+        run = write_predictions(tmp_path / "run", mines, task, predictions)
+        table = claims(run, explain(run, mines))
+        assert list(table.columns) == CLAIM_COLUMNS
+        return table.set_index("claim")
+
+    return measure
+
+
+def of(table, words):
+    """The value of the claim that holds the words, what it is held against, and its mines."""
+    rows = table[table.index.str.contains(words)]
+    assert len(rows) == 1
+    return rows[["value", "other", "mines"]].iloc[0].tolist()
+
+
+def test_claims_of_section_4_1(measured):
+    labels = {"excavation": PIT, "dumping ground": DUMP, "preparatory work area": STRIP}
+    several = {"excavation": PIT | rectangle(20, 20, 10, 10), "preparatory work area": STRIP}
+    predictions = [
+        {"excavation": PIT | rectangle(20, 4, 8, 4) | rectangle(4, 16, 12, 1)},
+        {"excavation": PIT},
+        {"excavation": rectangle(24, 24, 8, 8)},  # nothing right
+    ]
+    snowy = {2: [(np.ones((32, 32), bool), SNOW)]}
+    found = measured("model1", [labels, several, labels], predictions, looks=snowy)
+    false_positives = 32 + 12 + 64
+    ground = 2 * (32**2 - 144) + 32**2 - 244
+    assert of(found, "excavations lie on dumps") == pytest.approx(
+        [32 / false_positives, 128 / ground, 2]
+    )
+    assert of(found, "taken for excavation")[0] == pytest.approx(12 / (3 * 48))
+    assert of(found, "several pits") == pytest.approx([144 / 244, 144 / 288, 1])
+    assert of(found, "seldom") == pytest.approx([1 / 3, 3 / 38, 3])
+    union = (144 + 44) + 244
+    assert of(found, "Scenes with snow") == pytest.approx([0, 288 / union, 1])
+    assert of(found, "not recall") == pytest.approx([0, 0, 1])
+    assert set(found["section"]) == {"4.1"}
+
+
+def test_small_ponds_beside_large_ones(measured):
+    small, large = rectangle(2, 2, 2, 2), rectangle(10, 10, 11, 11)
+    labels = [{"settling pond": small | large}] * 2
+    predictions = [{"settling pond": large}, {"settling pond": small}]
+    found = measured("model3", labels, predictions)
+    assert of(found, "Small settling ponds") == pytest.approx([1 / 2, 1 / 2, 2])
+    row = found[found.index.str.contains("Small settling")].iloc[0]
+    assert (row["low"], row["high"]) == (0, 1)
+
+
+def test_dams_and_infrastructure_outside_of_mining(measured):
+    labels = {"dam": STRIP, "tailing storage facility": PIT, "dumping ground": PIT | STRIP}
+    predictions = {
+        "dam": rectangle(4, 15, 12, 1) | rectangle(28, 28, 2, 2),
+        "infrastructure": rectangle(28, 20, 2, 2) | rectangle(4, 4, 4, 1),
+        "tailing storage facility": rectangle(4, 16, 2, 4),
+    }
+    found = measured("model3", [labels], [predictions])
+    assert of(found, "untransformed ground")[0] == pytest.approx(4 / 16)
+    assert of(found, "infrastructure are not")[0] == pytest.approx(4 / 8)
+    assert of(found, "over their dam") == pytest.approx([1, 48 / (32**2 - 144), 1])
+    assert of(found, "tailings lie on dumps") == pytest.approx([1, 48 / (32**2 - 144), 1])
+
+
+def test_what_labels_do_not_tell_is_unknown_and_other_classes_are_left_out(measured):
+    found = measured(
+        "tailing storage facility",
+        [{"tailing storage facility": PIT}],
+        [{"tailing storage facility": PIT | DUMP}],
+        class_names=("tailing storage facility",),
+    )
+    assert list(found.index) == [
+        "False positives of tailings lie on dumps",
+        "Tailings are drawn over their dam",
+    ]
+    assert found[["value", "low", "high", "other"]].isna().all(axis=None)
+
+
+def test_a_task_without_claims(measured):
+    assert measured("stockpile", [{"stockpile": PIT}], [{}]).empty

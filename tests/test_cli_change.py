@@ -1,0 +1,122 @@
+import os
+import shutil
+import subprocess
+
+import geopandas as gpd
+import numpy as np
+import pytest
+
+from minseg.data.labels import TASKS
+from minseg.maps.change import CHANGES
+from minseg.maps.class_map import write_class_map
+from tests import test_cli
+from tests.conftest import grid_at, names
+
+minseg = test_cli.minseg
+
+
+@pytest.fixture
+def write_map(tmp_path):
+    """Write a map of Model 1, 20 by 20 pixels: excavation in the columns given, or another."""
+
+    def write(name, columns, side=20, task="model1"):
+        classes = np.zeros((side, side), np.uint8)
+        classes[:, columns] = 1
+        write_class_map(tmp_path / name, classes, grid_at(0, side), TASKS[task])
+        return tmp_path / name
+
+    return write
+
+
+def test_change_writes_polygons_with_a_style_and_prints_areas(minseg, write_map, tmp_path):
+    before, after = write_map("2019.tif", slice(0, 10)), write_map("2021.tif", slice(2, 15))
+    output = tmp_path / "new" / "change.gpkg"
+    status, out, err = minseg("change", before, after, "-o", output)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == str(output)
+    gained, lost, unchanged = (float(part) for part in out.splitlines()[3].split()[1:4])
+    assert (gained, lost, unchanged) == pytest.approx((1.0, 0.4, 1.6), rel=0.01)  # 20 × n × 0.01 ha
+    assert "compared: 4.0" in out
+    assert names(output.parent) == ["change.gpkg", "change.qml"]
+    layer = gpd.read_file(output)
+    areas = layer.set_index("change")["area_ha"]
+    assert areas[["gained", "lost", "unchanged"]].tolist() == pytest.approx(
+        [gained, lost, unchanged], abs=0.006
+    )
+    assert set(layer["class"]) == {"excavation"}
+    assert layer.crs.to_epsg() == 32633
+    style = (output.parent / "change.qml").read_text()
+    assert all(kind in style for kind in CHANGES)
+
+
+@pytest.mark.skipif(not shutil.which("ogrinfo"), reason="GDAL's programs are not here")
+def test_gdal_reads_the_layer(minseg, write_map, tmp_path):
+    before, after = write_map("2019.tif", slice(0, 10)), write_map("2021.tif", slice(2, 15))
+    minseg("change", before, after, "-o", tmp_path / "change.gpkg")
+    told = subprocess.run(
+        ["ogrinfo", "-al", "-geom=SUMMARY", tmp_path / "change.gpkg"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stderr == ""
+    assert "Feature Count: 3" in told.stdout
+    for attribute in ("class: String", "change: String", "area_ha: Real"):
+        assert attribute in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("columns", "said", "number"),
+    [(slice(0, 5), "no change between", 1), (slice(0, 0), "the layer is empty", 0)],
+)
+def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
+    before, after = write_map("2019.tif", columns), write_map("2021.tif", columns)
+    status, out, _ = minseg("change", before, after, "-o", tmp_path / "change.gpkg")
+    assert status == 0
+    assert said in out.splitlines()[-1]
+    layer = gpd.read_file(tmp_path / "change.gpkg")
+    assert len(layer) == number
+    assert {"class", "change", "area_ha"} <= set(layer.columns)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["2019.tif", "2019.tif", "-o", "out.gpkg"], "given twice"),
+        (["2019.tif", "./2019.tif", "-o", "out.gpkg"], "given twice"),
+        (["2019.tif", "2021.tif", "-o", "2021.tif"], "GeoPackage"),
+        (["2019.tif", "2021.tif", "-o", "."], "folder"),
+        (["2019.tif", "missing.tif", "-o", "out.gpkg"], "no such file"),
+        (["2019.tif", "large.tif", "-o", "out.gpkg"], "size (20×20 and 30×30 pixels)"),
+        (["2019.tif", "total.tif", "-o", "out.gpkg"], "model1 and the later of model4"),
+        (["2019.tif", "notes.txt", "-o", "out.gpkg"], "cannot be read as a raster"),
+    ],
+)
+def test_mistakes_are_one_line(minseg, write_map, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    write_map("2019.tif", slice(0, 10))
+    write_map("2021.tif", slice(2, 15))
+    write_map("large.tif", slice(2, 15), side=30)
+    write_map("total.tif", slice(2, 15), task="model4")
+    (tmp_path / "notes.txt").write_text("no raster")
+    before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    status, out, err = minseg("change", *arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith("minseg: ")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
+
+
+def test_folder_that_may_not_be_written(minseg, write_map, tmp_path):
+    before, after = write_map("2019.tif", slice(0, 10)), write_map("2021.tif", slice(2, 15))
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    output = locked / "change.gpkg"
+    if os.access(locked, os.W_OK):  # root may write anywhere but beneath a file
+        output = before / "change.gpkg"
+    status, out, err = minseg("change", before, after, "-o", output)
+    assert (status, out) == (1, "")
+    assert "cannot write here" in err
+    assert len(err.splitlines()) == 1

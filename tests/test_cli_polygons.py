@@ -1,0 +1,134 @@
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from rasterio.features import rasterize
+
+from minseg.maps.class_map import read_class_map
+from minseg.maps.cleaning import Cleaning, clean
+from minseg.study import execution
+from minseg.study.runs import RunStore
+from tests import test_cli
+from tests.conftest import TINY, names
+
+minseg = test_cli.minseg
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """A model of pits and strips that has learnt something."""
+    config = TINY.replace(epochs=12, bands="B02,B04")
+    return execution.run(config, dataset, RunStore(tmp_path_factory.mktemp("runs"))).path
+
+
+@pytest.fixture
+def image(dataset):
+    return dataset.path / dataset.scenes["optical"][0]
+
+
+def require_agreement(polygons, output):
+    """The polygons cover what the map holds, class by class."""
+    layer, class_map = geopandas.read_file(polygons), read_class_map(output)
+    assert len(layer)
+    burned = rasterize(
+        zip(layer.geometry, layer["class"].map(class_map.task.target_names.index), strict=True),
+        class_map.classes.shape,
+        transform=class_map.grid.transform,
+    )
+    assert np.array_equal(burned, np.where(class_map.classes == 255, 0, class_map.classes))
+    return layer
+
+
+def test_polygons_agree_with_the_map_and_nothing_else_is_left(minseg, run, image, tmp_path):
+    output, polygons = tmp_path / "out" / "map.tif", tmp_path / "gis" / "mine.gpkg"
+    status, out, _ = minseg("predict", run, image, "-o", output, "--polygons", polygons)
+    assert (status, out.splitlines()) == (0, [str(output), str(polygons)])
+    layer = require_agreement(polygons, output)
+    assert layer["mean_probability"].between(1 / 3, 1).all()
+    assert layer["area_ha"].sum() == pytest.approx(layer.geometry.area.sum() / 1e4, rel=2e-3)
+    assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml"]
+    assert names(polygons.parent) == ["mine.gpkg", "mine.qml"]
+
+
+def test_cleaning_changes_map_and_polygons_alike(minseg, run, image, tmp_path):
+    raw, output, polygons = (tmp_path / name for name in ("raw.tif", "map.tif", "map.gpkg"))
+    probabilities = tmp_path / "p.tif"
+    minseg("predict", run, image, "-o", raw)
+    cleaning = ["--smooth", "1", "--minimum-ha", "0.2", "--adjacency"]
+    given = ["--polygons", polygons, "--probabilities", probabilities]
+    status, *_ = minseg("predict", run, image, "-o", output, *given, *cleaning)
+    assert status == 0
+    expected = clean(read_class_map(raw), Cleaning(1, 0.2, True)).classes
+    assert not np.array_equal(expected, read_class_map(raw).classes)
+    assert np.array_equal(read_class_map(output).classes, expected)
+    layer = require_agreement(polygons, output)
+    assert layer["area_ha"].min() >= 0.2 * 0.999
+    with rasterio.open(probabilities) as source:  # the user's own file stays
+        assert source.count == 3
+
+
+def test_cleaning_needs_no_polygons(minseg, run, image, tmp_path):
+    raw, output = tmp_path / "raw.tif", tmp_path / "map.tif"
+    minseg("predict", run, image, "-o", raw)
+    assert minseg("predict", run, image, "-o", output, "--smooth", "2")[0] == 0
+    expected = clean(read_class_map(raw), Cleaning(smooth_radius_px=2)).classes
+    assert np.array_equal(read_class_map(output).classes, expected)
+
+
+def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
+    polygons = tmp_path / "map.gpkg"
+    given = ["-o", tmp_path / "map.tif", "--polygons", polygons, "--minimum-ha", "1000"]
+    status, out, err = minseg("predict", run, image, *given)
+    assert (status, out.splitlines()[-1]) == (0, str(polygons))
+    assert err.splitlines()[-1] == f"{polygons}: no polygon; the map is all background"
+    assert len(geopandas.read_file(polygons)) == 0
+
+
+def test_mistakes_are_told_before_the_work(minseg, run, image, tmp_path):
+    output = tmp_path / "out" / "map.tif"
+    (tmp_path / "folder.gpkg").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    cases = {
+        ("--polygons", tmp_path / "map.geojson"): "name it",
+        ("--polygons", output): "name it",
+        ("--polygons", tmp_path / "folder.gpkg"): "is a folder",
+        ("--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
+        ("--smooth", "-1"): "give numbers from 0",
+        ("--minimum-ha", "-1"): "give numbers from 0",
+    }
+    for options, message in cases.items():
+        status, out, err = minseg("predict", run, image, "-o", output, *options)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert message in err
+    assert not output.exists()
+
+
+def test_polygons_must_not_replace_the_image(minseg, run, image, tmp_path):
+    copy = tmp_path / "image.gpkg"  # a raster may be in a GeoPackage too
+    with rasterio.open(image) as source:
+        rasterio.shutil.copy(source, copy, driver="GTiff")
+    before = copy.read_bytes()
+    given = ["-o", tmp_path / "map.tif", "--polygons", copy]
+    status, _, err = minseg("predict", run, copy, *given)
+    assert status == 1
+    assert "another file of this work" in err
+    assert copy.read_bytes() == before
+
+
+def test_unnamed_band_files_make_the_same_map_as_one_named_image(minseg, run, image, tmp_path):
+    with rasterio.open(image) as source:
+        order = {name: k for k, name in enumerate(source.descriptions, 1)}
+        for band in ("B02", "B04"):
+            with rasterio.open(
+                tmp_path / f"{band}.tif", "w", **source.profile | {"count": 1}
+            ) as one:
+                one.write(source.read(order[band]), 1)
+        scale = source.scales[0]
+    whole, parts = tmp_path / "whole.tif", tmp_path / "parts.tif"
+    assert minseg("predict", run, image, "-o", whole)[0] == 0
+    files = [f"{band}={tmp_path / band}.tif" for band in ("B04", "B02")]
+    assert minseg("predict", run, *files, "-o", parts, "--scale", scale)[0] == 0
+    assert np.array_equal(read_class_map(parts).classes, read_class_map(whole).classes)
+    status, _, err = minseg("predict", run, files[0], "-o", parts, "--scale", scale)
+    assert (status, err.count("\n")) == (1, 1)
+    assert "needs band B02" in err
