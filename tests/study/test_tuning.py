@@ -22,6 +22,7 @@ from tests.study.cluster import PATIENCE_S, wait_until
 pytestmark = pytest.mark.timeout(300)
 
 NOWHERE = "tcp://127.0.0.1:1"
+UNFAILED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 SPACE = SearchSpace(
     learning_rate=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
     batch_size=(2, 4, 8),
@@ -146,7 +147,7 @@ def test_relative_places_become_absolute(tmp_path, monkeypatch):
 def test_killed_search_is_finished_by_the_next(cluster, study, monkeypatch):
     longer = SPACE.model_copy(update={"epochs": (12, 18, 24)})
     monkeypatch.setitem(tuning.SPACES, "demo", longer)
-    program = start_program(study, 4, space=longer)
+    program = start_program(study, 100, space=longer)  # far more than it gets the time for
     try:
         wait_until(lambda: program.poll() is not None or list(study.store))
         assert program.poll() is None, program.communicate()
@@ -161,8 +162,9 @@ def test_killed_search_is_finished_by_the_next(cluster, study, monkeypatch):
 
     before = left.known()
     assert states(left)[TrialState.RUNNING] > 0
-    found = search_for(study, 4, cluster.address)
-    require_sound(found, 4)
+    wanted = len(left.known(*UNFAILED)) + 1
+    found = search_for(study, wanted, cluster.address)
+    require_sound(found, wanted)
     for old, new in zip(before, found.known(), strict=False):
         assert old.params == new.params
         assert old.intermediate_values.items() <= new.intermediate_values.items()
