@@ -110,12 +110,13 @@ def map_image(
     from minseg.maps.products import write_products
     from minseg.study.execution import open_segmenter
 
+    how = _filled(Cleaning, cleaning or {})
     return write_products(
         open_segmenter(run),
         image.files,
         folder / "classes.tif",
         folder / "polygons.gpkg",
-        cleaning=_filled(Cleaning, cleaning or {}),
+        cleaning=how,
         reading=image.reading,
     )
 
@@ -194,6 +195,6 @@ def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     unknown = [name for name in values if name not in known]
     if unknown:
         raise MinsegError(
-            f"unknown {kind.__name__.lower()} field {', '.join(unknown)}; use {', '.join(known)}"
+            f"unknown {kind.__name__} field {', '.join(unknown)}; use {', '.join(known)}"
         )
     return kind(**values)

@@ -1,0 +1,81 @@
+import geopandas
+import numpy as np
+import pytest
+
+from minseg import MinsegError
+from minseg.data.labels import TASKS
+from minseg.maps.class_map import ClassMap, read_class_map
+from minseg.maps.polygons import vectorise
+from minseg.maps.products import Products
+from minseg.report import own_mine
+from minseg.study import execution
+from minseg.study.runs import RunStore
+from tests.conftest import TINY, grid_at, names
+
+MODEL1 = TASKS["model1"]
+
+
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    return execution.run(TINY, dataset, RunStore(tmp_path_factory.mktemp("runs")))
+
+
+def squares():
+    """Two pits of 1 and 4 ha, and no preparatory area."""
+    classes = np.zeros((64, 64), np.uint8)
+    classes[2:12, 2:12] = classes[20:40, 20:40] = 1
+    class_map = ClassMap(classes, grid_at(0), MODEL1)
+    return Products(class_map, vectorise(class_map).assign(mean_probability=[0.5, 1.0]))
+
+
+def test_areas_by_class():
+    table = own_mine.area_table(squares()).data
+    assert list(table.index) == ["excavation", "preparatory work area"]
+    pits = table.loc["excavation"]
+    assert pits["objects"] == 2
+    assert pits["area, ha"] == pytest.approx(5, rel=2e-3)  # UTM is up to a thousandth off
+    assert pits["largest, ha"] == pytest.approx(4, rel=2e-3)
+    assert pits["mean probability"] == pytest.approx((0.5 * 1 + 1.0 * 4) / 5)
+    none = table.loc["preparatory work area"]
+    assert (none["objects"], none["area, ha"]) == (0, 0)
+    assert none[["largest, ha", "mean probability"]].isna().all()
+
+
+def test_a_test_mine_stands_in_where_no_image_is_named(dataset, run, tmp_path):
+    image = own_mine.own_image(dataset, run)
+    tested = set(dataset.scenes_of("test")["optical"])
+    assert str(image.files[0].path.relative_to(dataset.path)) in tested
+    assert [file.path.name for file in image.files] == ["optical.tif", "radar.tif"]
+    assert image.synthetic
+    mapped = own_mine.map_image(run, image, tmp_path / "out", {"minimum_ha": 0.2})
+    assert names(tmp_path / "out") == [
+        "classes.qml", "classes.tif", "classes.tif.aux.xml", "polygons.gpkg", "polygons.qml",
+    ]  # fmt: skip
+    kept = read_class_map(tmp_path / "out" / "classes.tif")
+    assert np.array_equal(kept.classes, mapped.class_map.classes)
+    layer = geopandas.read_file(tmp_path / "out" / "polygons.gpkg")
+    in_classes = np.count_nonzero((kept.classes > 0) & (kept.classes < 255))
+    assert layer["area_ha"].sum() == pytest.approx(in_classes / 100, rel=2e-3)
+    figure = own_mine.map_figure(image, mapped)
+    assert len(figure.axes) == 2
+    assert "SYNTHETIC" in [text.get_text() for text in [*figure.texts, figure._suptitle]]
+
+
+def test_named_images_are_read_as_told(dataset, run):
+    scene = dataset.scenes.iloc[0]
+    files = [str(dataset.path / scene[kind]) for kind in ("optical", "radar")]
+    image = own_mine.own_image(dataset, run, files, {"nodata": 0})
+    assert image.title == "optical.tif, radar.tif"
+    assert not image.synthetic  # nobody said so
+    assert image.picture.shape == (1, 64, 64)  # the model has no green band
+    values, valid = dataset.read_inputs(scene, ("B02",))
+    assert image.picture[0][valid] == pytest.approx(values[0][valid])
+
+
+def test_unknown_fields_are_one_line(dataset, run, tmp_path):
+    with pytest.raises(MinsegError, match=r"unknown ImageReading field scales; use .*scale"):
+        own_mine.own_image(dataset, run, (), {"scales": 1})
+    image = own_mine.own_image(dataset, run)
+    with pytest.raises(MinsegError, match="unknown Cleaning field smooth; use smooth_radius_px"):
+        own_mine.map_image(run, image, tmp_path / "out", {"smooth": 1})
+    assert not (tmp_path / "out").exists()
