@@ -100,6 +100,76 @@ def import_images(
     _print_parts(dataset)
 
 
+@dataset_app.command("fetch")
+def fetch(
+    folder: DatasetFolder,
+    mines: Annotated[Path, typer.Option(metavar="CSV", help="Mine list; data/mines.csv is one.")],
+    polygons: Annotated[Path, typer.Option(metavar="FILE", help="Polygons, any format of GDAL.")],
+    years: Annotated[str, typer.Option(help="Years, e.g. 2016-2022 or 2016,2019.")],
+    api: Annotated[
+        str,
+        typer.Option(help="planetary-computer, earth-search, copernicus, or a table, PATH.toml."),
+    ] = "planetary-computer",
+    layer: Annotated[str | None, typer.Option(help="Layer of the polygon file.")] = None,
+    class_field: Annotated[str, typer.Option(help="Field with the class.")] = "class",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="Value of it and class, e.g. pit=excavation; * is any; also =ignore."),
+    ] = None,
+    year_field: Annotated[
+        str | None, typer.Option(help="Field with the year polygons show; default: all years.")
+    ] = None,
+    mine_field: Annotated[
+        str | None, typer.Option(help="Field with the mine; default: the nearest within 10 km.")
+    ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(help="Item to take: MINE:YEAR=ITEM, or MINE:YEAR:radar=ITEM."),
+    ] = None,
+    margin_m: Annotated[float, typer.Option(help="Ground shown round the polygons, m.")] = 1000.0,
+    smallest_m: Annotated[float, typer.Option(help="Least side of a scene, m.")] = 5160.0,
+    largest_m: Annotated[float, typer.Option(help="Most side of a scene, m.")] = 30_000.0,
+    workers: Annotated[int, typer.Option(help="Scenes in work at once.")] = 4,
+    licence: Annotated[str, typer.Option(help="Of the polygons; recorded.")] = "not stated",
+    seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
+) -> None:
+    """Make a dataset from a mine list, polygons and a catalogue; again after a kill, it goes on."""
+    from minseg.data.annotations import PolygonFields, read_annotations
+    from minseg.data.boxes import BoxRule
+    from minseg.data.fetch_choices import parse_pins
+    from minseg.data.fetching import FetchRequest, fetch_dataset, read_mines
+    from minseg.data.providers import provider_for
+
+    fields = PolygonFields(
+        class_field, _value_mapping(classes or []), year_field, mine_field, layer
+    )
+    chosen_years, provider, table = _year_range(years), provider_for(api), read_mines(mines)
+    request = FetchRequest(
+        table,
+        read_annotations(polygons, table, fields),
+        chosen_years,
+        provider,
+        BoxRule(margin_m, smallest_m, largest_m),
+    )
+    fetched = fetch_dataset(
+        folder,
+        request,
+        pins=parse_pins(pin or []),
+        workers=workers,
+        licence=licence,
+        split_seed=seed,
+    )
+    for note in fetched.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for failure in fetched.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    if fetched.dataset:
+        _print_parts(fetched.dataset)
+    if fetched.failures:
+        print(f"{len(fetched.failures)} failed; the same command tries again", file=sys.stderr)
+        raise typer.Exit(1)
+
+
 @dataset_app.command("check")
 def check(folder: DatasetFolder) -> None:
     """Name every problem of a dataset, one line each; exit status 1 if there is one."""
@@ -399,6 +469,30 @@ def _class_mapping(pairs: list[str]) -> dict[int, str]:
             raise MinsegError(f'--classes {pair!r}: write value=class name, e.g. 1="dam"')
         mapping[int(value)] = name.strip().strip("\"'").lower()
     return mapping
+
+
+def _value_mapping(pairs: list[str]) -> dict[str, str] | None:
+    """Read ``pit=excavation``, several of them with commas between; None for nothing."""
+    mapping = {}
+    for pair in (part for given in pairs for part in given.split(",")):
+        value, equals, name = pair.rpartition("=")
+        if not equals or not value.strip() or not name.strip():
+            raise MinsegError(f"--classes {pair!r}: write value=class name, e.g. pit=excavation")
+        mapping[value.strip()] = name.strip().strip("\"'").lower()
+    return mapping or None
+
+
+def _year_range(text: str) -> tuple[int, ...]:
+    """Read ``2016-2022``, ``2016,2019`` or a mix of both."""
+    years: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise MinsegError(f"--years {text!r}: write years such as 2016-2022 or 2016,2019")
+        if dash and int(last) < int(first):
+            raise MinsegError(f"--years {text!r}: {last} comes before {first}; swap them")
+        years.update(range(int(first), min(int(last or first), 9999) + 1))
+    return tuple(sorted(years))
 
 
 def _settings(pairs: list[str]) -> dict[str, str]:

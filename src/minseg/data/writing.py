@@ -1,6 +1,6 @@
 """Writing a dataset folder, scene by scene, and drawing its split anew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,28 +94,80 @@ def write_dataset(
             grids.append((scene.mine, scene.grid))
             bands.update(scene.optical_bands)
             bands.update(band.name for band in RADAR_BANDS if scene.radar is not None)
-        description = Description(
+        write_tables(
+            beside,
             name=name,
-            class_names=tuple(n for n in CLASS_NAMES if n in class_names),
-            bands=tuple(band for band in BANDS if band in bands),
+            mines=mines,
+            rows=rows,
+            grids=grids,
+            bands=bands,
+            class_names=class_names,
             provenance=provenance,
             licence=licence,
             synthetic=synthetic,
+            split_seed=split_seed,
         )
-        write_text(beside / "dataset.json", description.model_dump_json(indent=2) + "\n")
-        table, scene_problems = validate_table(pd.DataFrame(rows), SCENE_TABLE, "scene table")
-        mines, problems = validate_table(_with_positions(mines, grids), MINE_TABLE, "mine table")
-        if problems or scene_problems:
-            raise MinsegError(summarise(problems + scene_problems))
-        mines.to_csv(beside / "mines.csv", index=False)
-        table.to_csv(beside / "scenes.csv", index=False)
-        split_mines(mines, split_seed, footprints(grids)).to_csv(beside / "split.csv", index=False)
     return open_dataset(path)
 
 
-def _with_positions(mines: pd.DataFrame, grids: list[tuple[str, Grid]]) -> pd.DataFrame:
+def write_tables(
+    path: Path,
+    *,
+    name: str,
+    mines: pd.DataFrame,
+    rows: Sequence[Mapping[str, object]],
+    grids: Sequence[tuple[str, Grid]],
+    bands: Collection[str],
+    class_names: Sequence[str],
+    provenance: str,
+    licence: str,
+    synthetic: bool,
+    split_seed: int = 0,
+) -> None:
+    """Write the tables and the description of a dataset whose rasters are there.
+
+    Parameters
+    ----------
+    path : Path
+        Dataset folder.
+    rows : sequence of mapping
+        Scene table.
+    grids : sequence of (mine, Grid)
+        One entry a scene.
+    bands : collection of str
+        Channels that the scenes have.
+    name, mines, class_names, provenance, licence, synthetic, split_seed
+        As in `write_dataset`.
+
+    Raises
+    ------
+    MinsegError
+        If a table is not valid, or no split can be made.
+    """
+    description = Description(
+        name=name,
+        class_names=tuple(n for n in CLASS_NAMES if n in class_names),
+        bands=tuple(band for band in BANDS if band in bands),
+        provenance=provenance,
+        licence=licence,
+        synthetic=synthetic,
+    )
+    table, scene_problems = validate_table(pd.DataFrame(rows), SCENE_TABLE, "scene table")
+    mines, problems = validate_table(_with_positions(mines, grids), MINE_TABLE, "mine table")
+    if problems or scene_problems:
+        raise MinsegError(summarise(problems + scene_problems))
+    split = split_mines(mines, split_seed, footprints(grids))
+    # Without its description a folder is no dataset: it goes first and comes last.
+    (path / "dataset.json").unlink(missing_ok=True)
+    write_text(path / "mines.csv", mines.to_csv(index=False))
+    write_text(path / "scenes.csv", table.to_csv(index=False))
+    write_text(path / "split.csv", split.to_csv(index=False))
+    write_text(path / "dataset.json", description.model_dump_json(indent=2) + "\n")
+
+
+def _with_positions(mines: pd.DataFrame, grids: Sequence[tuple[str, Grid]]) -> pd.DataFrame:
     """Order the mine table's columns and fill missing positions from the scenes' centres."""
-    centres = {mine: grid.centre_lonlat for mine, grid in reversed(grids)}
+    centres = {mine: grid.centre_lonlat for mine, grid in reversed(list(grids))}
     mines = mines[[column for column in MINE_TABLE.columns if column in mines]].copy()
     for column, axis in (("longitude", 0), ("latitude", 1)):
         centre = mines["mine"].map({mine: centre[axis] for mine, centre in centres.items()})
@@ -129,6 +181,12 @@ def _write_scene(root: Path, scene: SceneRasters) -> dict[str, object]:
     if folder.exists():  # several images of a mine in one year
         folder = folder.with_name(f"{folder.name}-{scene.scene}")
     folder.mkdir(parents=True)
+    write_rasters(folder, scene)
+    return scene_row(folder.relative_to(root), scene)
+
+
+def write_rasters(folder: Path, scene: SceneRasters) -> None:
+    """Write one scene's ``optical.tif``, ``radar.tif`` if it has radar, and ``labels.tif``."""
     write_geotiff(
         folder / "optical.tif",
         scene.optical,
@@ -152,7 +210,10 @@ def _write_scene(root: Path, scene: SceneRasters) -> dict[str, object]:
         nodata=IGNORE_BITS,
         descriptions=["class bits"],
     )
-    relative = folder.relative_to(root)
+
+
+def scene_row(relative: Path, scene: SceneRasters) -> dict[str, object]:
+    """Return a scene's row of the scene table; `relative` is its folder, from the dataset's."""
     return {
         "scene": scene.scene,
         "mine": scene.mine,

@@ -1,0 +1,126 @@
+"""The ground that the scenes of a mine show: a box round its polygons, on a 10 m grid."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+from shapely.geometry.base import BaseGeometry
+
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+
+PIXEL_M = 10
+"""Ground sample distance of a dataset (section 2.1), metres."""
+
+SNAP_M = 60
+"""Corners lie at multiples of the coarsest band's pixel, so that repeating pixels is exact."""
+
+_ROUNDING_M = 0.01  # what a way through degrees and back may shift a corner
+
+_NORTHERNMOST, _SOUTHERNMOST = 84.0, -80.0  # degrees: where UTM ends
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """How large the box of a mine is."""
+
+    margin_m: float = 1000.0
+    """Ground shown round the outermost polygons, metres."""
+    smallest_m: float = 5160.0
+    """Least width and height, metres; by default room for the paper's patches of 512 px."""
+    largest_m: float = 30_000.0
+    """Most width and height, metres; larger extents are mistakes in the polygons, as a rule."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.margin_m < self.largest_m and 0 < self.smallest_m <= self.largest_m):
+            raise MinsegError(
+                f"box of margin {self.margin_m:g} m, {self.smallest_m:g} to {self.largest_m:g} m: "
+                "give a margin of 0 or more, and a smallest side above 0 and up to the largest"
+            )
+
+
+def utm_crs(longitude: float, latitude: float) -> CRS:
+    """Return the UTM zone of a place, north or south.
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        Degrees (WGS 84). The plain zones of six degrees; Norway's exceptions are not made.
+
+    Raises
+    ------
+    MinsegError
+        Near the poles, where UTM ends.
+    """
+    if not _SOUTHERNMOST <= latitude <= _NORTHERNMOST:
+        raise MinsegError(
+            f"latitude {latitude:g}: UTM ends at {_SOUTHERNMOST:g} and {_NORTHERNMOST:g} degrees; "
+            "leave this mine out, or mend its position"
+        )
+    zone = int((longitude + 180) % 360 // 6) + 1
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+def mine_box(
+    longitude: float,
+    latitude: float,
+    polygons: BaseGeometry | None = None,
+    rule: BoxRule | None = None,
+) -> Grid:
+    """Return the 10 m grid of a mine's scenes.
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        Position of the mine, degrees (WGS 84); the centre of the box if there are no polygons.
+    polygons : shapely geometry, optional
+        Everything annotated, in degrees; the box holds all of it. It may cross the date line.
+    rule : BoxRule, optional
+
+    Returns
+    -------
+    Grid
+        In the UTM zone of the box's centre, corners at multiples of 60 m.
+
+    Raises
+    ------
+    MinsegError
+        If the place is too near a pole, or the polygons reach farther than the largest box.
+    """
+    rule = rule or BoxRule()
+    points = np.array([[longitude, latitude]])
+    if polygons is not None and not polygons.is_empty:
+        points = shapely.get_coordinates(polygons)
+    # Longitudes as seen from the mine, so that 179.9 and -179.9 are neighbours.
+    seen = longitude + (points[:, 0] - longitude + 180) % 360 - 180
+    centre = (seen.min() + seen.max()) / 2, (points[:, 1].min() + points[:, 1].max()) / 2
+    crs = utm_crs((centre[0] + 180) % 360 - 180, centre[1])
+    xs, ys = warp_points("EPSG:4326", crs, points[:, 0], points[:, 1])
+    left, width = _side(min(xs), max(xs), rule)
+    bottom, height = _side(min(ys), max(ys), rule)
+    return Grid(
+        height // PIXEL_M,
+        width // PIXEL_M,
+        Affine(PIXEL_M, 0, left, 0, -PIXEL_M, bottom + height),
+        crs,
+    )
+
+
+def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
+    """Return where a side starts and how long it is, in metres: multiples of 60."""
+    needed = high - low + 2 * rule.margin_m
+    if needed > rule.largest_m:
+        raise MinsegError(
+            f"polygons reach over {(high - low) / 1000:.1f} km, with margins more than the largest "
+            f"box of {rule.largest_m / 1000:g} km; check which polygons belong to the mine, make "
+            "two mines of it, or allow a larger box"
+        )
+    first = math.floor((low - rule.margin_m + _ROUNDING_M) / SNAP_M)
+    last = math.ceil((high + rule.margin_m - _ROUNDING_M) / SNAP_M)
+    lacking = max(0, math.ceil(rule.smallest_m / SNAP_M) - (last - first))
+    first, last = first - lacking // 2, last + lacking - lacking // 2
+    return first * SNAP_M, (last - first) * SNAP_M

@@ -1,0 +1,127 @@
+"""Made-up Sentinel items, and rasters of known pixels for them."""
+
+from pathlib import Path
+
+import numpy as np
+import pystac
+import rasterio
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+from rasterio.warp import transform_bounds
+
+from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.raster import Grid
+
+UTM = CRS.from_epsg(32633)
+TILE = Grid(240, 240, Affine(10, 0, 499_980, 0, -10, 5_200_020), UTM)
+"""The made-up tile at 10 m; 2.4 km, snapped to 60 m."""
+
+BOX = Grid(96, 84, Affine(10, 0, 499_980 + 480, 0, -10, 5_200_020 - 360), UTM)
+"""A mine's box in it, snapped to 60 m too."""
+
+
+def tif(path: Path, values: np.ndarray, transform: Affine, crs=UTM, nodata=0, **options) -> Path:
+    options = {"tiled": True, "blockxsize": 128, "blockysize": 128} | options
+    height, width = values.shape
+    with rasterio.open(
+        path, "w", "GTiff", width, height, 1, crs, transform, values.dtype, nodata, **options
+    ) as target:
+        target.write(values, 1)
+    return path
+
+
+def numbers_at(gsd_m: int, seed: int, low: int = 1200, high: int = 4000) -> np.ndarray:
+    side = TILE.height * 10 // gsd_m
+    return np.random.default_rng(seed).integers(low, high, (side, side)).astype(np.uint16)
+
+
+def optical_bands(folder: Path, assets=lambda band: band) -> dict[str, np.ndarray]:
+    """Write the 12 bands in their native pixels; their numbers by band."""
+    numbers = {}
+    for seed, band in enumerate(OPTICAL_BANDS):
+        gsd_m = band.native_gsd_m
+        numbers[band.name] = numbers_at(gsd_m, seed)
+        transform = TILE.transform @ Affine.scale(gsd_m / 10)
+        tif(folder / f"{assets(band.name)}.tif", numbers[band.name], transform)
+    return numbers
+
+
+def scene_classes(path: Path, parts: dict[int, float]) -> Path:
+    """Write a classification in which each class fills a share of the tile, row by row."""
+    side = TILE.height // 2
+    classes = np.full(side * side, 4, np.uint8)
+    start = 0
+    for value, share in parts.items():
+        stop = start + round(share * classes.size)
+        classes[start:stop] = value
+        start = stop
+    return tif(path, classes.reshape(side, side), TILE.transform @ Affine.scale(2))
+
+
+def item(item_id: str, date: str, hrefs: dict[str, str], bounds=None, **properties) -> pystac.Item:
+    """An item with colons in its properties' names written as two underscores."""
+    west, south, east, north = bounds or transform_bounds(UTM, "EPSG:4326", *TILE.bounds)
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return pystac.Item.from_dict(
+        {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": item_id,
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "bbox": [west, south, east, north],
+            "properties": {"datetime": f"{date}T10:07:53Z"}
+            | {name.replace("__", ":"): value for name, value in properties.items()},
+            "links": [],
+            "assets": {key: {"href": href} for key, href in hrefs.items()},
+        }
+    )
+
+
+GRD = Affine(1.4e-4, 2e-5, 14.97, -1.5e-5, -9.5e-5, 46.965)
+"""Column and row of the made-up GRD to longitude and latitude: a rotated swath."""
+
+
+def ground_range(path: Path, numbers: np.ndarray) -> Path:
+    """Write numbers as GRD is: no coordinate reference system, a lattice of control points."""
+    height, width = numbers.shape
+    points = []
+    for row in np.linspace(0, height, 6):
+        for column in np.linspace(0, width, 8):
+            longitude, latitude = GRD @ (column, row)
+            points.append(GroundControlPoint(row, column, longitude, latitude, 300.0))
+    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=numbers.dtype) as target:
+        target.write(numbers, 1)
+        target.gcps = (points, CRS.from_epsg(4326))
+    return path
+
+
+def ground_range_places(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of a grid's pixel centres in the made-up GRD, worked out exactly."""
+    i, j = np.mgrid[: grid.height, : grid.width] + 0.5
+    x = grid.transform.c + grid.transform.a * j
+    y = grid.transform.f + grid.transform.e * i
+    longitude, latitude = warp_points(grid.crs, "EPSG:4326", x.ravel(), y.ravel())
+    inverse = ~GRD
+    longitude, latitude = np.array(longitude), np.array(latitude)
+    columns = inverse.a * longitude + inverse.b * latitude + inverse.c
+    rows = inverse.d * longitude + inverse.e * latitude + inverse.f
+    return rows.reshape(i.shape), columns.reshape(i.shape)
+
+
+def calibration(path: Path, height: int, width: int) -> Path:
+    """Write a calibration file whose gain is 200 + line/10 + pixel/5."""
+    vectors = []
+    for line in (0, height // 2, height):
+        pixels = np.linspace(0, width, 5)
+        gains = 200 + line / 10 + pixels / 5
+        vectors.append(
+            f"<calibrationVector><line>{line}</line>"
+            f"<pixel count='5'>{' '.join(f'{pixel:.1f}' for pixel in pixels)}</pixel>"
+            f"<sigmaNought count='5'>{' '.join(f'{gain:e}' for gain in gains)}</sigmaNought>"
+            "</calibrationVector>"
+        )
+    text = f"<calibration><calibrationVectorList>{''.join(vectors)}</calibrationVectorList>"
+    path.write_text(f"<?xml version='1.0'?>{text}</calibration>", encoding="utf-8")
+    return path

@@ -1,0 +1,113 @@
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from minseg.cli import _year_range, main
+from minseg.data.demo_catalogue import serve, write_demo_catalogue
+
+
+@pytest.fixture
+def minseg(monkeypatch, capsys):
+    """Run the command line in this process; return exit status, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("catalogue") / "made"
+    return write_demo_catalogue(folder, num_mines=3, years=(2019,), size=96)
+
+
+@pytest.fixture
+def options(catalogue):
+    with serve(catalogue.folder) as api:
+        yield {
+            "--mines": catalogue.mines,
+            "--polygons": catalogue.polygons,
+            "--years": "2019",
+            "--api": api,
+            "--margin-m": 0,
+            "--smallest-m": 600,
+        }
+
+
+def arguments(options, **changed):
+    changed = {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+    return [part for pair in (options | changed).items() for part in pair]
+
+
+def test_fetch_then_check_then_with_a_pin(minseg, options, tmp_path):
+    status, out, err = minseg("dataset", "fetch", tmp_path / "mines", *arguments(options))
+    assert status == 0 and "train 1 mines (1 scenes)" in out
+    assert "overlap on" in err and "failed" not in err
+    status, out, _ = minseg("dataset", "check", tmp_path / "mines")
+    assert (status, out) == (0, f"{tmp_path / 'mines'}: no problem found\n")
+    table = pd.read_csv(tmp_path / "mines" / "candidates.csv")
+    cloudy = table[table["item"].str.endswith("_cloudy")].iloc[0]
+    pin = f"{cloudy['mine']}:2019={cloudy['item']}"
+    status, *_ = minseg("dataset", "fetch", tmp_path / "mines", *arguments(options, pin=pin))
+    manifest = json.loads((tmp_path / "mines" / "fetch.json").read_text())
+    assert status == 0
+    assert cloudy["item"] in [scene["optical"]["item"] for scene in manifest["scenes"]]
+
+
+def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
+    years = arguments(options, years="2018,2019")
+    status, out, err = minseg("dataset", "fetch", tmp_path / "mines", *years)
+    assert status == 1 and "train 1 mines (1 scenes)" in out
+    assert err.count("failed: ") == 3 and "the same command tries again" in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"years": "2022-2016"}, "swap them"),
+        ({"years": "soon"}, "write years such as"),
+        ({"years": "2010"}, "Sentinel-2 began in 2015"),
+        ({"mines": "none.csv"}, "no such file"),
+        ({"polygons": "none.gpkg"}, "no such file"),
+        ({"api": "nowhere"}, "--api nowhere: unknown"),
+        ({"class_field": "kind"}, "has no field 'kind'"),
+        ({"classes": "pit"}, "write value=class name"),
+        ({"classes": "dam=pit"}, "unknown class 'pit'"),
+        ({"classes": "dam=excavation"}, "no class of Table 1"),
+        ({"mine_field": "site"}, "has no field 'site'"),
+        ({"layer": "none"}, "no layer 'none'"),
+        ({"pin": "bor"}, "write MINE:YEAR=ITEM"),
+        ({"workers": 0}, "give 1 or more"),
+        ({"largest_m": 100}, "give a margin"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(minseg, options, tmp_path, changed, message):
+    folder = tmp_path / "mines"
+    status, out, err = minseg("dataset", "fetch", folder, *arguments(options, **changed))
+    assert status == 1 and out == ""
+    assert err.startswith("minseg: ") and err.count("\n") == 1 and message in err
+    assert not folder.exists()
+
+
+def test_an_empty_table_or_a_missing_column_is_one_line(minseg, options, catalogue, tmp_path):
+    table = pd.read_csv(catalogue.mines, keep_default_na=False)
+    for changed, message in (
+        (table.iloc[:0], "the table is empty"),
+        (table.drop(columns="latitude"), "column 'latitude' is missing"),
+        (pd.concat([table, table.iloc[:1]]), "may stand once"),
+    ):
+        changed.to_csv(tmp_path / "mines.csv", index=False)
+        given = arguments(options, mines=tmp_path / "mines.csv")
+        status, _, err = minseg("dataset", "fetch", tmp_path / "out", *given)
+        assert status == 1 and err.count("\n") == 1 and message in err
+
+
+def test_years_are_ranges_and_lists():
+    assert _year_range("2016-2018, 2020") == (2016, 2017, 2018, 2020)
