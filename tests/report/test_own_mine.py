@@ -1,6 +1,7 @@
 import geopandas
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from minseg import MinsegError
 from minseg.data.labels import TASKS
@@ -58,7 +59,7 @@ def test_a_test_mine_stands_in_where_no_image_is_named(dataset, run, tmp_path):
     assert layer["area_ha"].sum() == pytest.approx(in_classes / 100, rel=2e-3)
     figure = own_mine.map_figure(image, mapped)
     assert len(figure.axes) == 2
-    assert "SYNTHETIC" in [text.get_text() for text in [*figure.texts, figure._suptitle]]
+    assert "SYNTHETIC" in [text.get_text() for text in figure.findobj(Text)]
 
 
 def test_named_images_are_read_as_told(dataset, run):
