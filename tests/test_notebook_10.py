@@ -2,6 +2,7 @@ import json
 
 import nbformat
 
+from minseg.data.raster import read_grid
 from minseg.report.rerun import find_notebooks, rerun
 from minseg.study import execution
 from minseg.study.runs import RunStore
@@ -9,10 +10,10 @@ from tests.conftest import TINY, names
 from tests.study.test_execution import SMALL
 
 
-def read_page(output, **parameters):
+def read_page(page, **parameters):
     (notebook,) = find_notebooks(["10"])
-    rerun(notebook, parameters, output)
-    cells = [cell for cell in nbformat.read(output, 4).cells if cell.cell_type == "code"]
+    rerun(notebook, parameters, page)
+    cells = [cell for cell in nbformat.read(page, 4).cells if cell.cell_type == "code"]
     return json.dumps([cell.outputs for cell in cells])
 
 
@@ -45,4 +46,5 @@ def test_page_on_an_image_and_a_run_of_ones_own(dataset, tmp_path):
         runs=str(tmp_path / "runs"),
     )
     assert run.key in seen
-    assert "optical.tif" in seen
+    image = dataset.path / dataset.scenes["optical"][0]
+    assert read_grid(tmp_path / "mine" / "classes.tif").matches(read_grid(image))

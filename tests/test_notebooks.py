@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 
 from minseg import MinsegError
@@ -31,6 +32,13 @@ def test_form_of_a_notebook(path):
             assert cell.execution_count is None
             assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15
             assert "def " not in cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_papermill_finds_every_parameter(path):
+    (cell,) = (c for c in code_cells(path) if "parameters" in c.metadata.get("tags", []))
+    written = {line.split(":")[0] for line in cell.source.splitlines()}
+    assert set(papermill.inspect_notebook(path)) == written  # it stops at = in a comment
 
 
 def test_every_notebook_is_in_the_book():
