@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from minseg.cli import _year_range, main
-from minseg.data.demo_catalogue import serve, write_demo_catalogue
+from minseg.data.demo_catalogue import write_demo_catalogue
+from minseg.data.demo_server import serve
 
 
 @pytest.fixture

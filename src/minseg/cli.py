@@ -137,7 +137,8 @@ def fetch(
     from minseg.data.annotations import PolygonFields, read_annotations
     from minseg.data.boxes import BoxRule
     from minseg.data.fetch_choices import parse_pins
-    from minseg.data.fetching import FetchRequest, fetch_dataset, read_mines
+    from minseg.data.fetch_plan import FetchRequest, read_mines
+    from minseg.data.fetching import fetch_dataset
     from minseg.data.providers import provider_for
 
     fields = PolygonFields(

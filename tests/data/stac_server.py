@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from minseg.data.demo_catalogue import CatalogueHandler
+from minseg.data.demo_server import CatalogueHandler
 
 
 @dataclass

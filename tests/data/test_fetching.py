@@ -15,9 +15,11 @@ from minseg import MinsegError, open_dataset
 from minseg.data.annotations import PolygonFields, read_annotations
 from minseg.data.boxes import BoxRule
 from minseg.data.checking import check_dataset
-from minseg.data.demo_catalogue import OFFSET, serve, write_demo_catalogue
+from minseg.data.demo_catalogue import OFFSET, write_demo_catalogue
+from minseg.data.demo_server import serve
 from minseg.data.fetch_choices import parse_pins
-from minseg.data.fetching import FetchRequest, fetch_dataset, plan_mines, read_mines
+from minseg.data.fetch_plan import FetchRequest, plan_mines, read_mines
+from minseg.data.fetching import fetch_dataset
 from minseg.data.providers import provider_for
 from minseg.data.synthetic import render_scene
 from tests.data.stac_server import Behaviour, behaving

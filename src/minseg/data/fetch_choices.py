@@ -11,9 +11,10 @@ import pandas as pd
 
 from minseg.atomic import write_text
 from minseg.data.catalogue import Kind, date_of, find, search
+from minseg.data.items import relative_orbit_of
 from minseg.data.providers import Provider
 from minseg.data.raster import Grid
-from minseg.data.scene_choice import RULES, choose_optical, choose_radar, relative_orbit_of
+from minseg.data.scene_choice import RULES, choose_optical, choose_radar
 from minseg.errors import MinsegError
 
 if TYPE_CHECKING:

@@ -4,95 +4,43 @@ Nothing is lost by a kill: what was chosen lies in ``choices/<mine>.json``, and 
 its folder has its name. Run with the same arguments again, fetching goes on where it was.
 """
 
-import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pandas as pd
 from filelock import FileLock, Timeout
 from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
 from minseg.atomic import replace_when_done, write_text
-from minseg.data.annotations import Annotations, rasterise
-from minseg.data.bands import RADAR_BANDS
-from minseg.data.boxes import BoxRule, mine_box
+from minseg.data.annotations import rasterise
 from minseg.data.catalogue import date_of, require_stac
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.fetch_choices import Pins, YearChoice, choose_mine, read_choices, write_choices
-from minseg.data.labels import overlapping_pixels
-from minseg.data.mines import MINE_TABLE, PARTS, read_table
-from minseg.data.providers import Provider
-from minseg.data.raster import Grid
-from minseg.data.scene_choice import relative_orbit_of
-from minseg.data.sentinel import (
-    calibration_problem,
-    offset_problem,
-    processing_baseline,
-    read_optical,
-    read_radar,
+from minseg.data.fetch_plan import FetchRequest, MinePlan, plan_mines
+from minseg.data.fetch_records import (
+    MANIFEST,
+    record_notes,
+    scene_folder,
+    scene_record,
+    why_none,
+    write_manifest,
 )
-from minseg.data.writing import SceneRasters, scene_row, write_rasters, write_tables
-from minseg.errors import MinsegError, summarise
+from minseg.data.mines import PARTS
+from minseg.data.providers import Provider
+from minseg.data.sentinel import read_optical, read_radar
+from minseg.data.writing import SceneRasters, write_rasters, write_tables
+from minseg.errors import MinsegError
 from minseg.progress import progress
-
-MANIFEST = "fetch.json"
-"""Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
-
-CANDIDATES = "candidates.csv"
-"""Every item that was there for a mine and year, and why it was taken or not."""
-
-FIRST_YEAR = 2015
-"""Sentinel-2 began in this year."""
-
-SYNTHETIC_PROPERTY = "minseg:synthetic"
-"""Property of an item that tells that its pixels are made, not observed."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class MinePlan:
-    """The scenes wanted of a mine."""
-
-    mine: str
-    grid: Grid
-    years: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class FetchRequest:
-    """What a dataset is to be made of; the same request goes on where it was."""
-
-    mines: pd.DataFrame
-    """Mine table."""
-    annotations: Annotations
-    years: tuple[int, ...]
-    provider: Provider
-    rule: BoxRule = field(default_factory=BoxRule)
-
-    def arguments(self) -> dict[str, object]:
-        """Return what must not change from one run on a folder to the next."""
-        polygons = self.annotations.polygons
-        drawn = polygons.drop(columns="geometry").assign(shape=polygons.geometry.to_wkb(hex=True))
-        table = self.mines[[column for column in MINE_TABLE.columns if column in self.mines]]
-        collections = [c.name for c in (self.provider.optical, self.provider.radar) if c]
-        return {
-            "api": " ".join([self.provider.name, *collections]),
-            "years": list(self.years),
-            "mines": _digest(table.to_csv(index=False)),
-            "polygons": _digest(drawn.to_csv(index=False)),
-            "classes": list(self.annotations.class_names),
-            "box": asdict(self.rule),
-        }
 
 
 @dataclass(frozen=True)
@@ -105,76 +53,6 @@ class Fetched:
     """Scenes that are not there, and why; the same command tries them again."""
     notes: tuple[str, ...]
     """What a user should look at."""
-
-
-def read_mines(path: Path) -> pd.DataFrame:
-    """Read a mine list.
-
-    Raises
-    ------
-    MinsegError
-        If a column is missing, a value is wrong, or a mine stands there twice.
-    """
-    table, problems = read_table(Path(path), MINE_TABLE)
-    if not problems:
-        problems = [
-            f"{path}: mine {mine!r} cannot name a folder; begin it with a letter or digit"
-            for mine in table["mine"]
-            if not mine[0].isalnum()
-        ]
-    if problems:
-        raise MinsegError(summarise(problems))
-    return table
-
-
-def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
-    """Lay out boxes and years.
-
-    Parameters
-    ----------
-    request : FetchRequest
-
-    Returns
-    -------
-    plans : list of MinePlan
-        Of the mines that have polygons.
-    notes : list of str
-        Mines and years without polygons: nobody looked there, so their scenes teach nothing.
-
-    Raises
-    ------
-    MinsegError
-        If a year is impossible, a box cannot be laid, or fewer than three mines remain.
-    """
-    if not request.years or min(request.years) < FIRST_YEAR or max(request.years) > 2100:
-        raise MinsegError(
-            f"--years {', '.join(map(str, request.years)) or '(none)'}: Sentinel-2 began in "
-            f"{FIRST_YEAR}; give years such as 2016-2022"
-        )
-    plans, problems, notes = [], [], []
-    for row in request.mines.to_dict("records"):
-        polygons = request.annotations.of_mine(row["mine"])
-        years = request.annotations.years_of(row["mine"], request.years)
-        missing = [str(year) for year in request.years if year not in years]
-        if len(polygons) and missing:
-            notes.append(f"mine {row['mine']!r}: no polygons of {', '.join(missing)}; left out")
-        if not years:
-            continue
-        try:
-            shape = polygons.geometry.union_all()
-            grid = mine_box(row["longitude"], row["latitude"], shape, request.rule)
-        except MinsegError as error:
-            problems.append(f"mine {row['mine']!r}: {error}")
-            continue
-        plans.append(MinePlan(row["mine"], grid, years))
-    if problems:
-        raise MinsegError(summarise(problems))
-    if len(plans) < len(PARTS):
-        raise MinsegError(
-            f"{len(plans)} mine(s) with polygons: a split by mine needs at least {len(PARTS)}; "
-            + summarise([*request.annotations.notes, *notes] or ["add mines and polygons"])
-        )
-    return plans, notes
 
 
 def fetch_dataset(
@@ -225,12 +103,12 @@ def fetch_dataset(
         chosen, failures = _choose_all(path, plans, request.provider, pins, workers)
         wanted = {(p.mine, y): (p, c) for p in plans for y, c in chosen.get(p.mine, {}).items()}
         failures += [
-            f"{mine} {year}: {_why_none(choice)}"
+            f"{mine} {year}: {why_none(choice)}"
             for (mine, year), (_, choice) in wanted.items()
             if choice.optical is None
         ]
         wanted = {key: value for key, value in wanted.items() if value[1].optical is not None}
-        todo = [key for key, (_, choice) in wanted.items() if not _is_there(path, *key, choice)]
+        todo = [k for k, (_, choice) in wanted.items() if _kept_record(path, *k, choice) is None]
 
         def fetch(key: tuple[str, int]) -> None:
             plan, choice = wanted[key]
@@ -242,14 +120,11 @@ def fetch_dataset(
                 done.update()
                 if error:
                     failures.append(f"{mine} {year}: {error}")
-        records = [
-            json.loads((_folder(path, mine, year) / "scene.json").read_text(encoding="utf-8"))
-            for (mine, year), (_, choice) in wanted.items()
-            if _is_there(path, mine, year, choice)
-        ]
-        notes = [*request.annotations.notes, *notes, *_record_notes(records)]
+        kept = [_kept_record(path, *key, choice) for key, (_, choice) in wanted.items()]
+        records = [record for record in kept if record is not None]
+        notes = [*request.annotations.notes, *notes, *record_notes(records)]
         dataset = _finish(path, request, plans, records, failures, licence, split_seed)
-        _write_manifest(path, request, chosen, records, failures, notes)
+        write_manifest(path, request, chosen, records, failures, notes)
     return Fetched(dataset, tuple(sorted(failures)), tuple(notes))
 
 
@@ -296,7 +171,7 @@ def _fetch_scene(
 ) -> None:
     """Read one scene and put its folder in place, whole."""
     assert choice.optical is not None
-    provider, folder = request.provider, _folder(path, plan.mine, year)
+    provider, folder = request.provider, scene_folder(path, plan.mine, year)
     optical = read_optical(choice.optical, provider, plan.grid)
     radar = read_radar(choice.radar, provider, plan.grid) if choice.radar is not None else None
     scene = SceneRasters(
@@ -313,76 +188,12 @@ def _fetch_scene(
     with replace_when_done(folder) as beside:
         beside.mkdir(parents=True)
         write_rasters(beside, scene)
-        record = _record(path, beside, scene, choice, request)
+        record = scene_record(path, beside, scene, choice, request)
         write_text(beside / "scene.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         if folder.exists():  # with another item
             old = folder.with_name(f".{folder.name}.old.partial")
             folder.rename(old)
             shutil.rmtree(old)
-
-
-def _record(
-    path: Path, beside: Path, scene: SceneRasters, choice: YearChoice, request: FetchRequest
-) -> dict[str, Any]:
-    """Tell what a scene was made of."""
-    optical, radar = choice.optical, choice.radar
-    assert optical is not None
-    problems = [offset_problem(scene.optical, scene.optical_bands)]
-    if radar is not None:
-        problems.append(calibration_problem(radar, request.provider))
-    return {
-        "row": scene_row(_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene),
-        "provider": request.provider.name,
-        "optical": {
-            "item": optical.id,
-            "date": scene.date,
-            "baseline": processing_baseline(optical),
-        },
-        "radar": radar
-        and {
-            "item": radar.id,
-            "date": date_of(radar).isoformat(),
-            "relative_orbit": relative_orbit_of(radar),
-            "orbit_state": radar.properties.get("sat:orbit_state", ""),
-        },
-        "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
-        "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
-        "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
-        "problems": [problem for problem in problems if problem],
-        "sha256": {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(beside.glob("*.tif"))
-        },
-    }
-
-
-def _record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Tell what a user should look at in the scenes that are there."""
-    notes, overlapping = [], {}
-    for record in records:
-        scene = record["row"]["scene"]
-        notes += [f"{scene}: {problem}" for problem in record["problems"]]
-        if record["radar"] is None:
-            notes.append(f"{scene}: has no radar; {CANDIDATES} tells why")
-        if record["overlapping_pixels"]:
-            overlapping[scene] = record["overlapping_pixels"]
-    if overlapping:
-        notes.append(
-            f"polygons of several classes overlap on {sum(overlapping.values())} pixels of "
-            f"{len(overlapping)} scene(s); each class is kept"
-        )
-    return notes
-
-
-def _why_none(choice: YearChoice) -> str:
-    """Tell why a year has no scene."""
-    if not choice.candidates:
-        return "the catalogue has no scene of this year; try another --api"
-    best = choice.candidates[0]
-    return (
-        f"no usable scene among {len(choice.candidates)}; the best, {best['item']}: "
-        f"{best['reason']}; {CANDIDATES} lists all, and --pin takes one anyway"
-    )
 
 
 def _finish(
@@ -419,27 +230,6 @@ def _finish(
         failures.append(f"no dataset yet: {error}")
         return None
     return open_dataset(path)
-
-
-def _write_manifest(
-    path: Path,
-    request: FetchRequest,
-    chosen: Mapping[str, Mapping[int, YearChoice]],
-    records: Sequence[Mapping[str, Any]],
-    failures: Sequence[str],
-    notes: Sequence[str],
-) -> None:
-    """Write what was fetched from where, and the table of candidates."""
-    rows = [row for mine in chosen for year in chosen[mine].values() for row in year.candidates]
-    if rows:
-        write_text(path / CANDIDATES, pd.DataFrame(rows).to_csv(index=False))
-    manifest = {
-        "arguments": request.arguments(),
-        "scenes": list(records),
-        "failures": sorted(failures),
-        "notes": list(notes),
-    }
-    write_text(path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -500,19 +290,16 @@ def _require_known(pins: Pins, plans: Sequence[MinePlan]) -> None:
             )
 
 
-def _is_there(path: Path, mine: str, year: int, choice: YearChoice) -> bool:
-    """Whether a scene is whole and of the items chosen."""
-    file = _folder(path, mine, year) / "scene.json"
+def _kept_record(path: Path, mine: str, year: int, choice: YearChoice) -> dict[str, Any] | None:
+    """Return the record of a scene that is whole and of the items chosen, or None."""
+    file = scene_folder(path, mine, year) / "scene.json"
     if not file.is_file():
-        return False
+        return None
     record = json.loads(file.read_text(encoding="utf-8"))
     items = [source and source["item"] for source in (record["optical"], record["radar"])]
-    return items == [item and item.id for item in (choice.optical, choice.radar)]
-
-
-def _folder(path: Path, mine: str, year: int) -> Path:
-    """Return the folder of a scene."""
-    return path / "scenes" / mine / str(year)
+    return (
+        record if items == [item and item.id for item in (choice.optical, choice.radar)] else None
+    )
 
 
 def _in_parallel(
@@ -539,8 +326,3 @@ def _outcome(future: "Future[Result]") -> tuple[Result | None, str]:
     except Exception as error:  # one strange scene must not stop a night's work
         reason = (str(error).splitlines() or [""])[0]
         return None, f"unforeseen {type(error).__name__}: {reason}"
-
-
-def _digest(text: str) -> str:
-    """Return a short hash."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -221,7 +221,7 @@ def _uppermost(
 def year_images(dataset: Dataset, found: TwoYears) -> tuple[np.ndarray, np.ndarray]:
     """Read what is shown of both years: a pair of float32 (bands, height, width)."""
     before, after = (find_scene(dataset, scene) for scene in found.scenes)
-    bands = display_bands(dataset)
+    bands = display_bands(dataset.description.bands)
     return dataset.read_inputs(before, bands)[0], dataset.read_inputs(after, bands)[0]
 
 

@@ -1,7 +1,5 @@
 """A chart of what cleaning the class maps did to their IoU."""
 
-import textwrap
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from minseg.report.comparisons import model_title
-from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
+from minseg.report.style import in_style, mark_synthetic, nothing_figure, row_panels
 from minseg.study.cleaning_effect import RULES
 
 _CERTAINTIES = {
@@ -39,25 +37,13 @@ def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
     if table.empty:
         return nothing_figure(synthetic)
     rules = sorted(table["rule"].unique(), key=list(RULES).index)
-    panels = [lines for _, lines in table.groupby("run", sort=False)]
-    across = min(len(panels), 2)
-    down = -(-len(panels) // across)
-    height_in = 1.0 + down * (0.5 + 0.27 * len(rules))
-    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    for k, (lines, axes) in enumerate(zip(panels, grid, strict=False)):
-        axes.set_title(textwrap.fill(_title(lines), 88 // across), fontweight="bold")
-        axes.set_yticks(range(len(rules)), rules)
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelbottom=k + across >= len(panels))
-        axes.grid(axis="x")
+    lines_of = [lines for _, lines in table.groupby("run", sort=False)]
+    figure, panels = row_panels([_title(lines) for lines in lines_of], rules, head_in=0.5)
+    for lines, axes in zip(lines_of, panels, strict=True):
         _draw(axes, lines.set_index("rule").reindex(rules))
-        if k + across >= len(panels):
-            axes.set_xlabel("difference in IoU (standard convention)")
-    grid[0].set_ylim(len(rules) - 0.5, -0.5)  # the first rule on top; all panels share it
-    grid[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    for axes in panels[-2:]:
+        axes.set_xlabel("difference in IoU (standard convention)")
+    panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     handles = [
         Line2D([], [], color=colour, marker="o", linewidth=width, label=label)
         for label, (colour, width) in _CERTAINTIES.items()

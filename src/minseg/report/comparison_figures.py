@@ -1,6 +1,5 @@
 """Charts of Tables 3 and 4: IoU by bands and by split, paired differences, and the paper's."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -12,7 +11,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from minseg.report.comparisons import SPLIT_ROWS, model_title, without_idle_intervals
-from minseg.report.style import ReportFigure, in_style, mark_synthetic, note_at_axis, nothing_figure
+from minseg.report.style import (
+    in_style,
+    mark_synthetic,
+    note_at_axis,
+    nothing_figure,
+    row_panels,
+)
 from minseg.study.experiments import AVERAGES, FOREST_SUFFIX, GENERAL_OF
 
 _OURS = "#0072B2"
@@ -210,27 +215,15 @@ def _in_printed_order(rows: Iterable[str]) -> list[str]:
 def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
     """Make a panel for each task, two side by side, with the rows from top to bottom."""
     tasks = list(table["task"].unique())
-    across = min(len(tasks), 2)
-    down = -(-len(tasks) // across)
-    height_in = 1.0 + down * (0.45 + 0.27 * len(rows))
-    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[len(tasks) :]:
-        axes.remove()
-    for k, (task, axes) in enumerate(zip(tasks, grid, strict=False)):
-        axes.set_title(textwrap.fill(model_title(task), 88 // across), fontweight="bold")
-        axes.set_yticks(range(len(rows)), rows)
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelbottom=k + across >= len(tasks))
-        axes.grid(axis="x")
+    figure, panels = row_panels([model_title(task) for task in tasks], rows, head_in=0.45)
+    for axes in panels:
         for row in range(1, len(rows)):
             # Table 4 closes a group of subsets with its mean.
             closed = rows[row - 1] in AVERAGES and rows[row] not in AVERAGES
             axes.axhline(
                 row - 0.5, color="#999999" if closed else "#EEEEEE", linewidth=0.7, zorder=0
             )
-    grid[0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top; all panels share it
-    return figure, dict(zip(tasks, grid, strict=False))
+    return figure, dict(zip(tasks, panels, strict=True))
 
 
 def _shade_best(axes: Axes, lines: pd.DataFrame) -> None:

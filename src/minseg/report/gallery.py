@@ -30,7 +30,7 @@ def example_scene(dataset: Dataset, part: str = "train") -> str:
 def annotated_scene(dataset: Dataset, scene: str) -> Figure:
     """Draw a scene and its annotation, as the paper's Figure 3."""
     row = find_scene(dataset, scene)
-    image, _ = dataset.read_inputs(row, display_bands(dataset))
+    image, _ = dataset.read_inputs(row, display_bands(dataset.description.bands))
     title = scene_title(dataset, row)
     return annotation_figure(
         image, dataset.read_labels(row), dataset.grid(row), title, dataset.synthetic
@@ -57,7 +57,9 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
         If the run has no prediction of that mine.
     """
     tested = scene_prediction(run, dataset, mine)
-    image, _ = dataset.read_inputs(tested.scene, display_bands(dataset), tested.window)
+    image, _ = dataset.read_inputs(
+        tested.scene, display_bands(dataset.description.bands), tested.window
+    )
     by_mine = run.scores_by_mine()
     scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
     return overlay_figure(
@@ -77,9 +79,8 @@ def task_title(task: Task) -> str:
     return task.name.replace("model", "Model ")
 
 
-def display_bands(dataset: Dataset) -> tuple[str, ...]:
+def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
     """Return the bands to show: red, green and blue, or the first one there is."""
-    bands = dataset.description.bands
     return DISPLAY_BANDS if set(DISPLAY_BANDS) <= set(bands) else bands[:1]
 
 

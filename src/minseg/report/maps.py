@@ -85,7 +85,9 @@ def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
         If the run has no prediction of that mine, or its scene is nowhere.
     """
     scene = scene_prediction(run, dataset, mine)
-    picture, _ = dataset.read_inputs(scene.scene, display_bands(dataset), scene.window)
+    picture, _ = dataset.read_inputs(
+        scene.scene, display_bands(dataset.description.bands), scene.window
+    )
     verdict = agreement(scene.prediction, scene.target)
     unknown = {IGNORE: NOT_ANNOTATED["not annotated"]}
     classes = _class_colours(run.task)

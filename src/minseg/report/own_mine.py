@@ -18,7 +18,7 @@ from minseg.data.labels import IGNORE
 from minseg.data.stack import ImageFile, open_stack
 from minseg.errors import MinsegError
 from minseg.maps.cleaning import Cleaning
-from minseg.report.gallery import DISPLAY_BANDS, example_scene, scene_title
+from minseg.report.gallery import display_bands, example_scene, scene_title
 from minseg.report.pictures import paint, picture_row, show, stretch
 from minseg.report.style import add_scale_bar, colour_patches, in_style
 from minseg.study.predictions import find_scene
@@ -78,7 +78,7 @@ def own_image(
         kinds = {"radar" if BANDS[band].is_radar else "optical" for band in bands}
         files = tuple(ImageFile(dataset.path / scene[kind]) for kind in sorted(kinds))
         title = scene_title(dataset, scene)
-    shown = DISPLAY_BANDS if set(DISPLAY_BANDS) <= set(bands) else bands[:1]
+    shown = display_bands(bands)
     with open_stack(files, bands, how) as image:  # all bands, since they decide on the grid
         values, valid = image.read()
     picture = np.where(valid, values[[bands.index(band) for band in shown]], np.float32(math.nan))

@@ -1,6 +1,7 @@
 """The look all figures share, their furniture (scale bar, marks, notes), and wide tables."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from io import BytesIO
@@ -181,6 +182,43 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
     return plain.style.set_table_styles(
         [CSSDict(selector=cells, props=props) for cells, props in styles.items() if cells]
     )
+
+
+def row_panels(
+    titles: Sequence[str], rows: Sequence[str], head_in: float
+) -> tuple[Figure, list[Axes]]:
+    """Lay out panels, two side by side, that share their axes and have named rows.
+
+    Parameters
+    ----------
+    titles : sequence of str
+        One a panel.
+    rows : sequence of str
+        From top to bottom.
+    head_in : float
+        Height of a panel's title and margins, inches.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    panels : list of matplotlib.axes.Axes
+    """
+    across = min(len(titles), 2)
+    down = -(-len(titles) // across)
+    height_in = 1.0 + down * (head_in + 0.27 * len(rows))
+    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(titles) :]:
+        axes.remove()
+    panels = list(grid[: len(titles)])
+    for k, (title, axes) in enumerate(zip(titles, panels, strict=True)):
+        axes.set_title(textwrap.fill(title, 88 // across), fontweight="bold")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelbottom=k + across >= len(titles))
+        axes.grid(axis="x")
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top; all panels share it
+    return figure, panels
 
 
 def nothing_figure(synthetic: bool) -> Figure:
