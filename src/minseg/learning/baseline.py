@@ -17,7 +17,7 @@ from minseg.progress import progress
 PIXELS = 50_000
 """Pixels drawn from the train scenes, the same number from each."""
 
-TREES = 50
+TREES = 30
 """Trees of the forest."""
 
 

@@ -63,7 +63,7 @@ SPACES: dict[str, SearchSpace] = {
         learning_rate=(5e-4, 1e-3, 2e-3),
         batch_size=(8, 16, 32),
         epochs=(2, 3, 4),
-        crop=(32, 64, 96),
+        crop=(32, 64),
         encoder=("tu-mobilenetv3_small_050", "tu-resnet10t", "resnet18"),
     ),
 }
