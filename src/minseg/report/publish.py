@@ -1,0 +1,182 @@
+"""The results section of the README: ours beside the paper's, from the stored outcomes.
+
+``python -m minseg.report.publish`` writes the outcomes of the demo study to ``results/`` and the
+section anew; a test holds the section to the stored outcomes.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from minseg.atomic import replace_when_done, write_text
+from minseg.errors import MinsegError
+from minseg.report.comparisons import model_title
+from minseg.study.experiments import FOREST_SUFFIX, GENERAL_OF, MODELS
+from minseg.study.paper import paper_table
+
+OUTCOMES = Path("results") / "demo_synthetic.csv"
+TAILINGS = Path("results") / "tailings_brazil.csv"
+BEGIN, END = "<!-- results: written by `make results` -->", "<!-- end of results -->"
+
+
+def results_section(project: Path) -> str:
+    """Write the table of the README's results section from the stored outcomes.
+
+    Parameters
+    ----------
+    project : Path
+        The checkout.
+
+    Returns
+    -------
+    str
+        Markdown: a row for each of the paper's results, with its number, ours and the command.
+
+    Raises
+    ------
+    MinsegError
+        If an outcome is missing.
+    """
+    ours = _read(project / OUTCOMES)
+    lines = [
+        "| | the paper | minseg on **synthetic** mines, demo profile | how to reproduce |",
+        "|---|---|---|---|",
+        *(_best_bands(ours, task) for task in MODELS),
+        _targeted_or_general(ours),
+        *(_tuned(ours, task) for task in MODELS),
+        "",
+        "| on real mines | the paper | minseg | how to reproduce |",
+        "|---|---|---|---|",
+        *_tailings(_read(project / TAILINGS)),
+    ]
+    return "\n".join(lines)
+
+
+def with_section(text: str, section: str, path: Path) -> str:
+    """Put a section between the marks of a text.
+
+    Raises
+    ------
+    MinsegError
+        If the text has no such marks.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise MinsegError(f"{path}: has no lines {BEGIN} and {END}; put them where results go")
+    return f"{before}{BEGIN}\n{section}\n{END}{after}"
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise MinsegError(f"{path}: no such outcomes; write them with: make results")
+    return pd.read_csv(path)
+
+
+def _of(ours: pd.DataFrame, table: int, task: str, convention: str = "standard") -> pd.DataFrame:
+    """Return the rows of a table and model, indexed by row."""
+    kept = ours[
+        (ours["table"] == table) & (ours["task"] == task) & (ours["convention"] == convention)
+    ]
+    return kept.set_index("row")
+
+
+def _best_bands(ours: pd.DataFrame, task: str) -> str:
+    """Return the line of a model's best band configuration (Table 3)."""
+    found = _of(ours, 3, task)
+    networks = found[~found.index.str.endswith(FOREST_SUFFIX)]
+    best, paper_best = networks["iou"].idxmax(), networks["paper_iou"].idxmax()
+    like_paper = _of(ours, 3, task, "paper").loc[best, "iou"]
+    forest = found.loc[best + FOREST_SUFFIX, "iou"]
+    return _line(
+        f"Table 3, {model_title(task)}: best bands, IoU",
+        f"{paper_best}, {_three(networks.loc[paper_best, 'paper_iou'])}",
+        f"{best}, {_with_interval(networks.loc[best])}; as the paper averages "
+        f"{_three(like_paper)}; per-pixel forest {_three(forest)}",
+        "`minseg rerun 03`",
+    )
+
+
+def _targeted_or_general(ours: pd.DataFrame) -> str:
+    """Return the line that counts where general models are ahead (Table 4)."""
+    printed = paper_table(4)
+    printed = printed[printed["metric"] == "iou"].set_index(["model", "split"])["value"]
+    pairs = [
+        (task, targeted, general)
+        for task in MODELS
+        for targeted, general in GENERAL_OF.items()
+        if not targeted.startswith("AVG")
+    ]
+    theirs = sum(printed[t, general] >= printed[t, targeted] for t, targeted, general in pairs)
+    tables = {task: _of(ours, 4, task)["iou"] for task in MODELS}
+    known = [(t, a, g) for t, a, g in pairs if {a, g} <= set(tables[t].index)]
+    here = sum(tables[t][general] >= tables[t][targeted] for t, targeted, general in known)
+    return _line(
+        "Table 4: general model at least as good as the targeted one, IoU",
+        f"{theirs} of {len(pairs)}",
+        f"{here} of {len(known)}",
+        "`minseg rerun 04`",
+    )
+
+
+def _tuned(ours: pd.DataFrame, task: str) -> str:
+    """Return the line of a model's search (Table 5)."""
+    found = _of(ours, 5, task)
+    honest, flattered = found.loc["chosen on validation"], found.loc["chosen on test"]
+    return _line(
+        f"Table 5, {model_title(task)}: tuned, IoU",
+        "not given",
+        f"{_with_interval(honest)} chosen on validation; {_three(flattered['iou'])} "
+        "if chosen on test, as the paper does",
+        "`minseg rerun 05`",
+    )
+
+
+def _tailings(real: pd.DataFrame) -> list[str]:
+    """Return a line for each setting of the job on real tailings facilities."""
+    lines = []
+    for (model, setting), rows in real.groupby(["model", "setting"], sort=False, dropna=False):
+        name = model if pd.isna(setting) or not setting else f"{model}, {setting}"
+        mean = rows["iou"].mean()
+        lines.append(
+            _line(
+                f"39 Brazilian tailings facilities, {name}: mean IoU of {len(rows)} splits",
+                "not among its data",
+                f"{_three(mean)} ({_three(rows['iou'].min())} to {_three(rows['iou'].max())})",
+                "`python benchmarks/tailings_brazil.py FOLDER`",
+            )
+        )
+    return lines
+
+
+def _with_interval(row: pd.Series) -> str:
+    return f"{_three(row['iou'])} ({_three(row['low'])} to {_three(row['high'])})"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Write the outcomes of the demo study, and the README's section from them."""
+    from minseg.study.experiments import PAPER_BANDS
+    from minseg.study.outcomes import search_outcomes, table_outcomes
+    from minseg.study.study import open_study, project_folder
+    from minseg.study.tuning import tune_all
+
+    study, project = open_study(), project_folder()
+    searches, _ = tune_all(study, MODELS, PAPER_BANDS, trials=5)
+    outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
+    with replace_when_done(project / OUTCOMES) as beside:
+        outcomes.round(4).to_csv(beside, index=False)
+    readme = project / "README.md"
+    text = with_section(readme.read_text(encoding="utf-8"), results_section(project), readme)
+    write_text(readme, text)
+
+
+if __name__ == "__main__":
+    main()
