@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup book test check format lock benchmark clean
+.PHONY: help setup book test check format lock results benchmark clean
 
 help:  ## show this list (what plain `make` does)
 	@echo "minseg: make TARGET [PYTHON=python3.12]"
@@ -29,6 +29,9 @@ check: setup  ## lint, formatting, types
 format: setup  ## put code into the project's format
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
+
+results: setup  ## write results/demo_synthetic.csv from the demo runs, and the tables made from it
+	.venv/bin/python -m minseg.report.publish
 
 benchmark: setup  ## run every script of benchmarks/
 	@for script in benchmarks/*.py; do \

@@ -1,9 +1,10 @@
-"""The results section of the README: ours beside the paper's, from the stored outcomes.
+"""The tables of README.md and REPRODUCING.md: ours beside the paper's, from stored outcomes.
 
-``python -m minseg.report.publish`` writes the outcomes of the demo study to ``results/`` and the
-section anew; a test holds the section to the stored outcomes.
+``python -m minseg.report.publish`` writes the outcomes of the demo study to ``results/`` and both
+tables anew; a test holds the tables to the stored outcomes.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,35 @@ import pandas as pd
 from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
 from minseg.report.comparisons import model_title
-from minseg.study.experiments import FOREST_SUFFIX, GENERAL_OF, MODELS
+from minseg.study.experiments import FOREST_SUFFIX, GENERAL_OF, MODELS, PAPER_BANDS
 from minseg.study.paper import paper_table
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
-BEGIN, END = "<!-- results: written by `make results` -->", "<!-- end of results -->"
+TIMES = Path("results") / "book_times.csv"
+BEGIN, END = "<!-- written by `make results` -->", "<!-- end of what `make results` writes -->"
+
+TRIALS = 5
+"""Trials of a model's search, as on the page of Table 5."""
+
+PAGES: dict[str, tuple[str, str]] = {
+    "01_dataset": ("Table 2, Figures 1–4", "200 synthetic scenes, images by split, fusion"),
+    "02_train_and_look": ("section 2.4", "one network, its overlays beside its baseline's"),
+    "03_band_configuration": ("Table 3", "20 networks and 20 forests, differences with intervals"),
+    "04_dataset_splits": ("Tables 2 and 4", "24 targeted networks against the general ones"),
+    "05_hyperparameter_tuning": ("Table 5", "a search per model, and what choosing on test adds"),
+    "06_excavation": ("Table 6, Figures 5–9", "Model 1 mine by mine"),
+    "07_dumping_ground": ("Table 7, Figures 10–13", "Model 2 mine by mine"),
+    "08_other_components": ("Table 8, Figures 14–16", "Model 3 mine by mine"),
+    "09_change": ("section 4.4, Figures 17–18", "change between two years, in hectares"),
+    "10_your_own_mine": ("beyond it", "a map, polygons and areas of one image"),
+    "11_build_a_dataset": ("section 2.1, Figure 1", "a dataset fetched from a catalogue"),
+    "12_claims": ("abstract, sections 3 to 6", "each claim, against its tables and our runs"),
+    "13_metric_conventions": ("section 3", "which averaging gives numbers of that kind"),
+    "14_errata": ("Tables 2–8", "each inconsistency with its arithmetic"),
+    "15_how_big_a_difference": ("Tables 3 and 4", "the smallest difference that 38 mines resolve"),
+}
+"""Page to what of the paper it is about, and what comes out."""
 
 
 def results_section(project: Path) -> str:
@@ -50,6 +74,53 @@ def results_section(project: Path) -> str:
         *_tailings(_read(project / TAILINGS)),
     ]
     return "\n".join(lines)
+
+
+def times_section(project: Path) -> str:
+    """Write the table of REPRODUCING.md from the stored times of the book.
+
+    Parameters
+    ----------
+    project : Path
+        The checkout.
+
+    Returns
+    -------
+    str
+        Markdown: a row for each page.
+
+    Raises
+    ------
+    MinsegError
+        If the times are missing, or those of a page.
+    """
+    times = _read(project / TIMES).set_index("page")
+    lines = [
+        f"Times on {times['processor'].iloc[0]}.",
+        "",
+        "| of the paper | command | what comes out | cold | from stored runs |",
+        "|---|---|---|---|---|",
+    ]
+    for page, (of_the_paper, outcome) in PAGES.items():
+        name = f"notebooks/{page}.ipynb"
+        if name not in times.index:
+            raise MinsegError(
+                f"{project / TIMES}: no time of {name}; measure again with "
+                f"python benchmarks/book.py --results {TIMES}"
+            )
+        cold, again = times.loc[name, ["cold_s", "again_s"]]
+        command = f"`minseg rerun {page[:2]}`"
+        lines.append(_line(of_the_paper, command, outcome, f"{cold:.0f} s", f"{again:.0f} s"))
+    cold, again = times.loc["whole book", ["cold_s", "again_s"]]
+    lines.append(_line("all of it", "`make book`", "the book", f"{cold:.0f} s", f"{again:.0f} s"))
+    return "\n".join(lines)
+
+
+SECTIONS: dict[str, Callable[[Path], str]] = {
+    "README.md": results_section,
+    "REPRODUCING.md": times_section,
+}
+"""File to what writes its table."""
 
 
 def with_section(text: str, section: str, path: Path) -> str:
@@ -162,20 +233,19 @@ def _line(*cells: str) -> str:
 
 
 def main() -> None:
-    """Write the outcomes of the demo study, and the README's section from them."""
-    from minseg.study.experiments import PAPER_BANDS
+    """Write the outcomes of the demo study, and the tables made from them."""
     from minseg.study.outcomes import search_outcomes, table_outcomes
     from minseg.study.study import open_study, project_folder
     from minseg.study.tuning import tune_all
 
     study, project = open_study(), project_folder()
-    searches, _ = tune_all(study, MODELS, PAPER_BANDS, trials=5)
+    searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
     with replace_when_done(project / OUTCOMES) as beside:
         outcomes.round(4).to_csv(beside, index=False)
-    readme = project / "README.md"
-    text = with_section(readme.read_text(encoding="utf-8"), results_section(project), readme)
-    write_text(readme, text)
+    for name, section in SECTIONS.items():
+        path = project / name
+        write_text(path, with_section(path.read_text(encoding="utf-8"), section(project), path))
 
 
 if __name__ == "__main__":

@@ -57,13 +57,13 @@ def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
     found = []
     for number, entries, paper in tables:
         made = results(study, entries)
-        origin = _origin(next(run for result in made for run in result.runs))
+        origin = next((_origin(run) for result in made for run in result.runs), {})
         for convention in CONVENTIONS:
             scores = score_table(scored_rows(made, convention), paper)
             ious = scores[scores["metric"] == "iou"]
             ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
             found.append(ious.assign(table=number, convention=convention, **origin))
-    return pd.concat(found)[OUTCOME_COLUMNS]
+    return pd.concat(found).reindex(columns=OUTCOME_COLUMNS)
 
 
 def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:

@@ -1,0 +1,56 @@
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from minseg import MinsegError
+from minseg.report import publish
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of what the section is made from."""
+    (tmp_path / "results").mkdir()
+    for path in (publish.OUTCOMES, publish.TAILINGS):
+        shutil.copy(ROOT / path, tmp_path / path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", publish.SECTIONS)
+def test_documents_show_the_stored_outcomes(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    section = publish.SECTIONS[name](ROOT)
+    assert publish.with_section(text, section, ROOT / name) == text, "write it: make results"
+
+
+def test_every_page_of_the_book_can_be_reproduced():
+    assert list(publish.PAGES) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_one_changed_outcome_changes_the_section(project):
+    before = publish.results_section(project)
+    path = project / publish.OUTCOMES
+    outcomes = pd.read_csv(path)
+    rows = (outcomes["table"] == 3) & (outcomes["convention"] == "standard")
+    best = outcomes[rows & (outcomes["task"] == "model4")]["iou"].idxmax()
+    outcomes.loc[best, "iou"] = 0.9876
+    outcomes.to_csv(path, index=False)
+    after = publish.results_section(project)
+    assert ".988" in after
+    assert sum(a != b for a, b in zip(before.split("\n"), after.split("\n"), strict=True)) == 1
+
+
+def test_all_outcomes_are_of_synthetic_mines_and_of_one_code():
+    outcomes = pd.read_csv(ROOT / publish.OUTCOMES)
+    assert outcomes["synthetic"].all()
+    assert outcomes["code"].nunique() == 1
+
+
+def test_missing_outcomes_and_marks_are_told(tmp_path):
+    with pytest.raises(MinsegError, match="make results"):
+        publish.results_section(tmp_path)
+    with pytest.raises(MinsegError, match="has no lines"):
+        publish.with_section("no marks", "section", tmp_path / "README.md")
