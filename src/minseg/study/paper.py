@@ -9,6 +9,7 @@ from minseg.data.labels import parse_task
 from minseg.errors import MinsegError
 from minseg.learning.metrics import METRICS
 from minseg.study.config import RunConfig
+from minseg.study.paper_files import OPEN_POINTS, STATEMENTS, TABLES, read_file
 
 PAPER_FOLDER = Path(__file__).parents[3] / "data" / "paper"
 """Tidy tables transcribed from the paper, in the checkout."""
@@ -17,7 +18,7 @@ MINE_TABLES: dict[str, int] = {"model1": 6, "model2": 7, "model3": 8}
 """The table with scores of single mines, for each model that has one."""
 
 
-def paper_table(number: int) -> pd.DataFrame:
+def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
     """Return one of the paper's tables in tidy form.
 
     Parameters
@@ -33,6 +34,8 @@ def paper_table(number: int) -> pd.DataFrame:
         6, 7, 8: scores of Models 1, 2 and 3 on single mines; columns location, class, metric,
         value. Numbers are as printed: one precision of Table 6 has four decimals. The heading of
         Table 7 speaks of five locations and it has four.
+    folder : Path, optional
+        Where the tables are, by default `PAPER_FOLDER`.
 
     Returns
     -------
@@ -41,14 +44,55 @@ def paper_table(number: int) -> pd.DataFrame:
     Raises
     ------
     MinsegError
-        If the table is not there.
+        If there is no such table, or its file is not whole: a column, row or cell is missing or
+        unknown, or a score lies outside [0, 1] (see `minseg.study.paper_files.read_file`).
     """
-    path = PAPER_FOLDER / f"table{number}.csv"
-    if not path.is_file():
-        raise MinsegError(
-            f"{path}: no such table; install minseg from its checkout (pip install -e)"
-        )
-    return pd.read_csv(path)
+    path = (folder or PAPER_FOLDER) / f"table{number}.csv"
+    if number not in TABLES:
+        raise MinsegError(f"{path}: no such table; use {', '.join(map(str, TABLES))}")
+    return read_file(path, TABLES[number])
+
+
+def paper_statements(folder: Path | None = None) -> pd.DataFrame:
+    """Return numbers that the paper prints in its prose and captions.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where ``statements.csv`` is, by default `PAPER_FOLDER`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns name, place, value, unit.
+
+    Raises
+    ------
+    MinsegError
+        As `paper_table`.
+    """
+    return read_file((folder or PAPER_FOLDER) / "statements.csv", STATEMENTS)
+
+
+def open_points(folder: Path | None = None) -> pd.DataFrame:
+    """Return what the paper leaves open and no arithmetic on its numbers decides.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where ``open_points.csv`` is, by default `PAPER_FOLDER`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns place, point, consequence (for a rerun or a reader).
+
+    Raises
+    ------
+    MinsegError
+        As `paper_table`.
+    """
+    return read_file((folder or PAPER_FOLDER) / "open_points.csv", OPEN_POINTS)
 
 
 def paper_scores(task: str, bands: str) -> dict[str, float] | None:
