@@ -72,9 +72,8 @@ def main() -> None:
     times["code"] = f"{commit} with changes" if dirty else commit
     print(times[["page", "cold_s", "again_s"]].to_string(index=False))
     whole = times.set_index("page").loc["whole book"]
-    print(
-        f"whole book: {whole['cold_s'] / 60:.1f} min cold, {whole['again_s']:.0f} s from stored runs"
-    )
+    cold_min, again_s = whole["cold_s"] / 60, whole["again_s"]
+    print(f"whole book: {cold_min:.1f} min cold, {again_s:.0f} s from stored runs")
     if given.results:
         times.to_csv(given.results, index=False)
 

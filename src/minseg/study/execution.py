@@ -182,9 +182,7 @@ def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
     return counts_table(count_scenes(predictions, scenes, run.task.num_classes), scenes, run.task)
 
 
-def predict_scenes_of(
-    run: Run, dataset: Dataset, scenes: Sequence[str], trained: bool = False
-) -> dict[str, ClassMap]:
+def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, ClassMap]:
     """Map the classes of whole scenes of a dataset, of any year, with a run's network.
 
     Parameters
@@ -192,8 +190,6 @@ def predict_scenes_of(
     run : Run
     dataset : Dataset
     scenes : sequence of str
-    trained : bool
-        Whether mines that the run was trained on may be among them.
 
     Returns
     -------
@@ -207,7 +203,7 @@ def predict_scenes_of(
     """
     dataset.require(run.task, run.statistics.bands)
     rows = [find_scene(dataset, scene) for scene in scenes]
-    seen = [] if trained else _seen(run, dataset, [row["mine"] for row in rows])
+    seen = _seen(run, dataset, [row["mine"] for row in rows])
     if seen:
         raise MinsegError(
             f"{run.path}: was trained on mine {seen[0]}; what it predicts there says nothing of "

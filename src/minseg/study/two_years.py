@@ -11,6 +11,7 @@ from minseg.errors import MinsegError
 from minseg.maps.change import change_areas
 from minseg.maps.class_map import ClassMap
 from minseg.study.runs import Run
+from minseg.study.scene_maps import scene_maps
 from minseg.study.study import Study
 
 
@@ -267,11 +268,9 @@ def predicted(
     MinsegError
         If a mine lacks a year, or the run was trained on it.
     """
-    from minseg.study import execution  # loads torch
-
     true = annotated(dataset, run.task, mines, years)
     scenes = [scene for one in true.values() for scene in one.scenes]
-    maps = execution.predict_scenes_of(run, dataset, scenes)
+    maps = scene_maps(run, dataset, scenes)
     return {
         mine: replace(one, before=maps[one.scenes[0]], after=maps[one.scenes[1]])
         for mine, one in true.items()
