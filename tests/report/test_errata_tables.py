@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
+from minseg.audit.errata import errata
+from minseg.audit.erratum import read_printed
 from minseg.report.errata_figures import gain_figure, subset_figure
 from minseg.report.errata_tables import errata_html, open_table, summary_table, verdict_table
-from minseg.study.errata import errata
-from minseg.study.erratum import read_printed
 from minseg.study.paper import PAPER_FOLDER, open_points
 from tests.report.conftest import draw, row_names
 

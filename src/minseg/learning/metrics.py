@@ -14,9 +14,10 @@ open over what the counts are pooled and what a class scores that is not there. 
 Why ``paper``: for one class IoU <= min(recall, precision), hence the same holds for their means
 under any one averaging. Tables 3 and 4 break this in 15 of 17 rows of Model 1 and in all 17 of
 Model 3 (Model 3, RGB: IoU .720, recall .311, precision .489). A perfect IoU for an absent class
-beside zero recall and precision is the rule we found that gives numbers of that kind; it fits the
-printed IoU and recall, and precision only roughly. Scores under ``paper`` are there to be read
-beside the paper's tables; ``standard`` says how good a model is.
+beside zero recall and precision is the simplest rule that gives numbers of that kind; it is not the
+only one, and which rule the paper used its tables do not tell. `minseg.learning.conventions` has
+the candidates, and notebook 13 holds them against the print. Scores under ``paper`` are there to be
+read beside the paper's tables; ``standard`` says how good a model is.
 """
 
 from collections.abc import Sequence

@@ -6,11 +6,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from minseg.audit.errata_images import subset_surplus
+from minseg.audit.errata_splits import gain
+from minseg.audit.erratum import PrintedPaper, model_name
 from minseg.learning.metrics import METRICS
 from minseg.report.style import PART_STYLES, ReportFigure, in_style
-from minseg.study.errata_images import subset_surplus
-from minseg.study.errata_splits import gain
-from minseg.study.erratum import PrintedPaper, model_name
 from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS
 
 _SHORT = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
@@ -23,7 +23,7 @@ def subset_figure(paper: PrintedPaper) -> Figure:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def gain_figure(paper: PrintedPaper) -> Figure:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

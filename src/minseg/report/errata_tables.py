@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 from pandas.io.formats.style_render import CSSDict
 
-from minseg.study.erratum import (
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
@@ -36,7 +36,7 @@ def verdict_table(errata: Mapping[str, Sequence[Erratum]]) -> pd.DataFrame:
     Parameters
     ----------
     errata : mapping of group to sequence of Erratum
-        See `minseg.study.errata.errata`.
+        See `minseg.audit.errata.errata`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def summary_table(errata: Mapping[str, Sequence[Erratum]]) -> Styler:
     Parameters
     ----------
     errata : mapping of group to sequence of Erratum
-        See `minseg.study.errata.errata`.
+        See `minseg.audit.errata.errata`.
 
     Returns
     -------

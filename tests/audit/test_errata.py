@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from minseg import MinsegError
-from minseg.study.errata import errata
-from minseg.study.erratum import (
+from minseg.audit.errata import errata
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,

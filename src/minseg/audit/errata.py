@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from minseg.study.errata_bands import band_errata
-from minseg.study.errata_identities import identity_errata
-from minseg.study.errata_images import image_errata
-from minseg.study.errata_method import method_errata
-from minseg.study.errata_scores import score_errata
-from minseg.study.errata_splits import split_errata
-from minseg.study.erratum import Erratum, PrintedPaper
+from minseg.audit.errata_bands import band_errata
+from minseg.audit.errata_identities import identity_errata
+from minseg.audit.errata_images import image_errata
+from minseg.audit.errata_method import method_errata
+from minseg.audit.errata_scores import score_errata
+from minseg.audit.errata_splits import split_errata
+from minseg.audit.erratum import Erratum, PrintedPaper
 
 _GROUPS: dict[str, tuple[Callable[[PrintedPaper], list[Erratum]], ...]] = {
     "numbers of images": (image_errata,),
@@ -23,7 +23,7 @@ def errata(paper: PrintedPaper) -> dict[str, list[Erratum]]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

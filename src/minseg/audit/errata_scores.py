@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 
-from minseg.learning.metrics import METRICS
-from minseg.study.erratum import (
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     NOT_STATED,
@@ -19,6 +18,7 @@ from minseg.study.erratum import (
     model_name,
     table_of,
 )
+from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER_BANDS
 
 _ACCURATE = 1e-9
@@ -31,7 +31,7 @@ def score_errata(paper: PrintedPaper) -> list[Erratum]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

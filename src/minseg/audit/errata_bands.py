@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
-from minseg.data.radiometry import radar_channels
-from minseg.learning.metrics import METRICS
-from minseg.study.erratum import (
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
@@ -18,6 +15,9 @@ from minseg.study.erratum import (
     model_name,
     table_of,
 )
+from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
+from minseg.data.radiometry import radar_channels
+from minseg.learning.metrics import METRICS
 from minseg.study.experiments import MODELS
 
 THIRD_DECIMAL = 0.01
@@ -32,7 +32,7 @@ def band_errata(paper: PrintedPaper) -> list[Erratum]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minseg.learning.metrics import METRICS
-from minseg.study.errata_bands import THIRD_DECIMAL
-from minseg.study.erratum import (
+from minseg.audit.errata_bands import THIRD_DECIMAL
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
@@ -19,6 +18,7 @@ from minseg.study.erratum import (
     model_name,
     table_of,
 )
+from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS
 
 NEARLY_ALL = 0.9
@@ -40,7 +40,7 @@ def split_errata(paper: PrintedPaper) -> list[Erratum]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from minseg.study.erratum import (
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
@@ -29,7 +29,7 @@ def image_errata(paper: PrintedPaper) -> list[Erratum]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

@@ -4,9 +4,7 @@ import math
 
 import pandas as pd
 
-from minseg.data.labels import CLASS_NAMES, TASKS
-from minseg.learning.metrics import METRICS
-from minseg.study.erratum import (
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
@@ -18,6 +16,8 @@ from minseg.study.erratum import (
     model_name,
     table_of,
 )
+from minseg.data.labels import CLASS_NAMES, TASKS
+from minseg.learning.metrics import METRICS
 from minseg.study.experiments import PAPER_BANDS
 
 
@@ -27,7 +27,7 @@ def method_errata(paper: PrintedPaper) -> list[Erratum]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

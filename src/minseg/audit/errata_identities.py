@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minseg.learning.metrics import METRICS
-from minseg.study.erratum import (
+from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     NOT_STATED,
@@ -20,6 +19,7 @@ from minseg.study.erratum import (
     model_name,
     table_of,
 )
+from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, MODELS
 
 _ACCURATE = 1e-9
@@ -34,7 +34,7 @@ def identity_errata(paper: PrintedPaper) -> list[Erratum]:
     Parameters
     ----------
     paper : PrintedPaper
-        See `minseg.study.erratum.read_printed`.
+        See `minseg.audit.erratum.read_printed`.
 
     Returns
     -------

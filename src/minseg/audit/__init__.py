@@ -1,0 +1,1 @@
+"""The paper under audit: its tables against each other, its claims against tables and runs."""

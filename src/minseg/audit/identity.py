@@ -1,0 +1,228 @@
+"""IoU <= min(precision, recall): what the printed scores of Tables 3 and 4 can be averages of.
+
+A predicted region that meets the truth in TP pixels has IoU = TP / (TP + FP + FN), which is at most
+TP / (TP + FP) and at most TP / (TP + FN). Means over the same classes keep that, so where a printed
+mean IoU exceeds a printed mean precision or recall, different rules were mixed. Everything here is
+arithmetic on the printed numbers; nothing is estimated.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from minseg.data.labels import parse_task
+from minseg.learning.metrics import METRICS
+from minseg.study.experiments import AVERAGES
+from minseg.study.paper import MINE_TABLES, paper_table
+
+ROUNDING = 0.0005
+"""The most by which a value printed with three decimals is off."""
+
+
+def paper_rows() -> pd.DataFrame:
+    """Return the scores of Tables 3 and 4, one row of the print and model a line.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns table, task, row, iou, recall, precision, accuracy. The AVG rows are left out: they
+        are means of the others.
+    """
+    found = []
+    for number, name in ((3, "bands"), (4, "split")):
+        table = paper_table(number).rename(columns={name: "row", "model": "task"})
+        wide = table.pivot(index=["task", "row"], columns="metric", values="value")
+        order = table[["task", "row"]].drop_duplicates()
+        found.append(order.merge(wide.reset_index()).assign(table=number))
+    rows = pd.concat(found, ignore_index=True)
+    rows = rows[~rows["row"].isin(list(AVERAGES))]
+    columns = ["table", "task", "row", *METRICS]
+    return rows.sort_values("task", kind="stable", ignore_index=True)[columns]
+
+
+def with_identity(rows: pd.DataFrame, rounding: float = 0.0) -> pd.DataFrame:
+    """Hold scores against the identity.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Columns iou, recall, precision and any others.
+    rounding : float
+        The most by which each value may be off; `ROUNDING` for printed ones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same with `bound` (the lesser of precision and recall), `margin` (IoU minus that),
+        `breaks` (whether the margin exceeds what rounding can do), `one_class` (the IoU that a
+        single class with this precision and recall has, 1 / (1/P + 1/R - 1)) and `residual` (IoU
+        minus that).
+    """
+    bound = rows[["recall", "precision"]].min(axis=1)
+    one_class = 1 / (1 / rows["precision"] + 1 / rows["recall"] - 1)
+    margin = rows["iou"] - bound
+    return rows.assign(
+        bound=bound,
+        margin=margin,
+        breaks=margin > 2 * rounding + 1e-9,
+        one_class=one_class,
+        residual=rows["iou"] - one_class,
+    )
+
+
+def identity_by_task(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sum up how far each task breaks the identity.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        See `with_identity`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by task: classes (background left out), rows, breaking, and the smallest and largest
+        margin and residual.
+    """
+    groups = rows.groupby("task", sort=False)
+    return pd.DataFrame(
+        {
+            "classes": [parse_task(str(task)).num_classes - 1 for task in groups.groups],
+            "rows": groups.size(),
+            "breaking": groups["breaks"].sum(),
+            "smallest margin": groups["margin"].min(),
+            "largest margin": groups["margin"].max(),
+            "smallest residual": groups["residual"].min(),
+            "largest residual": groups["residual"].max(),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One way in which the four scores may have been averaged, and what it cannot exceed."""
+
+    name: str
+    largest_iou: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """From min(precision, recall) and the number of classes to the largest mean IoU."""
+    equal_ratios: bool = False
+    """Whether precision and recall would be one number."""
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    Hypothesis("one averaging for all scores, whichever", lambda bound, classes: bound),
+    Hypothesis(
+        "background is one more class, in IoU only",
+        lambda bound, classes: (classes * bound + 1) / (classes + 1),
+    ),
+    Hypothesis(
+        "IoU is the mean of a class and its rest; P and R are of the class",
+        lambda bound, classes: (bound + 1) / 2,
+    ),
+    Hypothesis(
+        "pixels pooled over all classes with background",
+        lambda bound, classes: bound / (2 - bound),
+        equal_ratios=True,
+    ),
+)
+"""Explanations without absent classes. In the second and third the background, or the rest, is
+granted an IoU of 1, so that nothing is excluded for a background that was found badly."""
+
+
+def excluded_rows(rows: pd.DataFrame, rounding: float = ROUNDING) -> pd.DataFrame:
+    """Count the printed rows that each hypothesis cannot give.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        See `paper_rows`.
+    rounding : float
+        Granted to every value, in favour of the hypothesis.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row: hypothesis; columns: task, the number of rows it excludes.
+    """
+    bound = rows[["recall", "precision"]].min(axis=1).to_numpy() + rounding
+    classes = np.array([parse_task(task).num_classes - 1 for task in rows["task"]])
+    unequal = (rows["recall"] - rows["precision"]).abs() > 2 * rounding + 1e-9
+    excluded = {}
+    for one in HYPOTHESES:
+        beyond = rows["iou"] - rounding > one.largest_iou(bound, classes) + 1e-9
+        excluded[one.name] = beyond | unequal if one.equal_ratios else beyond
+    counted = pd.DataFrame(excluded).groupby(rows["task"], sort=False).sum()
+    return counted.T.rename_axis(index="hypothesis", columns="task")
+
+
+def least_empty_share(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the least share of absent classes that lifts IoU as far above P and R as printed.
+
+    Of S averaged slots (a class in an image, or in the test set) let the share q be of classes that
+    are absent. On the others IoU <= min(P, R), so with m the printed min(P, R):
+
+    * absent classes score ``1 / 0`` (IoU / P and R): q >= IoU - m
+    * ``1 / skipped``: IoU = q + (1 - q) i with i <= m, so q >= (IoU - m) / (1 - m)
+    * ``skipped / 0``: m = (1 - q) r with r >= IoU, so q >= 1 - m / IoU
+
+    No other pair of values 0, 1 and skipped lets mean IoU exceed mean P or R
+    (`minseg.learning.conventions.Convention.can_break_identity`).
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Columns iou, recall, precision.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``1 / 0``, ``1 / skipped``, ``skipped / 0``; 0 where nothing needs explaining.
+    """
+    iou, bound = rows["iou"], rows[["recall", "precision"]].min(axis=1)
+    shares = {
+        "1 / 0": iou - bound,
+        "1 / skipped": (iou - bound) / (1 - bound),
+        "skipped / 0": 1 - bound / iou,
+    }
+    return pd.DataFrame(shares).where(iou > bound, 0.0)
+
+
+def single_mine_rows(task: str = "model3", background: tuple[float, ...] = ()) -> pd.DataFrame:
+    """Average the paper's single mines (Tables 6 to 8) under the three rules that break the bound.
+
+    Classes that the table does not list for a mine are taken as absent there.
+
+    Parameters
+    ----------
+    task : str
+        A model that has such a table.
+    background : (iou, recall, precision)
+        Scores of the background, which the tables do not give, to count it as one more class of
+        every mine; left out by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row: ``1 / 0``, ``1 / skipped``, ``skipped / 0``; columns iou, recall, precision, and empty,
+        the share of slots that are taken as absent.
+    """
+    names = ["iou", "recall", "precision"]
+    table = paper_table(MINE_TABLES[task])
+    listed = table.pivot(index=["location", "class"], columns="metric", values="value")[names]
+    mines = table["location"].nunique()
+    slots = mines * (parse_task(task).num_classes - 1)
+    present = listed.to_numpy()
+    if background:
+        present = np.vstack([present, np.tile(background, (mines, 1))])
+        slots += mines
+    filled, skipped = present.sum(axis=0) / slots, present.mean(axis=0)
+    empty = 1 - len(present) / slots
+    rules = {
+        "1 / 0": [filled[0] + empty, *filled[1:]],
+        "1 / skipped": [filled[0] + empty, *skipped[1:]],
+        "skipped / 0": [skipped[0], *filled[1:]],
+    }
+    found = pd.DataFrame.from_dict(rules, orient="index", columns=names)
+    return found.assign(empty=empty).rename_axis("absent class: IoU / P and R")

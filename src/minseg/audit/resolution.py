@@ -1,0 +1,247 @@
+"""How small a difference in IoU the test mines can resolve, and how many a difference would need.
+
+Mines are what a test set samples. If the paired difference of two models has the standard error s
+over n test mines, it has s * sqrt(n / N) over N of the same kind. A 95 % interval of plus and minus
+1.96 standard errors excludes zero with 80 % power where the true difference is 1.96 + 0.84 = 2.80
+standard errors. Both statements take the errors for normal and independent between mines.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import ceil, sqrt
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from minseg.data.labels import parse_task
+from minseg.learning.intervals import LEVEL
+from minseg.learning.metrics import METRICS
+from minseg.study.comparison import Scored, scored
+from minseg.study.experiments import GENERAL_OF, Result
+
+POWER = 0.8
+"""Chance with which a difference is to be found."""
+
+PAPER_TEST_MINES = 38
+"""Test images of Model 1 in Table 2, one a mine; section 4.1 speaks of 38 areas."""
+
+HALF_INTERVAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""Half a 95 % interval in standard errors: 1.96."""
+
+STANDARD_ERRORS = HALF_INTERVAL + NormalDist().inv_cdf(POWER)
+"""A true difference of so many standard errors is found with that chance: 2.80."""
+
+FEWEST_MINES = 4
+"""Pairs tested on fewer mines are left out: the spread of three numbers is hardly known."""
+
+_IOU = METRICS.index("iou")
+
+
+def smallest_difference(spread: float, num_mines: int = PAPER_TEST_MINES) -> float:
+    """Return the smallest true difference that so many test mines find with 80 % power.
+
+    Parameters
+    ----------
+    spread : float
+        Standard deviation over mines of what one mine adds to the difference (`pair_spreads`).
+    num_mines : int
+    """
+    return STANDARD_ERRORS * spread / sqrt(num_mines)
+
+
+def needed_mines(difference: float, spread: float) -> float:
+    """Return how many test mines find a true difference with 80 % power.
+
+    Parameters
+    ----------
+    difference : float
+        Its sign does not matter; no number of mines finds a difference of zero.
+    spread : float
+        See `smallest_difference`.
+
+    Returns
+    -------
+    float
+        A whole number, or infinity; NaN where the spread or the difference is not known.
+    """
+    if np.isnan(spread) or np.isnan(difference):
+        return float("nan")
+    if difference == 0:
+        return float("inf")
+    return float(ceil((STANDARD_ERRORS * spread / difference) ** 2 - 1e-9))
+
+
+def needed_correlation(
+    difference: float, spread: float, num_mines: int = PAPER_TEST_MINES
+) -> float:
+    """Return the correlation over mines at which two models' difference is just resolved.
+
+    Parameters
+    ----------
+    difference : float
+    spread : float
+        Standard deviation over mines of either model's own score.
+    num_mines : int
+
+    Returns
+    -------
+    float
+        r in spread * sqrt(2 (1 - r)), the spread of the difference of two models that vary alike;
+        at least -1.
+    """
+    of_difference = abs(difference) * sqrt(num_mines) / STANDARD_ERRORS
+    return max(-1.0, 1 - (of_difference / spread) ** 2 / 2)
+
+
+def mine_spread(resampled: np.ndarray, num_mines: int) -> float:
+    """Return the standard deviation of what one mine adds, from resamples of the mines.
+
+    Parameters
+    ----------
+    resampled : float ndarray (resamples,)
+        A score, or a paired difference of two (`minseg.learning.intervals.bootstrap`).
+    num_mines : int
+        Mines that each resample draws.
+
+    Returns
+    -------
+    float
+        The standard error times the root of `num_mines`. Resampling n mines understates a variance
+        by (n - 1) / n, which is made good. NaN with fewer than two mines.
+    """
+    known = resampled[~np.isnan(resampled)]
+    if num_mines < 2 or not known.size:
+        return float("nan")
+    return float(known.std() * sqrt(num_mines) * sqrt(num_mines / (num_mines - 1)))
+
+
+def band_pairs(results: Sequence[Result], convention: str) -> pd.DataFrame:
+    """Return the paired spread of every two band configurations of a task (Table 3).
+
+    Parameters
+    ----------
+    results : sequence of Result
+    convention : str
+        See `minseg.learning.metrics.scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        See `pair_spreads`.
+    """
+    found = [scored(result, convention) for result in results if result.runs]
+    return pair_spreads([pair for pair in combinations(found, 2) if pair[0].task == pair[1].task])
+
+
+def split_pairs(results: Sequence[Result], convention: str) -> pd.DataFrame:
+    """Return the paired spread of targeted and general models on the same mines (Table 4).
+
+    Parameters
+    ----------
+    results : sequence of Result
+    convention : str
+        See `minseg.learning.metrics.scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        See `pair_spreads`.
+    """
+    rows = [scored(result, convention) for result in results if result.runs]
+    known = {(one.task, one.row): one for one in rows}
+    wanted = [(one, known.get((one.task, GENERAL_OF.get(one.row, "")))) for one in rows]
+    return pair_spreads([(one, other) for one, other in wanted if other])
+
+
+def pair_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
+    """Measure how the difference in IoU of two models varies from mine to mine.
+
+    Parameters
+    ----------
+    pairs : sequence of (Scored, Scored)
+        Each two tested on the same mines.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns task, row, other, mines, difference, standard_error (over those mines), spread (see
+        `mine_spread`), resolvable (`smallest_difference` at the paper's 38 mines) and needed (mines
+        to find this difference). Pairs on fewer than `FEWEST_MINES` mines are left out.
+    """
+    lines = []
+    for one, other in pairs:
+        if one.num_mines < FEWEST_MINES:
+            continue
+        spread = mine_spread(one.resampled[:, _IOU] - other.resampled[:, _IOU], one.num_mines)
+        difference = one.values[_IOU] - other.values[_IOU]
+        lines.append(
+            {
+                "task": one.task,
+                "row": one.row,
+                "other": other.row,
+                "mines": one.num_mines,
+                "difference": difference,
+                "standard_error": spread / sqrt(one.num_mines),
+                "spread": spread,
+                "resolvable": smallest_difference(spread),
+                "needed": needed_mines(difference, spread),
+            }
+        )
+    columns = ["task", "row", "other", "mines", "difference", "standard_error", "spread"]
+    return pd.DataFrame(lines, columns=[*columns, "resolvable", "needed"])
+
+
+def task_spreads(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the spreads of a task's pairs.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        See `pair_spreads`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by task: pairs, low and high (smallest and largest spread), spread (root mean
+        square) and resolvable (`smallest_difference` at 38 mines for that).
+    """
+    groups = pairs.groupby("task", sort=False)["spread"]
+    typical = groups.apply(lambda spreads: float(np.sqrt((spreads**2).mean()))).astype(float)
+    return pd.DataFrame(
+        {
+            "pairs": groups.size(),
+            "low": groups.min(),
+            "high": groups.max(),
+            "spread": typical,
+            "resolvable": typical.map(smallest_difference),
+        }
+    )
+
+
+def single_spreads(results: Sequence[Result], convention: str) -> pd.DataFrame:
+    """Return how well the test mines know the IoU of each model by itself.
+
+    Parameters
+    ----------
+    results : sequence of Result
+    convention : str
+        See `minseg.learning.metrics.scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns task, row, classes, mines, iou, spread, half_width (half the 95 % interval over 38
+        such mines), for models tested on at least `FEWEST_MINES` mines.
+    """
+    lines = []
+    for one in (scored(result, convention) for result in results if result.runs):
+        if one.num_mines < FEWEST_MINES:
+            continue
+        spread = mine_spread(one.resampled[:, _IOU], one.num_mines)
+        half_width = HALF_INTERVAL * spread / sqrt(PAPER_TEST_MINES)
+        classes = parse_task(one.task).num_classes - 1
+        known = [one.num_mines, one.values[_IOU], spread, half_width]
+        lines.append([one.task, one.row, classes, *known])
+    columns = ["task", "row", "classes", "mines", "iou", "spread", "half_width"]
+    return pd.DataFrame(lines, columns=columns)

@@ -1,0 +1,217 @@
+"""Charts of averaging conventions: the identity in print, our runs beside it, and rankings."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from minseg.report.comparisons import model_title
+from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
+
+_POSSIBLE = "#D5DDE3"
+_KEEPS = "#0072B2"
+_BREAKS = "#D55E00"
+_PAPER = "#444444"
+_FORBIDDEN = "#FBEDE4"
+_OURS = (("#0072B2", "o"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v"))
+"""Colour and marker of our scores, convention by convention."""
+
+_LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#555555")
+
+
+@in_style()
+def identity_figure(rows: pd.DataFrame) -> Figure:
+    """Show where a printed mean IoU exceeds the printed precision or recall.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        See `minseg.audit.identity.paper_rows` and `with_identity`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a task, one line a row of the print. The bar is what IoU can be if all scores are
+        averaged alike; a marker beyond it cannot be.
+    """
+    tasks, names = list(rows["task"].unique()), list(rows["row"].unique())
+    figure, panels = _side_by_side(tasks, 1.05 + 0.205 * len(names))
+    for task, axes in zip(tasks, panels, strict=True):
+        lines = rows[rows["task"] == task].set_index("row").reindex(names)
+        axes.barh(range(len(names)), lines["bound"], 0.62, color=_POSSIBLE, zorder=1)
+        at = np.arange(len(names))
+        for metric, marker in (("recall", "|"), ("precision", "x")):
+            axes.scatter(lines[metric], at, 22, color="#777777", marker=marker, linewidth=1.1)
+        breaks = lines["breaks"].eq(True).to_numpy()
+        axes.hlines(at[breaks], lines["bound"][breaks], lines["iou"][breaks], color=_BREAKS)
+        for mask, colour in ((breaks, _BREAKS), (~breaks, _KEEPS)):
+            axes.scatter(lines["iou"][mask], at[mask], 24, color=colour, marker="D", zorder=3)
+        axes.set_title(
+            f"{model_title(task)}: {breaks.sum()} of {lines['iou'].notna().sum()}",
+            fontweight="bold",
+        )
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_locator(MultipleLocator(0.5))
+        axes.grid(axis="x")
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
+    panels[0].set_yticks(range(len(names)), names)
+    for axes in panels:
+        axes.tick_params(axis="y", length=0)
+    keys = [
+        Patch(color=_POSSIBLE, label="possible IoU: up to min(P, R)"),
+        _key("recall", "#777777", "|"),
+        _key("precision", "#777777", "x"),
+        _key("printed IoU, possible", _KEEPS, "D"),
+        _key("not possible", _BREAKS, "D"),
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    return figure
+
+
+@in_style()
+def pattern_figure(
+    paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame], synthetic: bool = False
+) -> Figure:
+    """Set our runs' scores under some conventions beside the paper's, on both sides of the bound.
+
+    Parameters
+    ----------
+    paper : pandas.DataFrame
+        See `minseg.audit.identity.with_identity`; tasks that it lacks are drawn without.
+    ours : mapping of convention to pandas.DataFrame
+        The same of our runs (`minseg.audit.convention_effects.convention_scores`); four at most.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a task; a point is a row. Above the diagonal IoU exceeds precision or recall.
+    """
+    tasks = list(dict.fromkeys(task for rows in ours.values() for task in rows["task"]))
+    if not tasks:
+        return nothing_figure(synthetic)
+    figure, panels = _side_by_side(tasks, 2.75)
+    for task, axes in zip(tasks, panels, strict=True):
+        axes.fill_between([0, 1], [0, 1], 1, color=_FORBIDDEN, linewidth=0, zorder=0)
+        axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.9, zorder=1)
+        for rows, (colour, marker) in zip(ours.values(), _OURS, strict=False):
+            _scatter(axes, rows[rows["task"] == task], colour, marker)
+        _scatter(axes, paper[paper["task"] == task], _PAPER, "D", hollow=True)
+        axes.set_title(model_title(task), fontweight="bold")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_aspect("equal")
+        axes.set_xlabel("min(precision, recall)")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MultipleLocator(0.5))
+    panels[0].set_ylabel("IoU")
+    looks = zip(ours, _OURS, strict=False)
+    keys: list[Artist] = [_key(f"ours, {name}", *look) for name, look in looks]
+    if paper["task"].isin(tasks).any():
+        keys.append(_key("paper, Table 3", _PAPER, "D", hollow=True))
+    keys.append(Patch(color=_FORBIDDEN, label="not possible if all are averaged alike"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+@in_style()
+def rank_figure(ranks: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show how the order of a task's rows changes with the convention.
+
+    Parameters
+    ----------
+    ranks : pandas.DataFrame
+        See `minseg.audit.convention_effects.ranks`.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a task with two rows or more; a line that stays level is a rank that no convention
+        changes.
+    """
+    several = ranks.groupby("task")["row"].transform("nunique") > 1
+    ranks = ranks[several.astype(bool)]
+    tasks = list(ranks["task"].unique())
+    if not tasks:
+        return nothing_figure(synthetic)
+    conventions, rows = list(ranks["convention"].unique()), list(ranks["row"].unique())
+    across = min(len(tasks), 2)
+    down = -(-len(tasks) // across)
+    height_in = 1.4 + down * (0.5 + 0.27 * len(rows))
+    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(tasks) :]:
+        axes.remove()
+    for k, (task, axes) in enumerate(zip(tasks, grid, strict=False)):
+        of_task = ranks[ranks["task"] == task]
+        table = of_task.pivot(index="row", columns="convention", values="rank")
+        _draw_ranks(axes, table.reindex(index=rows, columns=conventions))
+        axes.set_title(model_title(task), fontweight="bold")
+        lowest = k + across >= len(tasks)
+        axes.set_xticks(range(len(conventions)), conventions, rotation=25, ha="right")
+        axes.tick_params(axis="x", labelbottom=lowest)
+        axes.set_ylim(len(rows) + 0.5, 0.5)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        if k % across == 0:
+            axes.set_ylabel("rank by IoU")
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+def _draw_ranks(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw a line for each row, named at its right end."""
+    named: dict[float, list[tuple[str, str]]] = {}
+    for k, (name, values) in enumerate(table.iterrows()):
+        colour = _LINES[k % len(_LINES)]
+        axes.plot(range(len(values)), values, color=colour, marker="o", markersize=4.5)
+        if values.notna().any():
+            named.setdefault(values.iloc[-1], []).append((str(name), colour))
+    for rank, ends in named.items():
+        for k, (name, colour) in enumerate(ends):  # equal ranks stand beside each other
+            axes.annotate(
+                name,
+                (table.shape[1] - 1, rank),
+                (7 + 40 * k, 0),
+                textcoords="offset points",
+                va="center",
+                color=colour,
+                fontsize=8,
+                annotation_clip=False,
+            )
+    axes.set_xlim(-0.3, table.shape[1] - 0.2)
+
+
+def _scatter(
+    axes: Axes, rows: pd.DataFrame, colour: str, marker: str, hollow: bool = False
+) -> None:
+    """Draw rows as points."""
+    face = "none" if hollow else colour
+    size = 26 if hollow else 20
+    axes.scatter(
+        rows["bound"], rows["iou"], size, facecolor=face, edgecolor=colour, marker=marker, zorder=3
+    )
+
+
+def _side_by_side(tasks: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]:
+    """Make a panel for each task, all in one line."""
+    figure = ReportFigure(figsize=(max(7.4 * len(tasks) / 4, 4.2), height_in), layout="constrained")
+    grid = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)
+    return figure, list(grid.ravel())
+
+
+def _key(label: str, colour: str, marker: str, hollow: bool = False) -> Line2D:
+    """Return a legend entry."""
+    face = "none" if hollow else colour
+    return Line2D(
+        [], [], color=colour, marker=marker, linewidth=0, markerfacecolor=face, label=label
+    )

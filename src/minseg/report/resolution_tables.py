@@ -1,0 +1,135 @@
+"""Tables of how small a difference test mines resolve, and how many a difference needs."""
+
+import math
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from minseg.audit.resolution import PAPER_TEST_MINES
+from minseg.report.comparisons import model_title, signed
+from minseg.report.style import table_style
+from minseg.study.experiments import AVERAGES
+
+FEWEST_TOLD = 10
+"""Below so many mines the errors are not normal, and the number is told no more closely."""
+
+
+def spread_table(spreads: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+    """Return how pairs of models differ from mine to mine, and what that resolves, written out.
+
+    Parameters
+    ----------
+    spreads : pandas.DataFrame
+        See `minseg.audit.resolution.task_spreads`.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+    """
+    table = pd.DataFrame(
+        {
+            "pairs": spreads["pairs"],
+            "spread over mines, pairs": _spans(spreads["low"], spreads["high"]),
+            "typical": spreads["spread"].map("{:.3f}".format),
+            f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(
+                "{:.3f}".format
+            ),
+        }
+    )
+    return _by_model(table, synthetic)
+
+
+def needed_table(needed: pd.DataFrame, synthetic: bool = False) -> Styler:
+    """Set the paper's differences beside the mines they have and the mines they would need.
+
+    Parameters
+    ----------
+    needed : pandas.DataFrame
+        See `minseg.audit.resolution.with_needed`.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+
+    Returns
+    -------
+    pandas Styler
+        Row: what is compared; columns: model, and within it the paper's difference in IoU, its
+        mines, and the mines needed, bold where it has as many.
+    """
+    rows = list(needed["row"].unique())
+    columns: dict[tuple[str, str], pd.Series] = {}
+    bold: dict[tuple[str, str], pd.Series] = {}
+    for task, of_task in needed.groupby("task", sort=False):
+        lines = of_task.set_index("row").reindex(rows)
+        title = model_title(str(task))
+        columns[title, "diff."] = lines["difference"].map(signed, na_action="ignore")
+        columns[title, "has"] = lines["mines"].map("{:.0f}".format, na_action="ignore")
+        columns[title, "needs"] = lines["needed"].map(_mines, na_action="ignore")
+        enough = lines["enough"].eq(True)
+        bold[title, "needs"] = enough.map({True: "font-weight: bold", False: ""})
+    table = pd.DataFrame(columns, index=rows).fillna("–")
+    rules = [k for k in range(1, len(rows)) if (rows[k - 1] in AVERAGES) or rows[k] == "RR"]
+    styles = pd.DataFrame(bold, index=rows).reindex(columns=table.columns, fill_value="")
+    styler = table_style(table, ("", "synthetic" * synthetic), rules)
+    return styler.apply(lambda _: styles, axis=None)
+
+
+def paper_spread_table(spreads: pd.DataFrame) -> pd.DataFrame:
+    """Return what the paper's own single mines say about resolution, written out.
+
+    Parameters
+    ----------
+    spreads : pandas.DataFrame
+        See `minseg.audit.resolution.paper_mine_spreads`.
+    """
+    table = pd.DataFrame(
+        {
+            "mines shown": spreads["mines"],
+            "spread of IoU over them": spreads["spread"].map("{:.2f}".format),
+            f"one score, {PAPER_TEST_MINES} mines": spreads["half_width"].map("± {:.2f}".format),
+            "best − second (Table 3)": spreads["difference"].map("{:.3f}".format),
+            "correlation needed": spreads["correlation"].map("{:.4f}".format),
+        }
+    )
+    return _by_model(table, False)
+
+
+def single_table(singles: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+    """Return how well the test mines know a single model's IoU, written out.
+
+    Parameters
+    ----------
+    singles : pandas.DataFrame
+        See `minseg.audit.resolution.single_spreads`.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+    """
+    groups = singles.groupby("task", sort=False)
+    low, high = groups.min(numeric_only=True), groups.max(numeric_only=True)
+    table = pd.DataFrame(
+        {
+            "models": groups.size(),
+            "test mines": high["mines"],
+            "IoU": _spans(low["iou"], high["iou"]),
+            "spread over mines": _spans(low["spread"], high["spread"]),
+            f"one score, {PAPER_TEST_MINES} mines": "± "
+            + _spans(low["half_width"], high["half_width"]),
+        }
+    )
+    return _by_model(table, synthetic)
+
+
+def _mines(number: float) -> str:
+    """Write a number of mines, no more closely than the spread is known."""
+    if not math.isfinite(number):
+        return "no number"
+    return f"< {FEWEST_TOLD}" if number < FEWEST_TOLD else f"{float(f'{number:.2g}'):,.0f}"
+
+
+def _spans(low: pd.Series, high: pd.Series) -> pd.Series:
+    """Write ranges with three decimals."""
+    first, last = low.map("{:.3f}".format), high.map("{:.3f}".format)
+    return (first + " to " + last).where(first != last, first)
+
+
+def _by_model(table: pd.DataFrame, synthetic: bool) -> pd.DataFrame:
+    """Name tasks as a reader knows them."""
+    index = pd.Index([model_title(str(task)) for task in table.index], name="model")
+    return table.set_index(index).rename_axis(columns="synthetic" * synthetic)

@@ -1,0 +1,52 @@
+"""Results of Tables 3 and 4 from runs written by hand on a dataset's own test mines."""
+
+from pathlib import Path
+
+from minseg.study.config import RunConfig
+from minseg.study.experiments import Entry, Result
+from minseg.study.runs import RunStore
+from minseg.study.study import Study
+from tests.conftest import write_small_dataset
+from tests.study.made_runs import excavation, write_run
+
+CONFIG = RunConfig(task="model1", epochs=2)
+
+
+def many_mines(folder: Path):
+    """Fifty-four, eight of them in the test part."""
+    return write_small_dataset(folder / "many", count=54, years=(2020,), side=32)
+
+
+def study_of(dataset, folder: Path) -> Study:
+    return Study("demo", dataset, (0,), RunStore(folder / "runs"))
+
+
+def mines_of(dataset, part="test"):
+    return sorted(dataset.split.loc[dataset.split["part"] == part, "mine"])
+
+
+def result_of_hits(study, hits_of_seeds, bands="RGB", row=None, false=0, problem=None, **changes):
+    """A result whose runs find so many of ten excavation pixels in each test mine, in order."""
+    row = row or bands
+    config = CONFIG.replace(bands=bands, **changes)
+    entry = Entry("model1", row, config, None, problem)
+    if problem:
+        return Result(entry, (), problem)
+    runs = []
+    for seed, hits in enumerate(hits_of_seeds):
+        tested = {
+            mine: excavation(number, false)
+            for mine, number in zip(mines_of(study.dataset), hits, strict=False)
+        }
+        first = mines_of(study.dataset, "validation")[0]
+        found = {2: {"validation": {first: excavation(10)}, "test": tested}}
+        runs.append(
+            write_run(
+                study.store.path / f"{row}-{seed}".replace("+", ""),
+                config.replace(seed=seed),
+                found,
+                dataset_hash=study.dataset.digest,
+                split_hash=study.dataset.split_digest,
+            )
+        )
+    return Result(entry, tuple(runs))

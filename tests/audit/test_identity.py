@@ -1,0 +1,187 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from minseg.audit.convention_effects import (
+    convention_scores,
+    empty_slots,
+    pattern_distances,
+    ranking_changes,
+    ranks,
+)
+from minseg.audit.identity import (
+    HYPOTHESES,
+    ROUNDING,
+    excluded_rows,
+    identity_by_task,
+    least_empty_share,
+    paper_rows,
+    single_mine_rows,
+    with_identity,
+)
+from minseg.learning.conventions import NAMED, PAPER, STANDARD, Convention, score
+from minseg.study.config import RunConfig
+from minseg.study.experiments import Entry, Result
+from minseg.study.paper import paper_scores
+from tests.study.made_runs import excavation, write_run
+
+CONFIG = RunConfig(task="model1", bands="RGB", epochs=2)
+ONE_ZERO = Convention("one / zero", "macro-imagewise", False, 1.0, 0.0)
+ONE_SKIPPED = Convention("one / skipped", "macro-imagewise", False, 1.0, None)
+SKIPPED_ZERO = Convention("skipped / zero", "macro-imagewise", False, None, 0.0)
+
+
+def rows_of(**columns):
+    return pd.DataFrame({name: np.atleast_1d(values) for name, values in columns.items()})
+
+
+def result_of(folder, row, *seeds, false=0):
+    """From excavation hits by mine, of one or more seeds, to an entry's result."""
+    runs = []
+    for seed, hits in enumerate(seeds):
+        tested = {mine: excavation(number, false) for mine, number in hits.items()}
+        path = folder / f"{row}-{seed}"
+        runs.append(write_run(path, CONFIG.replace(seed=seed), {2: {"test": tested}}))
+    return Result(Entry("model1", row, CONFIG), tuple(runs))
+
+
+def test_rows_of_the_print():
+    rows = paper_rows()
+    assert rows.groupby(["task", "table"]).size().tolist() == [5, 12] * 4
+    assert not rows["row"].str.startswith("AVG").any()
+    line = rows[(rows["task"] == "model3") & (rows["row"] == "RGB")].iloc[0]
+    assert line[["iou", "recall", "precision", "accuracy"]].tolist() == [0.720, 0.311, 0.489, 0.987]
+
+
+def test_the_print_breaks_the_identity_in_the_models_of_several_classes_alone():
+    found = identity_by_task(with_identity(paper_rows(), ROUNDING))
+    assert found["breaking"].to_dict() == {"model1": 15, "model2": 0, "model3": 17, "model4": 0}
+    assert (found["rows"] == 17).all()
+    assert found.loc["model3", "largest margin"] == pytest.approx(0.718 - 0.272)
+    # Model 4 is within .010 of a single class over pooled pixels, but for RGB.
+    assert found.loc["model4", "largest residual"] == pytest.approx(0.022, abs=5e-4)
+
+
+def test_a_changed_digit_of_the_print_changes_the_count():
+    rows = paper_rows()
+    place = (rows["task"] == "model4") & (rows["row"] == "RGB")
+    rows.loc[place, "iou"] += 0.09  # .848 as .938
+    assert with_identity(rows, ROUNDING).groupby("task")["breaks"].sum()["model4"] == 1
+
+
+def test_what_rounding_can_do_is_no_breach():
+    rows = rows_of(iou=[0.501, 0.502], recall=[0.5, 0.5], precision=[0.6, 0.6])
+    assert with_identity(rows, ROUNDING)["breaks"].tolist() == [False, True]
+
+
+def test_one_class_obeys_the_formula_of_a_single_class():
+    counts = np.array([[[9, 9, 9, 9], [30, 12, 7, 900]]])
+    found = score(counts, STANDARD)
+    checked = with_identity(pd.DataFrame([found]))
+    assert checked["residual"].iloc[0] == pytest.approx(0, abs=1e-12)
+    assert not checked["breaks"].iloc[0]
+
+
+def test_hypotheses_exclude_what_the_arithmetic_says():
+    counted = excluded_rows(paper_rows())
+    assert list(counted.index) == [one.name for one in HYPOTHESES]
+    one, background, rest, pooled = counted.index
+    assert counted.loc[one].tolist() == [15, 0, 17, 0]
+    assert counted.loc[background, "model3"] == 17  # RGB: (7 * .311 + 1) / 8 = .397 < .720
+    of_table3 = excluded_rows(paper_rows().query("table == 3"))
+    assert of_table3.loc[rest, "model3"] == 5
+    assert (counted.loc[pooled] == 17).all()  # precision would equal recall
+
+
+@pytest.mark.parametrize("absent", [2, 5, 9])
+@pytest.mark.parametrize("convention", [ONE_ZERO, ONE_SKIPPED, SKIPPED_ZERO])
+def test_no_fewer_absent_classes_can_give_the_scores(absent, convention):
+    random, rule = np.random.default_rng(absent), convention.absent_rule
+    for _ in range(20):
+        counts = random.integers(0, 50, (10, 2, 4)) + 1
+        counts[:absent, 1, :3] = 0
+        found = least_empty_share(pd.DataFrame([score(counts, convention)]))[rule].iloc[0]
+        assert found <= absent / 10 + 1e-12
+    counts[absent:, 1, :3] = [7, 0, 7]  # half found, nothing false: IoU is the recall
+    exact = least_empty_share(pd.DataFrame([score(counts, convention)]))[rule].iloc[0]
+    assert exact == pytest.approx(absent / 10)
+
+
+def test_single_mines_under_the_rules():
+    found = single_mine_rows("model3")
+    # Eight rows of Table 8 over three mines with seven classes each.
+    iou = [0.464, 0.513, 0.651, 0.012, 0.509, 0.610, 0.464, 0.731]
+    assert found.loc["1 / 0", "iou"] == pytest.approx((sum(iou) + 13) / 21)
+    assert found.loc["skipped / 0", "iou"] == pytest.approx(sum(iou) / 8)
+    assert found["empty"].tolist() == pytest.approx([13 / 21] * 3)
+    with_background = single_mine_rows("model3", (0.97, 0.99, 0.98)).loc["1 / 0"]
+    assert with_background["iou"] == pytest.approx((sum(iou) + 13 + 3 * 0.97) / 24)
+    assert with_background["empty"] == pytest.approx(13 / 24)
+    printed = paper_scores("model3", "M+S")
+    assert with_background["recall"] == pytest.approx(printed["recall"], abs=0.01)
+    assert abs(with_background["iou"] - printed["iou"]) > 0.1  # recall comes out, IoU does not
+
+
+def test_scores_of_runs_are_means_over_seeds(tmp_path):
+    result = result_of(tmp_path, "RGB", {"a": 4, "b": 6}, {"a": 8, "b": 8})
+    found = convention_scores([result, Result(result.entry, (), "none")], [STANDARD, PAPER])
+    assert found[["convention", "task", "row"]].to_numpy().tolist() == [
+        ["standard", "model1", "RGB"],
+        ["paper", "model1", "RGB"],
+    ]
+    assert found["iou"].iloc[0] == pytest.approx((0.5 + 0.8) / 2)
+    assert found["iou"].iloc[1] == pytest.approx(
+        np.mean([run.scores(convention="paper")["iou"] for run in result.runs])
+    )
+
+
+def test_absent_classes_are_counted(tmp_path):
+    result = result_of(tmp_path, "RGB", {"a": 4, "b": 0}, false=0)
+    with_background = empty_slots([result]).iloc[0]
+    assert with_background["slots"] == 6
+    assert with_background["empty"] == pytest.approx(2 / 6)  # the second class, in both mines
+    foreground = empty_slots([result], background=False).iloc[0]
+    assert foreground["not_annotated"] == pytest.approx(2 / 4)
+
+
+def test_the_convention_that_made_the_scores_is_the_nearest(tmp_path):
+    hits = [{"a": 3, "b": 9, "c": 6}, {"a": 8, "b": 2, "c": 7}]
+    results = [
+        result_of(tmp_path, row, one, false=2) for row, one in zip(["RGB", "M"], hits, strict=True)
+    ]
+    ours = convention_scores(results, [*NAMED, ONE_ZERO])
+    for truth in (PAPER, ONE_ZERO, STANDARD):
+        made = ours[ours["convention"] == truth.name].drop(columns="convention")
+        shifted = made.assign(**{m: made[m] + 0.01 for m in ("iou", "recall", "precision")})
+        found = pattern_distances(ours, shifted)  # the scores differ, the pattern does not
+        assert found.index[0] == truth.name
+        assert found["distance"].iloc[0] == pytest.approx(0, abs=1e-12)
+        assert found["agreeing"].iloc[0] == found["rows"].iloc[0] == 2
+        assert found["distance"].is_monotonic_increasing
+    assert pattern_distances(ours, paper_rows().query("task == 'model4'")).empty
+
+
+def test_rankings_under_two_conventions():
+    def lines(name, ious):
+        task = {"convention": name, "task": "model1"}
+        return [task | {"row": row, "iou": iou} for row, iou in ious.items()]
+
+    ours = pd.DataFrame(
+        lines("standard", {"RGB": 0.5, "R+N": 0.4, "M": 0.3})
+        + lines("paper", {"RGB": 0.5, "R+N": 0.8, "M": 0.3})
+    )
+    found = ranking_changes(ours).set_index("convention")
+    assert found.loc["standard", "tau"] == 1
+    assert found.loc["paper", "tau"] == pytest.approx(1 / 3)  # one of three pairs is turned
+    assert found.loc["paper", "best"] == "R+N"
+    assert found.loc["paper", "lead"] == pytest.approx(0.3)
+    assert found["same_best"].tolist() == [True, False]
+    order = ranks(ours, [STANDARD, PAPER])
+    assert order.query("convention == 'paper'").set_index("row")["rank"].to_dict() == {
+        "RGB": 2,
+        "R+N": 1,
+        "M": 3,
+    }
+    alone = ranking_changes(ours[ours["row"] == "RGB"])
+    assert alone["tau"].isna().all()
+    assert alone["lead"].isna().all()

@@ -1,0 +1,187 @@
+from itertools import pairwise
+from math import inf, sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from minseg.audit.paper_resolution import paper_differences, paper_mine_spreads, with_needed
+from minseg.audit.resolution import (
+    STANDARD_ERRORS,
+    band_pairs,
+    mine_spread,
+    needed_correlation,
+    needed_mines,
+    single_spreads,
+    smallest_difference,
+    split_pairs,
+    task_spreads,
+)
+from minseg.learning.intervals import bootstrap, interval
+from minseg.study.config import RunConfig
+from minseg.study.experiments import Entry, Result
+from minseg.study.paper import paper_table
+from tests.study.made_runs import write_run
+
+CONFIG = RunConfig(task="excavation", bands="RGB", epochs=2)
+UNION = 10_000
+
+
+def counted(ious):
+    """Counts (mines, 2, 4) of one class of which each mine has the IoU given."""
+    hits = np.rint(UNION * np.clip(ious, 0, 1)).astype(int)
+    missed = UNION - hits
+    nothing = np.zeros_like(hits)
+    background = np.stack([nothing + UNION, missed, nothing, hits], axis=1)
+    return np.stack([background, np.stack([hits, nothing, missed, nothing + UNION], axis=1)], 1)
+
+
+def two_models(random, num_mines, difference, spread):
+    """Counts of two models; their IoU differs by `difference` on average, by mine more or less.
+
+    The union is the same in every mine, so that the IoU of the pool is the mean over mines.
+    """
+    first = random.normal(0.5, 0.1, num_mines)
+    return counted(first + random.normal(difference, spread, num_mines)), counted(first)
+
+
+def resampled_difference(one, other):
+    names = [f"m{k:03d}" for k in range(len(one))]
+    return bootstrap(one, names, "standard")[:, 0] - bootstrap(other, names, "standard")[:, 0]
+
+
+def result_of(folder, row, ious, task="excavation"):
+    config = CONFIG.replace(task=task)
+    tested = {f"m{k}": counts.tolist() for k, counts in enumerate(counted(np.asarray(ious)))}
+    run = write_run(folder / f"{task}-{row}", config, {2: {"test": tested}})
+    return Result(Entry(task, row, config), (run,))
+
+
+def test_a_difference_of_the_smallest_size_is_found_four_times_in_five(monkeypatch):
+    monkeypatch.setattr("minseg.learning.intervals.RESAMPLES", 400)
+    random = np.random.default_rng(0)
+    spread, num_mines = 0.05, 38
+    difference = smallest_difference(spread, num_mines)
+    found = []
+    for _ in range(400):
+        low, high = interval(
+            resampled_difference(*two_models(random, num_mines, difference, spread))
+        )
+        found.append(low > 0 or high < 0)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)  # three standard errors of 400 draws
+    assert abs(STANDARD_ERRORS - 2.8016) < 1e-4
+
+
+def test_needed_mines_and_smallest_difference_undo_each_other():
+    for num_mines in (1, 38, 500):
+        assert needed_mines(smallest_difference(0.1, num_mines), 0.1) == num_mines
+    assert needed_mines(-0.01, 0.1) == needed_mines(0.01, 0.1)
+    assert needed_mines(0.01, 0.2) == pytest.approx(4 * needed_mines(0.01, 0.1), abs=4)
+    assert needed_mines(0, 0.1) == inf
+    assert np.isnan(needed_mines(0.1, np.nan))
+
+
+def test_spread_over_mines_is_the_standard_deviation_whatever_their_number():
+    random = np.random.default_rng(1)
+    for num_mines in (6, 40):
+        one, other = two_models(random, num_mines, 0.02, 0.05)
+        differences = (one[:, 1, 0] - other[:, 1, 0]) / UNION
+        found = mine_spread(resampled_difference(one, other), num_mines)
+        assert found == pytest.approx(differences.std(ddof=1), rel=0.05)
+    assert np.isnan(mine_spread(np.array([0.1, 0.1]), 1))
+    assert np.isnan(mine_spread(np.array([np.nan]), 5))
+
+
+def test_pairs_of_band_configurations(tmp_path):
+    ious = {"RGB": [0.5, 0.6, 0.4, 0.7], "R+N": [0.6, 0.7, 0.5, 0.8], "M": [0.5, 0.9, 0.2, 0.7]}
+    results = [result_of(tmp_path, row, values) for row, values in ious.items()]
+    other_task = result_of(tmp_path, "RGB", ious["RGB"], "dam")
+    found = band_pairs([*results, other_task, Result(other_task.entry, (), "none")], "standard")
+    assert list(zip(found["row"], found["other"], strict=True)) == [
+        ("RGB", "R+N"),
+        ("RGB", "M"),
+        ("R+N", "M"),
+    ]
+    assert found["difference"].iloc[0] == pytest.approx(-0.1)
+    assert found["spread"].iloc[0] == pytest.approx(0, abs=1e-9)  # the same gain in every mine
+    line = found.iloc[1]
+    expected = np.std(np.subtract(ious["M"], ious["RGB"]), ddof=1)
+    assert line["spread"] == pytest.approx(expected, rel=0.05)
+    assert line["standard_error"] == pytest.approx(line["spread"] / 2)
+    assert line["resolvable"] == pytest.approx(STANDARD_ERRORS * line["spread"] / sqrt(38))
+    summed = task_spreads(found).loc["excavation"]
+    assert summed["pairs"] == 3
+    assert summed["high"] >= summed["spread"] >= summed["low"]
+    assert summed["spread"] == pytest.approx(np.sqrt((found["spread"] ** 2).mean()))
+
+
+def test_pairs_of_targeted_and_general_models(tmp_path):
+    better, worse = [0.5, 0.6, 0.4, 0.7], [0.4, 0.6, 0.1, 0.7]
+    results = [result_of(tmp_path, row, worse) for row in ("RR", "MO", "GMO")]
+    found = split_pairs([*results, result_of(tmp_path, "GRR", better)], "standard")
+    assert found[["row", "other"]].to_numpy().tolist() == [["RR", "GRR"], ["MO", "GMO"]]
+    assert found["difference"].tolist() == pytest.approx([-0.1, 0])
+
+
+def test_too_few_mines_are_left_out(tmp_path):
+    results = [result_of(tmp_path, row, [0.5, 0.6, 0.7]) for row in ("RGB", "M")]
+    pairs = band_pairs(results, "standard")
+    assert pairs.empty
+    assert single_spreads(results, "standard").empty
+    spreads = task_spreads(pairs)
+    assert spreads.empty
+    assert with_needed(paper_differences(), spreads, 3).empty
+
+
+def test_single_scores(tmp_path):
+    ious = [0.2, 0.4, 0.6, 0.8]
+    (line,) = single_spreads([result_of(tmp_path, "RGB", ious)], "standard").itertuples()
+    assert line.iou == pytest.approx(0.5)
+    assert line.spread == pytest.approx(np.std(ious, ddof=1), rel=0.05)
+    assert line.half_width == pytest.approx(1.96 * line.spread / sqrt(38), rel=1e-3)
+
+
+def test_differences_of_the_print():
+    found = paper_differences().set_index(["table", "task", "row"])
+    assert found.loc[(3, "model1", "best − second"), "pair"] == "M − R+N+S"
+    assert found.loc[(3, "model1", "best − second"), "difference"] == pytest.approx(0.011)
+    assert found.loc[(3, "model2", "best − second"), "difference"] == pytest.approx(0.001)
+    assert (3, "model2", "best − RGB") not in found.index  # RGB is printed as best
+    assert found.loc[(4, "model1", "RR"), "difference"] == pytest.approx(0.116)
+    assert found.loc[(4, "model1", "RR"), "mines"] == 21
+    assert found.loc[(4, "model1", "AVG RR+MO+CL"), "mines"] == 21 + 11 + 7
+    assert (found.loc[3]["difference"] > 0).all()
+    assert found.loc[(3, "model1", "best − last"), "mines"] == 38
+
+
+def test_needed_mines_of_the_paper_follow_the_spread():
+    spreads = pd.DataFrame(
+        {"low": [0.01], "spread": [0.05], "high": [0.1]}, index=pd.Index(["model1"], name="task")
+    )
+    found = with_needed(paper_differences(), spreads, 3).set_index("row")
+    assert set(found["task"]) == {"model1"}
+    second = found.loc["best − second"]
+    assert second["needed"] == np.ceil((STANDARD_ERRORS * 0.05 / 0.011) ** 2)
+    assert not second["enough"]
+    assert found.loc["best − last", "enough"]
+    for _, line in found.iterrows():
+        three = [line["needed_low"], line["needed"], line["needed_high"]]
+        assert all(one <= other for one, other in pairwise(three))
+    average = with_needed(paper_differences(), spreads, 4).set_index("row").loc["AVG RR+MO+CL"]
+    assert average["needed"] == inf  # printed as equal
+    assert not average["enough"]
+
+
+def test_the_papers_own_mines():
+    found = paper_mine_spreads()
+    excavation = paper_table(6).query("metric == 'iou' and `class` == 'excavation'")["value"]
+    assert found.loc["model1", "spread"] == pytest.approx(excavation.std())
+    assert found["mines"].to_dict() == {"model1": 5, "model2": 4, "model3": 3}
+    assert found["correlation"].between(0.98, 1).all()
+
+
+def test_needed_correlation_makes_the_difference_just_resolvable():
+    correlation = needed_correlation(0.05, 0.2)
+    of_difference = 0.2 * sqrt(2 * (1 - correlation))
+    assert smallest_difference(of_difference) == pytest.approx(0.05)
+    assert needed_correlation(5, 0.2) == -1

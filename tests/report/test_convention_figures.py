@@ -1,0 +1,138 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
+
+from minseg.audit.identity import ROUNDING, paper_rows, single_mine_rows, with_identity
+from minseg.learning.conventions import NAMED
+from minseg.report.convention_figures import identity_figure, pattern_figure, rank_figure
+from minseg.report.convention_tables import (
+    distance_table,
+    empty_table,
+    excluded_table,
+    identity_table,
+    ranking_table,
+    rule_table,
+)
+from minseg.study.paper import paper_scores
+from tests.report.conftest import draw, row_names
+
+BREAKS, KEEPS = "#d55e00", "#0072b2"
+
+
+def points(axes, colour):
+    return [
+        tuple(place)
+        for one in axes.collections
+        if isinstance(one, PathCollection) and len(one.get_facecolor())
+        if to_hex(one.get_facecolor()[0]) == colour
+        for place in one.get_offsets()
+    ]
+
+
+def test_rows_that_break_the_identity_are_marked():
+    paper = with_identity(paper_rows(), ROUNDING)
+    figure = draw(identity_figure(paper))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        "Model 1: 15 of 17",
+        "Model 2: 0 of 17",
+        "Model 3: 17 of 17",
+        "Model 4: 0 of 17",
+    ]
+    third = paper[paper["task"] == "model3"].set_index("row")
+    found = points(figure.axes[2], BREAKS)
+    names = row_names(figure.axes[0])
+    assert {names[int(row)]: iou for iou, row in found} == pytest.approx(third["iou"].to_dict())
+    assert points(figure.axes[2], KEEPS) == []
+    bars = [bar.get_width() for bar in figure.axes[2].patches]
+    assert bars == pytest.approx(third["bound"][names].tolist())
+
+
+def test_patterns_of_two_conventions():
+    paper = with_identity(paper_rows(), ROUNDING)
+    rows = paper[(paper["task"] == "model3") & (paper["table"] == 3)]
+    figure = draw(pattern_figure(rows, {"standard": rows, "paper": rows.assign(iou=0.2)}, True))
+    (axes,) = figure.axes
+    assert points(axes, KEEPS) == list(zip(rows["bound"], rows["iou"], strict=True))
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[:3] == ["ours, standard", "ours, paper", "paper, Table 3"]
+    assert figure.get_suptitle() == "SYNTHETIC"
+    other = rows.assign(task="dam")
+    (axes,) = draw(pattern_figure(paper, {"standard": other})).axes
+    assert axes.get_title(loc="left") == "dam"
+
+
+def made_ranks(**ranks):
+    lines = [
+        ("model1", name, row, 0.5, rank)
+        for row, of_row in ranks.items()
+        for name, rank in zip(["standard", "paper"], of_row, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=["task", "convention", "row", "iou", "rank"])
+
+
+def test_ranks_are_lines_named_at_their_end():
+    (axes,) = draw(rank_figure(made_ranks(RGB=(1, 2.5), M=(2, 2.5), S=(3, 1)))).axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[1, 2.5], [2, 2.5], [3, 1]]
+    ends = {text.get_text(): text for text in axes.texts}
+    assert ends["RGB"].xy == ends["M"].xy == (1, 2.5)
+    assert not ends["RGB"].get_window_extent().overlaps(ends["M"].get_window_extent())
+
+
+def test_a_single_row_has_no_rank():
+    assert [text.get_text() for text in draw(rank_figure(made_ranks(RGB=(1, 1)))).texts] == [
+        "no runs to show"
+    ]
+
+
+def test_tables_of_the_print():
+    paper = paper_rows()
+    found = identity_table(paper).loc["Model 3"]
+    assert found["IoU minus min(P, R)"] == "+0.087 to +0.446"
+    assert found["IoU above P or R"] == 17
+    assert excluded_table(paper)["Model 3"].tolist() == [
+        "17 of 17",
+        "17 of 17",
+        "11 of 17",
+        "17 of 17",
+    ]
+    ours = pd.DataFrame({"task": ["model3", "dam"], "empty": 0.4, "not_annotated": [0.5, 0.6]})
+    shares = empty_table(paper[paper["table"] == 3], ours)
+    assert shares.loc["Model 3"].tolist() == [
+        "0.39 to 0.45",
+        "0.57 to 0.61",
+        "0.55 to 0.62",
+        "0.40",
+        "0.50",
+    ]
+    assert shares.loc["dam"].tolist() == ["–", "–", "–", "0.40", "0.60"]
+    rules = rule_table(single_mine_rows("model3"), paper_scores("model3", "M+S"))
+    assert rules.loc["printed, Table 3"].tolist() == ["0.726", "0.328", "0.561", "–"]
+
+
+def test_equal_conventions_share_a_line():
+    distances = pd.DataFrame(
+        {"distance": [0.1, 0.1, 0.2], "agreeing": 3, "rows": 5, "model1": [2, 2, 1]},
+        index=["first", "second", "third"],
+    )
+    found = distance_table(distances)
+    assert found.index.tolist() == ["first (and 1 more)", "third"]
+    assert found.iloc[0].tolist() == ["0.100", "3 of 5 rows", "2"]
+    assert len(distance_table(distances, first=1)) == 1
+
+
+def test_best_rows_are_written_with_their_lead():
+    changes = pd.DataFrame(
+        [
+            ["standard", "model1", 1.0, "RGB", 0.1, True],
+            ["paper", "model1", -1 / 3, "M", 0.05, False],
+            ["standard", "dam", np.nan, "RGB", np.nan, True],
+        ],
+        columns=["convention", "task", "tau", "best", "lead", "same_best"],
+    )
+    found = ranking_table(changes)
+    assert found["Model 1"].tolist() == ["RGB by 0.100, τ 1.0", "M by 0.050, τ −0.3"]
+    assert found["dam"].tolist() == ["RGB", "–"]
+    assert NAMED[0].name in found.index
