@@ -4,8 +4,9 @@
 tables anew; a test holds the tables to the stored outcomes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,12 +14,14 @@ from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
 from minseg.report.comparisons import model_title
 from minseg.study.experiments import FOREST_SUFFIX, GENERAL_OF, MODELS, PAPER_BANDS
-from minseg.study.paper import paper_table
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
 TIMES = Path("results") / "book_times.csv"
 BEGIN, END = "<!-- written by `make results` -->", "<!-- end of what `make results` writes -->"
+
+Rows = dict[str, dict[Any, Any]]
+"""Row, as the paper prints it, to its outcome."""
 
 TRIALS = 5
 """Trials of a model's search, as on the page of Table 5."""
@@ -144,25 +147,26 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def _of(ours: pd.DataFrame, table: int, task: str, convention: str = "standard") -> pd.DataFrame:
-    """Return the rows of a table and model, indexed by row."""
+def _of(ours: pd.DataFrame, table: int, task: str, convention: str = "standard") -> Rows:
+    """Return the rows of a table and model."""
     kept = ours[
         (ours["table"] == table) & (ours["task"] == task) & (ours["convention"] == convention)
     ]
-    return kept.set_index("row")
+    return {str(row["row"]): row for row in kept.to_dict("records")}
 
 
 def _best_bands(ours: pd.DataFrame, task: str) -> str:
     """Return the line of a model's best band configuration (Table 3)."""
     found = _of(ours, 3, task)
-    networks = found[~found.index.str.endswith(FOREST_SUFFIX)]
-    best, paper_best = networks["iou"].idxmax(), networks["paper_iou"].idxmax()
-    like_paper = _of(ours, 3, task, "paper").loc[best, "iou"]
-    forest = found.loc[best + FOREST_SUFFIX, "iou"]
+    networks = {name: row for name, row in found.items() if not name.endswith(FOREST_SUFFIX)}
+    best = max(networks, key=lambda name: networks[name]["iou"])
+    paper_best = max(networks, key=lambda name: networks[name]["paper_iou"])
+    like_paper = _of(ours, 3, task, "paper")[best]["iou"]
+    forest = found[best + FOREST_SUFFIX]["iou"]
     return _line(
         f"Table 3, {model_title(task)}: best bands, IoU",
-        f"{paper_best}, {_three(networks.loc[paper_best, 'paper_iou'])}",
-        f"{best}, {_with_interval(networks.loc[best])}; as the paper averages "
+        f"{paper_best}, {_three(networks[paper_best]['paper_iou'])}",
+        f"{best}, {_with_interval(networks[best])}; as the convention `paper` averages "
         f"{_three(like_paper)}; per-pixel forest {_three(forest)}",
         "`minseg rerun 03`",
     )
@@ -170,22 +174,18 @@ def _best_bands(ours: pd.DataFrame, task: str) -> str:
 
 def _targeted_or_general(ours: pd.DataFrame) -> str:
     """Return the line that counts where general models are ahead (Table 4)."""
-    printed = paper_table(4)
-    printed = printed[printed["metric"] == "iou"].set_index(["model", "split"])["value"]
-    pairs = [
-        (task, targeted, general)
-        for task in MODELS
-        for targeted, general in GENERAL_OF.items()
-        if not targeted.startswith("AVG")
-    ]
-    theirs = sum(printed[t, general] >= printed[t, targeted] for t, targeted, general in pairs)
-    tables = {task: _of(ours, 4, task)["iou"] for task in MODELS}
-    known = [(t, a, g) for t, a, g in pairs if {a, g} <= set(tables[t].index)]
-    here = sum(tables[t][general] >= tables[t][targeted] for t, targeted, general in known)
+    theirs, here = [], []
+    for task in MODELS:
+        found = _of(ours, 4, task)
+        for targeted, general in GENERAL_OF.items():
+            if not targeted.startswith("AVG") and {targeted, general} <= set(found):
+                one, other = found[targeted], found[general]
+                theirs.append(other["paper_iou"] >= one["paper_iou"])
+                here.append(other["iou"] >= one["iou"])
     return _line(
         "Table 4: general model at least as good as the targeted one, IoU",
-        f"{theirs} of {len(pairs)}",
-        f"{here} of {len(known)}",
+        f"{sum(theirs)} of {len(theirs)}",
+        f"{sum(here)} of {len(here)}",
         "`minseg rerun 04`",
     )
 
@@ -193,12 +193,12 @@ def _targeted_or_general(ours: pd.DataFrame) -> str:
 def _tuned(ours: pd.DataFrame, task: str) -> str:
     """Return the line of a model's search (Table 5)."""
     found = _of(ours, 5, task)
-    honest, flattered = found.loc["chosen on validation"], found.loc["chosen on test"]
+    flattered = found["chosen on test"]["iou"]
     return _line(
         f"Table 5, {model_title(task)}: tuned, IoU",
         "not given",
-        f"{_with_interval(honest)} chosen on validation; {_three(flattered['iou'])} "
-        "if chosen on test, as the paper does",
+        f"{_with_interval(found['chosen on validation'])} chosen on validation; "
+        f"{_three(flattered)} if chosen on test, as the paper does",
         "`minseg rerun 05`",
     )
 
@@ -206,21 +206,20 @@ def _tuned(ours: pd.DataFrame, task: str) -> str:
 def _tailings(real: pd.DataFrame) -> list[str]:
     """Return a line for each setting of the job on real tailings facilities."""
     lines = []
-    for (model, setting), rows in real.groupby(["model", "setting"], sort=False, dropna=False):
-        name = model if pd.isna(setting) or not setting else f"{model}, {setting}"
-        mean = rows["iou"].mean()
+    names = real["model"] + real["setting"].where(real["setting"] != "none", "").radd(", ")
+    for name, ious in real["iou"].groupby(names.str.removesuffix(", "), sort=False):
         lines.append(
             _line(
-                f"39 Brazilian tailings facilities, {name}: mean IoU of {len(rows)} splits",
+                f"39 Brazilian tailings facilities, {name}: mean IoU of {len(ious)} splits",
                 "not among its data",
-                f"{_three(mean)} ({_three(rows['iou'].min())} to {_three(rows['iou'].max())})",
+                f"{_three(ious.mean())} ({_three(ious.min())} to {_three(ious.max())})",
                 "`python benchmarks/tailings_brazil.py FOLDER`",
             )
         )
     return lines
 
 
-def _with_interval(row: pd.Series) -> str:
+def _with_interval(row: Mapping[Any, float]) -> str:
     return f"{_three(row['iou'])} ({_three(row['low'])} to {_three(row['high'])})"
 
 
