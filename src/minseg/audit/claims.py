@@ -1,0 +1,284 @@
+"""The ledger's file: what the paper states, where, on which printed rows, and how it is tested."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from minseg.audit.claims_contrasts import NOT_A_KEY, Rows
+from minseg.audit.claims_paper import PAPER_TESTS
+from minseg.audit.claims_runs import RUN_TESTS
+from minseg.errors import MinsegError, summarise
+from minseg.study.paper import PAPER_FOLDER, paper_table
+from minseg.study.paper_files import TABLES
+
+CLAIMS_FILE = PAPER_FOLDER.parent / "claims.yaml"
+"""The ledger of the checkout."""
+
+SECTIONS: dict[str, str] = {
+    "abstract": "Abstract",
+    "3": "3 Results",
+    "3.1": "3.1 Band configuration",
+    "3.2": "3.2 Dataset splits",
+    "3.3": "3.3 Hyperparameter tuning",
+    "4.1": "4.1 Model 1, mine by mine",
+    "4.2": "4.2 Model 2, mine by mine",
+    "4.3": "4.3 Model 3, mine by mine",
+    "4.4": "4.4 Visual check",
+    "5.2": "5.2 Universal or split datasets",
+    "5.3": "5.3 Randomness of the test mines",
+    "5.4": "5.4 Spatial resolution",
+    "6": "6 Conclusions",
+}
+"""Places of the paper that state something checkable."""
+
+
+class _Part(BaseModel):
+    """A part of the ledger: read once, never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Selector(_Part):
+    """Rows of one printed table; in the file ``{table: 3, model: model1, metric: iou}``."""
+
+    table: int
+    """Number of the table."""
+    cells: dict[str, tuple[str, ...]]
+    """Columns to the values wanted; columns that are not named take all values."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_beside_table(cls, given: Any) -> Any:
+        """Take everything beside `table` for a column, and one value for a list of one."""
+        if not isinstance(given, dict):
+            return given
+        cells = {
+            name: wanted if isinstance(wanted, list) else [wanted]
+            for name, wanted in given.items()
+            if name != "table"
+        }
+        return {"cells": cells} | ({"table": given["table"]} if "table" in given else {})
+
+
+class NamedTest(_Part):
+    """A test and its parameters; in the file ``{test: highest, of: bands, row: M}``."""
+
+    test: str
+    """Name of the function in `PAPER_TESTS` or `RUN_TESTS`."""
+    parameters: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_beside_name(cls, given: Any) -> Any:
+        """Take everything beside `test` for a parameter."""
+        if not isinstance(given, dict):
+            return given
+        parameters = {name: value for name, value in given.items() if name != "test"}
+        return {"parameters": parameters} | ({"test": given["test"]} if "test" in given else {})
+
+
+class Claim(_Part):
+    """One checkable statement of the paper."""
+
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    """Unique name, also of its place on the page."""
+    place: tuple[str, ...] = Field(min_length=1)
+    """Where the paper states it (`SECTIONS`), the first place first."""
+    says: str = Field(min_length=1)
+    """What it says, in our words."""
+    reading: str | None = None
+    """How words that name no number are taken, and what speaks for another reading."""
+    rows: tuple[Selector, ...]
+    """The printed rows that it rests on; none where no table bears on it."""
+    test_paper: NamedTest | None
+    """How it is held against the printed rows."""
+    paper_cannot: str | None = None
+    """Why the paper's tables cannot tell, where there is no such test."""
+    test_runs: NamedTest | None
+    """How it is held against our runs."""
+    runs_cannot: str | None = None
+    """Why runs cannot tell, where there is no such test."""
+    where: str
+    """File and line of the ledger."""
+
+    @model_validator(mode="after")
+    def _reason_in_place_of_a_test(self) -> Self:
+        """Ask for a test or for the reason why there is none, never for both."""
+        for side in ("paper", "runs"):
+            test, reason = getattr(self, f"test_{side}"), getattr(self, f"{side}_cannot")
+            if (test is None) == (reason is None):
+                raise ValueError(f"give either test_{side}, or null and the reason {side}_cannot")
+        if self.test_paper and not self.rows:
+            raise ValueError("test_paper needs rows")
+        unknown = [place for place in self.place if place not in SECTIONS]
+        if unknown:
+            raise ValueError(f"place {unknown[0]!r} is none of {', '.join(SECTIONS)}")
+        return self
+
+
+def read_claims(path: Path | str = CLAIMS_FILE) -> tuple[Claim, ...]:
+    """Read a ledger and check it against the tables and tests that it names.
+
+    Parameters
+    ----------
+    path : Path or str
+        A YAML file, a list of claims (see `Claim`).
+
+    Returns
+    -------
+    tuple of Claim
+        In the file's order.
+
+    Raises
+    ------
+    MinsegError
+        With file and line: if the file cannot be read, a field is missing or unknown, an id stands
+        twice, or a claim names rows, tests or parameters that do not exist.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        root, entries = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except OSError as error:
+        raise MinsegError(f"{path}: {error.strerror}; the checkout has data/claims.yaml") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise MinsegError(f"{path}{line}: is no YAML ({_first_line(error)})") from None
+    if not isinstance(root, yaml.SequenceNode) or not root.value:
+        raise MinsegError(f"{path}:1: is no list of claims; begin each with '- id: …'")
+    tables = {number: paper_table(number) for number in TABLES}
+    claims: dict[str, Claim] = {}
+    problems: list[str] = []
+    for node, entry in zip(root.value, entries, strict=True):
+        claim, found = _read_claim(path, node, entry, tables)
+        problems += found
+        if claim and claim.id in claims:
+            problems.append(
+                f"{claim.where}: id {claim.id!r} stands at {claims[claim.id].where} too"
+            )
+        elif claim:
+            claims[claim.id] = claim
+    if problems:
+        raise MinsegError(summarise(problems))
+    return tuple(claims.values())
+
+
+def select(claim: Claim) -> Rows:
+    """Return the printed rows that a claim rests on.
+
+    Parameters
+    ----------
+    claim : Claim
+
+    Returns
+    -------
+    tuple of pandas.DataFrame
+        One for each selector: table (its number), line (in the CSV file), the columns of the tidy
+        table, and value (of Table 2 the number of images).
+
+    Raises
+    ------
+    MinsegError
+        If a table has no such rows, or is not whole (`minseg.study.paper.paper_table`).
+    """
+    tables = {one.table: paper_table(one.table) for one in claim.rows}
+    return tuple(_select(one, tables[one.table], claim.where) for one in claim.rows)
+
+
+def _read_claim(
+    path: Path, node: yaml.Node, entry: Any, tables: Mapping[int, pd.DataFrame]
+) -> tuple[Claim | None, list[str]]:
+    """Read one claim; what is wrong with it, one line each."""
+    if not isinstance(node, yaml.MappingNode):
+        return None, [f"{path}:{_line(node)}: is no claim; begin it with '- id: …'"]
+    names = [key.value for key, _ in node.value]
+    twice = [key for k, (key, _) in enumerate(node.value) if key.value in names[:k]]
+    if twice:
+        return None, [f"{path}:{_line(twice[0])}: {twice[0].value} stands twice in this claim"]
+    if "where" in names:
+        return None, [f"{path}:{_line(node)}: unknown field where"]
+    try:
+        claim = Claim.model_validate({**entry, "where": f"{path}:{_line(node)}"})
+    except ValidationError as error:
+        return None, [
+            f"{path}:{_line(_at(node, detail['loc']))}: claim {entry.get('id', '?')}: "
+            f"{'.'.join(map(str, detail['loc']))}{': ' * bool(detail['loc'])}{detail['msg']}"
+            for detail in error.errors()
+        ]
+    found = []
+    for k, one in enumerate(claim.rows):
+        where = f"{path}:{_line(_at(node, ('rows', k)))}"
+        try:
+            _select(one, tables.get(one.table), where)
+        except MinsegError as error:
+            found.append(str(error))
+    for side, tests, given in (("paper", PAPER_TESTS, 1), ("runs", RUN_TESTS, 2)):
+        named = getattr(claim, f"test_{side}")
+        problem = _test_problem(named, tests, given) if named else None
+        if problem:
+            found.append(f"{path}:{_line(_at(node, (f'test_{side}',)))}: {problem}")
+    return claim, found
+
+
+def _test_problem(named: NamedTest, tests: Mapping[str, Callable], given: int) -> str | None:
+    """Say why a test cannot be called; its first `given` arguments are ours."""
+    if named.test not in tests:
+        return f"unknown test {named.test!r}; there are {', '.join(sorted(tests))}"
+    try:
+        inspect.signature(tests[named.test]).bind(*[None] * given, **named.parameters)
+    except TypeError as error:
+        return f"test {named.test}: {error}"
+    return None
+
+
+def _select(selector: Selector, table: pd.DataFrame | None, where: str) -> pd.DataFrame:
+    """Return the rows of a selector; each value that it names must be met."""
+    number = selector.table
+    if table is None:
+        raise MinsegError(f"{where}: there is no table {number}; use {', '.join(map(str, TABLES))}")
+    table = table.rename(columns={"images": "value"})
+    rows = table.assign(table=number, line=table.index + 2)  # line 1 holds the names
+    for column, wanted in selector.cells.items():
+        known = [name for name in table.columns if name not in NOT_A_KEY]
+        if column not in known:
+            raise MinsegError(
+                f"{where}: table {number} has no column {column!r}; it has {', '.join(known)}"
+            )
+        rows = rows[rows[column].isin(wanted)]
+        strangers = [value for value in wanted if value not in set(rows[column])]
+        if strangers:
+            raise MinsegError(
+                f"{where}: table {number} has no such row with {column} {strangers[0]!r}; "
+                f"{column} is one of {', '.join(map(str, table[column].unique()))}"
+            )
+    return rows
+
+
+def _at(node: yaml.Node, location: tuple[int | str, ...]) -> yaml.Node:
+    """Follow a path of keys and numbers as far as it goes."""
+    for step in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [value for key, value in node.value if key.value == str(step)]
+            if not found:
+                return node
+            node = found[0]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            node = node.value[step]
+        else:
+            return node
+    return node
+
+
+def _line(node: yaml.Node) -> int:
+    """Return the line of the file that a part begins in, from 1."""
+    return node.start_mark.line + 1
+
+
+def _first_line(error: yaml.YAMLError) -> str:
+    return str(getattr(error, "problem", None) or error).splitlines()[0]

@@ -1,0 +1,130 @@
+import pytest
+
+from minseg import MinsegError
+from minseg.audit.claims import CLAIMS_FILE, read_claims, select
+from minseg.audit.claims_contrasts import CONTRASTS
+from minseg.audit.claims_paper import PAPER_TESTS
+from minseg.audit.claims_runs import RUN_TESTS
+from minseg.data.labels import CLASS_NAMES
+from minseg.study.explanations import explain
+from minseg.study.mine_claims import claims as section4_claims
+from tests.study.predicted import rectangle, write_mines, write_predictions
+
+ONE = """\
+- id: one
+  place: ["3.1"]
+  says: Something.
+  rows: [{table: 3, model: model1, metric: iou}]
+  test_paper: {test: highest, of: bands, row: M}
+  test_runs: null
+  runs_cannot: It is about paper.
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """From a text to the path of a ledger that holds it."""
+
+    def write(text):
+        path = tmp_path / "claims.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_ledger_of_the_checkout():
+    claims = read_claims()
+    assert len(claims) >= 40
+    assert len({one.id for one in claims}) == len(claims)
+    assert {place for one in claims for place in one.place} >= {
+        "abstract",
+        "3.1",
+        "3.2",
+        "5.4",
+        "6",
+    }
+    text = CLAIMS_FILE.read_text(encoding="utf-8").splitlines()
+    for one in claims:
+        assert text[int(one.where.rsplit(":", 1)[1]) - 1] == f"- id: {one.id}"
+
+
+def test_no_test_is_there_for_nothing():
+    claims = read_claims()
+    on_paper = {one.test_paper.test for one in claims if one.test_paper}
+    on_runs = {one.test_runs.test for one in claims if one.test_runs}
+    assert on_paper | (set(CONTRASTS) & on_runs) == set(PAPER_TESTS)
+    assert on_runs | (set(CONTRASTS) & on_paper) == set(RUN_TESTS)
+
+
+def test_statements_of_section_4_are_named_as_the_mine_pages_name_them(tmp_path):
+    labels = {"excavation": rectangle(4, 4, 8, 8), "settling pond": rectangle(20, 20, 4, 4)}
+    mines = write_mines(tmp_path / "mines", [labels] * 2, CLASS_NAMES)
+    wanted = {
+        (one.test_runs.parameters["model"], one.test_runs.parameters["claim"])
+        for one in read_claims()
+        if one.test_runs and one.test_runs.test == "mine_claim"
+    }
+    found = set()
+    for model in {model for model, _ in wanted}:
+        run = write_predictions(tmp_path / model, mines, model, [{}, {}])
+        found |= {(model, claim) for claim in section4_claims(run, explain(run, mines))["claim"]}
+    assert wanted <= found
+
+
+def test_rows_of_a_claim_come_with_their_lines(ledger):
+    (claim,) = read_claims(ledger(ONE))
+    (rows,) = select(claim)
+    assert list(rows["bands"]) == ["RGB", "R+N", "R+N+S", "M", "M+S"]
+    assert set(rows["table"]) == {3}
+    assert list(rows["line"]) == [2, 18, 34, 50, 66]
+    assert list(rows["value"]) == [0.694, 0.657, 0.699, 0.710, 0.648]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "problem"),
+    [
+        ("model: model1", "model: model5", 4, "table 3 has no such row with model 'model5'"),
+        ("model: model1", "task: model1", 4, "table 3 has no column 'task'; it has bands, model"),
+        ("table: 3", "table: 9", 4, "there is no table 9; use 2, 3, 4"),
+        ("test: highest", "test: heighest", 5, "unknown test 'heighest'; there are above,"),
+        ("row: M}", "raw: M}", 5, "test highest: missing a required argument: 'row'"),
+        ("row: M}", "row: M, by: 1}", 5, "test highest: got an unexpected keyword argument 'by'"),
+        ('["3.1"]', '["3.9"]', 1, "place '3.9' is none of abstract, 3,"),
+        ('["3.1"]', "[3.1]", 2, "place.0: Input should be a valid string"),
+        ("  says: Something.\n", "", 1, "claim one: says: Field required"),
+        ("  test_runs: null\n", "", 1, "test_runs: Field required"),
+        ("  runs_cannot: It is about paper.\n", "", 1, "or null and the reason runs_cannot"),
+        ("id: one", "id: One Claim", 1, "id: String should match pattern"),
+        ("runs_cannot:", "run_cannot:", 7, "run_cannot: Extra inputs are not permitted"),
+        ("runs_cannot: It", "says: It", 7, "says stands twice in this claim"),
+        ("  place:", " place:", 2, "is no YAML"),
+        ("- id: one", "id: one\n- x", 2, "is no YAML"),
+        (ONE, "claims: []", 1, "is no list of claims"),
+        (ONE, "- one", 1, "is no claim; begin it with '- id:"),
+    ],
+)
+def test_bad_ledgers_are_refused_with_file_and_line(ledger, old, new, line, problem):
+    assert old in ONE
+    path = ledger(ONE.replace(old, new))
+    with pytest.raises(MinsegError) as caught:
+        read_claims(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert problem in str(caught.value)
+
+
+def test_an_id_that_stands_twice_is_refused_with_both_lines(ledger):
+    path = ledger(ONE + "\n" + ONE)
+    with pytest.raises(MinsegError, match=rf":9: id 'one' stands at {path}:1 too"):
+        read_claims(path)
+
+
+def test_all_problems_are_told_at_once(ledger):
+    path = ledger(ONE.replace("model1", "model5").replace("highest", "heighest"))
+    with pytest.raises(MinsegError, match=r":4: .*:5: "):
+        read_claims(path)
+
+
+def test_a_ledger_that_is_not_there(tmp_path):
+    with pytest.raises(MinsegError, match=r"claims\.yaml: No such file"):
+        read_claims(tmp_path / "claims.yaml")

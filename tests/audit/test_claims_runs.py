@@ -1,0 +1,245 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from minseg import MinsegError
+from minseg.audit.claims import read_claims
+from minseg.audit.claims_evidence import gather
+from minseg.audit.claims_ledger import against_runs, judge
+from minseg.learning.intervals import bootstrap, interval
+from minseg.study.experiments import Entry, Result
+from minseg.study.runs import Run
+from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_hits, study_of
+from tests.study.made_runs import excavation, write_run
+
+WORSE, BETTER = [2, 4, 3, 2, 4, 3, 2, 4], [5, 6, 6, 4, 8, 6, 5, 7]
+
+
+@pytest.fixture(scope="module")
+def claims():
+    return {one.id: one for one in read_claims()}
+
+
+@pytest.fixture(scope="module")
+def mines(tmp_path_factory):
+    return many_mines(tmp_path_factory.mktemp("mines"))
+
+
+@pytest.fixture
+def study(mines, tmp_path):
+    return study_of(mines, tmp_path)
+
+
+@pytest.fixture
+def banded(study):
+    """From excavation hits by configuration, one list a seed, to the evidence of Model 1."""
+
+    def make(splits=(), **seeds_of_bands):
+        results = [
+            result_of_hits(study, seeds, name.replace("_", "+"))
+            for name, seeds in seeds_of_bands.items()
+        ]
+        return gather(study, results, splits, "standard")
+
+    return make
+
+
+def test_eight_mines_are_tested(mines):
+    assert len(mines_of(mines)) == 8
+
+
+def test_a_difference_with_its_interval(banded, claims):
+    """Model 1 gains from M over RGB; Model 3, which the claim names too, was not run."""
+    found = against_runs(claims["bands-multiclass-need"], banded(RGB=[WORSE], M=[BETTER]))
+    (effect,) = found.effects
+    assert effect.name == "Model 1, IoU: M − RGB"
+    assert effect.value == pytest.approx((sum(BETTER) - sum(WORSE)) / 80)
+    assert (effect.mines, effect.paired, effect.by_seed) == (8, True, (effect.value,))
+    counts = {
+        name: np.array([excavation(k) for k in hits])
+        for name, hits in (("a", WORSE), ("b", BETTER))
+    }
+    names = [f"m{k}" for k in range(8)]
+    other = interval(
+        bootstrap(counts["b"], names, "standard")[:, 0]
+        - bootstrap(counts["a"], names, "standard")[:, 0]
+    )
+    assert (effect.low, effect.high) == pytest.approx(other, abs=0.02)  # other draws
+    assert found.verdict == "not testable here"
+    assert [one.name for one in found.missing] == ["Model 3, IoU: M+S − RGB"]
+    assert "it was not run" in found.missing[0].reason
+
+
+def five(best, rest, **others):
+    return {"RGB": [rest], "R_N": [rest], "R_N_S": [rest], "M": [rest], "M_S": [rest]} | {
+        best: [others.pop("hits")]
+    }
+
+
+def test_supported_contradicted_and_inconclusive(banded, claims):
+    claim = claims["bands-model1-m"]
+    assert against_runs(claim, banded(**five("M", WORSE, hits=BETTER))).verdict == "supported"
+    assert against_runs(claim, banded(**five("M", BETTER, hits=WORSE))).verdict == "contradicted"
+    uneven = [9, 1, 2, 3, 4, 2, 9, 1]
+    open_one = against_runs(claim, banded(**five("M", WORSE, hits=uneven)))
+    assert open_one.verdict == "inconclusive"
+    assert "test mines, not 8" in open_one.decides
+
+
+def test_one_stored_count_changes_the_verdict_it_should(banded, study, claims):
+    claim, other = claims["bands-model1-m"], claims["conclusions-rgb-sufficient"]
+    results = five("M", WORSE, hits=BETTER)
+    evidence = banded(**results)
+    assert against_runs(claim, evidence).verdict == "supported"
+    before = against_runs(other, evidence)
+    # The run with radar now finds 60 excavation pixels in one mine, in place of 2.
+    path = study.store.path / "RNS-0" / "counts.csv"
+    rows = pd.read_csv(path)
+    changed = rows.index[(rows["part"] == "test") & (rows["class"] == "excavation")][0]
+    rows.loc[changed, "tp"] = 60
+    rows.to_csv(path, index=False)
+    fresh = [
+        Result(one.entry, tuple(Run(run.path) for run in one.runs))
+        for one in evidence.results.values()
+    ]
+    again = gather(study, fresh, [], "standard")
+    assert against_runs(claim, again).verdict == "inconclusive"
+    assert against_runs(other, again) == before  # it does not rest on that run
+
+
+def test_seeds_are_averaged_and_their_spread_is_told(banded, claims):
+    evidence = banded(RGB=[WORSE, WORSE], M=[BETTER, [k + 1 for k in BETTER]])
+    (effect,) = against_runs(claims["bands-multiclass-need"], evidence).effects
+    assert effect.by_seed == pytest.approx((23 / 80, 31 / 80))
+    assert effect.value == pytest.approx(27 / 80)
+    assert effect.spread == pytest.approx(0.1)
+
+
+def test_what_cannot_be_tested_says_why(study, claims):
+    lacking = result_of_hits(study, [], "M", problem="the dataset has no band B01")
+    result = result_of_hits(study, [WORSE], "RGB")
+    evidence = gather(study, [result, lacking], [], "standard")
+    claim = claims["bands-model1-m"]
+    assert "the dataset has no band B01" in against_runs(claim, evidence).summary
+    named = against_runs(claims["mines-noranda-recall"], evidence)
+    assert (named.verdict, named.effects) == ("not testable here", ())
+    assert "single mines by name" in named.summary
+
+
+def test_splits_are_tested_on_the_mines_of_their_subset(study, claims):
+    mines = tuple(mines_of(study.dataset))
+    rows = {
+        "RR": (WORSE, mines),
+        "GRR": (BETTER, mines),
+        "OP": (WORSE, mines[:1]),
+        "GOP": (BETTER, mines[:1]),
+    }
+    splits = []
+    for row, (hits, of_subset) in rows.items():
+        result = result_of_hits(study, [hits], "RGB", row)
+        entry = Entry("model1", row, result.entry.config, of_subset)
+        splits.append(Result(entry, result.runs))
+    found = against_runs(claims["splits-model1-iou"], gather(study, [], splits, "standard"))
+    assert found.verdict == "contradicted"  # RR alone refutes it
+    assert [one.name for one in found.effects] == ["Model 1, IoU: RR − GRR"]
+    assert "OP rests on a single test mine" in found.missing[0].reason
+
+
+def test_precision_and_recall_of_one_class(study, claims):
+    result = result_of_hits(study, [[8, 9, 7, 8, 9, 8, 9, 7]], "M", false=20)
+    evidence = gather(study, [result], [], "standard")
+    found = against_runs(claims["mines-excavation-false-positives"], evidence)
+    recall, precision = 65 / 80, 65 / (65 + 160)
+    assert found.effects[0].value == pytest.approx(recall - precision)
+    assert found.verdict == "supported"
+    absent = against_runs(claims["mines-preparation-missed"], evidence)
+    assert absent.verdict == "not testable here"
+    assert "no test scene holds preparatory work area" in absent.summary
+
+
+def test_share_of_mines_that_are_hardly_found(banded, claims):
+    few = against_runs(claims["mines-near-zero"], banded(M=[[0, *[9] * 7]]))
+    assert few.effects[0].value == pytest.approx(1 / 8)
+    assert few.verdict == "inconclusive"  # eight mines
+    none = against_runs(claims["mines-near-zero"], banded(M=[[9] * 8]))
+    assert none.verdict == "supported"
+
+
+def trial(study, name, of_epochs, validation):
+    """A stored trial: hits in every test mine at each epoch count."""
+    config = CONFIG.replace(bands="M", epochs=8, score_epochs=(4, 6), loss=name)
+    mines, checked = mines_of(study.dataset), mines_of(study.dataset, "validation")[0]
+    found = {
+        epochs: {
+            "validation": {checked: excavation(good)},
+            "test": {mine: excavation(k) for mine, k in zip(mines, hits, strict=True)},
+        }
+        for (epochs, hits), good in zip(of_epochs.items(), validation, strict=True)
+    }
+    return write_run(
+        study.store.path / name.encode().hex(),
+        config,
+        found,
+        dataset_hash=study.dataset.digest,
+        split_hash=study.dataset.split_digest,
+    )
+
+
+def test_trials_of_a_search_tell_of_epochs_and_of_tuning(study, claims):
+    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M")
+    trial(study, "focal", {4: WORSE, 6: WORSE, 8: BETTER}, (3, 4, 6))
+    trial(study, "jaccard", {4: WORSE, 6: [9] * 8, 8: BETTER}, (3, 8, 6))
+    evidence = gather(study, [plain], [], "standard")
+    longer = against_runs(claims["tuning-epochs"], evidence)
+    assert longer.effects[0].value == pytest.approx((sum(BETTER) - sum(WORSE)) / 80)
+    assert "mean over 2 complete trials" in longer.effects[0].name
+    tuned = against_runs(claims["tuning-critical"], evidence)
+    assert tuned.effects[0].value == pytest.approx(0.9 - 0.5)  # six epochs, by validation
+    assert tuned.effects[0].low > 0
+    assert tuned.verdict == "not testable here"  # the other models have no trials
+    # Trials on another content of the data do not count.
+    for name in ("focal", "jaccard"):
+        path = study.store.path / name.encode().hex() / "provenance.json"
+        path.write_text(path.read_text().replace(study.dataset.digest, "0123"))
+    again = gather(study, [plain], [], "standard")
+    assert not against_runs(claims["tuning-epochs"], again).effects
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        ("provenance.json", '"dataset_hash": "', '"dataset_hash": "x', "counts are of other data"),
+        ("provenance.json", '"split_hash": "', '"split_hash": "x', "counts are of other data"),
+        (
+            "config.json",
+            '"task": "model1"',
+            '"task": "model2"',
+            "is of task 'model2', not 'model1'",
+        ),
+        ("counts.csv", "excavation", "dam", "class 'dam' is not of task model1"),
+        ("counts.csv", ",test,", ",validation,", "is not of part validation"),
+    ],
+)
+def test_counts_of_other_origin_are_refused_with_file_and_line(study, file, old, new, problem):
+    result = result_of_hits(study, [WORSE], "RGB")
+    path = result.runs[0].path / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    fresh = Result(result.entry, (Run(result.runs[0].path),))
+    with pytest.raises(MinsegError, match=problem) as caught:
+        gather(study, [fresh], [], "standard")
+    line = next(k for k, one in enumerate(text.splitlines(), 1) if old in one)
+    place = f"{path}:{line}: " if file == "counts.csv" else f"{path}: "
+    assert str(caught.value).startswith(place)
+
+
+def test_verdicts_on_synthetic_mines_are_no_evidence(banded, study, claims):
+    chosen = [claims["bands-model1-m"], claims["mines-noranda-recall"]]
+    ledger = judge(chosen, banded(**five("M", WORSE, hits=BETTER)))
+    assert list(ledger.table()["runs"]) == ["supported", "not testable here"]
+    assert ledger.table()["synthetic"].all()
+    assert ledger.evidence_about_real_mines == 0
+    assert ledger.counts("runs").loc["3.1 Band configuration", "supported"] == 1
+    real = ledger.__class__(ledger.judged, "d", False, "standard", (0,))
+    assert real.evidence_about_real_mines == 1
