@@ -60,6 +60,14 @@ def test_fetch_then_check_then_with_a_pin(minseg, options, tmp_path):
     manifest = json.loads((tmp_path / "mines" / "fetch.json").read_text())
     assert status == 0
     assert cloudy["item"] in [scene["optical"]["item"] for scene in manifest["scenes"]]
+    of_mine = table.loc[table["mine"] == cloudy["mine"], "item"]
+    other = of_mine[of_mine.str.endswith("_half")].iloc[0]
+    (tmp_path / "pins.csv").write_text(f"mine,year,item\n{cloudy['mine']},2019,{other}\n")
+    given = arguments(options, pins=tmp_path / "pins.csv")
+    for more, item in (([], other), (["--pin", pin], cloudy["item"])):  # --pin comes first
+        assert minseg("dataset", "fetch", tmp_path / "mines", *given, *more)[0] == 0
+        manifest = json.loads((tmp_path / "mines" / "fetch.json").read_text())
+        assert item in [scene["optical"]["item"] for scene in manifest["scenes"]]
 
 
 def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
@@ -85,6 +93,7 @@ def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
         ({"mine_field": "site"}, "has no field 'site'"),
         ({"layer": "none"}, "no layer 'none'"),
         ({"pin": "bor"}, "write MINE:YEAR=ITEM"),
+        ({"pins": "none.csv"}, "no such file"),
         ({"workers": 0}, "give 1 or more"),
         ({"largest_m": 100}, "give a margin"),
     ],
@@ -112,3 +121,27 @@ def test_an_empty_table_or_a_missing_column_is_one_line(minseg, options, catalog
 
 def test_years_are_ranges_and_lists():
     assert _year_range("2016-2018, 2020") == (2016, 2017, 2018, 2020)
+
+
+def test_a_recipe_without_a_file_tells_where_to_get_it(minseg):
+    status, out, err = minseg("dataset", "recipe", "tang")
+    assert (status, err) == (0, "")
+    assert "licence: CC BY 4.0" in out and "10.5281/zenodo.6806817" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["bing"], "use jasansky, maus, tang, cheng"),
+        (["maus", "none.gpkg"], "give --icmm"),
+        (["maus", "none.gpkg", "--icmm", "none.geojson"], "none.geojson: no such file"),
+        (["jasansky", "none.gpkg"], "none.gpkg: no such file"),
+        (["jasansky", "a.gpkg", "b.gpkg"], "takes one FILE"),
+        (["jasansky", "a.gpkg", "--year", "2019"], "neither --year"),
+    ],
+)
+def test_mistakes_in_recipes_are_one_line(minseg, tmp_path, monkeypatch, given, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = minseg("dataset", "recipe", *given)
+    assert status == 1 and out == ""
+    assert err.startswith("minseg: ") and err.count("\n") == 1 and message in err

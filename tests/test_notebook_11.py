@@ -4,7 +4,14 @@ import nbformat
 
 from minseg import open_dataset
 from minseg.data.checking import check_dataset
+from minseg.data.demo_server import serve
+from minseg.data.labels import parse_task
+from minseg.data.recipe_outlines import tile_recipe
+from minseg.data.recipe_sources import SOURCES
+from minseg.data.recipes import write_recipe
 from minseg.report.rerun import find_notebooks, rerun
+from tests.data.pinned_scenes import write_catalogue
+from tests.data.test_recipes import write_tiles
 
 
 def test_page_builds_a_dataset_without_a_network(tmp_path):
@@ -19,3 +26,24 @@ def test_page_builds_a_dataset_without_a_network(tmp_path):
     dataset = open_dataset(tmp_path / "built" / "mines")
     assert dataset.synthetic and len(dataset.scenes) == 3
     assert check_dataset(dataset.path) == []
+
+
+def test_page_builds_a_dataset_of_a_recipe(tmp_path):
+    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    write_recipe(recipe, tmp_path / "recipe")
+    items = recipe.pins.set_index("mine")["item"]
+    write_catalogue(tmp_path / "catalogue", {items[m]: box for m, box in recipe.boxes.items()})
+    (notebook,) = find_notebooks(["11"])
+    given = {
+        "recipe": str(tmp_path / "recipe"),
+        "licence": "CC BY-SA 4.0",
+        "output": str(tmp_path / "built"),
+    }
+    with serve(tmp_path / "catalogue") as api:
+        rerun(notebook, given | {"api": api}, tmp_path / "out.ipynb")
+    dataset = open_dataset(tmp_path / "built" / "mines")
+    assert len(dataset.scenes) == 4 and not dataset.synthetic
+    assert dataset.description.licence.endswith("CC BY-SA 4.0")
+    dataset.require(parse_task("model4"), ["B02", "B03", "B04"])
+    scenes = json.loads((dataset.path / "fetch.json").read_text())["scenes"]
+    assert {scene["row"]["mine"]: scene["optical"]["item"] for scene in scenes} == items.to_dict()

@@ -126,6 +126,10 @@ def fetch(
         list[str] | None,
         typer.Option(help="Item to take: MINE:YEAR=ITEM, or MINE:YEAR:radar=ITEM."),
     ] = None,
+    pins: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Items to take: mine, year, item; --pin comes first."),
+    ] = None,
     margin_m: Annotated[float, typer.Option(help="Ground shown round the polygons, m.")] = 1000.0,
     smallest_m: Annotated[float, typer.Option(help="Least side of a scene, m.")] = 5160.0,
     largest_m: Annotated[float, typer.Option(help="Most side of a scene, m.")] = 30_000.0,
@@ -136,7 +140,7 @@ def fetch(
     """Make a dataset from a mine list, polygons and a catalogue; again after a kill, it goes on."""
     from minseg.data.annotations import PolygonFields, read_annotations
     from minseg.data.boxes import BoxRule
-    from minseg.data.fetch_choices import parse_pins
+    from minseg.data.fetch_choices import parse_pins, read_pins
     from minseg.data.fetch_plan import FetchRequest, read_mines
     from minseg.data.fetching import fetch_dataset
     from minseg.data.providers import provider_for
@@ -155,7 +159,7 @@ def fetch(
     fetched = fetch_dataset(
         folder,
         request,
-        pins=parse_pins(pin or []),
+        pins=(read_pins(pins) if pins else {}) | parse_pins(pin or []),
         workers=workers,
         licence=licence,
         split_seed=seed,
@@ -169,6 +173,55 @@ def fetch(
     if fetched.failures:
         print(f"{len(fetched.failures)} failed; the same command tries again", file=sys.stderr)
         raise typer.Exit(1)
+
+
+@dataset_app.command("recipe")
+def recipe(
+    name: Annotated[str, typer.Argument(help="jasansky, maus, tang or cheng.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="What was downloaded; without, where to get it."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write; without, only tell what it gives."),
+    ] = None,
+    icmm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Points of the ICMM data set: raw materials, mines."),
+    ] = None,
+    limit_km: Annotated[float, typer.Option(help="How far from an outline points count.")] = 10.0,
+    count: Annotated[int | None, typer.Option(help="At most so many mines, at random.")] = None,
+    year: Annotated[int | None, typer.Option(help="Year of the images, if files lack it.")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option(help="Value and class, e.g. 'Open pit=excavation'.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer of the outlines.")] = None,
+) -> None:
+    """Turn public outlines of mines into the inputs of fetch; tell first what they give."""
+    from minseg.data.recipe_sources import source_lines, source_named
+
+    source = source_named(name)
+    if not files:
+        print(*source_lines(source), sep="\n")
+        return
+    from minseg.data.icmm import read_icmm
+    from minseg.data.recipe_outlines import area_recipe, tile_recipe
+    from minseg.data.recipes import recipe_lines, write_recipe
+
+    points = read_icmm(icmm) if icmm else None
+    if source.has_scenes:
+        if len(files) > 1 or year or classes:
+            raise MinsegError(f"recipe {name}: takes one FILE, and neither --year nor --classes")
+        made = tile_recipe(source, files[0], points, limit_km, layer=layer, count=count)
+    else:
+        if points is None:
+            raise MinsegError(f"recipe {name}: needs listed mines to name its areas: give --icmm")
+        mapping = _value_mapping(classes or [])
+        made = area_recipe(
+            source, files, points, limit_km, year=year, classes=mapping, layer=layer, count=count
+        )
+    print(*(write_recipe(made, output) if output else recipe_lines(made)), sep="\n")
 
 
 @dataset_app.command("check")

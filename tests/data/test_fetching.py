@@ -17,7 +17,7 @@ from minseg.data.boxes import BoxRule
 from minseg.data.checking import check_dataset
 from minseg.data.demo_catalogue import OFFSET, write_demo_catalogue
 from minseg.data.demo_server import serve
-from minseg.data.fetch_choices import parse_pins
+from minseg.data.fetch_choices import parse_pins, read_pins
 from minseg.data.fetch_plan import FetchRequest, plan_mines, read_mines
 from minseg.data.fetching import fetch_dataset
 from minseg.data.providers import provider_for
@@ -134,6 +134,10 @@ def test_a_pin_overrides_the_choice_of_its_scene_only(catalogue, fetched, api, t
     folder = f"scenes/{cloudy['mine']}/{cloudy['year']}/"
     assert {f"{folder}optical.tif", f"{folder}scene.json"} <= changed
     assert all(name.startswith(folder) for name in changed if name.startswith("scenes/"))
+    again = pd.read_csv(path / "candidates.csv")
+    assert sorted(again["item"]) == sorted(table["item"])  # the others stay listed
+    chosen = again[(again["mine"] == cloudy["mine"]) & (again["year"] == cloudy["year"])]
+    assert set(chosen.loc[chosen["kind"] == "optical", "chosen"]) == {True, False}
     fetch_dataset(path, request)  # without the pin, the scene that is there stays
     assert checksums(path) == after
 
@@ -226,13 +230,38 @@ def test_plans_that_make_no_dataset_are_refused(catalogue, fetched, api):
     with pytest.raises(MinsegError, match=r"synthetic-001.*reach over"):
         plan_mines(replace(request, rule=BoxRule(0, 60, 300)))
     _, notes = plan_mines(replace(request, years=(2019, 2020)))
-    assert len(notes) == 3 and all("no polygons of 2020" in note for note in notes)
+    assert notes == ["no polygons of 2020, left out: synthetic-001; synthetic-002; synthetic-003"]
 
 
 @pytest.mark.parametrize("pin", ["bor", "bor:2019", "bor:x=1", "bor:2019:lidar=1", "=1", "a:1="])
 def test_a_pin_that_cannot_be_read_is_refused(pin):
     with pytest.raises(MinsegError, match="write MINE:YEAR=ITEM"):
         parse_pins([pin])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("mine,year\nbor,2019", "column 'item' is missing"),
+        ("mine,year,item\nbor,soon,x", "column 'year': 'soon'"),
+        ("mine,year,item\nbor,2019,", "column 'item'"),
+        ("mine,year,item,kind\nbor,2019,x,lidar", "column 'kind': 'lidar'"),
+        ("mine,year,item\nbor,2019,x\nbor,2019,y", "bor 2019 optical is pinned twice"),
+    ],
+)
+def test_a_table_of_pins_that_cannot_be_read_is_refused(tmp_path, rows, message):
+    path = tmp_path / "pins.csv"
+    path.write_text(rows)
+    with pytest.raises(MinsegError, match=message):
+        read_pins(path)
+
+
+def test_a_table_of_pins_says_the_same_as_pins_on_the_command_line(tmp_path):
+    path = tmp_path / "pins.csv"
+    path.write_text("mine,year,item\nbor,2019,x\n")
+    assert read_pins(path) == parse_pins(["bor:2019=x"])
+    path.write_text("mine,year,kind,item\nbor,2019,radar,x\n")
+    assert read_pins(path) == parse_pins(["bor:2019:radar=x"])
 
 
 def test_a_pin_that_nobody_wants_or_has_is_refused(catalogue, api, tmp_path):

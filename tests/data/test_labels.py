@@ -3,12 +3,15 @@ import pytest
 
 from minseg import MinsegError
 from minseg.data.labels import (
+    ANNOTATED_NAMES,
     CLASS_NAMES,
     CLASSES,
+    EXTENT,
     IGNORE,
     IGNORE_BITS,
     PRIORITY,
     TASKS,
+    class_bit,
     decode_bits,
     encode_bits,
     overlapping_pixels,
@@ -71,3 +74,17 @@ def test_unknown_task_is_one_clear_line(text):
     with pytest.raises(MinsegError) as error:
         parse_task(text)
     assert "\n" not in str(error.value)
+
+
+def test_whole_areas_have_a_bit_of_their_own_and_serve_model_4_alone():
+    assert class_bit(EXTENT.name) == 1 << 10 and len(ANNOTATED_NAMES) == 11
+    outline = encode_bits({EXTENT.name: np.array([[True, False]])})
+    assert decode_bits(outline, EXTENT.name).tolist() == [[True, False]]
+    assert task_target(outline, TASKS["model4"]).tolist() == [[1, 0]]
+    assert not any(task_target(outline, TASKS[f"model{k}"]).any() for k in (1, 2, 3))
+    assert TASKS["model4"].not_annotated([EXTENT.name]) == ()
+    assert TASKS["model4"].not_annotated(CLASS_NAMES) == ()
+    assert TASKS["model4"].not_annotated(CLASS_NAMES[1:]) == ("excavation",)
+    assert TASKS["model2"].not_annotated([EXTENT.name]) == ("dumping ground",)
+    with pytest.raises(MinsegError, match="unknown 'total transformed area'; use model1"):
+        parse_task(EXTENT.name)

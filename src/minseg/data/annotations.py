@@ -12,9 +12,9 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 
-from minseg.data.boxes import utm_crs
-from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, encode_bits
-from minseg.data.raster import METRES_PER_DEGREE, Grid
+from minseg.data.distances import pairs_within
+from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
+from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 
 REACH_M = 10_000.0
@@ -37,8 +37,8 @@ class PolygonFields:
     class_field: str = "class"
     """Field with the class."""
     classes: Mapping[str, str] | None = None
-    """Its values (``*`` for all) to class names of Table 1, ``background`` or ``ignore``; None
-    where the values are class names."""
+    """Its values (``*`` for all) to class names of Table 1, ``total transformed area``,
+    ``background`` or ``ignore``; None where the values are such names."""
     year_field: str | None = None
     """Field with the year of the image a polygon was drawn on; None: they hold for all years."""
     mine_field: str | None = None
@@ -54,13 +54,14 @@ class Annotations:
     polygons: gpd.GeoDataFrame
     """Columns class_name (or ``ignore``), mine ("" if none), year (missing: all years); WGS 84."""
     class_names: tuple[str, ...]
-    """Classes of Table 1 that the annotators looked for."""
+    """What the annotators looked for, out of `minseg.data.labels.ANNOTATED_NAMES`."""
     notes: tuple[str, ...]
     """What was repaired, left out or not found, one line each."""
 
     def of_mine(self, mine: str) -> gpd.GeoDataFrame:
-        """Return the polygons of a mine."""
-        return self.polygons[self.polygons["mine"] == mine]
+        """Return what was drawn of a mine; ground that is ignored is not drawn."""
+        drawn = self.polygons["class_name"] != "ignore"
+        return self.polygons[drawn & (self.polygons["mine"] == mine)]
 
     def years_of(self, mine: str, years: tuple[int, ...]) -> tuple[int, ...]:
         """Return those of some years for which a mine has polygons."""
@@ -95,12 +96,8 @@ def read_annotations(path: Path, mines: pd.DataFrame, fields: PolygonFields) -> 
         a class, year or mine that nobody knows.
     """
     path = Path(path)
-    table = _read_table(path, fields)
     notes: list[str] = []
-    values = _class_values(table, path, fields)
-    table["class_name"] = _class_names(values, path, fields)
-    table["year"] = _years(table, path, fields)
-    table = _sound_polygons(table, path, notes)
+    table = read_polygons(path, fields, notes)
     if fields.mine_field:
         table["mine"] = _mines_by_name(table, path, fields.mine_field, mines, notes)
     else:
@@ -112,9 +109,37 @@ def read_annotations(path: Path, mines: pd.DataFrame, fields: PolygonFields) -> 
     columns = ["mine", "class_name", "year", "geometry"]
     return Annotations(
         table[columns].reset_index(drop=True),
-        tuple(name for name in CLASS_NAMES if name in meant),
+        tuple(name for name in ANNOTATED_NAMES if name in meant),
         tuple(notes),
     )
+
+
+def read_polygons(path: Path, fields: PolygonFields, notes: list[str]) -> gpd.GeoDataFrame:
+    """Read polygons and find out their classes and years.
+
+    Parameters
+    ----------
+    path : Path
+    fields : PolygonFields
+        The field of the mine is kept, not read.
+    notes : list of str
+        Appended to: what was repaired or left out.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        Valid polygons in WGS 84 with class_name, year (missing: all years) and the file's fields.
+
+    Raises
+    ------
+    MinsegError
+        As `read_annotations`.
+    """
+    table = _read_table(path, fields)
+    values = _class_values(table, path, fields)
+    table["class_name"] = _class_names(values, path, fields)
+    table["year"] = _years(table, path, fields)
+    return _sound_polygons(table, path, notes)
 
 
 def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
@@ -129,7 +154,8 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
     Returns
     -------
     uint16 ndarray (height, width)
-        Bit k = class k of Table 1 at the pixel's centre; 65535 where it is marked ``ignore``.
+        Bit k = class k of Table 1 at the pixel's centre, bit 10 = the whole mining area; 65535
+        where it is marked ``ignore``.
     """
     near = polygons[polygons.intersects(_ground(grid))].to_crs(grid.crs)
     masks = {
@@ -164,7 +190,9 @@ def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:
         if fields.layer is None and len(layers) > 1:
             raise MinsegError(f"{path}: name one of its layers: {', '.join(layers)} (--layer)")
         if fields.layer is not None and fields.layer not in layers:
-            raise MinsegError(f"{path}: no layer {fields.layer!r}; it has {', '.join(layers)}")
+            raise MinsegError(
+                f"{path}: no layer {fields.layer!r}; it has {', '.join(layers)} (--layer)"
+            )
         table = gpd.read_file(path, layer=fields.layer)
     except (DataSourceError, DataLayerError) as error:
         reason = str(error).splitlines()[0]
@@ -208,13 +236,13 @@ def _as_text(value: object) -> str:
 
 def _class_names(values: pd.Series, path: Path, fields: PolygonFields) -> pd.Series:
     """Map values of the class field to class names."""
-    known = {name: name for name in (*CLASS_NAMES, *SPECIAL)}
+    known = {name: name for name in (*ANNOTATED_NAMES, *SPECIAL)}
     given = {value.strip().lower(): name for value, name in (fields.classes or {}).items()}
     strange = sorted(set(given.values()) - set(known))
     if strange:
         raise MinsegError(
-            f"unknown class {summarise(list(map(repr, strange)))}; use {', '.join(CLASS_NAMES)}, "
-            f"or {' or '.join(SPECIAL)}"
+            f"unknown class {summarise(list(map(repr, strange)))}; use "
+            f"{', '.join(ANNOTATED_NAMES)}, or {' or '.join(SPECIAL)}"
         )
     mapping = given if given else known
     names = values.str.lower().map(mapping)
@@ -306,37 +334,19 @@ def _nearest_mines(
     table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
     """Find for each polygon the nearest mine within reach."""
-    nearest = pd.Series("", index=table.index)
-    shortest = pd.Series(np.inf, index=table.index)
-    within_reach = pd.Series(0, index=table.index)
-    for row in mines.to_dict("records"):
-        distances_m = _distances_m(table.geometry, row["longitude"], row["latitude"])
-        distances_m = distances_m[distances_m <= REACH_M]
-        within_reach[distances_m.index] += 1
-        closer = distances_m[distances_m < shortest[distances_m.index]]
-        shortest[closer.index], nearest[closer.index] = closer, row["mine"]
+    pairs = pairs_within(mines["longitude"], mines["latitude"], list(table.geometry), REACH_M)
+    closest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
+    names = np.full(len(table), "", dtype=object)
+    names[closest["shape"]] = mines["mine"].to_numpy()[closest["place"]]
+    nearest = pd.Series(names, index=table.index)
     if (nearest == "").all():
         raise MinsegError(
             f"{path}: no polygon lies within {REACH_M / 1000:g} km of a mine of the table; check "
             "positions and reference system, or name the mine in a field (--mine-field)"
         )
-    lost, shared = int((within_reach == 0).sum()), int((within_reach > 1).sum())
+    lost, shared = int((nearest == "").sum()), int((pairs["shape"].value_counts() > 1).sum())
     if lost:
         notes.append(f"{path}: {lost} polygon(s) farther than {REACH_M / 1000:g} km from all mines")
     if shared:
         notes.append(f"{path}: {shared} polygon(s) near two mines or more went to the nearest")
     return nearest
-
-
-def _distances_m(shapes: gpd.GeoSeries, longitude: float, latitude: float) -> pd.Series:
-    """Measure how far polygons are from a place; those surely out of reach are not in it."""
-    north = 1.5 * REACH_M / METRES_PER_DEGREE
-    east = min(180.0, north / max(0.01, np.cos(np.radians(latitude))))
-    crs = utm_crs(longitude, latitude)
-    window = [  # the same place also as seen across the date line
-        shapely.box(centre - east, latitude - north, centre + east, latitude + north)
-        for centre in (longitude - 360, longitude, longitude + 360)
-    ]
-    near = shapes[shapes.intersects(shapely.union_all(window))].to_crs(crs)
-    place = gpd.GeoSeries(gpd.points_from_xy([longitude], [latitude]), crs="EPSG:4326").to_crs(crs)
-    return near.distance(place.iloc[0])

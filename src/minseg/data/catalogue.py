@@ -1,6 +1,7 @@
 """Scenes that a catalogue has of a place: polite searches of a STAC API."""
 
 import datetime
+import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 from minseg.data.providers import Collection, Provider
@@ -22,6 +23,9 @@ BACKOFF_S = 1.0
 """The second attempt waits nothing, the next ones 2, 4, 8 ... times this, seconds."""
 
 ITEMS_A_PAGE = 100
+
+_OPENED = threading.local()
+"""Catalogues whose landing page was read, so that not every search asks for it again."""
 
 
 def search(
@@ -155,7 +159,10 @@ def _search(provider: Provider, collection: Collection, query: dict) -> list["py
     from pystac_client.exceptions import APIError
 
     try:
-        client = Client.open(provider.url, stac_io=_connection())
+        opened = _OPENED.__dict__  # of this thread: a connection serves one at a time
+        if provider.url not in opened:
+            opened[provider.url] = Client.open(provider.url, stac_io=_connection())
+        client = opened[provider.url]
         items = list(client.search(collections=[collection.name], **query).items())
         known = bool(items) or client.get_collection(collection.name) is not None
     except APIError as error:

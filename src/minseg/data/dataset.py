@@ -15,7 +15,7 @@ from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS
-from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, Task, decode_bits, task_target
+from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, Task, decode_bits, task_target
 from minseg.data.mines import (
     MINE_TABLE,
     PARTS,
@@ -45,7 +45,8 @@ class Description(BaseModel):
     name: str
     format_version: int = FORMAT_VERSION
     class_names: tuple[str, ...]
-    """Classes of Table 1 that the annotators looked for; the others were never looked for."""
+    """Classes of Table 1, or whole mining areas (`minseg.data.labels.EXTENT`), that the annotators
+    looked for; the others were never looked for."""
     bands: tuple[str, ...]
     """Channels that the scenes have."""
     provenance: str
@@ -148,7 +149,7 @@ class Dataset:
         MinsegError
             If a class was never annotated, or a band is not there.
         """
-        absent = [n for n in task.class_names if n not in self.description.class_names]
+        absent = task.not_annotated(self.description.class_names)
         if absent:
             raise MinsegError(
                 f"{self.path}: task {task.name!r} needs {', '.join(absent)}, which nobody "
@@ -312,7 +313,7 @@ def _description_problems(description: Description, path: Path) -> list[str]:
     problems = [
         f"{path}: {name!r} is no class of Table 1"
         for name in description.class_names
-        if name not in CLASS_NAMES
+        if name not in ANNOTATED_NAMES
     ]
     problems += [
         f"{path}: {band!r} is no band; bands are {', '.join(BANDS)}"

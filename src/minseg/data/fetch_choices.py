@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pandera.pandas as pa
 
 from minseg.atomic import write_text
 from minseg.data.catalogue import Kind, date_of, find, search
 from minseg.data.items import relative_orbit_of
+from minseg.data.mines import read_table
 from minseg.data.providers import Provider
 from minseg.data.raster import Grid
 from minseg.data.scene_choice import RULES, choose_optical, choose_radar
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, summarise
 
 if TYPE_CHECKING:
     import pystac
@@ -50,6 +52,46 @@ def parse_pins(texts: Iterable[str]) -> dict[tuple[str, int, Kind], str]:
         if key in pins:
             raise MinsegError(f"--pin {text!r}: {mine} {year} has another {kind} pin; give one")
         pins[key] = item.strip()
+    return pins
+
+
+PIN_TABLE = pa.DataFrameSchema(
+    {
+        "mine": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "year": pa.Column(int),
+        "item": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "kind": pa.Column(str, pa.Check.isin(["optical", "radar"]), required=False),
+    },
+    coerce=True,
+)
+"""Columns of a table of pins; `kind` may be left out, and is optical then."""
+
+
+def read_pins(path: Path) -> dict[tuple[str, int, Kind], str]:
+    """Read a table of pins (CSV): mine, year, item, and kind if some are of radar scenes.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of (mine, year, kind) to str
+
+    Raises
+    ------
+    MinsegError
+        If a column is missing, a value is wrong, or one scene is pinned twice.
+    """
+    table, problems = read_table(Path(path), PIN_TABLE)
+    if problems:
+        raise MinsegError(summarise(problems))
+    pins: dict[tuple[str, int, Kind], str] = {}
+    for row in table.to_dict("records"):
+        key = row["mine"], row["year"], row.get("kind", "optical")
+        if key in pins:
+            raise MinsegError(f"{path}: {' '.join(map(str, key))} is pinned twice; keep one row")
+        pins[key] = row["item"]
     return pins
 
 
@@ -106,16 +148,18 @@ def choose_mine(
     for year in open_years:
         days = [date_of(c.optical).timetuple().tm_yday for c in chosen.values() if c.optical]
         pinned = pins.get((mine, year, "optical"))
-        whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
-        items = search(provider, "optical", grid.bounds_lonlat, *whole_year)
+        if pinned is not None:  # a year's items are megabytes that a pin makes needless
+            items = [find(provider, "optical", pinned)]
+        else:
+            whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
+            items = search(provider, "optical", grid.bounds_lonlat, *whole_year)
         choice = choose_optical(
-            _with_pinned(items, provider, "optical", pinned),
-            grid,
-            provider,
-            day_of_year=days[0] if days else None,
-            pinned=pinned,
+            items, grid, provider, day_of_year=days[0] if days else None, pinned=pinned
         )
-        chosen[year] = YearChoice(choice.item, None, _rows(choice.table, mine, year, "optical"))
+        rows = _rows(choice.table, mine, year, "optical")
+        if pinned is not None and year in earlier:
+            rows += _set_aside(earlier[year], pinned)
+        chosen[year] = YearChoice(choice.item, None, rows)
     if provider.radar is not None:
         _add_radar(chosen, open_years, mine, grid, provider, pins)
     return dict(sorted(chosen.items()))
@@ -138,7 +182,9 @@ def _add_radar(
             date = date_of(optical)
             items = search(provider, "radar", grid.bounds_lonlat, date - around, date + around)
             pinned = pins.get((mine, year, "radar"))
-            found[year] = date, _with_pinned(items, provider, "radar", pinned)
+            if pinned is not None and pinned not in {item.id for item in items}:
+                items.append(find(provider, "radar", pinned))
+            found[year] = date, items
     orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
     orbit = orbits[0] if orbits else _steadiest_orbit(found.values(), grid, provider)
     for year, (date, items) in found.items():
@@ -172,13 +218,13 @@ def _steadiest_orbit(
     return min((orbit for orbit in orbits if orbit is not None), key=rank, default=None)
 
 
-def _with_pinned(
-    items: list["pystac.Item"], provider: Provider, kind: Kind, pinned: str | None
-) -> list["pystac.Item"]:
-    """Add the pinned item where the search did not give it."""
-    if pinned is None or pinned in {item.id for item in items}:
-        return items
-    return [*items, find(provider, kind, pinned)]
+def _set_aside(before: YearChoice, pinned: str) -> tuple[dict[str, Any], ...]:
+    """Keep what was known of a year's other optical scenes before one of them was pinned."""
+    return tuple(
+        row | {"chosen": False, "reason": f"{pinned} is pinned"}
+        for row in before.candidates
+        if row["kind"] == "optical" and row["item"] != pinned
+    )
 
 
 def _rows(table: pd.DataFrame, mine: str, year: int, kind: Kind) -> tuple[dict[str, Any], ...]:

@@ -97,13 +97,14 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
             f"--years {', '.join(map(str, request.years)) or '(none)'}: Sentinel-2 began in "
             f"{FIRST_YEAR}; give years such as 2016-2022"
         )
-    plans, problems, notes = [], [], []
+    plans, problems = [], []
+    lacking: dict[str, list[str]] = {}
     for row in request.mines.to_dict("records"):
         polygons = request.annotations.of_mine(row["mine"])
         years = request.annotations.years_of(row["mine"], request.years)
-        missing = [str(year) for year in request.years if year not in years]
+        missing = ", ".join(str(year) for year in request.years if year not in years)
         if len(polygons) and missing:
-            notes.append(f"mine {row['mine']!r}: no polygons of {', '.join(missing)}; left out")
+            lacking.setdefault(missing, []).append(row["mine"])
         if not years:
             continue
         try:
@@ -115,6 +116,9 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
         plans.append(MinePlan(row["mine"], grid, years))
     if problems:
         raise MinsegError(summarise(problems))
+    notes = [
+        f"no polygons of {years}, left out: {summarise(mines)}" for years, mines in lacking.items()
+    ]
     if len(plans) < len(PARTS):
         raise MinsegError(
             f"{len(plans)} mine(s) with polygons: a split by mine needs at least {len(PARTS)}; "

@@ -17,6 +17,7 @@ from minseg.data.items import processing_baseline, relative_orbit_of
 from minseg.data.labels import overlapping_pixels
 from minseg.data.sentinel import calibration_problem, offset_problem
 from minseg.data.writing import SceneRasters, scene_row
+from minseg.errors import summarise
 
 MANIFEST = "fetch.json"
 """Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
@@ -72,14 +73,19 @@ def scene_record(
 
 def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Tell what a user should look at in the scenes that are there."""
-    notes, overlapping = [], {}
+    notes, overlapping, without_radar = [], {}, []
     for record in records:
         scene = record["row"]["scene"]
         notes += [f"{scene}: {problem}" for problem in record["problems"]]
         if record["radar"] is None:
-            notes.append(f"{scene}: has no radar; {CANDIDATES} tells why")
+            without_radar.append(scene)
         if record["overlapping_pixels"]:
             overlapping[scene] = record["overlapping_pixels"]
+    if without_radar:
+        notes.append(
+            f"{len(without_radar)} scene(s) without radar: {summarise(without_radar)}; "
+            f"{CANDIDATES} tells why"
+        )
     if overlapping:
         notes.append(
             f"polygons of several classes overlap on {sum(overlapping.values())} pixels of "

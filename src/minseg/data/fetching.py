@@ -6,6 +6,7 @@ its folder has its name. Run with the same arguments again, fetching goes on whe
 
 import json
 import shutil
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -18,26 +19,26 @@ from filelock import FileLock, Timeout
 from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
-from minseg.atomic import replace_when_done, write_text
-from minseg.data.annotations import rasterise
-from minseg.data.catalogue import date_of, require_stac
+from minseg.atomic import write_text
+from minseg.data.catalogue import require_stac
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.fetch_choices import Pins, YearChoice, choose_mine, read_choices, write_choices
 from minseg.data.fetch_plan import FetchRequest, MinePlan, plan_mines
 from minseg.data.fetch_records import (
     MANIFEST,
     record_notes,
-    scene_folder,
-    scene_record,
     why_none,
     write_manifest,
 )
+from minseg.data.fetch_scene import kept_record, read_scene, write_scene
 from minseg.data.mines import PARTS
 from minseg.data.providers import Provider
-from minseg.data.sentinel import read_optical, read_radar
-from minseg.data.writing import SceneRasters, write_rasters, write_tables
+from minseg.data.writing import write_tables
 from minseg.errors import MinsegError
 from minseg.progress import progress
+
+PACKERS = 2
+"""Scenes that are compressed and written while others are read."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -78,7 +79,7 @@ def fetch_dataset(
     pins : mapping of (mine, year, kind) to item id, optional
         Items to take whatever the rules say; a scene that is there with another is made again.
     workers : int
-        Mines or scenes in work at once; as many scenes are in memory.
+        Mines or scenes that are read at once; as many scenes and `PACKERS` more are in memory.
     licence : str
         Of the polygons; recorded beside that of the Sentinel data.
     split_seed : int
@@ -108,19 +109,24 @@ def fetch_dataset(
             if choice.optical is None
         ]
         wanted = {key: value for key, value in wanted.items() if value[1].optical is not None}
-        todo = [k for k, (_, choice) in wanted.items() if _kept_record(path, *k, choice) is None]
+        todo = [k for k, (_, choice) in wanted.items() if kept_record(path, *k, choice) is None]
+
+        # So many read from the network at once; meanwhile others pack what they have read.
+        reading = threading.BoundedSemaphore(workers)
 
         def fetch(key: tuple[str, int]) -> None:
             plan, choice = wanted[key]
-            _fetch_scene(path, plan, key[1], choice, request)
+            with reading:
+                rasters = read_scene(plan, choice, request.provider)
+            write_scene(path, plan, key[1], choice, request, *rasters)
 
         done: tqdm = progress((), "fetching scenes", len(wanted), len(wanted) - len(todo))
         with done:
-            for (mine, year), _, error in _in_parallel(fetch, todo, workers):
+            for (mine, year), _, error in _in_parallel(fetch, todo, workers + PACKERS):
                 done.update()
                 if error:
                     failures.append(f"{mine} {year}: {error}")
-        kept = [_kept_record(path, *key, choice) for key, (_, choice) in wanted.items()]
+        kept = [kept_record(path, *key, choice) for key, (_, choice) in wanted.items()]
         records = [record for record in kept if record is not None]
         notes = [*request.annotations.notes, *notes, *record_notes(records)]
         dataset = _finish(path, request, plans, records, failures, licence, split_seed)
@@ -164,36 +170,6 @@ def _choose_all(
             if not chosen and len(failures) >= min(workers, len(plans)):
                 raise MinsegError(f"{failures[0]}; so far no mine could be served")
     return {plan.mine: chosen[plan.mine] for plan in plans if plan.mine in chosen}, failures
-
-
-def _fetch_scene(
-    path: Path, plan: MinePlan, year: int, choice: YearChoice, request: FetchRequest
-) -> None:
-    """Read one scene and put its folder in place, whole."""
-    assert choice.optical is not None
-    provider, folder = request.provider, scene_folder(path, plan.mine, year)
-    optical = read_optical(choice.optical, provider, plan.grid)
-    radar = read_radar(choice.radar, provider, plan.grid) if choice.radar is not None else None
-    scene = SceneRasters(
-        scene=f"{plan.mine}-{year}",
-        mine=plan.mine,
-        year=year,
-        date=date_of(choice.optical).isoformat(),
-        grid=plan.grid,
-        optical=optical,
-        optical_bands=provider.optical.bands,
-        radar=radar,
-        labels=rasterise(request.annotations.of_year(year), plan.grid),
-    )
-    with replace_when_done(folder) as beside:
-        beside.mkdir(parents=True)
-        write_rasters(beside, scene)
-        record = scene_record(path, beside, scene, choice, request)
-        write_text(beside / "scene.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        if folder.exists():  # with another item
-            old = folder.with_name(f".{folder.name}.old.partial")
-            folder.rename(old)
-            shutil.rmtree(old)
 
 
 def _finish(
@@ -288,18 +264,6 @@ def _require_known(pins: Pins, plans: Sequence[MinePlan]) -> None:
             raise MinsegError(
                 f"--pin {mine}:{year}: no such mine with polygons, or year not asked for"
             )
-
-
-def _kept_record(path: Path, mine: str, year: int, choice: YearChoice) -> dict[str, Any] | None:
-    """Return the record of a scene that is whole and of the items chosen, or None."""
-    file = scene_folder(path, mine, year) / "scene.json"
-    if not file.is_file():
-        return None
-    record = json.loads(file.read_text(encoding="utf-8"))
-    items = [source and source["item"] for source in (record["optical"], record["radar"])]
-    return (
-        record if items == [item and item.id for item in (choice.optical, choice.radar)] else None
-    )
 
 
 def _in_parallel(

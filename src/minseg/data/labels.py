@@ -1,11 +1,12 @@
 """The ten mining-area classes of the paper's Table 1, and the tasks (Models 1-4) built on them.
 
 Labels are stored as a bit mask, because components overlap (an exploitation slope lies inside an
-excavation): bit *k* is set where class *k* of Table 1 is present. A task picks mutually
-exclusive classes out of it (section 2.2) and turns the bits into one target per pixel.
+excavation): bit *k* is set where class *k* of Table 1 is present, and bit 10 where a whole mining
+area was outlined and its parts were not. A task picks mutually exclusive classes out of it
+(section 2.2) and turns the bits into one target per pixel.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +99,19 @@ CLASSES: tuple[MineClass, ...] = tuple(
 
 CLASS_NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
 
-_BY_NAME = {c.name: c for c in CLASSES}
+EXTENT = MineClass(
+    len(CLASSES),
+    "total transformed area",
+    "#EE7733",
+    "All ground that mining has transformed, in one outline: nobody told its parts apart.",
+)
+"""What public outlines of whole mining areas are. No class of Table 1, but the one target of
+Model 4, which alone can learn from it."""
+
+ANNOTATED_NAMES: tuple[str, ...] = (*CLASS_NAMES, EXTENT.name)
+"""What annotators may have looked for."""
+
+_BY_NAME = {c.name: c for c in (*CLASSES, EXTENT)}
 
 # Where two classes of one task meet on a pixel the later one wins. The paper calls its classes
 # exclusive within a task and states no rule; real annotations touch at edges. Small and thin
@@ -136,7 +149,7 @@ class Task:
     @property
     def target_colours(self) -> tuple[str, ...]:
         """Colours of the target values 0, 1, …; the background is white."""
-        merged = ("#EE7733",)
+        merged = (EXTENT.colour,)
         own = tuple(_BY_NAME[name].colour for name in self.class_names)
         return ("#FFFFFF", *(merged if self.merged_name else own))
 
@@ -144,6 +157,24 @@ class Task:
     def num_classes(self) -> int:
         """Number of target values, the background included."""
         return len(self.target_names)
+
+    def not_annotated(self, annotated: Collection[str]) -> tuple[str, ...]:
+        """Return the classes that the task needs and nobody looked for.
+
+        Parameters
+        ----------
+        annotated : collection of str
+            Names out of `ANNOTATED_NAMES`. Outlines of the whole area are all that a task needs
+            that merges its classes into it; no other task can make use of them.
+
+        Returns
+        -------
+        tuple of str
+            Empty where the task can be served.
+        """
+        if self.merged_name in annotated:
+            return ()
+        return tuple(name for name in self.class_names if name not in annotated)
 
 
 TASKS: dict[str, Task] = {
@@ -161,7 +192,7 @@ TASKS: dict[str, Task] = {
             "tailing storage facility",
         ),
     ),
-    "model4": Task("model4", CLASS_NAMES, merged_name="total transformed area"),
+    "model4": Task("model4", CLASS_NAMES, merged_name=EXTENT.name),
 }
 """The paper's Models 1-4 (section 2.2)."""
 
@@ -186,7 +217,7 @@ def parse_task(text: str) -> Task:
     if text.strip().lower() in TASKS:
         return TASKS[text.strip().lower()]
     names = [name.strip().lower() for name in text.split(",")]
-    unknown = [name for name in names if name not in _BY_NAME]
+    unknown = [name for name in names if name not in CLASS_NAMES]
     if unknown:
         raise MinsegError(
             f"task {text!r}: unknown {', '.join(map(repr, unknown))}; "
@@ -204,10 +235,10 @@ def class_bit(name: str) -> int:
     Raises
     ------
     MinsegError
-        If the name is not in Table 1.
+        If the name is none of `ANNOTATED_NAMES`.
     """
     if name not in _BY_NAME:
-        raise MinsegError(f"unknown class {name!r}; the classes are: {', '.join(CLASS_NAMES)}")
+        raise MinsegError(f"unknown class {name!r}; the classes are: {', '.join(ANNOTATED_NAMES)}")
     return 1 << _BY_NAME[name].id
 
 
@@ -238,7 +269,7 @@ def decode_bits(bits: np.ndarray, name: str) -> np.ndarray:
     bits : uint16 ndarray
         Label raster; pixels of value 65535 are nobody's.
     name : str
-        Class name of Table 1.
+        Out of `ANNOTATED_NAMES`.
 
     Returns
     -------
@@ -267,7 +298,7 @@ def task_target(bits: np.ndarray, task: Task) -> np.ndarray:
     if task.merged_name:
         target[bits > 0] = 1
     else:
-        for name in sorted(task.class_names, key=PRIORITY.index):
+        for name in sorted(task.class_names, key=(EXTENT.name, *PRIORITY).index):
             target[decode_bits(bits, name)] = task.target_names.index(name)
     target[bits == IGNORE_BITS] = IGNORE
     return target

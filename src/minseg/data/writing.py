@@ -16,7 +16,7 @@ from minseg.data.dataset import (
     open_dataset,
     scene_grids,
 )
-from minseg.data.labels import CLASS_NAMES, IGNORE_BITS
+from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, split_mines, validate_table
 from minseg.data.raster import Grid, write_geotiff
 from minseg.data.reading import REFLECTANCE_SCALE
@@ -146,7 +146,7 @@ def write_tables(
     """
     description = Description(
         name=name,
-        class_names=tuple(n for n in CLASS_NAMES if n in class_names),
+        class_names=tuple(n for n in ANNOTATED_NAMES if n in class_names),
         bands=tuple(band for band in BANDS if band in bands),
         provenance=provenance,
         licence=licence,

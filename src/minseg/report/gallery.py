@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASS_NAMES, Task, decode_bits
+from minseg.data.labels import ANNOTATED_NAMES, Task, decode_bits
 from minseg.report.overlays import annotation_figure, overlay_figure
 from minseg.study.mine_scores import best_median_worst as best_median_worst
 from minseg.study.predictions import find_scene, scene_prediction
@@ -20,7 +20,7 @@ def example_scene(dataset: Dataset, part: str = "train") -> str:
 
     def richness(scene: pd.Series) -> tuple[int, int]:
         labels = dataset.read_labels(scene)
-        pixels = [int(np.count_nonzero(decode_bits(labels, name))) for name in CLASS_NAMES]
+        pixels = [int(np.count_nonzero(decode_bits(labels, name))) for name in ANNOTATED_NAMES]
         return sum(count > 0 for count in pixels), sum(pixels)
 
     scenes = [scene for _, scene in dataset.scenes_of(part).iterrows()]

@@ -7,7 +7,15 @@ from enum import IntEnum
 import numpy as np
 from matplotlib.figure import Figure
 
-from minseg.data.labels import CLASSES, IGNORE, IGNORE_BITS, PRIORITY, Task, decode_bits
+from minseg.data.labels import (
+    CLASSES,
+    EXTENT,
+    IGNORE,
+    IGNORE_BITS,
+    PRIORITY,
+    Task,
+    decode_bits,
+)
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.report.pictures import paint, picture_row, show, stretch
@@ -200,9 +208,9 @@ def annotation_figure(
     matplotlib.figure.Figure
         Two panels and a legend of the classes present.
     """
-    colours = {mine_class.name: mine_class.colour for mine_class in CLASSES}
-    masks = {name: decode_bits(labels, name) for name in PRIORITY}
-    present = [name for name in PRIORITY if masks[name].any()]
+    colours = {mine_class.name: mine_class.colour for mine_class in (EXTENT, *CLASSES)}
+    masks = {name: decode_bits(labels, name) for name in (EXTENT.name, *PRIORITY)}
+    present = [name for name in masks if masks[name].any()]
     uppermost = np.zeros(labels.shape, np.uint8)  # 0 none, 1 … present
     for value, name in enumerate(present, start=1):
         uppermost[masks[name]] = value

@@ -153,7 +153,7 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
                 one.target == k, one.prediction == k, known, _pixel_ha(one)
             )
             object_tables.append(found.table.assign(**{"mine": mine, "class": name}))
-            own = run.task.class_names if run.task.merged_name else (name,)
+            own = (*run.task.class_names, name) if run.task.merged_name else (name,)
             others = [n for n in dataset.description.class_names if n not in own]
             masks = looks | _class_conditions(one, k, others, found)
             row = {"mine": mine, "class": name}
