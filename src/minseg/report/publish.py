@@ -64,7 +64,7 @@ def results_section(project: Path) -> str:
     MinsegError
         If an outcome is missing.
     """
-    ours = _read(project / OUTCOMES)
+    ours = _read(project / OUTCOMES, "make results")
     lines = [
         "| | the paper | minseg on **synthetic** mines, demo profile | how to reproduce |",
         "|---|---|---|---|",
@@ -74,7 +74,7 @@ def results_section(project: Path) -> str:
         "",
         "| on real mines | the paper | minseg | how to reproduce |",
         "|---|---|---|---|",
-        *_tailings(_read(project / TAILINGS)),
+        *_tailings(_read(project / TAILINGS, "python benchmarks/tailings_brazil.py FOLDER")),
     ]
     return "\n".join(lines)
 
@@ -97,7 +97,8 @@ def times_section(project: Path) -> str:
     MinsegError
         If the times are missing, or those of a page.
     """
-    times = _read(project / TIMES).set_index("page")
+    measure = f"python benchmarks/book.py --results {TIMES}"
+    times = _read(project / TIMES, measure).set_index("page")
     lines = [
         f"Times on {times['processor'].iloc[0]}.",
         "",
@@ -108,8 +109,7 @@ def times_section(project: Path) -> str:
         name = f"notebooks/{page}.ipynb"
         if name not in times.index:
             raise MinsegError(
-                f"{project / TIMES}: no time of {name}; measure again with "
-                f"python benchmarks/book.py --results {TIMES}"
+                f"{project / TIMES}: no time of {name}; measure again with: {measure}"
             )
         cold, again = times.loc[name, ["cold_s", "again_s"]]
         command = f"`minseg rerun {page[:2]}`"
@@ -141,9 +141,10 @@ def with_section(text: str, section: str, path: Path) -> str:
     return f"{before}{BEGIN}\n{section}\n{END}{after}"
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, command: str) -> pd.DataFrame:
+    """Read stored outcomes."""
     if not path.is_file():
-        raise MinsegError(f"{path}: no such outcomes; write them with: make results")
+        raise MinsegError(f"{path}: no such outcomes; write them with: {command}")
     return pd.read_csv(path)
 
 
