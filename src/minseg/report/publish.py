@@ -196,7 +196,7 @@ def _tuned(ours: pd.DataFrame, task: str) -> str:
     found = _of(ours, 5, task)
     flattered = found["chosen on test"]["iou"]
     return _line(
-        f"Table 5, {model_title(task)}: tuned, IoU",
+        f"Table 5, {model_title(task)}: best of {TRIALS} trials, IoU",
         "not given",
         f"{_with_interval(found['chosen on validation'])} chosen on validation; "
         f"{_three(flattered)} if chosen on test, as the paper does",
