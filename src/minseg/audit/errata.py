@@ -1,19 +1,17 @@
 """All errata: the paper held against its own numbers, group by group."""
 
-from collections.abc import Callable
+from minseg.audit.errata_bands import BAND_ERRATA
+from minseg.audit.errata_identities import IDENTITY_ERRATA
+from minseg.audit.errata_images import IMAGE_ERRATA
+from minseg.audit.errata_method import METHOD_ERRATA
+from minseg.audit.errata_scores import SCORE_ERRATA
+from minseg.audit.errata_splits import SPLIT_ERRATA
+from minseg.audit.erratum import Check, Erratum, PrintedPaper
 
-from minseg.audit.errata_bands import band_errata
-from minseg.audit.errata_identities import identity_errata
-from minseg.audit.errata_images import image_errata
-from minseg.audit.errata_method import method_errata
-from minseg.audit.errata_scores import score_errata
-from minseg.audit.errata_splits import split_errata
-from minseg.audit.erratum import Erratum, PrintedPaper
-
-_GROUPS: dict[str, tuple[Callable[[PrintedPaper], list[Erratum]], ...]] = {
-    "numbers of images": (image_errata,),
-    "the tables' arithmetic": (score_errata, identity_errata),
-    "prose against tables": (band_errata, split_errata, method_errata),
+_GROUPS: dict[str, tuple[Check, ...]] = {
+    "numbers of images": IMAGE_ERRATA,
+    "the tables' arithmetic": SCORE_ERRATA + IDENTITY_ERRATA,
+    "prose against tables": BAND_ERRATA + SPLIT_ERRATA + METHOD_ERRATA,
 }
 
 
@@ -30,7 +28,4 @@ def errata(paper: PrintedPaper) -> dict[str, list[Erratum]]:
     dict of group to list of Erratum
         In the order of the paper within a group. What comes out consistent is there too.
     """
-    return {
-        group: [one for tests in collections for one in tests(paper)]
-        for group, collections in _GROUPS.items()
-    }
+    return {group: [check(paper) for check in checks] for group, checks in _GROUPS.items()}

@@ -6,6 +6,7 @@ from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
+    Check,
     Erratum,
     PrintedPaper,
     Row,
@@ -24,25 +25,6 @@ THIRD_DECIMAL = 0.01
 """A difference below this shows in the third decimal only."""
 
 _BINARY = ("model2", "model4")
-
-
-def band_errata(paper: PrintedPaper) -> list[Erratum]:
-    """Return the errata about bands.
-
-    Parameters
-    ----------
-    paper : PrintedPaper
-        See `minseg.audit.erratum.read_printed`.
-
-    Returns
-    -------
-    list of Erratum
-    """
-    tests = (
-        *(_near_infrared_best, _third_decimal, _multispectral_best, _most_channels_best),
-        *(_more_channels_degrade, _resolution, _third_radar_channel, _channels, _best_accuracy),
-    )
-    return [test(paper) for test in tests]
 
 
 def _near_infrared_best(paper: PrintedPaper) -> Erratum:
@@ -318,3 +300,17 @@ def best_bands(paper: PrintedPaper, model: str, metric: str) -> list[str]:
     """
     values = {bands: paper.bands[bands, model, metric] for bands in BAND_CONFIGURATIONS}
     return [bands for bands, value in values.items() if value == max(values.values())]
+
+
+BAND_ERRATA: tuple[Check, ...] = (
+    _near_infrared_best,
+    _third_decimal,
+    _multispectral_best,
+    _most_channels_best,
+    _more_channels_degrade,
+    _resolution,
+    _third_radar_channel,
+    _channels,
+    _best_accuracy,
+)
+"""Checks of bands, in the order of the page."""

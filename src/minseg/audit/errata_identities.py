@@ -10,6 +10,7 @@ from minseg.audit.erratum import (
     CONTRADICTION,
     NOT_STATED,
     ROUNDING,
+    Check,
     Erratum,
     PrintedPaper,
     Row,
@@ -26,22 +27,6 @@ _ACCURATE = 1e-9
 """What binary fractions may leave over."""
 
 _BINARY = ("model2", "model4")
-
-
-def identity_errata(paper: PrintedPaper) -> list[Erratum]:
-    """Return the errata found by identities between scores.
-
-    Parameters
-    ----------
-    paper : PrintedPaper
-        See `minseg.audit.erratum.read_printed`.
-
-    Returns
-    -------
-    list of Erratum
-    """
-    tests = (_iou_bound, _binary_iou, _recall_and_precision_up, _transformed_share, _mine_iou)
-    return [test(paper) for test in tests]
 
 
 def _iou_bound(paper: PrintedPaper) -> Erratum:
@@ -262,3 +247,13 @@ def _ends(row: Row) -> tuple[float, float]:
 def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Tell whether two spans meet."""
     return max(one[0], other[0]) <= min(one[1], other[1]) + _ACCURATE
+
+
+IDENTITY_ERRATA: tuple[Check, ...] = (
+    _iou_bound,
+    _binary_iou,
+    _recall_and_precision_up,
+    _transformed_share,
+    _mine_iou,
+)
+"""Checks of identities between scores, in the order of the page."""

@@ -7,6 +7,7 @@ from minseg.audit.erratum import (
     CONTRADICTION,
     IMPRECISE,
     NOT_STATED,
+    Check,
     Erratum,
     PrintedPaper,
     Row,
@@ -21,25 +22,6 @@ _SUBSETS = tuple(code for codes in GROUPS.values() for code in codes)
 
 FEWEST_IMAGES_A_MINE = 4
 """The least that "around five" images a mine may mean; the most is one for each year."""
-
-
-def image_errata(paper: PrintedPaper) -> list[Erratum]:
-    """Return the errata about numbers of images and mines.
-
-    Parameters
-    ----------
-    paper : PrintedPaper
-        See `minseg.audit.erratum.read_printed`.
-
-    Returns
-    -------
-    list of Erratum
-    """
-    tests = (
-        *(_total_images, _total_mines, _images_a_mine, _split_ratio, _split_ratio_of_subsets),
-        *(_subsets_against_all, _union_against_components, _test_areas),
-    )
-    return [test(paper) for test in tests]
 
 
 def _total_images(paper: PrintedPaper) -> Erratum:
@@ -343,3 +325,16 @@ def _span(rows: Sequence[Row]) -> str:
     """Write from how many to how many images a mine the ratio needs."""
     needed = [row["images a mine for the ratio"] for row in rows]
     return f"{min(needed):.1f} to {max(needed):.1f}"
+
+
+IMAGE_ERRATA: tuple[Check, ...] = (
+    _total_images,
+    _total_mines,
+    _images_a_mine,
+    _split_ratio,
+    _split_ratio_of_subsets,
+    _subsets_against_all,
+    _union_against_components,
+    _test_areas,
+)
+"""Checks of numbers of images and mines, in the order of the page."""

@@ -8,6 +8,7 @@ from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
+    Check,
     Erratum,
     PrintedPaper,
     Row,
@@ -19,30 +20,6 @@ from minseg.audit.erratum import (
 from minseg.data.labels import CLASS_NAMES, TASKS
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import PAPER_BANDS
-
-
-def method_errata(paper: PrintedPaper) -> list[Erratum]:
-    """Return the errata about classes, tuning and single mines.
-
-    Parameters
-    ----------
-    paper : PrintedPaper
-        See `minseg.audit.erratum.read_printed`.
-
-    Returns
-    -------
-    list of Erratum
-    """
-    tests = (
-        _labels,
-        _lower_learning_rate,
-        _most_epochs,
-        _search_share,
-        _best_mine,
-        _high_recall,
-        _figure_order,
-    )
-    return [test(paper) for test in tests]
 
 
 def _labels(paper: PrintedPaper) -> Erratum:
@@ -230,3 +207,15 @@ def _chosen(paper: PrintedPaper, name: str) -> dict[str, float]:
 def _of_mine(table: pd.DataFrame, location: str) -> pd.Series:
     """Return the first row of a mine."""
     return table[table["location"] == location].iloc[0]
+
+
+METHOD_ERRATA: tuple[Check, ...] = (
+    _labels,
+    _lower_learning_rate,
+    _most_epochs,
+    _search_share,
+    _best_mine,
+    _high_recall,
+    _figure_order,
+)
+"""Checks of classes, tuning and single mines, in the order of the page."""

@@ -9,6 +9,7 @@ from minseg.audit.erratum import (
     CONTRADICTION,
     NOT_STATED,
     ROUNDING,
+    Check,
     Erratum,
     PrintedPaper,
     Row,
@@ -23,25 +24,6 @@ from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER
 
 _ACCURATE = 1e-9
 """What binary fractions may leave over."""
-
-
-def score_errata(paper: PrintedPaper) -> list[Erratum]:
-    """Return the errata found by arithmetic within the tables.
-
-    Parameters
-    ----------
-    paper : PrintedPaper
-        See `minseg.audit.erratum.read_printed`.
-
-    Returns
-    -------
-    list of Erratum
-    """
-    tests = (
-        *(_averages, _average_weights, _whole_between_subsets, _two_general_models),
-        *(_mine_accuracy, _headings, _captions),
-    )
-    return [test(paper) for test in tests]
 
 
 def _averages(paper: PrintedPaper) -> Erratum:
@@ -276,3 +258,15 @@ def _captions(paper: PrintedPaper) -> Erratum:
 def _sign(value: float) -> int:
     """Return the sign of a difference, 0 for one that rounding can make."""
     return 0 if abs(value) < 2 * ROUNDING else int(np.sign(value))
+
+
+SCORE_ERRATA: tuple[Check, ...] = (
+    _averages,
+    _average_weights,
+    _whole_between_subsets,
+    _two_general_models,
+    _mine_accuracy,
+    _headings,
+    _captions,
+)
+"""Checks of arithmetic within the tables, in the order of the page."""

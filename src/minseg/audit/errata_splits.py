@@ -9,6 +9,7 @@ from minseg.audit.erratum import (
     CONSISTENT,
     CONTRADICTION,
     IMPRECISE,
+    Check,
     Erratum,
     PrintedPaper,
     Row,
@@ -32,26 +33,6 @@ CONCLUSION_EXCEPTIONS = ("RR", "OC")
 
 SUBSETS = tuple(row for row in GENERAL_OF if row not in AVERAGES)
 """Rows of Table 4 about targeted models on one subset."""
-
-
-def split_errata(paper: PrintedPaper) -> list[Erratum]:
-    """Return the errata about targeted and general models.
-
-    Parameters
-    ----------
-    paper : PrintedPaper
-        See `minseg.audit.erratum.read_printed`.
-
-    Returns
-    -------
-    list of Erratum
-    """
-    tests = (
-        *(_single_superior, _nearly_all_cases, _exceptions, _larger_samples, _both_smaller_better),
-        *(_largest_in_recall, _negligible_for_model4, _mine_type_models, _iou_range, _data_volume),
-        _small_quarries,
-    )
-    return [test(paper) for test in tests]
 
 
 def gain(paper: PrintedPaper, row: str, model: str, metric: str) -> float:
@@ -392,3 +373,19 @@ def _outside(values: list[float], low: float, high: float) -> int:
 def _mark(named: bool) -> str:
     """Write whether something is named."""
     return "named" if named else ""
+
+
+SPLIT_ERRATA: tuple[Check, ...] = (
+    _single_superior,
+    _nearly_all_cases,
+    _exceptions,
+    _larger_samples,
+    _both_smaller_better,
+    _largest_in_recall,
+    _negligible_for_model4,
+    _mine_type_models,
+    _iou_range,
+    _data_volume,
+    _small_quarries,
+)
+"""Checks of targeted and general models, in the order of the page."""

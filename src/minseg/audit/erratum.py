@@ -1,6 +1,6 @@
 """One inconsistency of the print: what is printed, what the arithmetic gives, and what follows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,10 @@ class PrintedPaper:
         if name not in self.statements:
             raise MinsegError(f"{self.folder / 'statements.csv'}: {name} is missing; add its row")
         return self.statements[name]
+
+
+Check = Callable[[PrintedPaper], Erratum]
+"""Holds one statement or table against the numbers."""
 
 
 def read_printed(folder: Path | None = None) -> PrintedPaper:
