@@ -4,7 +4,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
-from minseg.audit.identity import ROUNDING, paper_rows, single_mine_rows, with_identity
+from minseg.audit.identity import paper_rows, single_mine_rows, with_identity
 from minseg.learning.conventions import NAMED
 from minseg.report.convention_figures import identity_figure, pattern_figure, rank_figure
 from minseg.report.convention_tables import (
@@ -15,7 +15,7 @@ from minseg.report.convention_tables import (
     ranking_table,
     rule_table,
 )
-from minseg.study.paper import paper_scores
+from minseg.study.paper import ROUNDING, paper_scores
 from tests.report.conftest import draw, row_names
 
 BREAKS, KEEPS = "#d55e00", "#0072b2"

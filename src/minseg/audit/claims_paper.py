@@ -19,6 +19,7 @@ from minseg.audit.claims_verdicts import (
 )
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.labels import parse_task
+from minseg.study.paper import ROUNDING
 
 PaperTest = Callable[..., PaperFinding]
 """From a claim's rows and its parameters to what they say."""
@@ -184,7 +185,7 @@ def mean_bounds(rows: Rows) -> PaperFinding:
                 f"min({printed(recall)}, {printed(precision)}) − {printed(iou)} = "
                 f"{printed(room, signed=True)}",
                 room,
-                Region(low=-0.001),  # two rounded values may miss the bound by that
+                Region(low=-2 * ROUNDING),  # two rounded values may miss the bound by that
             )
         )
     return weigh(found)

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from minseg.audit.identity import ROUNDING, with_identity
+from minseg.audit.identity import with_identity
 from minseg.learning.conventions import CANDIDATES, NAMED, STANDARD, Convention, score
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import Result
+from minseg.study.paper import ROUNDING
 from minseg.study.runs import counts_array
 
 GAPS: tuple[str, ...] = ("recall", "precision")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from minseg.audit.erratum import (
+    ACCURATE,
     CONSISTENT,
     CONTRADICTION,
     NOT_STATED,
-    ROUNDING,
     Check,
     Erratum,
     PrintedPaper,
@@ -22,9 +22,7 @@ from minseg.audit.erratum import (
 )
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, MODELS
-
-_ACCURATE = 1e-9
-"""What binary fractions may leave over."""
+from minseg.study.paper import ROUNDING
 
 _BINARY = ("model2", "model4")
 
@@ -35,7 +33,7 @@ def _iou_bound(paper: PrintedPaper) -> Erratum:
     for model in MODELS:
         lines = list(_score_rows(paper, model))
         over = [iou - min(recall, precision) for _, iou, recall, precision, _ in lines]
-        broken = sum(excess > 2 * ROUNDING + _ACCURATE for excess in over)
+        broken = sum(excess > 2 * ROUNDING + ACCURATE for excess in over)
         rows.append(
             {
                 "model": model_name(model),
@@ -107,7 +105,7 @@ def _recall_and_precision_up(paper: PrintedPaper) -> Erratum:
             gains = [difference(*pair) for pair in zip(lines[better], lines[other], strict=True)]
             iou, recall, precision, accuracy = gains
             # Two rounded values can differ by 0.001 without a difference.
-            if min(recall, precision) >= 0 and min(iou, accuracy) < -2 * ROUNDING - _ACCURATE:
+            if min(recall, precision) >= 0 and min(iou, accuracy) < -2 * ROUNDING - ACCURATE:
                 rows.append(
                     {"model": model_name(model), "row": better, "against": other}
                     | {"recall": f"{recall:+.3f}", "precision": f"{precision:+.3f}"}
@@ -246,7 +244,7 @@ def _ends(row: Row) -> tuple[float, float]:
 
 def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Tell whether two spans meet."""
-    return max(one[0], other[0]) <= min(one[1], other[1]) + _ACCURATE
+    return max(one[0], other[0]) <= min(one[1], other[1]) + ACCURATE
 
 
 IDENTITY_ERRATA: tuple[Check, ...] = (

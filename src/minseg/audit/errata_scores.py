@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 
 from minseg.audit.erratum import (
+    ACCURATE,
     CONSISTENT,
     CONTRADICTION,
     NOT_STATED,
-    ROUNDING,
     Check,
     Erratum,
     PrintedPaper,
@@ -21,9 +21,7 @@ from minseg.audit.erratum import (
 )
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER_BANDS
-
-_ACCURATE = 1e-9
-"""What binary fractions may leave over."""
+from minseg.study.paper import ROUNDING
 
 
 def _averages(paper: PrintedPaper) -> Erratum:
@@ -32,12 +30,12 @@ def _averages(paper: PrintedPaper) -> Erratum:
     for average, model, metric in itertools.product(AVERAGES, MODELS, METRICS):
         mean = np.mean([paper.splits[row, model, metric] for row in AVERAGES[average]])
         printed = paper.splits[average, model, metric]
-        if abs(printed - mean) > ROUNDING + _ACCURATE:
+        if abs(printed - mean) > ROUNDING + ACCURATE:
             rows.append(
                 {"row": average, "model": model_name(model), "metric": metric}
                 | {"printed": printed, "mean of its rows": f"{mean:.4f}"}
                 # Rows and mean are each rounded, so that twice the rounding is possible.
-                | {"odd": abs(printed - mean) > 2 * ROUNDING + _ACCURATE}
+                | {"odd": abs(printed - mean) > 2 * ROUNDING + ACCURATE}
             )
     cells = len(AVERAGES) * len(MODELS) * len(METRICS)
     wrong = sum(row["odd"] for row in rows)
@@ -96,7 +94,7 @@ def _whole_between_subsets(paper: PrintedPaper) -> Erratum:
         parts = [paper.splits[GENERAL_OF[code], model, metric] for code in codes]
         whole = paper.bands[PAPER_BANDS[model], model, metric]
         outside = max(min(parts) - whole, whole - max(parts))
-        if outside > 2 * ROUNDING + _ACCURATE:
+        if outside > 2 * ROUNDING + ACCURATE:
             rows.append(
                 {"model": model_name(model), "metric": metric}
                 | {"Table 3, all test mines": whole, "subsets": "+".join(codes)}
@@ -139,7 +137,7 @@ def _two_general_models(paper: PrintedPaper) -> Erratum:
         for metric in map(metric_name, METRICS)
     }
     leads = [_lead(paper, model) for model in MODELS]
-    apart = max(gaps.values()) > 2 * ROUNDING + _ACCURATE
+    apart = max(gaps.values()) > 2 * ROUNDING + ACCURATE
     return Erratum(
         "two-general-models",
         "Two general models",
@@ -175,8 +173,8 @@ def _mine_accuracy(paper: PrintedPaper) -> Erratum:
         gap = (table["accuracy"] - table["iou"]).abs()
         rows.append(
             {"table": f"Table {number}", "rows": len(table)}
-            | {"accuracy = IoU": int((gap < 2 * ROUNDING + _ACCURATE).sum())}
-            | {"of these, off by rounding": int(((gap > _ACCURATE) & (gap <= 0.0011)).sum())}
+            | {"accuracy = IoU": int((gap < 2 * ROUNDING + ACCURATE).sum())}
+            | {"of these, off by rounding": int(((gap > ACCURATE) & (gap <= 0.0011)).sum())}
         )
     for number, scores in ((3, paper.bands), (4, paper.splits)):
         pairs = [
@@ -186,7 +184,7 @@ def _mine_accuracy(paper: PrintedPaper) -> Erratum:
         ]
         rows.append(
             {"table": f"Table {number}", "rows": len(pairs)}
-            | {"accuracy = IoU": sum(abs(a - b) < 2 * ROUNDING + _ACCURATE for a, b in pairs)}
+            | {"accuracy = IoU": sum(abs(a - b) < 2 * ROUNDING + ACCURATE for a, b in pairs)}
             | {"of these, off by rounding": 0}
         )
     shares = [row["accuracy = IoU"] / row["rows"] for row in rows]

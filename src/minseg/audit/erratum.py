@@ -25,8 +25,8 @@ VERDICTS: dict[str, str] = {
 ODD = "odd"
 """Column of `Erratum.cells` that marks the rows which do not fit."""
 
-ROUNDING = 0.0005
-"""The most by which a value printed with three decimals is off."""
+ACCURATE = 1e-9
+"""What binary fractions leave over at most, in sums of printed scores."""
 
 Row = dict[str, Any]
 """A row of `Erratum.cells` in the making."""

@@ -15,10 +15,7 @@ import pandas as pd
 from minseg.data.labels import parse_task
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES
-from minseg.study.paper import MINE_TABLES, paper_table
-
-ROUNDING = 0.0005
-"""The most by which a value printed with three decimals is off."""
+from minseg.study.paper import MINE_TABLES, ROUNDING, paper_table
 
 
 def paper_rows() -> pd.DataFrame:

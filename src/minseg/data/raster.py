@@ -211,7 +211,7 @@ def write_geotiff(
         If the file cannot be written.
     """
     profile = raster_profile(grid, array.shape[0], array.dtype, nodata)
-    # Measured on twelve bands of reflectance: written in half the time, and smaller, since each
+    # Measured on twelve bands of reflectance: written in less time, and smaller, since each
     # band is alike in itself; more effort in deflating gains nothing.
     profile |= {"interleave": "band", "zlevel": 1}
     with _whole(path) as beside, rasterio.open(beside, "w", **profile) as target:

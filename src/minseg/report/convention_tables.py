@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pandas as pd
 
 from minseg.audit.identity import (
-    ROUNDING,
     excluded_rows,
     identity_by_task,
     least_empty_share,
@@ -14,6 +13,7 @@ from minseg.audit.identity import (
 from minseg.learning.metrics import METRICS
 from minseg.report.comparisons import model_title, signed
 from minseg.report.tables import METRIC_TITLES
+from minseg.study.paper import ROUNDING
 
 DASH = "–"
 MODEL = "model"
