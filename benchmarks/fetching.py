@@ -32,15 +32,15 @@ import pandas as pd
 import rasterio
 from rasterio.windows import from_bounds
 
-from minseg.data.annotations import read_annotations
-from minseg.data.assets import GDAL_OPTIONS
-from minseg.data.catalogue import require_stac
 from minseg.data.dataset import Dataset, open_dataset
-from minseg.data.demo_catalogue import BOX, FIELDS, DemoCatalogue, write_demo_catalogue
-from minseg.data.demo_server import CatalogueHandler, serve
-from minseg.data.fetch_plan import FetchRequest, read_mines
-from minseg.data.fetching import fetch_dataset
-from minseg.data.providers import provider_for
+from minseg.fetching.annotations import read_annotations
+from minseg.fetching.assets import GDAL_OPTIONS
+from minseg.fetching.catalogue import require_stac
+from minseg.fetching.dataset import fetch_dataset
+from minseg.fetching.demo_catalogue import BOX, FIELDS, DemoCatalogue, write_demo_catalogue
+from minseg.fetching.demo_server import CatalogueHandler, serve
+from minseg.fetching.plan import FetchRequest, read_mines
+from minseg.fetching.providers import provider_for
 
 YEARS = (2019, 2022)
 SIDE = 516

@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from minseg.data.synthetic import write_synthetic
 from minseg.study.config import profile_config
 from minseg.study.runs import RunStore
 from minseg.study.scheduling import local_cluster, run_all
+from minseg.synthetic.dataset import write_synthetic
 
 
 def arguments() -> argparse.Namespace:

@@ -23,13 +23,13 @@ from lightning.fabric import Fabric
 
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import training_statistics
-from minseg.data.synthetic import write_synthetic
 from minseg.learning.losses import build_loss
 from minseg.learning.models import build_model
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
 from minseg.learning.precision import resolve_precision
 from minseg.learning.training import build_optimiser, train
+from minseg.synthetic.dataset import write_synthetic
 
 BANDS = ("B04", "B03", "B02")
 

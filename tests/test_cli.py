@@ -12,8 +12,8 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from minseg.cli import _notebooks_and_parameters as notebooks_and_parameters
 from minseg.cli import main
+from minseg.cli.notebooks import notebooks_and_parameters
 from minseg.data.raster import Grid
 from tests.conftest import names
 from tests.report.test_rerun import write_notebook

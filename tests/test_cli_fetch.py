@@ -4,9 +4,10 @@ import sys
 import pandas as pd
 import pytest
 
-from minseg.cli import _year_range, main
-from minseg.data.demo_catalogue import write_demo_catalogue
-from minseg.data.demo_server import serve
+from minseg.cli import main
+from minseg.cli.values import year_range
+from minseg.fetching.demo_catalogue import write_demo_catalogue
+from minseg.fetching.demo_server import serve
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_an_empty_table_or_a_missing_column_is_one_line(minseg, options, catalog
 
 
 def test_years_are_ranges_and_lists():
-    assert _year_range("2016-2018, 2020") == (2016, 2017, 2018, 2020)
+    assert year_range("2016-2018, 2020") == (2016, 2017, 2018, 2020)
 
 
 def test_a_recipe_without_a_file_tells_where_to_get_it(minseg):

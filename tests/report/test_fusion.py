@@ -7,10 +7,10 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import open_dataset
 from minseg.data.labels import CLASS_NAMES, decode_bits
 from minseg.data.raster import Grid
-from minseg.data.synthetic import write_synthetic
 from minseg.data.writing import write_dataset
 from minseg.errors import MinsegError
 from minseg.report.fusion import SOURCES, fusion_figure
+from minseg.synthetic.dataset import write_synthetic
 from tests.conftest import mine_rows, scene_of
 from tests.report.test_network_figure import overlapping_texts
 

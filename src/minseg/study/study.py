@@ -106,7 +106,7 @@ def default_store() -> Path:
 
 def synthetic_dataset() -> Dataset:
     """Open the embedded synthetic dataset in ``data/synthetic``, making it on first use."""
-    from minseg.data.synthetic import VERSION, write_synthetic
+    from minseg.synthetic.dataset import VERSION, write_synthetic
 
     folder = project_folder() / "data" / "synthetic" / f"version-{VERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,129 @@
+"""`minseg predict` and `minseg change`: maps and polygons for a GIS."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from minseg.cli.values import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def predict(
+    run_folder: RunFolder,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Rasters with the run's bands, on any grids; BANDS=PATH, e.g. B02=blue.tif or "
+            "VV,VH=s1.tif, for one that does not name its bands.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="GeoTIFF of classes to write.")],
+    probabilities: Annotated[
+        Path | None, typer.Option(help="GeoTIFF of class probabilities to write.")
+    ] = None,
+    polygons: Annotated[
+        Path | None,
+        typer.Option(help="GeoPackage to write: class, area in hectares, mean probability."),
+    ] = None,
+    smooth: Annotated[
+        int, typer.Option(help="Majority smoothing of map and polygons: radius, pixels.")
+    ] = 0,
+    minimum_ha: Annotated[
+        float, typer.Option(help="Objects and holes below this go to their largest neighbour.")
+    ] = 0.0,
+    adjacency: Annotated[
+        bool,
+        typer.Option(
+            "--adjacency",
+            help="Keep preparatory areas only next to excavation, dams only next to tailings.",
+        ),
+    ] = False,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands in the order of one file that does not name them.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Reflectance of one digital number.")] = None,
+    offset: Annotated[float | None, typer.Option(help="Reflectance at number zero.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
+    radar_unit: Annotated[str, typer.Option(help="db, power or amplitude.")] = "db",
+    radar_scale: Annotated[
+        float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
+    ] = None,
+    gsd_m: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of the pixels, metres; by default those of images on one grid, else those "
+            "of the finest optical image if they are 10 m within 20 %, else 10."
+        ),
+    ] = None,
+) -> None:
+    """Map the classes of an image to a Cloud-Optimized GeoTIFF; again after a kill, it goes on."""
+    from minseg.data.bands import parse_bands
+    from minseg.data.images import ImageReading
+    from minseg.data.stack import ImageFile
+    from minseg.maps.cleaning import Cleaning
+    from minseg.maps.polygons import require_geopackage
+    from minseg.maps.products import write_map, write_products
+    from minseg.study.execution import open_segmenter
+    from minseg.study.runs import open_run
+
+    files = [ImageFile.parse(image) for image in images]
+    how: dict[str, Any] = {
+        "probabilities": probabilities,
+        "cleaning": Cleaning(smooth, minimum_ha, adjacency),
+        "reading": ImageReading(
+            parse_bands(bands) if bands else None,
+            scale,
+            offset,
+            nodata,
+            radar_unit,
+            radar_scale,
+            gsd_m,
+        ),
+    }
+    if polygons:  # before the model is loaded
+        require_geopackage(polygons, output, probabilities, *(file.path for file in files))
+    segmenter = open_segmenter(open_run(run_folder))
+    if polygons is None:
+        write_map(segmenter, files, output, **how)
+        print(output)
+        return
+    found = write_products(segmenter, files, output, polygons, **how).polygons
+    print(output, polygons, sep="\n")
+    if found.empty:
+        print(f"{polygons}: no polygon; the map is all background", file=sys.stderr)
+
+
+def change(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE.tif", help="Class map of one year.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER.tif", help="Class map of a later year, on its grid.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="GeoPackage to write.")],
+) -> None:
+    """Outline what each class gained, lost and kept between two years; print areas in hectares."""
+    from minseg.maps import change
+    from minseg.maps.class_map import read_class_map
+
+    change.require_apart(before, after, output)
+    maps = read_class_map(before), read_class_map(after)
+    changes, areas = change.change(*maps), change.change_areas(*maps)
+    change.write_change(changes, output)
+    print(output)
+    _print_change(areas)
+
+
+def _print_change(areas: "pd.DataFrame") -> None:
+    """Print the areas of `minseg.maps.change.change_areas` and what they rest on."""
+    compared_ha, left_out_ha = areas[["compared_ha", "left_out_ha"]].iloc[0]
+    classes = areas.drop(columns=["compared_ha", "left_out_ha"])
+    print(classes.round(2).to_string())
+    print(f"compared: {compared_ha:.2f} ha; without data in one of the years: {left_out_ha:.2f} ha")
+    if not classes.to_numpy().any():
+        print("neither map holds a class: the layer is empty")
+    elif not classes[["gained_ha", "lost_ha"]].to_numpy().any():
+        print("no change between the two maps")

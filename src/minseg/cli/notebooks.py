@@ -1,0 +1,104 @@
+"""`minseg rerun`: execute the study's notebooks with other parameters."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from minseg.errors import MinsegError
+
+if TYPE_CHECKING:
+    from minseg.report.rerun import Execution, Outcome
+
+
+def rerun(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NOTEBOOK]... [-p NAME VALUE]... [--each NAME VALUES]...",
+            help="Paths or numbers (02); -p sets a parameter of theirs, as papermill does; "
+            "--each executes them once for each of its values, e.g. model1,model2 or [[0],[1]]; "
+            "several --each give all combinations.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the executed copies and outcomes.csv; notebooks/executed."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler for the notebooks' runs.")
+    ] = None,
+) -> None:
+    """Execute notebooks with other parameters, all of them by default; exit 1 if one fails."""
+    from minseg.report.rerun import execute, find_notebooks, plan_executions
+
+    names, parameters, each = notebooks_and_parameters(arguments or [])
+    executions = plan_executions(find_notebooks(names), parameters, each, output)
+    outcomes, interrupted = [], False
+    try:
+        for outcome in execute(executions, scheduler):
+            outcomes.append(outcome)
+    except KeyboardInterrupt:
+        interrupted = True
+    _print_summary(executions, outcomes, interrupted)
+    if interrupted or any(outcome.error for outcome in outcomes):
+        raise typer.Exit(130 if interrupted else 1)
+
+
+def _print_summary(
+    executions: "list[Execution]", outcomes: "list[Outcome]", interrupted: bool
+) -> None:
+    """Print how many notebooks ran through, and one line for each that did not."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    folders = dict.fromkeys(str(execution.output.parent) for execution in executions)
+    print(
+        f"{'interrupted: ' if interrupted else ''}{len(outcomes) - len(failed)} of "
+        f"{len(executions)} executions succeeded; outcomes.csv is in {', '.join(folders)}"
+    )
+    for outcome in failed:
+        print(f"failed: {outcome.execution.output}: {outcome.error}")
+
+
+def notebooks_and_parameters(
+    arguments: list[str],
+) -> tuple[list[str], dict[str, object], dict[str, list[object]]]:
+    """Tell notebooks from ``-p`` and ``--each`` (typer has no repeated option of two values)."""
+    from minseg.report.rerun import parse_value
+
+    names: list[str] = []
+    parameters: dict[str, object] = {}
+    each: dict[str, list[object]] = {}
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument not in ("-p", "--each"):
+            names.append(argument)
+            continue
+        name, value = next(waiting, None), next(waiting, None)
+        if name is None or value is None:
+            example = "-p profile demo" if argument == "-p" else "--each task model1,model2"
+            raise MinsegError(f"rerun: {argument} takes a name and a value, e.g. {example}")
+        if name in parameters or name in each:
+            raise MinsegError(f"rerun: parameter {name} is given twice; give it once")
+        if argument == "-p":
+            parameters[name] = parse_value(value)
+        else:
+            each[name] = _several_values(name, value)
+    return names, parameters, each
+
+
+def _several_values(name: str, text: str) -> list[object]:
+    """Read ``model1,model2`` or a Python list; ``[0],[1]`` are two lists."""
+    from minseg.report.rerun import parse_value
+
+    values = parse_value(text)
+    if isinstance(values, list | tuple):
+        return list(values)
+    if not isinstance(values, str):
+        return [values]
+    parts = [part.strip() for part in values.split(",") if values]
+    if not all(parts) or values.startswith(("[", "(", "{")):
+        raise MinsegError(
+            f"rerun: --each {name} {text!r}: separate values by commas, or write a Python list "
+            "with text in quotes, e.g. \"['dam,excavation', 'model1']\""
+        )
+    return [parse_value(part) for part in parts]

@@ -1,0 +1,298 @@
+"""One raster of a scene, read over the network onto a grid: only the part that is needed."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import CRSError, RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from minseg.data.raster import Grid, valid_pixels
+from minseg.errors import MinsegError
+from minseg.fetching.providers import Provider
+
+if TYPE_CHECKING:
+    import pystac
+
+T = TypeVar("T")
+
+GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, doubled each time
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",  # bytes a second ...
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # ... for so many seconds is no connection any more
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",  # a failure is not remembered either
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+}
+"""How GDAL asks servers, retries included."""
+
+ATTEMPTS = 3
+"""How often a raster is opened and read at most, over GDAL's own retries."""
+
+PAUSE_S = 2.0
+"""Pause before the second attempt, doubled before each further one, seconds."""
+
+# Where GDAL 3.10 caches nothing, threads that read one address at a time wait for ever: scenes of
+# neighbouring mines do. With its cache it would give what a cut connection left, again and again.
+_LOCKS = tuple(threading.Lock() for _ in range(256))
+
+_FINAL = ("404", "403", "401", "No such file", "AWS_SECRET_ACCESS_KEY", "InvalidAccessKeyId")
+"""What errors say that waiting does not mend."""
+
+
+def read_asset(
+    item: "pystac.Item", key: str, provider: Provider, read: Callable[[rasterio.DatasetReader], T]
+) -> T:
+    """Open a scene's raster, over the network mostly, and read from it.
+
+    Parameters
+    ----------
+    item : pystac.Item
+    key : str
+        Key of the asset.
+    provider : Provider
+    read : callable
+        What to do with the open raster; done again after a failure.
+
+    Returns
+    -------
+    object
+        What `read` gives.
+
+    Raises
+    ------
+    MinsegError
+        If the item has no such asset, or it cannot be read in several attempts.
+    """
+    href = asset_href(item, key)
+    if provider.signing == "s3-keys" and href.startswith("s3://") and not _has_s3_keys():
+        raise MinsegError(f"{item.id}: asset {key} cannot be read: {provider.access}")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with (
+                _LOCKS[hash(href) % len(_LOCKS)],
+                rasterio.Env(**GDAL_OPTIONS, **provider.gdal),
+                rasterio.open(_gdal_path(signed(href, provider))) as source,
+            ):
+                if source.crs is not None or source.gcps[0] or attempt == ATTEMPTS:
+                    return read(source)
+                # GDAL takes a header that a broken connection cut short for whole. Its last tags
+                # are missing then: those that locate it, and those of its tiles, which read as
+                # nodata without an error. So only the last attempt believes such a header.
+                continue
+        except (RasterioError, CPLE_BaseError, OSError) as error:
+            reason = _reason(error, href)
+        if attempt == ATTEMPTS or any(word in reason for word in _FINAL):
+            break
+        time.sleep(PAUSE_S * 2 ** (attempt - 1))
+    access = f" ({provider.access})" if provider.access else ""
+    raise MinsegError(
+        f"{item.id}: asset {key} cannot be read: {reason}; try again later or choose another "
+        f"item{access}"
+    )
+
+
+def asset_href(item: "pystac.Item", key: str) -> str:
+    """Return the address of an asset.
+
+    Raises
+    ------
+    MinsegError
+        If the item has no such asset.
+    """
+    asset = item.assets.get(key)
+    href = asset.get_absolute_href() if asset is not None else None
+    if href is None:
+        raise MinsegError(
+            f"{item.id}: has no asset {key}; choose another item, or correct the API's table "
+            f"(the item has {', '.join(sorted(item.assets))})"
+        )
+    return href
+
+
+def signed(href: str, provider: Provider) -> str:
+    """Sign an address as the provider wants it, with a token that is still valid."""
+    if provider.signing != "planetary-computer":
+        return href
+    import planetary_computer
+
+    return planetary_computer.sign(href)  # keeps the token, and other addresses as they are
+
+
+def _has_s3_keys() -> bool:
+    """Whether there are keys where GDAL takes them from (it would search for minutes if not)."""
+    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    return (
+        bool({"AWS_ACCESS_KEY_ID", "AWS_NO_SIGN_REQUEST"} & os.environ.keys())
+        or Path(file).expanduser().is_file()
+    )
+
+
+def onto_grid(
+    source: rasterio.DatasetReader, item: "pystac.Item", key: str, grid: Grid, nodata: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring a raster's first band to a grid by nearest neighbour.
+
+    Parameters
+    ----------
+    source : rasterio.DatasetReader
+        A raster with a transform; its coordinate reference system may come from the item.
+    item : pystac.Item
+    key : str
+    grid : Grid
+    nodata : float
+        Number of missing pixels, beside the file's own.
+
+    Returns
+    -------
+    values : ndarray (height, width)
+        In the file's type.
+    valid : bool ndarray (height, width)
+        False outside of the raster too.
+
+    Raises
+    ------
+    MinsegError
+        If neither file nor item tells where the raster lies.
+    """
+    crs, transform = location(source, item, key)
+    fill = nodata if source.nodata is None else source.nodata
+    if crs == grid.crs and _north_up(transform) and _north_up(grid.transform):
+        values = _nearest(source, transform, grid, fill)
+    else:
+        values = _warped(source, crs, transform, grid, fill)
+    valid = valid_pixels(values[None], fill)
+    if fill != nodata:
+        valid &= valid_pixels(values[None], nodata)
+    return values, valid
+
+
+def _north_up(transform: Affine) -> bool:
+    """Whether rows run from west to east."""
+    return transform.b == transform.d == 0
+
+
+def _nearest(
+    source: rasterio.DatasetReader, transform: Affine, grid: Grid, fill: float
+) -> np.ndarray:
+    """Read a raster at a grid's pixel centres, both in one projection: faster than to warp."""
+    x = grid.transform.c + grid.transform.a * (np.arange(grid.width) + 0.5)
+    y = grid.transform.f + grid.transform.e * (np.arange(grid.height) + 0.5)
+    columns = np.floor((x - transform.c) / transform.a).astype(np.int64)
+    rows = np.floor((y - transform.f) / transform.e).astype(np.int64)
+    across = (columns >= 0) & (columns < source.width)
+    down = (rows >= 0) & (rows < source.height)
+    values = np.full((grid.height, grid.width), fill, source.dtypes[0])
+    if across.any() and down.any():
+        left, top = int(columns[across].min()), int(rows[down].min())
+        right, bottom = int(columns[across].max()) + 1, int(rows[down].max()) + 1
+        part = source.read(1, window=Window(left, top, right - left, bottom - top))
+        here = part.take(rows[down] - top, axis=0).take(columns[across] - left, axis=1)
+        if down.all() and across.all():
+            return here
+        values[np.ix_(down, across)] = here
+    return values
+
+
+def _warped(
+    source: rasterio.DatasetReader, crs: CRS, transform: Affine, grid: Grid, fill: float
+) -> np.ndarray:
+    """Read a raster in another projection on a grid."""
+    with WarpedVRT(
+        source,
+        src_crs=crs,
+        src_transform=transform,
+        src_nodata=fill,
+        nodata=fill,
+        crs=grid.crs,
+        transform=grid.transform,
+        height=grid.height,
+        width=grid.width,
+        resampling=Resampling.nearest,
+        tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
+    ) as warped:
+        return warped.read(1)
+
+
+def location(source: rasterio.DatasetReader, item: "pystac.Item", key: str) -> tuple[CRS, Affine]:
+    """Tell where a raster lies: by its own tags, and what they lack by the item's ``proj:``.
+
+    Parameters
+    ----------
+    source : rasterio.DatasetReader
+    item : pystac.Item
+    key : str
+
+    Returns
+    -------
+    crs : rasterio.crs.CRS
+    transform : Affine
+        Of a raster with fewer pixels than the item says, scaled to them.
+
+    Raises
+    ------
+    MinsegError
+        If something is said by neither, or only ground control points locate the file.
+    """
+    fields = {**item.properties, **item.assets[key].extra_fields}
+    crs, transform = source.crs, source.transform
+    if source.gcps[0]:  # what catalogues say of such files is made up
+        raise MinsegError(
+            f"{item.id}: asset {key} is located by ground control points; if it is Sentinel-1 GRD, "
+            'say pixels = "amplitude" in the API\'s table'
+        )
+    if crs is None:
+        code = fields.get("proj:code") or fields.get("proj:epsg")  # pystac turns epsg into code
+        if code is None:
+            raise _nowhere(item, key, "coordinate reference system (proj:code)")
+        try:
+            crs = CRS.from_user_input(code)
+        except CRSError:
+            raise _nowhere(item, key, f"usable coordinate reference system ({code!r})") from None
+    if transform == Affine.identity():
+        numbers, shape = fields.get("proj:transform"), fields.get("proj:shape")
+        if not numbers or not shape:
+            raise _nowhere(item, key, "position (proj:transform and proj:shape)")
+        scale = Affine.scale(shape[1] / source.width, shape[0] / source.height)
+        transform = Affine(*numbers[:6]) @ scale
+    return crs, transform
+
+
+def _nowhere(item: "pystac.Item", key: str, what: str) -> MinsegError:
+    """Tell that a raster lies nowhere."""
+    return MinsegError(
+        f"{item.id}: asset {key} has no {what}, in the file or in the item; choose another item"
+    )
+
+
+def _gdal_path(href: str) -> str:
+    """Turn an address into GDAL's name for it (keys of S3 it takes from the environment)."""
+    if href.startswith(("http://", "https://")):
+        return f"/vsicurl/{href}"
+    if href.startswith("s3://"):
+        return f"/vsis3/{href.removeprefix('s3://')}"
+    return href
+
+
+def _reason(error: Any, href: str) -> str:
+    """Return the first cause of an error, without the address and what signs it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    for name in (href, href.partition("://")[2]):
+        text = text.replace(name, "...") if name else text
+    return re.sub(r"\?\S+", "", text)[:200]

@@ -1,0 +1,292 @@
+"""From a mine list, polygons and a catalogue of Sentinel scenes to a dataset folder.
+
+Nothing is lost by a kill: what was chosen lies in ``choices/<mine>.json``, and a scene counts once
+its folder has its name. Run with the same arguments again, fetching goes on where it was.
+"""
+
+import json
+import shutil
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+from rasterio.errors import NotGeoreferencedWarning
+from tqdm import tqdm
+
+from minseg.atomic import write_text
+from minseg.data.dataset import Dataset, open_dataset
+from minseg.data.mines import PARTS
+from minseg.data.writing import write_tables
+from minseg.errors import MinsegError
+from minseg.fetching.catalogue import require_stac
+from minseg.fetching.choices import Pins, YearChoice, choose_mine, read_choices, write_choices
+from minseg.fetching.plan import FetchRequest, MinePlan, plan_mines
+from minseg.fetching.providers import Provider
+from minseg.fetching.records import (
+    MANIFEST,
+    record_notes,
+    why_none,
+    write_manifest,
+)
+from minseg.fetching.scene import kept_record, read_scene, write_scene
+from minseg.progress import progress
+
+PACKERS = 2
+"""Scenes that are compressed and written while others are read."""
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of a run."""
+
+    dataset: Dataset | None
+    """None where too few mines are there for a split."""
+    failures: tuple[str, ...]
+    """Scenes that are not there, and why; the same command tries them again."""
+    notes: tuple[str, ...]
+    """What a user should look at."""
+
+
+def fetch_dataset(
+    path: Path,
+    request: FetchRequest,
+    *,
+    pins: Pins | None = None,
+    workers: int = 4,
+    licence: str = "not stated",
+    split_seed: int = 0,
+) -> Fetched:
+    """Make a dataset folder from a catalogue, or go on with one.
+
+    For each mine and year the most usable Sentinel-2 scene and the nearest Sentinel-1 scene are
+    read on the mine's 10 m grid (section 2.1), and the polygons burnt beside them. Where a scene
+    cannot be had, the others go on.
+
+    Parameters
+    ----------
+    path : Path
+        Dataset folder; new, or one that this request began.
+    request : FetchRequest
+    pins : mapping of (mine, year, kind) to item id, optional
+        Items to take whatever the rules say; a scene that is there with another is made again.
+    workers : int
+        Mines or scenes that are read at once; as many scenes and `PACKERS` more are in memory.
+    licence : str
+        Of the polygons; recorded beside that of the Sentinel data.
+    split_seed : int
+        Seed of the split by mine, which is drawn over the mines that have scenes.
+
+    Returns
+    -------
+    Fetched
+
+    Raises
+    ------
+    MinsegError
+        If the request makes no dataset, the folder belongs to another, or nothing can be had.
+    """
+    path, pins = Path(path), pins or {}
+    require_stac()
+    if workers < 1:
+        raise MinsegError(f"--workers {workers}: give 1 or more")
+    plans, notes = plan_mines(request)
+    _require_known(pins, plans)
+    with _own_folder(path, request.arguments()):
+        chosen, failures = _choose_all(path, plans, request.provider, pins, workers)
+        wanted = {(p.mine, y): (p, c) for p in plans for y, c in chosen.get(p.mine, {}).items()}
+        failures += [
+            f"{mine} {year}: {why_none(choice)}"
+            for (mine, year), (_, choice) in wanted.items()
+            if choice.optical is None
+        ]
+        wanted = {key: value for key, value in wanted.items() if value[1].optical is not None}
+        todo = [k for k, (_, choice) in wanted.items() if kept_record(path, *k, choice) is None]
+
+        # So many read from the network at once; meanwhile others pack what they have read.
+        reading = threading.BoundedSemaphore(workers)
+
+        def fetch(key: tuple[str, int]) -> None:
+            plan, choice = wanted[key]
+            with reading:
+                rasters = read_scene(plan, choice, request.provider)
+            write_scene(path, plan, key[1], choice, request, *rasters)
+
+        done: tqdm = progress((), "fetching scenes", len(wanted), len(wanted) - len(todo))
+        with done:
+            for (mine, year), _, error in _in_parallel(fetch, todo, workers + PACKERS):
+                done.update()
+                if error:
+                    failures.append(f"{mine} {year}: {error}")
+        kept = [kept_record(path, *key, choice) for key, (_, choice) in wanted.items()]
+        records = [record for record in kept if record is not None]
+        notes = [*request.annotations.notes, *notes, *record_notes(records)]
+        dataset = _finish(path, request, plans, records, failures, licence, split_seed)
+        write_manifest(path, request, chosen, records, failures, notes)
+    return Fetched(dataset, tuple(sorted(failures)), tuple(notes))
+
+
+def _choose_all(
+    path: Path, plans: Sequence[MinePlan], provider: Provider, pins: Pins, workers: int
+) -> tuple[dict[str, Mapping[int, YearChoice]], list[str]]:
+    """Choose the scenes of every mine that is not settled; give up if no mine can be served."""
+    files = {plan.mine: path / "choices" / f"{plan.mine}.json" for plan in plans}
+    chosen: dict[str, Mapping[int, YearChoice]] = {
+        p.mine: read_choices(files[p.mine]) for p in plans
+    }
+    chosen = {mine: choices for mine, choices in chosen.items() if choices}
+    unsettled = [
+        plan
+        for plan in plans
+        for there in [chosen.get(plan.mine, {})]
+        if any(y not in there or not there[y].is_settled(plan.mine, y, pins) for y in plan.years)
+    ]
+
+    def choose(plan: MinePlan) -> dict[int, YearChoice]:
+        there = chosen.get(plan.mine, {})
+        choices = choose_mine(plan.mine, plan.grid, plan.years, provider, pins, there)
+        write_choices(files[plan.mine], choices)
+        return choices
+
+    failures: list[str] = []
+    done: tqdm = progress(
+        (), "choosing scenes, mine by mine", len(plans), len(plans) - len(unsettled)
+    )
+    with done:
+        for plan, choices, error in _in_parallel(choose, unsettled, workers):
+            done.update()
+            if choices is not None:
+                chosen[plan.mine] = choices
+            else:
+                failures.append(f"{plan.mine}: {error}")
+            if not chosen and len(failures) >= min(workers, len(plans)):
+                raise MinsegError(f"{failures[0]}; so far no mine could be served")
+    return {plan.mine: chosen[plan.mine] for plan in plans if plan.mine in chosen}, failures
+
+
+def _finish(
+    path: Path,
+    request: FetchRequest,
+    plans: Sequence[MinePlan],
+    records: Sequence[Mapping[str, Any]],
+    failures: list[str],
+    licence: str,
+    split_seed: int,
+) -> Dataset | None:
+    """Write the tables over the scenes that are there; without enough of them say so."""
+    grids = {plan.mine: plan.grid for plan in plans}
+    rows = [record["row"] for record in records]
+    there = {row["mine"] for row in rows}
+    if len(there) < len(PARTS):
+        failures.append(f"{len(there)} mine(s) have scenes; a dataset needs {len(PARTS)} or more")
+        return None
+    try:
+        write_tables(
+            path,
+            name=path.resolve().name,
+            mines=request.mines[request.mines["mine"].isin(there)].reset_index(drop=True),
+            rows=rows,
+            grids=[(row["mine"], grids[row["mine"]]) for row in rows],
+            bands={band for record in records for band in record["bands"]},
+            class_names=request.annotations.class_names,
+            provenance=f"Fetched by minseg from {request.provider.name}; {MANIFEST} lists items",
+            licence=f"Sentinel images: Copernicus data, free and open; polygons: {licence}",
+            synthetic=any(record["synthetic"] for record in records),
+            split_seed=split_seed,
+        )
+    except MinsegError as error:  # the scenes stay, and the manifest tells
+        failures.append(f"no dataset yet: {error}")
+        return None
+    return open_dataset(path)
+
+
+@contextmanager
+def _own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Lock a folder that is new or was begun with the same arguments; clear what a kill left."""
+    manifest = path / MANIFEST
+    if path.exists() and not manifest.is_file() and _visible(path):
+        raise MinsegError(
+            f"{path}: exists and was not begun by `minseg dataset fetch`; name a new folder"
+        )
+    lock = FileLock(path / ".fetch.lock")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise MinsegError(f"{path}: another program is fetching into it now; wait for it") from None
+    except OSError as error:
+        raise MinsegError(
+            f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
+        ) from None
+    try:
+        if manifest.is_file():
+            _require_same(path, json.loads(manifest.read_text(encoding="utf-8")), arguments)
+        else:
+            write_text(manifest, json.dumps({"arguments": arguments}, indent=1) + "\n")
+        for left in [*path.glob(".*.partial*"), *path.glob("*/.*.partial*")]:
+            left.unlink()
+        for left in path.glob("scenes/*/.*.partial"):
+            shutil.rmtree(left)
+        yield
+    finally:
+        lock.release()
+
+
+def _visible(path: Path) -> bool:
+    """Whether a path is a file, or a folder with something in it that is not hidden."""
+    return not path.is_dir() or any(not inner.name.startswith(".") for inner in path.iterdir())
+
+
+def _require_same(path: Path, manifest: Mapping, arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that would mix two datasets in one folder."""
+    begun = manifest.get("arguments", {})
+    changed = [name for name, value in arguments.items() if begun.get(name) != value]
+    if changed:
+        raise MinsegError(
+            f"{path}: was begun with other {', '.join(changed)}; give the same ones to go on, or "
+            "name a new folder"
+        )
+
+
+def _require_known(pins: Pins, plans: Sequence[MinePlan]) -> None:
+    """Refuse pins of scenes nobody wants."""
+    wanted = {(plan.mine, year) for plan in plans for year in plan.years}
+    for mine, year, _ in pins:
+        if (mine, year) not in wanted:
+            raise MinsegError(
+                f"--pin {mine}:{year}: no such mine with polygons, or year not asked for"
+            )
+
+
+def _in_parallel(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[Job, Result | None, str]]:
+    """Do jobs side by side; give each with its result, or what went wrong in one line."""
+    # rasterio hides this warning, but not safely from thread to thread.
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        waiting: dict[Future, Job] = {pool.submit(work, job): job for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], *_outcome(future)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(future: "Future[Result]") -> tuple[Result | None, str]:
+    """Return a job's result, or what went wrong."""
+    try:
+        return future.result(), ""
+    except MinsegError as error:
+        return None, str(error)
+    except Exception as error:  # one strange scene must not stop a night's work
+        reason = (str(error).splitlines() or [""])[0]
+        return None, f"unforeseen {type(error).__name__}: {reason}"

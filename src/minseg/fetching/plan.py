@@ -1,0 +1,132 @@
+"""What is to be fetched: mines, boxes and years, of which polygons and from which catalogue."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from minseg.data.mines import MINE_TABLE, PARTS, read_table
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError, summarise
+from minseg.fetching.annotations import Annotations
+from minseg.fetching.boxes import BoxRule, mine_box
+from minseg.fetching.providers import Provider
+
+FIRST_YEAR = 2015
+"""Sentinel-2 began in this year."""
+
+
+@dataclass(frozen=True)
+class MinePlan:
+    """The scenes wanted of a mine."""
+
+    mine: str
+    grid: Grid
+    years: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """What a dataset is to be made of; the same request goes on where it was."""
+
+    mines: pd.DataFrame
+    """Mine table."""
+    annotations: Annotations
+    years: tuple[int, ...]
+    provider: Provider
+    rule: BoxRule = field(default_factory=BoxRule)
+
+    def arguments(self) -> dict[str, object]:
+        """Return what must not change from one run on a folder to the next."""
+        polygons = self.annotations.polygons
+        drawn = polygons.drop(columns="geometry").assign(shape=polygons.geometry.to_wkb(hex=True))
+        table = self.mines[[column for column in MINE_TABLE.columns if column in self.mines]]
+        collections = [c.name for c in (self.provider.optical, self.provider.radar) if c]
+        return {
+            "api": " ".join([self.provider.name, *collections]),
+            "years": list(self.years),
+            "mines": _digest(table.to_csv(index=False)),
+            "polygons": _digest(drawn.to_csv(index=False)),
+            "classes": list(self.annotations.class_names),
+            "box": asdict(self.rule),
+        }
+
+
+def read_mines(path: Path) -> pd.DataFrame:
+    """Read a mine list.
+
+    Raises
+    ------
+    MinsegError
+        If a column is missing, a value is wrong, or a mine stands there twice.
+    """
+    table, problems = read_table(Path(path), MINE_TABLE)
+    if not problems:
+        problems = [
+            f"{path}: mine {mine!r} cannot name a folder; begin it with a letter or digit"
+            for mine in table["mine"]
+            if not mine[0].isalnum()
+        ]
+    if problems:
+        raise MinsegError(summarise(problems))
+    return table
+
+
+def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
+    """Lay out boxes and years.
+
+    Parameters
+    ----------
+    request : FetchRequest
+
+    Returns
+    -------
+    plans : list of MinePlan
+        Of the mines that have polygons.
+    notes : list of str
+        Mines and years without polygons: nobody looked there, so their scenes teach nothing.
+
+    Raises
+    ------
+    MinsegError
+        If a year is impossible, a box cannot be laid, or fewer than three mines remain.
+    """
+    if not request.years or min(request.years) < FIRST_YEAR or max(request.years) > 2100:
+        raise MinsegError(
+            f"--years {', '.join(map(str, request.years)) or '(none)'}: Sentinel-2 began in "
+            f"{FIRST_YEAR}; give years such as 2016-2022"
+        )
+    plans, problems = [], []
+    lacking: dict[str, list[str]] = {}
+    for row in request.mines.to_dict("records"):
+        polygons = request.annotations.of_mine(row["mine"])
+        years = request.annotations.years_of(row["mine"], request.years)
+        missing = ", ".join(str(year) for year in request.years if year not in years)
+        if len(polygons) and missing:
+            lacking.setdefault(missing, []).append(row["mine"])
+        if not years:
+            continue
+        try:
+            shape = polygons.geometry.union_all()
+            grid = mine_box(row["longitude"], row["latitude"], shape, request.rule)
+        except MinsegError as error:
+            problems.append(f"mine {row['mine']!r}: {error}")
+            continue
+        plans.append(MinePlan(row["mine"], grid, years))
+    if problems:
+        raise MinsegError(summarise(problems))
+    notes = [
+        f"no polygons of {years}, left out: {summarise(mines)}" for years, mines in lacking.items()
+    ]
+    if len(plans) < len(PARTS):
+        raise MinsegError(
+            f"{len(plans)} mine(s) with polygons: a split by mine needs at least {len(PARTS)}; "
+            + summarise([*request.annotations.notes, *notes] or ["add mines and polygons"])
+        )
+    return plans, notes
+
+
+def _digest(text: str) -> str:
+    """Return a short hash."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,235 @@
+"""Catalogues of Sentinel scenes: their collections and assets, and what the pixels mean."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from minseg.data.bands import BANDS, OPTICAL_BANDS
+from minseg.errors import MinsegError, summarise
+
+SCENE_CLASSES = "SCL"
+"""Key, among a collection's assets, of the scene classification of Sen2Cor."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The scenes of one kind in a catalogue."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    """The collection's id."""
+    assets: Mapping[str, str]
+    """Band (B01 ... B12, VV, VH) or SCL to the key of the asset that holds it."""
+    pixels: Literal["reflectance", "power", "amplitude"]
+    """What a digital number stands for: reflectance × 10 000, linear power, or amplitude."""
+    nodata: float = 0.0
+    """Digital number of missing pixels, where the file does not say."""
+    offset: Literal["baseline", "flag", "applied"] = "baseline"
+    """Whether 1000 is to be subtracted: from processing baseline 04.00 on; likewise, unless the
+    item's `offset_flag` says that it was; or never, since the catalogue's files had it applied."""
+    offset_flag: str = ""
+    """Property of an item that tells that 1000 was already subtracted from its pixels."""
+    calibration: Mapping[str, str] = field(default_factory=dict)
+    """VV and VH to the key of the asset with the calibration (XML), for amplitude."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands that the collection has, in the product's order."""
+        return tuple(band for band in BANDS if band in self.assets)
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A catalogue that answers STAC searches."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    """Name on the command line."""
+    url: str
+    """Landing page of the STAC API."""
+    optical: Collection
+    """Sentinel-2 L2A."""
+    radar: Collection | None = None
+    """Sentinel-1, where the catalogue has it."""
+    signing: Literal["none", "planetary-computer", "s3-keys"] = "none"
+    """How requests for assets are signed: not at all (or as GDAL finds keys), by tokens of the
+    Planetary Computer, or by S3 keys that must be there."""
+    gdal: Mapping[str, str] = field(default_factory=dict)
+    """GDAL's options to reach the assets."""
+    access: str = ""
+    """What a user needs to read the assets; told where one cannot be read."""
+
+
+_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
+
+# Asset keys of Earth Search v1 and other catalogues made with stactools' sentinel2 package.
+_COMMON_NAMES = (
+    "coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09",
+    "swir16", "swir22",
+)  # fmt: skip
+
+_RADAR = {"VV": "vv", "VH": "vh"}
+
+_CALIBRATION = {"VV": "schema-calibration-vv", "VH": "schema-calibration-vh"}
+
+PROVIDERS: dict[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(
+            "planetary-computer",
+            "https://planetarycomputer.microsoft.com/api/stac/v1",
+            # Pixels as ESA delivers them: 1000 is in them from processing baseline 04.00 on.
+            Collection(
+                "sentinel-2-l2a",
+                {band: band for band in (*_OPTICAL, SCENE_CLASSES)},
+                "reflectance",
+            ),
+            # Terrain corrected γ0: fits deep pits better than GRD on an ellipsoid.
+            Collection("sentinel-1-rtc", _RADAR, "power", nodata=-32768.0),
+            signing="planetary-computer",
+            access="it answers 429 to many requests: try later or with fewer scenes at once",
+        ),
+        Provider(
+            "earth-search",
+            "https://earth-search.aws.element84.com/v1",
+            # Most pixels are already shifted; `raster:bands` says offset -0.1 even then, so only
+            # the flag counts. Where neither flag nor baseline can be right the dark pixels tell.
+            Collection(
+                "sentinel-2-l2a",
+                dict(zip(_OPTICAL, _COMMON_NAMES, strict=True)) | {SCENE_CLASSES: "scl"},
+                "reflectance",
+                offset="flag",
+                offset_flag="earthsearch:boa_offset_applied",
+            ),
+            Collection("sentinel-1-grd", _RADAR, "amplitude", calibration=_CALIBRATION),
+            gdal={"AWS_REQUEST_PAYER": "requester", "AWS_REGION": "eu-central-1"},
+            access="its Sentinel-1 is paid by who asks: set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY; Sentinel-2 needs no key",
+        ),
+        Provider(
+            "copernicus",
+            "https://stac.dataspace.copernicus.eu/v1",
+            # ESA's own JPEG 2000 files in each band's native pixels; `raster:offset` -0.1 is said
+            # of them all, the processing baseline (`processing:version` here) decides.
+            Collection(
+                "sentinel-2-l2a",
+                {band.name: f"{band.name}_{band.native_gsd_m}m" for band in OPTICAL_BANDS}
+                | {SCENE_CLASSES: f"{SCENE_CLASSES}_20m"},
+                "reflectance",
+            ),
+            # The keys of its calibration files are not known to us: amplitude stays uncalibrated.
+            Collection("sentinel-1-grd", _RADAR, "amplitude"),
+            signing="s3-keys",
+            gdal={
+                "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
+                "AWS_VIRTUAL_HOSTING": "FALSE",
+            },
+            access="it needs S3 keys of a free account (https://dataspace.copernicus.eu): set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+    )
+}
+"""The catalogues known by name."""
+
+
+def provider_for(api: str) -> Provider:
+    """Find a catalogue by its name or address, or read its table from a file.
+
+    A table is a TOML file with the fields of `Provider`, and of `Collection` under ``[optical]``
+    and ``[radar]``. ``like`` names a known catalogue to take all from that the table leaves out::
+
+        like = "planetary-computer"
+        url = "https://stac.example.org/v1"
+        signing = "none"
+
+        [optical]
+        name = "sentinel-2-c1-l2a"
+
+    Parameters
+    ----------
+    api : str
+        ``planetary-computer``, ``earth-search``, ``copernicus``, the address of one of these, or
+        the path of a table, ``PATH.toml``.
+
+    Returns
+    -------
+    Provider
+
+    Raises
+    ------
+    MinsegError
+        If the name or address is unknown, or the table cannot be read.
+    """
+    if api.endswith(".toml"):
+        return _read_table(Path(api))
+    for provider in PROVIDERS.values():
+        if api.rstrip("/") in (provider.name, provider.url):
+            return provider
+    raise MinsegError(
+        f"--api {api}: unknown; use {', '.join(PROVIDERS)} or, for another STAC API, a table of "
+        "its collections and assets, PATH.toml "
+        "(its form: help(minseg.fetching.providers.provider_for))"
+    )
+
+
+def _read_table(path: Path) -> Provider:
+    """Read a catalogue's table."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MinsegError(
+            f"{path}: cannot be read as a table of a STAC API ({error}); check path and TOML syntax"
+        ) from None
+    model = table.pop("like", None)
+    if model is not None and model not in PROVIDERS:
+        raise MinsegError(f"{path}: like = {model!r} is unknown; use {', '.join(PROVIDERS)}")
+    given = {"name": path.stem} | table
+    if model is not None:
+        given = _filled(given, asdict(PROVIDERS[model]))
+    try:
+        provider = TypeAdapter(Provider).validate_python(given)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].lower()}"
+            for problem in error.errors()
+        ]
+        raise MinsegError(f"{path}: {summarise(problems)}; correct the table") from None
+    _require_complete(provider, path)
+    return provider
+
+
+def _filled(given: dict, model: dict) -> dict:
+    """Fill a table with what it leaves out; its asset keys replace the model's as a whole."""
+    filled = model | given
+    for kind in ("optical", "radar"):
+        if isinstance(given.get(kind), dict):
+            filled[kind] = (model[kind] or {}) | given[kind]
+    return filled
+
+
+def _require_complete(provider: Provider, path: Path) -> None:
+    """Refuse a table by which no scene can be read."""
+    problems = []
+    if not provider.url.startswith(("http://", "https://")):
+        problems.append(f"url {provider.url!r} is no address (https://...)")
+    optical, radar = provider.optical, provider.radar
+    if unknown := set(optical.assets) - {*_OPTICAL, SCENE_CLASSES}:
+        problems.append(f"optical.assets: {', '.join(sorted(unknown))} is no Sentinel-2 L2A band")
+    if SCENE_CLASSES not in optical.assets or not optical.bands:
+        problems.append(f"optical.assets: needs {SCENE_CLASSES} and at least one band")
+    if optical.pixels != "reflectance":
+        problems.append('optical.pixels must be "reflectance"')
+    if optical.offset == "flag" and not optical.offset_flag:
+        problems.append('optical.offset = "flag" needs offset_flag')
+    if radar is not None and set(radar.assets) != set(_RADAR):
+        problems.append("radar.assets: needs VV and VH and nothing else")
+    if radar is not None and radar.pixels == "reflectance":
+        problems.append('radar.pixels must be "power" or "amplitude"')
+    if problems:
+        raise MinsegError(f"{path}: {summarise(problems)}; correct the table")

@@ -1,0 +1,126 @@
+"""What a fetched scene was made of, and the files that keep it: a manifest and all candidates."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from minseg.atomic import write_text
+from minseg.data.bands import RADAR_BANDS
+from minseg.data.labels import overlapping_pixels
+from minseg.data.writing import SceneRasters, scene_row
+from minseg.errors import summarise
+from minseg.fetching.catalogue import date_of
+from minseg.fetching.choices import YearChoice
+from minseg.fetching.items import processing_baseline, relative_orbit_of
+from minseg.fetching.plan import FetchRequest
+from minseg.fetching.sentinel import calibration_problem, offset_problem
+
+MANIFEST = "fetch.json"
+"""Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
+
+CANDIDATES = "candidates.csv"
+"""Every item that was there for a mine and year, and why it was taken or not."""
+
+SYNTHETIC_PROPERTY = "minseg:synthetic"
+"""Property of an item that tells that its pixels are made, not observed."""
+
+
+def scene_folder(path: Path, mine: str, year: int) -> Path:
+    """Return the folder of a scene."""
+    return path / "scenes" / mine / str(year)
+
+
+def scene_record(
+    path: Path, beside: Path, scene: SceneRasters, choice: YearChoice, request: FetchRequest
+) -> dict[str, Any]:
+    """Tell what a scene was made of."""
+    optical, radar = choice.optical, choice.radar
+    assert optical is not None
+    problems = [offset_problem(scene.optical, scene.optical_bands)]
+    if radar is not None:
+        problems.append(calibration_problem(radar, request.provider))
+    return {
+        "row": scene_row(
+            scene_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene
+        ),
+        "provider": request.provider.name,
+        "optical": {
+            "item": optical.id,
+            "date": scene.date,
+            "baseline": processing_baseline(optical),
+        },
+        "radar": radar
+        and {
+            "item": radar.id,
+            "date": date_of(radar).isoformat(),
+            "relative_orbit": relative_orbit_of(radar),
+            "orbit_state": radar.properties.get("sat:orbit_state", ""),
+        },
+        "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
+        "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
+        "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
+        "problems": [problem for problem in problems if problem],
+        "sha256": {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(beside.glob("*.tif"))
+        },
+    }
+
+
+def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Tell what a user should look at in the scenes that are there."""
+    notes, overlapping, without_radar = [], {}, []
+    for record in records:
+        scene = record["row"]["scene"]
+        notes += [f"{scene}: {problem}" for problem in record["problems"]]
+        if record["radar"] is None:
+            without_radar.append(scene)
+        if record["overlapping_pixels"]:
+            overlapping[scene] = record["overlapping_pixels"]
+    if without_radar:
+        notes.append(
+            f"{len(without_radar)} scene(s) without radar: {summarise(without_radar)}; "
+            f"{CANDIDATES} tells why"
+        )
+    if overlapping:
+        notes.append(
+            f"polygons of several classes overlap on {sum(overlapping.values())} pixels of "
+            f"{len(overlapping)} scene(s); each class is kept"
+        )
+    return notes
+
+
+def why_none(choice: YearChoice) -> str:
+    """Tell why a year has no scene."""
+    if not choice.candidates:
+        return "the catalogue has no scene of this year; try another --api"
+    best = choice.candidates[0]
+    return (
+        f"no usable scene among {len(choice.candidates)}; the best, {best['item']}: "
+        f"{best['reason']}; {CANDIDATES} lists all, and --pin takes one anyway"
+    )
+
+
+def write_manifest(
+    path: Path,
+    request: FetchRequest,
+    chosen: Mapping[str, Mapping[int, YearChoice]],
+    records: Sequence[Mapping[str, Any]],
+    failures: Sequence[str],
+    notes: Sequence[str],
+) -> None:
+    """Write what was fetched from where, and the table of candidates."""
+    rows = [row for mine in chosen for year in chosen[mine].values() for row in year.candidates]
+    if rows:
+        write_text(path / CANDIDATES, pd.DataFrame(rows).to_csv(index=False))
+    manifest = {
+        "arguments": request.arguments(),
+        "scenes": list(records),
+        "failures": sorted(failures),
+        "notes": list(notes),
+    }
+    write_text(path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

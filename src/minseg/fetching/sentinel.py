@@ -1,0 +1,265 @@
+"""Pixels of a Sentinel scene on a mine's grid: reflectance of Sentinel-2, decibels of Sentinel-1.
+
+The fusion of section 2.1 and Figure 1: every band by nearest neighbour on one grid of 10 m.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rasterio
+
+from minseg.data.radiometry import (
+    LARGEST_REFLECTANCE,
+    power_to_db,
+    radar_channels,
+    require_reflectance,
+)
+from minseg.data.raster import Grid
+from minseg.data.reading import REFLECTANCE_SCALE
+from minseg.errors import MinsegError
+from minseg.fetching.assets import asset_href, onto_grid, read_asset, signed
+from minseg.fetching.catalogue import collection_of, read_text
+from minseg.fetching.groundrange import calibration_gain, ground_range_onto_grid
+from minseg.fetching.items import processing_baseline
+from minseg.fetching.providers import SCENE_CLASSES, Collection, Provider
+
+if TYPE_CHECKING:
+    import pystac
+
+OFFSET_BASELINE = 4.0
+"""Processing baseline from which on ESA adds 1000 to the numbers of Sentinel-2."""
+
+OFFSET = 1000
+"""What is added, so that reflectances below zero can be stored."""
+
+SUBTRACTED_TWICE_SHARE = 0.05
+"""Share of pixels with no reflectance in blue and green above which 1000 was subtracted twice:
+water, shadow and plants, the darkest that a scene has, still reflect 0.005 to 0.05 of both."""
+
+NOT_SUBTRACTED_FLOOR = 0.09
+"""Reflectance that every band's darkest hundredth exceeds where 1000 was not subtracted: few
+places are without shadow, water or plants, one of which is below 0.05 in some band."""
+
+
+def read_optical(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
+    """Read a Sentinel-2 scene's bands on a grid.
+
+    Parameters
+    ----------
+    item : pystac.Item
+    provider : Provider
+    grid : Grid
+
+    Returns
+    -------
+    uint16 ndarray (bands, height, width)
+        Reflectance × 10 000 in the order of ``provider.optical.bands`` (all 12 of
+        `minseg.data.bands.OPTICAL_BANDS`, unless a table names fewer); 0 = missing. Show
+        `offset_problem` of it to the user.
+
+    Raises
+    ------
+    MinsegError
+        If a band is missing or cannot be read, the offset is unknown, no pixel is valid, or the
+        numbers cannot be reflectance.
+    """
+    collection = provider.optical
+    offset = reflectance_offset(item, collection)
+    optical = np.empty((len(collection.bands), grid.height, grid.width), np.uint16)
+    valid = np.ones((grid.height, grid.width), bool)
+    for band in collection.bands:  # all of them, before any is read
+        asset_href(item, collection.assets[band])
+    for layer, band in zip(optical, collection.bands, strict=True):
+        numbers, here = _read_band(item, collection.assets[band], provider, grid, collection.nodata)
+        # As `encode_reflectance` does: what is not above zero becomes 1, for 0 is missing.
+        layer[:] = np.clip(numbers.astype(np.int32) - offset, 1, round(LARGEST_REFLECTANCE * 1e4))
+        valid &= here
+    if not valid.all():
+        optical[:, ~valid] = 0
+    require_reflectance(_some(optical, valid) * REFLECTANCE_SCALE, item.id)
+    return optical
+
+
+def read_scene_classes(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
+    """Read Sen2Cor's scene classification on a grid.
+
+    Returns
+    -------
+    uint8 ndarray (height, width)
+        0 missing, 3 cloud shadow, 8 and 9 cloud, 10 cirrus, 11 snow ...
+
+    Raises
+    ------
+    MinsegError
+        If it cannot be read.
+    """
+    key = provider.optical.assets[SCENE_CLASSES]
+    classes, valid = _read_band(item, key, provider, grid, 0)
+    return np.where(valid, classes, 0).astype(np.uint8)
+
+
+def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
+    """Read a Sentinel-1 scene's channels on a grid.
+
+    Parameters
+    ----------
+    item : pystac.Item
+    provider : Provider
+    grid : Grid
+
+    Returns
+    -------
+    float32 ndarray (3, height, width)
+        VV, VH and VV/(10·VH), dB; NaN = missing. γ0 of terrain-corrected scenes, σ0 of GRD with
+        a calibration file, and else uncalibrated: show `calibration_problem` to the user.
+
+    Raises
+    ------
+    MinsegError
+        If a channel is missing or cannot be read, or no pixel is valid.
+    """
+    collection = collection_of(provider, "radar")
+    for channel in ("VV", "VH"):
+        asset_href(item, collection.assets[channel])
+    vv, vh = (power_to_db(_power(item, channel, provider, grid)) for channel in ("VV", "VH"))
+    channels = radar_channels(vv, vh)
+    if not np.isfinite(channels).any():
+        raise MinsegError(f"{item.id}: no valid radar pixel in the box; choose another item")
+    return channels
+
+
+def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
+    """Tell what is to be subtracted from a scene's numbers: 1000 or nothing.
+
+    Decided by the item's processing baseline and the provider's rule, never by the date, since
+    old scenes are processed again, and never by ``raster:bands``, which is wrong at times.
+
+    Parameters
+    ----------
+    item : pystac.Item
+    collection : Collection
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    MinsegError
+        If the item does not tell its processing baseline.
+    """
+    if collection.offset == "applied":
+        return 0
+    if collection.offset == "flag" and item.properties.get(collection.offset_flag) is True:
+        return 0
+    baseline = processing_baseline(item)
+    if baseline is None:
+        raise MinsegError(
+            f"{item.id}: tells no processing baseline, so that it is unknown whether its numbers "
+            "hold the offset of 1000; choose another item, or say so in the API's table (offset)"
+        )
+    return OFFSET if baseline >= OFFSET_BASELINE else 0
+
+
+def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
+    """Judge by its dark pixels whether a scene's offset was subtracted once, as it should be.
+
+    Parameters
+    ----------
+    optical : uint16 ndarray (bands, height, width)
+        As `read_optical` gives it.
+    bands : tuple of str
+        Its bands.
+
+    Returns
+    -------
+    str
+        The problem in one line; empty where there is none to see.
+    """
+    pixels = _some(optical, np.all(optical > 0, axis=0))
+    if not pixels.size:
+        return ""
+    if {"B02", "B03"} <= set(bands):
+        dark = (pixels[[bands.index("B02"), bands.index("B03")]] <= 1).all(axis=0)
+        if dark.mean() > SUBTRACTED_TWICE_SHARE:
+            return (
+                f"{dark.mean():.0%} of the pixels reflect nothing in blue and green: the offset "
+                "of 1000 seems to be subtracted twice; compare with another item or provider"
+            )
+    floor = np.percentile(pixels, 1, axis=1).min() / 10_000
+    if floor > NOT_SUBTRACTED_FLOOR:
+        return (
+            f"the darkest hundredth of the pixels still reflects {floor:.2f} in every band: the "
+            "offset of 1000 may not be subtracted (or all is bright, as over desert); compare "
+            "with another item or provider"
+        )
+    return ""
+
+
+def calibration_problem(item: "pystac.Item", provider: Provider) -> str:
+    """Tell in one line that a radar scene stays uncalibrated; empty where it does not."""
+    collection = collection_of(provider, "radar")
+    if collection.pixels == "power" or _calibrated(item, collection):
+        return ""
+    return (
+        "its radar is amplitude without a calibration file that can be read: decibels of the "
+        "numbers as they are, some 50 to 60 above σ0; do not mix it with calibrated scenes"
+    )
+
+
+def _some(optical: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return some valid pixels of all bands, (bands, pixels): enough to judge by."""
+    indices = np.flatnonzero(valid)
+    return optical.reshape(len(optical), -1)[:, indices[:: max(1, indices.size // 10_000)]]
+
+
+def _read_band(
+    item: "pystac.Item", key: str, provider: Provider, grid: Grid, nodata: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read an asset's values and their validity on a grid."""
+    return read_asset(
+        item, key, provider, lambda source: onto_grid(source, item, key, grid, nodata)
+    )
+
+
+def _power(item: "pystac.Item", channel: str, provider: Provider, grid: Grid) -> np.ndarray:
+    """Read a radar channel as linear power on a grid, NaN where missing."""
+    collection = collection_of(provider, "radar")
+    key = collection.assets[channel]
+    if collection.pixels == "power":
+        values, valid = _read_band(item, key, provider, grid, collection.nodata)
+        return np.where(valid, values, np.nan)
+
+    def read(source: rasterio.DatasetReader) -> tuple[np.ndarray, ...]:
+        if not source.gcps[0]:
+            raise MinsegError(
+                f"{item.id}: asset {key} has no ground control points to locate its amplitude by; "
+                "choose another item"
+            )
+        return ground_range_onto_grid(source, grid, collection.nodata)
+
+    amplitude, rows, columns = read_asset(item, key, provider, read)
+    if _calibrated(item, collection):
+        amplitude = amplitude / _gain(
+            item, collection.calibration[channel], provider, rows, columns
+        )
+    return amplitude**2
+
+
+def _calibrated(item: "pystac.Item", collection: Collection) -> bool:
+    """Whether both channels have a calibration file that can be read (S3 keeps text from us)."""
+    keys = [collection.calibration.get(channel, "") for channel in ("VV", "VH")]
+    return all(key in item.assets and not asset_href(item, key).startswith("s3://") for key in keys)
+
+
+def _gain(
+    item: "pystac.Item", key: str, provider: Provider, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Read a channel's σ0 gain at places of its image."""
+    try:
+        return calibration_gain(read_text(signed(asset_href(item, key), provider)), rows, columns)
+    except (OSError, ValueError) as error:
+        raise MinsegError(
+            f"{item.id}: asset {key} cannot be read as a calibration ({error}); try again later "
+            "or choose another item"
+        ) from None

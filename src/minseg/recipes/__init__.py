@@ -1,0 +1,1 @@
+"""Public outlines of mines → the inputs of fetching: mine list, polygons, scenes."""

@@ -1,0 +1,1 @@
+"""Mines that a program draws: landscapes, pits and dumps, how satellites would see them."""

@@ -1,0 +1,260 @@
+"""The embedded default dataset: made-up mines, so that everything runs without any download.
+
+A mine is described by its row of the mine table; scenes follow from (seed, mine, year) alone.
+The scenes are drawings with the class relations of Table 1 and section 2.2, the bands of section
+2.1 and imprecise labels; scores on them say nothing about real mines. Some mines are special
+cases (`minseg.synthetic.register.CASES`); which ones depends on the split that the dataset is
+written with, and drawing another split later may bring snow into the training part.
+"""
+
+import datetime
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+
+from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.dataset import Dataset, footprints
+from minseg.data.labels import CLASS_NAMES, encode_bits
+from minseg.data.mines import split_mines
+from minseg.data.raster import Grid
+from minseg.data.writing import SceneRasters, write_dataset
+from minseg.errors import MinsegError
+from minseg.progress import progress
+from minseg.synthetic.landscape import (
+    BIOMES,
+    Landscape,
+    make_landscape,
+    paint_landscape,
+    paint_snow,
+)
+from minseg.synthetic.layout import Plan, plan_mine
+from minseg.synthetic.looks import paint_mine
+from minseg.synthetic.patterns import noise
+from minseg.synthetic.register import assign_cases, nearest_belt, synthetic_mines
+from minseg.synthetic.sensing import (
+    BLOCK_PX,
+    PIXEL_M,
+    Surface,
+    illumination,
+    observe_optical,
+    observe_radar,
+    sun_position,
+)
+from minseg.synthetic.site import mine_at
+
+VERSION = 2
+"""Changes whenever the same arguments would give other scenes."""
+
+ANNOTATION_ERROR_PX = 1.0
+"""Standard deviation of the displacement of label borders in each direction, pixels.
+
+People draw borders imprecisely; so a perfect score is out of reach, as it is on real mines.
+"""
+
+SMALLEST_SIZE = 64
+"""Scenes below this size have no room for the parts of a mine."""
+
+_SNAP_M = BLOCK_PX * PIXEL_M
+_PAD_PX = 2 * BLOCK_PX  # drawn around the scene and cut off, so that nothing ends at its border
+_RELIEF_M = {"OC": 12.0, "OP": 30.0, "MT": 75.0}
+
+
+def render_scene(
+    mine: pd.Series, year: int, years: Sequence[int], size: int, seed: int
+) -> SceneRasters:
+    """Draw one mine in one year.
+
+    Parameters
+    ----------
+    mine : pandas.Series
+        Row of the mine table; without a `case`, it is an ordinary mine.
+    year : int
+        One of `years`.
+    years : sequence of int
+        The time series; the mine has its full extent in the last year and was smaller before,
+        by a rate of its own.
+    size : int
+        Height and width, pixels of 10 m. The mine scales with it.
+    seed : int
+
+    Returns
+    -------
+    SceneRasters
+        With all 12 optical and 3 radar channels, and labels for all ten classes.
+    """
+    return _observe(_site(mine, size, seed), year, max(years))
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What the scenes of one mine have in common."""
+
+    mine: pd.Series
+    case: str
+    size: int
+    seed: int
+    land: Landscape
+    plan: Plan
+    growth_per_year: float
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """Return the random numbers for one purpose."""
+        return _stream(self.mine, self.seed, purpose)
+
+
+def _stream(mine: pd.Series, seed: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(f"{mine['mine']}/{purpose}".encode())])
+
+
+def _site(mine: pd.Series, size: int, seed: int) -> _Site:
+    inner = -(-size // BLOCK_PX) * BLOCK_PX  # whole blocks
+    shape = (inner + 2 * _PAD_PX, inner + 2 * _PAD_PX)
+    case, mine_type = mine.get("case", ""), mine["mine_type"]
+    biome = BIOMES["tropical" if case == "patchwork" else nearest_belt(mine).biome]
+    land = make_landscape(_stream(mine, seed, "landscape"), shape, biome, _RELIEF_M[mine_type])
+    layout = _stream(mine, seed, "layout")
+    growth_per_year = layout.uniform(0.03, 0.16)
+    plan = plan_mine(layout, mine_type, mine["raw_material"], case, biome, land.elevation_m, inner)
+    return _Site(mine, case, size, seed, land, plan, growth_per_year)
+
+
+def _observe(site: _Site, year: int, last_year: int) -> SceneRasters:
+    """Draw the scene of one year."""
+    mine, land, weather = site.mine, site.land, site.stream(f"{year}")
+    state = mine_at(site.plan, float(np.exp(-site.growth_per_year * (last_year - year))))
+    winter = site.case == "snow" and year == last_year
+    date = _clear_day(mine["latitude"], year, winter, weather)
+    elevation_m = land.elevation_m + state.relief_m
+    light = illumination(elevation_m, sun_position(mine["latitude"], date.timetuple().tm_yday))
+
+    texture, shape = site.stream("texture"), light.shape
+    surface = Surface(
+        noise(texture, shape, 1.0, 0.5), noise(texture, shape, 8, 2.2), noise(texture, shape, 12)
+    )
+    paint_landscape(surface, land, weather, winter=winter)
+    paint_mine(surface, state, weather)
+    if winter:
+        worked = state.classes["excavation"] | state.classes["infrastructure"]
+        paint_snow(surface, land, worked, light, weather)
+    optical = observe_optical(surface, light, weather)
+    radar = observe_radar(surface, elevation_m, weather)
+    labels = _annotate(encode_bits(state.classes), site.stream("annotation"))
+    cut = slice(_PAD_PX, _PAD_PX + site.size)
+    return SceneRasters(
+        scene=f"{mine['mine']}-{year}",
+        mine=mine["mine"],
+        year=year,
+        date=date.isoformat(),
+        grid=_grid(mine, site.size),
+        optical=optical[:, cut, cut],
+        optical_bands=tuple(band.name for band in OPTICAL_BANDS),
+        radar=radar[:, cut, cut],
+        labels=labels[cut, cut],
+    )
+
+
+def _clear_day(latitude: float, year: int, winter: bool, rng: np.random.Generator) -> datetime.date:
+    """Return a day in summer, or at the end of winter."""
+    northern = latitude > 0
+    if winter:
+        middle, spread = (95 if northern else 277), 20
+    else:
+        middle, spread = (200 if northern else 45), 35
+    shift = int(rng.integers(-spread, spread + 1))
+    return datetime.date(year, 1, 1) + datetime.timedelta(middle + shift)
+
+
+def _annotate(bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the labels as a person would: with displaced borders.
+
+    All classes are displaced together, so what lay inside another class still does. All years
+    share the displacement: annotators carry an outline on from image to image.
+    """
+    rows, columns = np.indices(bits.shape)
+    down, right = (ANNOTATION_ERROR_PX * noise(rng, bits.shape, 9, 4) for _ in range(2))
+    rows = np.clip(np.rint(rows + down).astype(int), 0, bits.shape[0] - 1)
+    columns = np.clip(np.rint(columns + right).astype(int), 0, bits.shape[1] - 1)
+    return bits[rows, columns]
+
+
+def _grid(mine: pd.Series, size: int) -> Grid:
+    """Return a 10 m grid in the mine's UTM zone, its corner at a multiple of 60 m."""
+    zone = int((mine["longitude"] + 180) // 6) + 1
+    crs = CRS.from_epsg((32600 if mine["latitude"] >= 0 else 32700) + zone)
+    (x,), (y,) = warp_points("EPSG:4326", crs, [mine["longitude"]], [mine["latitude"]])
+    half_m = size * PIXEL_M / 2
+    left, top = (round(edge / _SNAP_M) * _SNAP_M for edge in (x - half_m, y + half_m))
+    return Grid(size, size, Affine(PIXEL_M, 0, left, 0, -PIXEL_M, top), crs)
+
+
+def write_synthetic(
+    path: Path,
+    num_mines: int = 100,
+    years: Sequence[int] = (2019, 2021),
+    size: int = 128,
+    seed: int = 0,
+) -> Dataset:
+    """Write the synthetic dataset.
+
+    The mines are split first; then some of each part become special cases
+    (`minseg.synthetic.register.assign_cases`), which does not change the split.
+
+    Parameters
+    ----------
+    path : Path
+        Folder to make.
+    num_mines : int
+    years : sequence of int
+        One scene per mine and year.
+    size : int
+        Height and width of a scene, pixels of 10 m.
+    seed : int
+        The same arguments give the same dataset.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    MinsegError
+        If an argument makes no dataset, or the folder exists with content.
+    """
+    years = sorted(set(years))
+    if num_mines < 3 or not years or size < SMALLEST_SIZE or seed < 0:
+        raise MinsegError(
+            f"synthetic dataset of {num_mines} mines, {len(years)} years, {size} px, seed {seed}: "
+            f"give 3 mines or more, one year or more, {SMALLEST_SIZE} px or more, seed 0 or more"
+        )
+    mines = synthetic_mines(num_mines, seed)
+    grounds = footprints((mine["mine"], _grid(mine, size)) for _, mine in mines.iterrows())
+    mines = assign_cases(mines, split_mines(mines, seed, grounds), seed)
+
+    def scenes() -> Iterator[SceneRasters]:
+        rows = [row for _, row in mines.iterrows()]
+        for mine in progress(rows, "drawing mines"):
+            site = _site(mine, size, seed)
+            for year in years:
+                yield _observe(site, year, max(years))
+
+    return write_dataset(
+        path,
+        name=f"synthetic mines (seed {seed})",
+        mines=mines,
+        scenes=scenes(),
+        class_names=CLASS_NAMES,
+        provenance=(
+            f"Drawn by minseg.synthetic.dataset: {num_mines} mines, years "
+            f"{', '.join(map(str, years))}, {size} px, seed {seed}. Not observed."
+        ),
+        licence="CC0-1.0",
+        synthetic=True,
+        split_seed=seed,
+    )

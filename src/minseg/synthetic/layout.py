@@ -1,0 +1,312 @@
+"""The layout of a synthetic mine: which parts it has, where they lie, and how they will grow.
+
+A `Plan` holds the parts, each a `Growth`; `minseg.synthetic.site` lets it reach a stage.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from minseg.synthetic.growth import FreeGround, Growth, Place, grow, lowest, together
+from minseg.synthetic.landscape import Biome
+from minseg.synthetic.patterns import noise, turned
+from minseg.synthetic.sensing import MATERIALS, PIXEL_M, Material
+
+
+@dataclass
+class Plan:
+    """Layout of one mine, the same in all years; shapes have their full extent at stage 1."""
+
+    raw_material: str
+    biome: Biome
+    pit: Growth
+    wall: float
+    """Share of the pit's radius that its walls take."""
+    depth_m: float
+    num_benches: int
+    front: float
+    """Half-angle of the sector in which the pit advances, radians."""
+    has_slopes: bool
+    """Whether slopes can be told apart at all."""
+    ramp_bearing: float | None
+    """Where the haul road enters the pit; None where there is none to be seen."""
+    preparation_px: float
+    """Width of the strip prepared ahead of the front, 0 for none."""
+    internal_dump: float
+    """Share of the pit, from its back, that is filled again."""
+    sump: np.ndarray
+    """Where water stands if the pit's floor is there, bool (height, width)."""
+    host: Material
+    """Ground the mineral lies in."""
+    mineral: Material
+    patches: np.ndarray
+    """Noise that patches of ground and ragged borders are cut from, (height, width)."""
+    zones: np.ndarray
+    """Smooth noise: the rock's colour follows it, haul roads its contours, (height, width)."""
+    hall_angle: float
+    """Direction of the halls in the plants, radians."""
+    hall_seed: int
+    """Settles which halls there are."""
+    dumps: list[Growth] = field(default_factory=list)
+    old_dump: Growth | None = None
+    old_pits: list[Growth] = field(default_factory=list)
+    """Full of water, and unlabelled."""
+    reclaimed: list[Growth] = field(default_factory=list)
+    """Old diggings that are green again, and unlabelled."""
+    tailings: Growth | None = None
+    tailings_in_dump: bool = False
+    dam_sector: float = np.pi
+    """Half-angle of the dam around the tailings; the rest leans on natural ground."""
+    wet_dam: bool = False
+    """Whether the slurry stands up to the dam and over it."""
+    plants: list[Growth] = field(default_factory=list)
+    stockpiles: list[Growth] = field(default_factory=list)
+    ponds: list[Growth] = field(default_factory=list)
+    haul_roads: list[tuple[Place, Place]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _PitForm:
+    """What the pits of one mine type have in common (section 2.2)."""
+
+    along: tuple[float, float]
+    """Semi-axis in the direction of growth, share of the scene: smallest and largest."""
+    across: tuple[float, float]
+    start: float
+    power: float
+    ragged: float
+    wall: float
+    steepness: float
+    """Depth over the width of the walls."""
+    front: float
+
+
+_PIT_FORMS = {
+    # Extensive and shallow, advancing on a broad front.
+    "OC": _PitForm((0.28, 0.36), (0.18, 0.27), -0.85, 3.2, 0.12, 0.20, 0.32, 0.65),
+    # Compact and deep, with benches all around.
+    "OP": _PitForm((0.17, 0.25), (0.14, 0.21), -0.25, 2.2, 0.14, 0.55, 0.50, 1.60),
+    # Follows the mountain's shape.
+    "MT": _PitForm((0.17, 0.26), (0.11, 0.18), -0.45, 2.0, 0.30, 0.45, 0.35, 1.30),
+}
+_GAP_PX = 4  # between the pits of one mine
+# One of the many diggings of a patchwork.
+_PATCH_FORM = _PitForm((0.05, 0.08), (0.04, 0.06), -0.3, 2.4, 0.30, 0.50, 0.08, 1.00)
+
+# Chances that a mine has a part, by mine type or by raw material.
+_INTERNAL_DUMP = {"OC": 0.8, "OP": 0.2, "MT": 0.15}
+_EXTERNAL_DUMP = {"OC": 0.75, "OP": 0.8, "MT": 0.65}
+_PREPARATION = {"OC": 0.8, "OP": 0.5, "MT": 0.5}
+_TAILINGS = {"MO": 0.9, "CL": 0.12, "RR": 0.08}
+_PONDS = {"MO": 0.45, "CL": 0.45, "RR": 0.40}
+_INNER_PLANT = {"MO": 0.10, "CL": 0.10, "RR": 0.40}
+
+_MINERALS = {"CL": "coal", "MO": "ore", "RR": "rock"}
+_HOSTS = {"CL": "overburden", "MO": "ore", "RR": "rock"}
+
+
+def plan_mine(
+    rng: np.random.Generator,
+    mine_type: str,
+    raw_material: str,
+    case: str,
+    biome: Biome,
+    elevation_m: np.ndarray,
+    size: int,
+) -> Plan:
+    """Lay out a mine.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    mine_type : {"OC", "OP", "MT"}
+    raw_material : {"RR", "MO", "CL"}
+    case : str
+        Name of `minseg.synthetic.register.CASES`, or empty.
+    biome : Biome
+    elevation_m : float ndarray (height, width)
+        A mountain-top mine is put on the highest ground.
+    size : int
+        Height and width of the scene inside `elevation_m`, pixels; the parts scale with it.
+
+    Returns
+    -------
+    Plan
+    """
+    shape = elevation_m.shape
+    form = _PATCH_FORM if case == "patchwork" else _PIT_FORMS[mine_type]
+    # Other pits need room beside the first.
+    extent_px = 0.75 * size if case in ("multi-pit", "flooded pit") else size
+    axes = rng.uniform(*form.along) * extent_px, rng.uniform(*form.across) * extent_px
+    centre = tuple(np.array(shape) / 2 + rng.uniform(-0.08, 0.08, 2) * size)
+    if mine_type == "MT":
+        central = np.hypot(*turned(shape, centre, 0.0)) < 0.2 * size
+        centre = lowest(np.where(central, -elevation_m, np.inf))
+    pit = grow(
+        rng,
+        shape,
+        centre,
+        axes,
+        angle=rng.uniform(-np.pi, np.pi),
+        start=form.start,
+        power=form.power,
+        ragged=form.ragged,
+    )
+    host, mineral = _ground(rng, raw_material, case, biome)
+    patches = noise(rng, shape, 14, 2.4)
+    plan = Plan(
+        raw_material=raw_material,
+        biome=biome,
+        pit=pit,
+        wall=form.wall * rng.uniform(0.8, 1.2),
+        depth_m=form.steepness * form.wall * min(axes) * PIXEL_M,
+        num_benches=int(rng.integers(3, 6)),
+        front=form.front,
+        has_slopes=rng.random() < 0.65,
+        ramp_bearing=rng.uniform(1.1, 2.4) * rng.choice([-1, 1]) if rng.random() < 0.75 else None,
+        preparation_px=rng.uniform(3.0, 7.0) if rng.random() < _PREPARATION[mine_type] else 0.0,
+        internal_dump=rng.uniform(0.35, 0.6) if rng.random() < _INTERNAL_DUMP[mine_type] else 0.0,
+        sump=(patches > 1.3) & (rng.random() < 0.45),
+        host=host,
+        mineral=mineral,
+        patches=patches,
+        zones=noise(rng, shape, 26, 4.5),
+        hall_angle=rng.uniform(0, np.pi),
+        hall_seed=int(rng.integers(2**31)),
+    )
+    gap_px = _GAP_PX if case in ("patchwork", "multi-pit") else 2
+    ground = FreeGround(rng, ndimage.binary_dilation(pit.reached(1.0), iterations=gap_px), size)
+    if case == "patchwork":
+        _scatter_patches(rng, plan, ground, size)
+    else:
+        _place_case(rng, plan, ground, case, size)
+        _place_waste(rng, plan, ground, mine_type, size)
+    _place_works(rng, plan, ground, size)
+    _place_inside(rng, plan, min(axes), size)
+    return plan
+
+
+def _ground(
+    rng: np.random.Generator, raw_material: str, case: str, biome: Biome
+) -> tuple[Material, Material]:
+    """Return the ground the mineral lies in, and the mineral."""
+    if case == "patchwork":
+        earth = MATERIALS["laterite"].mixed(biome.soil, rng.uniform(0.1, 0.3))
+        return earth, MATERIALS["laterite"].shaded(rng.uniform(0.85, 1.15))
+    # Overburden is what the country's soil lies on, so the two look alike.
+    host = MATERIALS["overburden"].mixed(MATERIALS[_HOSTS[raw_material]], rng.uniform(0.2, 0.7))
+    host = host.mixed(biome.soil, rng.uniform(0.35, 0.75))
+    mineral = MATERIALS[_MINERALS[raw_material]].mixed(host, rng.uniform(0.05, 0.3))
+    host = host.shaded(rng.uniform(0.85, 1.15), rng.normal(0, 0.06))
+    return host, mineral.shaded(rng.uniform(0.85, 1.15))
+
+
+def _small(size: int) -> float:
+    """Return the scale of small parts: they grow with the scene, but less than the pit does."""
+    return float(np.sqrt(size / 128))
+
+
+def _scatter_patches(rng: np.random.Generator, plan: Plan, ground: FreeGround, size: int) -> None:
+    """Make the pit one of many small ones, all over the country; the oldest are green again."""
+    pad = (ground.taken.shape[0] - size) // 2
+    patches, places = [plan.pit], [plan.pit.start]
+    for number in range(rng.integers(16, 24)):
+        row, column = rng.uniform(pad, pad + size, 2)
+        put = ground.place((0.03 * size, 0.07 * size), (row, column), 2.4, 0.3, gap_px=_GAP_PX)
+        if put and number < 4:
+            plan.reclaimed.append(put[0])
+        elif put:
+            patches.append(put[0])
+            distances_px = np.hypot(*(np.array(places) - put[1]).T)
+            plan.haul_roads.append((places[distances_px.argmin()], put[1]))
+            places.append(put[1])
+    plan.pit = together(patches)
+    plan.num_benches, plan.has_slopes, plan.internal_dump = 1, False, 0.0
+
+
+def _place_case(
+    rng: np.random.Generator, plan: Plan, ground: FreeGround, case: str, size: int
+) -> None:
+    """Find room for what makes a mine a special case."""
+    pit = plan.pit.start
+    if case == "wet dam":
+        _place_tailings(rng, plan, ground, (0.14 * size, 0.19 * size))
+        plan.wet_dam, plan.dam_sector = True, rng.uniform(0.6, 1.0) * np.pi
+    elif case == "flooded pit":
+        if put := ground.place((0.13 * size, 0.19 * size), pit, ragged=0.25):
+            plan.old_pits.append(put[0])
+    elif case == "multi-pit":
+        pits, axes_px = [plan.pit], (0.07 * size, 0.13 * size)
+        for _ in range(3):
+            if put := ground.place(axes_px, pit, ragged=0.2, gap_px=_GAP_PX):
+                pits.append(put[0])
+                plan.haul_roads.append((pit, put[1]))
+        for old in (plan.old_pits, plan.reclaimed):
+            if put := ground.place(axes_px, pit, ragged=0.2):
+                old.append(put[0])
+        plan.pit = together(pits)
+        plan.depth_m, plan.internal_dump = 0.6 * plan.depth_m, 0.3 * plan.internal_dump
+
+
+def _place_tailings(
+    rng: np.random.Generator, plan: Plan, ground: FreeGround, axes_px: tuple[float, float]
+) -> None:
+    pit = plan.pit.start
+    if put := ground.place(axes_px, pit):
+        plan.tailings = put[0]
+        plan.tailings_in_dump = rng.random() < 0.65
+        plan.dam_sector = rng.uniform(0.35, 1.0) * np.pi
+        plan.haul_roads.append((pit, put[1]))
+
+
+def _place_waste(
+    rng: np.random.Generator, plan: Plan, ground: FreeGround, mine_type: str, size: int
+) -> None:
+    """Find room for tailings, dumps and what is left of older ones."""
+    pit, chance = plan.pit.start, rng.random
+    if plan.tailings is None and chance() < _TAILINGS[plan.raw_material]:
+        _place_tailings(rng, plan, ground, (0.12 * size, 0.18 * size))
+    for share in (_EXTERNAL_DUMP[mine_type], 0.3):
+        if chance() < share and (put := ground.place((0.10 * size, 0.19 * size), pit, ragged=0.3)):
+            plan.dumps.append(put[0])
+            plan.haul_roads.append((pit, put[1]))
+    if chance() < 0.4 and (put := ground.place((0.09 * size, 0.16 * size), pit, ragged=0.25)):
+        plan.old_dump = put[0]
+    if chance() < 0.3 and (put := ground.place((0.05 * size, 0.10 * size), pit, ragged=0.25)):
+        plan.old_pits.append(put[0])
+
+
+def _place_works(rng: np.random.Generator, plan: Plan, ground: FreeGround, size: int) -> None:
+    """Find room for a plant, stockpiles and settling ponds."""
+    pit = yard = plan.pit.start
+    chance, small = rng.random, _small(size)
+    if chance() < 0.85 and (put := ground.place((0.045 * size, 0.08 * size), pit, 4.0, 0.08)):
+        plan.plants.append(put[0])
+        plan.haul_roads.append((pit, put[1]))
+        yard = put[1]
+    for _ in range(rng.integers(1, 5) if chance() < 0.6 else 0):
+        if put := ground.place((2.2 * small, 4.5 * small), yard):
+            plan.stockpiles.append(put[0])
+    for _ in range(rng.integers(1, 4) if chance() < _PONDS[plan.raw_material] else 0):
+        if put := ground.place((2.0 * small, 4.5 * small), yard, 4.0, 0.06):
+            plan.ponds.append(put[0])
+
+
+def _place_inside(rng: np.random.Generator, plan: Plan, width_px: float, size: int) -> None:
+    """Put a plant and stockpiles into the pit, where digging began: there from the first year."""
+    shape = plan.pit.stage.shape
+    start = np.array(plan.pit.start)
+    turn = rng.uniform(0, np.pi)
+
+    def on_floor(low: float, high: float, power: float) -> Growth:
+        centre = tuple(start + rng.uniform(-0.3, 0.3, 2) * width_px)
+        axes = rng.uniform(low, high, 2) * _small(size)
+        whole = grow(rng, shape, centre, tuple(axes), angle=turn, power=power)
+        inside = np.where(plan.pit.reached(1.0), whole.stage, np.inf)
+        return Growth(inside, whole.radius_px, whole.bearing)
+
+    if rng.random() < _INNER_PLANT[plan.raw_material]:
+        plan.plants.append(on_floor(2.5, 4.0, 4.0))
+    if rng.random() < 0.4:
+        plan.stockpiles += [on_floor(2.0, 3.5, 2.0) for _ in range(2)]

@@ -1,0 +1,206 @@
+import subprocess
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+
+from minseg import MinsegError
+from minseg.data.labels import IGNORE_BITS, decode_bits
+from minseg.data.raster import Grid
+from minseg.fetching.annotations import PolygonFields, rasterise, read_annotations
+from tests.conftest import mine_rows
+
+GRID = Grid(60, 80, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32634))
+
+
+def square(column, row, side=10):
+    """A square in pixels of GRID, a little off the pixels' edges."""
+    x, y = GRID.transform @ (column, row)
+    return shapely.box(x + 0.5, y - 10 * side + 0.5, x + 10 * side + 0.5, y + 0.5)
+
+
+def mines(*positions):
+    table = mine_rows(len(positions))
+    table["longitude"], table["latitude"] = zip(*positions, strict=True)
+    table["name"] = [f"Mine {k}" for k in range(len(positions))]
+    return table
+
+
+HERE = mines((21.0, 45.15))
+
+
+def written(tmp_path, shapes, crs=GRID.crs, name="polygons.gpkg", **columns):
+    path = tmp_path / name
+    columns = columns or {"class": ["excavation"] * len(shapes)}
+    gpd.GeoDataFrame(columns, geometry=list(shapes), crs=crs).to_file(path)
+    return path
+
+
+def read(path, table=HERE, **fields):
+    return read_annotations(path, table, PolygonFields(**fields))
+
+
+def test_rasterised_as_gdal_does_it(tmp_path):
+    random = np.random.default_rng(0)
+    x, y = GRID.transform @ (40, 30)
+    blob = shapely.Polygon(
+        [(x + 250 * r * np.cos(a), y + 250 * r * np.sin(a))
+         for a, r in zip(np.linspace(0, 6, 25), random.uniform(0.3, 1, 25), strict=True)]
+    )  # fmt: skip
+    path = written(tmp_path, [blob, square(70, 2, 15)])
+    bits = rasterise(read(path).polygons, GRID)
+    left, bottom, right, top = map(str, GRID.bounds)
+    out = tmp_path / "oracle.tif"
+    subprocess.run(
+        ["gdal_rasterize", "-q", "-burn", "1", "-ot", "Byte", "-tr", "10", "10",
+         "-te", left, bottom, right, top, path, out], check=True,
+    )  # fmt: skip
+    with rasterio.open(out) as oracle:
+        assert (decode_bits(bits, "excavation") == (oracle.read(1) == 1)).all()
+
+
+def test_a_strip_thinner_than_a_pixel_takes_pixel_centres_only(tmp_path):
+    x, y = GRID.transform @ (0, 0)
+    across = shapely.box(x + 13.5, y - 400, x + 16.5, y)  # 3 m wide round the centres of column 1
+    beside = shapely.box(x + 31, y - 400, x + 34, y)  # touches column 3, not its centres
+    bits = rasterise(read(written(tmp_path, [across, beside])).polygons, GRID)
+    assert np.argwhere(bits.any(axis=0)).ravel().tolist() == [1]
+    assert np.count_nonzero(bits) == 40
+
+
+def test_classes_overlap_whatever_their_order(tmp_path):
+    shapes, names = [square(10, 10, 20), square(20, 20, 20)], ["dam", "excavation"]
+    found = []
+    for order in ([0, 1], [1, 0]):
+        path = written(
+            tmp_path,
+            [shapes[k] for k in order],
+            name=f"{order[0]}.gpkg",
+            **{"class": [names[k] for k in order]},
+        )
+        found.append(rasterise(read(path).polygons, GRID))
+    assert (found[0] == found[1]).all()
+    both = decode_bits(found[0], "dam") & decode_bits(found[0], "excavation")
+    assert both.sum() == 100 and decode_bits(found[0], "dam").sum() == 400
+
+
+def test_values_are_mapped_and_ignore_hides_classes(tmp_path):
+    path = written(
+        tmp_path, [square(0, 0), square(5, 0), square(30, 30), square(50, 40)], kind=[1, 9, 2, 3]
+    )
+    classes = {"1": "excavation", "2": "dam", "3": "background", "9": "ignore"}
+    found = read(path, class_field="kind", classes=classes)
+    assert found.class_names == ("excavation", "dam")
+    bits = rasterise(found.polygons, GRID)
+    assert (bits == IGNORE_BITS).sum() == 100
+    assert decode_bits(bits, "excavation").sum() == 50 and (bits > 0).sum() == 250
+    with pytest.raises(MinsegError, match=r"holds '2'; '3'; '9'.*--classes pit=excavation"):
+        read(path, class_field="kind", classes={"1": "excavation"})
+    everything = read(path, class_field="nothing", classes={"*": "excavation"})
+    assert (rasterise(everything.polygons, GRID) > 0).sum() == 350
+
+
+def test_invalid_polygons_are_repaired_and_told(tmp_path):
+    x, y = GRID.transform @ (20, 20)
+    bow = shapely.Polygon([(x, y), (x + 200, y - 200), (x + 200, y), (x, y - 200)])
+    found = read(written(tmp_path, [bow, shapely.Point(x, y), square(0, 0)]))
+    assert found.polygons.is_valid.all() and len(found.polygons) == 2
+    assert "1 invalid polygon(s) repaired: number 1 (Self-intersection" in found.notes[0]
+    assert "1 feature(s) without area left out: number 2" in found.notes[1]
+    area_m2 = found.polygons.to_crs(GRID.crs).area.iloc[0]
+    assert area_m2 == pytest.approx(2 * 200 * 100 / 2, rel=1e-3)
+
+
+def test_polygons_in_degrees_give_the_same(tmp_path):
+    shapes = gpd.GeoSeries([square(10, 10, 20)], crs=GRID.crs)
+    degrees = written(tmp_path, shapes.to_crs("EPSG:4326"), "EPSG:4326", "degrees.geojson")
+    metres = written(tmp_path, shapes)
+    assert (rasterise(read(degrees).polygons, GRID) == rasterise(read(metres).polygons, GRID)).all()
+
+
+def test_years_choose_polygons_and_an_empty_year_holds_always(tmp_path):
+    path = written(
+        tmp_path,
+        [square(0, 0), square(20, 0), square(40, 0)],
+        **{"class": ["dam"] * 3, "drawn": [2019, 2021, None]},
+    )
+    found = read(path, year_field="drawn")
+    assert len(found.of_year(2019)) == 2 and len(found.of_year(2020)) == 1
+    assert found.years_of("mine-0", (2018, 2019)) == (2018, 2019)
+    dated = read(
+        written(tmp_path, [square(0, 0)], name="d.gpkg", **{"class": ["dam"], "drawn": ["2019"]}),
+        year_field="drawn",
+    )
+    assert dated.years_of("mine-0", (2018, 2019)) == (2019,)
+    with pytest.raises(MinsegError, match="holds 'dam', which is no year"):
+        read(path, year_field="class")
+
+
+def test_a_polygon_belongs_to_the_nearest_mine_within_reach(tmp_path):
+    table = mines((21.0, 45.15), (21.08, 45.15), (60, 10))
+    far = shapely.box(700_000, 5_000_000, 700_100, 5_000_100)
+    found = read(written(tmp_path, [square(0, 0), far]), table)
+    assert found.polygons["mine"].tolist() == ["mine-0", ""]
+    notes = " ".join(found.notes)
+    assert "1 polygon(s) farther than 10 km" in notes and "1 polygon(s) near two mines" in notes
+    assert "mine 'mine-1': no polygons" in notes and "mine 'mine-2': no polygons" in notes
+    with pytest.raises(MinsegError, match="no polygon lies within 10 km"):
+        read(written(tmp_path, [far], name="far.gpkg"), table)
+
+
+def test_nearest_mine_is_found_across_the_date_line(tmp_path):
+    pit = shapely.box(-179.99, 10, -179.98, 10.01)
+    found = read(written(tmp_path, [pit], "EPSG:4326"), mines((179.98, 10)))
+    assert found.polygons["mine"].tolist() == ["mine-0"]
+
+
+def test_a_field_names_the_mine(tmp_path):
+    table = mines((21.0, 45.15), (60, 10))
+    path = written(
+        tmp_path,
+        [square(0, 0), square(20, 0), square(40, 0)],
+        **{"class": ["dam"] * 3, "site": ["mine-1", "MINE 0", "Bor"]},
+    )
+    found = read(path, table, mine_field="site")
+    assert found.polygons["mine"].tolist() == ["mine-1", "mine-0", ""]
+    assert any("no mine of the table for 'Bor'" in note for note in found.notes)
+    with pytest.raises(MinsegError, match="none of them is a mine"):
+        read(path, table, mine_field="class")
+
+
+def test_files_that_are_no_polygons_are_refused(tmp_path):
+    with pytest.raises(MinsegError, match="no such file"):
+        read(tmp_path / "none.gpkg")
+    (tmp_path / "text.gpkg").write_text("not a database")
+    with pytest.raises(MinsegError, match="cannot be read as polygons"):
+        read(tmp_path / "text.gpkg")
+    with pytest.raises(MinsegError, match="has no field 'kind'; it has: class"):
+        read(written(tmp_path, [square(0, 0)]), class_field="kind")
+    with pytest.raises(MinsegError, match="unknown class 'pit'"):
+        read(written(tmp_path, [square(0, 0)]), classes={"a": "pit"})
+    with pytest.raises(MinsegError, match="but no polygon"):
+        read(written(tmp_path, [shapely.Point(5e5, 5e6)], name="points.gpkg"))
+    with pytest.raises(MinsegError, match="no coordinate reference system"):
+        read(written(tmp_path, [square(0, 0)], None, "nowhere.gpkg"))
+    path = written(tmp_path, [square(0, 0)], name="two.gpkg")
+    gpd.read_file(path).to_file(path, layer="other")
+    with pytest.raises(MinsegError, match="name one of its layers: two, other"):
+        read(path)
+    assert len(read(path, layer="other").polygons) == 1
+
+
+def test_real_extents_of_mines_are_read(shared_data):
+    path = shared_data / "jasansky_tiles" / "mining_tiles_test_annotations.gpkg"
+    whole = gpd.read_file(path, layer="polygons_annotated").to_crs("EPSG:4326")
+    first = whole.geometry.iloc[0].representative_point()
+    table = mines((first.x, first.y))
+    found = read(
+        path, table, layer="polygons_annotated", class_field="-", classes={"*": "excavation"}
+    )
+    assert len(found.of_mine("mine-0")) >= 1 and found.polygons.is_valid.all()
+    assert isinstance(found.polygons["year"].dtype, pd.Int64Dtype)

@@ -1,0 +1,167 @@
+import builtins
+import datetime
+from dataclasses import replace
+
+import pytest
+
+from minseg import MinsegError
+from minseg.fetching import catalogue
+from minseg.fetching.catalogue import find, search
+from minseg.fetching.providers import PROVIDERS
+from tests.fetching.loopback import serving
+from tests.fetching.scenes import item
+
+START, END = datetime.date(2020, 1, 1), datetime.date(2020, 12, 31)
+BOX = (15.0, 46.0, 15.1, 46.1)
+LANDING = {
+    "type": "Catalog",
+    "id": "made-up",
+    "stac_version": "1.0.0",
+    "description": "made up",
+    "conformsTo": [
+        "https://api.stacspec.org/v1.0.0/core",
+        "https://api.stacspec.org/v1.0.0/collections",
+        "https://api.stacspec.org/v1.0.0/item-search",
+    ],
+}
+COLLECTION = {
+    "type": "Collection",
+    "id": "sentinel-2-l2a",
+    "stac_version": "1.0.0",
+    "description": "made up",
+    "license": "other",
+    "extent": {
+        "spatial": {"bbox": [[-180, -90, 180, 90]]},
+        "temporal": {"interval": [["2015-01-01T00:00:00Z", None]]},
+    },
+    "links": [],
+}
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "BACKOFF_S", 0.01)
+    with serving(tmp_path) as state:
+        links = [
+            {"rel": "self", "href": state.url},
+            {"rel": "data", "href": f"{state.url}/collections"},
+            {"rel": "search", "href": f"{state.url}/search", "method": "POST"}
+            | {"type": "application/geo+json"},
+        ]
+        state.answers["/"] = lambda body: LANDING | {"links": links}
+        state.answers["/collections/sentinel-2-l2a"] = lambda body: COLLECTION
+        yield state
+
+
+def provider_at(server):
+    return replace(PROVIDERS["planetary-computer"], url=server.url, signing="none")
+
+
+def answer_with(server, *items, pages=1):
+    """Answer searches with items, a page after the other; the bodies asked with are kept."""
+    bodies = []
+
+    def answer(body):
+        bodies.append(body)
+        page = int(body.get("token", 0))
+        links = []
+        if page + 1 < pages:
+            following = body | {"token": str(page + 1)}
+            link = {"rel": "next", "href": f"{server.url}/search", "method": "POST"}
+            links = [link | {"body": following}]
+        shown = [one.to_dict() for one in items[page::pages]]
+        return {"type": "FeatureCollection", "features": shown, "links": links}
+
+    server.answers["/search"] = answer
+    return bodies
+
+
+def test_all_pages_are_read_and_sorted_by_date(server):
+    days = ("2020-07-03", "2020-03-01", "2020-05-09")
+    bodies = answer_with(server, *(item(f"S{day}", day, {}) for day in days), pages=3)
+    found = search(provider_at(server), "optical", BOX, START, END)
+    assert [one.id for one in found] == ["S2020-03-01", "S2020-05-09", "S2020-07-03"]
+    assert bodies[0]["collections"] == ["sentinel-2-l2a"]
+    assert bodies[0]["bbox"] == list(BOX)
+    assert bodies[0]["datetime"] == "2020-01-01T00:00:00Z/2020-12-31T23:59:59Z"
+
+
+def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server):
+    bodies = answer_with(server, item("S", "2020-03-01", {}))
+    found = search(provider_at(server), "optical", (179.9, -17, -179.9, -16.8), START, END)
+    assert [one.id for one in found] == ["S"]  # once
+    assert [body["bbox"] for body in bodies] == [
+        [179.9, -17, 180, -16.8],
+        [-180, -17, -179.9, -16.8],
+    ]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(server, status):
+    answer_with(server, item("S", "2020-03-01", {}))
+    server.failures["/search"] = [status, status]
+    assert len(search(provider_at(server), "optical", BOX, START, END)) == 1
+    assert server.requests.count("POST /search") == 3
+
+
+def test_a_server_busy_for_good_is_told(server):
+    answer_with(server)
+    server.failures["/search"] = [429] * 50
+    with pytest.raises(MinsegError, match=r"gives no answer.*429") as error:
+        search(provider_at(server), "optical", BOX, START, END)
+    assert server.requests.count("POST /search") == catalogue.ATTEMPTS
+    assert "\n" not in str(error.value)
+
+
+def test_no_scene_is_no_error_but_no_collection_is(server):
+    answer_with(server)
+    provider = provider_at(server)
+    assert search(provider, "optical", BOX, START, END) == []
+    with pytest.raises(MinsegError, match="no collection 'sentinel-1-rtc'"):
+        search(provider, "radar", BOX, START, END)
+    with pytest.raises(MinsegError, match="has no radar"):
+        search(replace(provider, radar=None), "radar", BOX, START, END)
+
+
+def test_what_is_no_stac_api_is_told(server):
+    (server.folder / "index.html").write_text("<html>hello</html>")
+    with pytest.raises(MinsegError, match=r"gives no answer \(HTTP 404\)"):
+        search(
+            replace(provider_at(server), url=f"{server.url}/nothing"), "optical", BOX, START, END
+        )
+    with pytest.raises(MinsegError, match="does not answer like a STAC API"):
+        page = replace(provider_at(server), url=f"{server.url}/index.html")
+        search(page, "optical", BOX, START, END)
+
+
+def test_without_a_network_one_line_tells_it(server):
+    provider = replace(provider_at(server), url="http://127.0.0.1:9")
+    said = r"127\.0\.0\.1:9 gives no answer .*check --api and the network"
+    with pytest.raises(MinsegError, match=said) as error:
+        search(provider, "optical", BOX, START, END)
+    assert "\n" not in str(error.value)
+
+
+def test_dates_the_wrong_way_round_are_refused():
+    with pytest.raises(MinsegError, match="swap them"):
+        search(PROVIDERS["earth-search"], "optical", BOX, END, START)
+
+
+def test_an_item_is_found_by_its_id_even_where_the_server_does_not_know_the_parameter(server):
+    answer_with(server, item("A", "2020-03-01", {}), item("B", "2020-03-02", {}))
+    assert find(provider_at(server), "optical", "B").id == "B"
+    with pytest.raises(MinsegError, match=r"C: .* no such item"):
+        find(provider_at(server), "optical", "C")
+
+
+def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "pystac_client":
+            raise ImportError(name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MinsegError, match=r"pip install minseg\[stac\]"):
+        search(PROVIDERS["earth-search"], "optical", BOX, START, END)

@@ -1,0 +1,86 @@
+"""Fetching from a STAC API that somebody else wrote: rustac, in its own process."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pandas as pd
+import pytest
+
+from minseg.data.checking import check_dataset
+from minseg.fetching.dataset import fetch_dataset
+from minseg.fetching.demo_catalogue import LIKE, write_demo_catalogue
+from minseg.fetching.demo_server import serve
+from tests.fetching.loopback import serving
+from tests.fetching.test_dataset import checksums, request_of
+
+YEARS = (2019,)
+RUSTAC = Path(sys.executable).with_name("rustac")
+STARTS_WITHIN_S = 60
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("catalogue") / "made"
+    return write_demo_catalogue(folder, num_mines=3, years=YEARS, size=96)
+
+
+@contextmanager
+def rustac(folder, files_url):
+    """Serve the items of a catalogue; the files come from another server, by ranges."""
+    items = json.loads((folder / "items.json").read_text())
+    for item in items:
+        for asset in item["assets"].values():
+            asset["href"] = f"{files_url}/files/{asset['href']}"
+        item["links"] = []
+    page = folder / "page.json"
+    page.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [RUSTAC, "serve", "--addr", address, "--create-collections", page]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://{address}", server)
+        table = folder / "rustac.toml"
+        table.write_text(
+            f'like = "{LIKE.name}"\nurl = "http://{address}"\nsigning = "none"\naccess = ""\n'
+        )
+        yield str(table)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait_for(url, server):
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while True:
+        try:
+            return urlopen(url, timeout=5).close()
+        except (URLError, ConnectionError):
+            assert server.poll() is None, "rustac has stopped"
+            assert time.monotonic() < deadline, "rustac does not answer"
+            time.sleep(0.1)
+
+
+def test_a_foreign_server_gives_the_same_dataset(catalogue, tmp_path):
+    with serve(catalogue.folder) as api:
+        ours = fetch_dataset(tmp_path / "ours", request_of(catalogue, api, YEARS))
+    with serving(catalogue.folder) as files, rustac(catalogue.folder, files.url) as api:
+        theirs = fetch_dataset(tmp_path / "theirs", request_of(catalogue, api, YEARS))
+    assert theirs.failures == ours.failures == ()
+    assert check_dataset(theirs.dataset.path) == []
+    expected, found = (checksums(fetched.dataset.path) for fetched in (ours, theirs))
+    rasters = [name for name in expected if name.endswith(".tif")]
+    assert len(rasters) == 9
+    assert {name: found[name] for name in rasters} == {name: expected[name] for name in rasters}
+    # It takes no filter by cloud: cloudy scenes come too, and are put aside here.
+    candidates = pd.read_csv(theirs.dataset.path / "candidates.csv")
+    cloudy = candidates[candidates["item"].str.contains("cloud")]
+    assert len(cloudy) and not cloudy["chosen"].any()

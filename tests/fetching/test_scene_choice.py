@@ -1,0 +1,228 @@
+import datetime
+from dataclasses import replace
+
+import pystac
+import pytest
+
+from minseg import MinsegError
+from minseg.fetching import assets
+from minseg.fetching.providers import PROVIDERS
+from minseg.fetching.scene_choice import (
+    ChoiceRules,
+    choose_optical,
+    choose_radar,
+    days_between,
+    relative_orbit_of,
+)
+from tests.fetching.scenes import BOX, TILE, item, scene_classes
+
+PROVIDER = replace(PROVIDERS["planetary-computer"], signing="none")
+WHOLE = (14.9, 46.8, 15.2, 47.1)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """Make an optical item whose tile has given shares of Sen2Cor's classes, from its top."""
+
+    def make(name, date="2020-07-01", parts=None, baseline="05.09", **properties):
+        path = scene_classes(tmp_path / f"{name}.tif", parts or {})
+        properties = {
+            "s2__processing_baseline": baseline,
+            "s2__datatake_id": name,
+            "eo__cloud_cover": 5.0,
+        } | properties
+        return item(name, date, {"SCL": str(path)}, **properties)
+
+    return make
+
+
+def reasons(choice):
+    return dict(zip(choice.table["item"], choice.table["reason"], strict=True))
+
+
+def test_the_box_decides_and_not_the_tile(scene):
+    # The box is rows 36 to 131 of 240: cloud in the tile's top eighth is not in it.
+    beside = scene("beside", parts={9: 0.14}, eo__cloud_cover=14.0)
+    over = scene("over", parts={4: 0.3, 9: 0.06}, eo__cloud_cover=6.0)
+    choice = choose_optical([over, beside], BOX, PROVIDER)
+    assert choice.item is beside
+    table = choice.table.set_index("item")
+    assert table.loc["beside", "bad_share"] == 0
+    # Cloud in rows 72 to 86.4, on the grid of 20 m: rows 72 to 86 and a part of the next two.
+    assert table.loc["over", "cloud_share"] == pytest.approx(14.4 / 96, abs=0.01)
+    assert table["chosen"].tolist() == [True, False]
+    assert reasons(choice)["over"] == "beside ranks before it"
+
+
+@pytest.mark.parametrize(
+    ("value", "column"),
+    [(3, "shadow_share"), (8, "cloud_share"), (10, "cloud_share"), (11, "snow_share"), (1, None)],
+)
+def test_cloud_shadow_and_snow_count_as_bad(scene, value, column):
+    choice = choose_optical(
+        [scene("bad", parts={value: 1}), scene("good")], BOX, PROVIDER, day_of_year=183
+    )
+    assert choice.item.id == "good"
+    row = choice.table.set_index("item").loc["bad"]
+    assert row["bad_share"] == 1
+    assert column is None or row[column] == 1
+    assert "100% of the box hidden" in row["reason"]
+
+
+def test_cloud_everywhere_gives_no_scene_and_says_why(scene):
+    overcast = scene("overcast", parts={9: 1})
+    dark = scene("dark", eo__cloud_cover=93.0)
+    choice = choose_optical([overcast, dark], BOX, PROVIDER)
+    assert choice.item is None
+    assert not choice.table["chosen"].any()
+    assert reasons(choice)["dark"] == "93 % of the tile under cloud"
+    assert reasons(choice)["overcast"].startswith("100% of the box hidden (cloud 100%")
+
+
+def test_a_scene_that_misses_part_of_the_box_is_not_taken(scene):
+    half = scene("half", parts={0: 0.35})  # rows 0 to 83: half of the box
+    choice = choose_optical([half], BOX, PROVIDER)
+    assert choice.item is None
+    assert reasons(choice) == {"half": "covers 50% of the box"}
+
+
+def test_of_equally_clear_scenes_the_day_of_year_decides_over_the_turn_of_the_year(scene):
+    items = [scene("july", "2020-07-01"), scene("december", "2020-12-28")]
+    assert choose_optical(items, BOX, PROVIDER, day_of_year=3).item.id == "december"
+    assert choose_optical(items, BOX, PROVIDER, day_of_year=200).item.id == "july"
+    # A hundredth more cloud does not outweigh the season; a tenth does.
+    items[1] = scene("december", "2020-12-28", {4: 0.3, 9: 0.004})
+    assert choose_optical(items, BOX, PROVIDER, day_of_year=3).item.id == "december"
+    items[1] = scene("december", "2020-12-28", {4: 0.3, 9: 0.04})
+    assert choose_optical(items, BOX, PROVIDER, day_of_year=3).item.id == "july"
+
+
+def test_days_are_counted_around_the_year():
+    assert days_between(3, 362) == 6
+    assert days_between(362, 3) == 6
+    assert days_between(1, 366) == 0  # the last day of a leap year and the first of the next
+    assert days_between(10, 192) == 182
+
+
+def test_of_copies_of_one_datatake_only_the_newest_baseline_competes(scene):
+    datatakes = {"old": "GS2A_20200701T1_1_N02.14", "new": "GS2A_20200701T1_1_N05.00"}
+    old, new = (
+        scene(name, parts={9: 0.0 if name == "old" else 0.2}, s2__datatake_id=datatake)
+        for name, datatake in datatakes.items()
+    )
+    old.properties["s2:processing_baseline"] = "02.14"
+    tile = {"s2__mgrs_tile": "33TWN", "s2__datatake_id": datatakes["old"]}
+    other_tile = scene("other", parts={9: 1}, **tile)
+    choice = choose_optical([old, new, other_tile], BOX, PROVIDER)
+    assert choice.item is new
+    assert reasons(choice)["old"] == "processed again as new"
+    assert "hidden" in reasons(choice)["other"]  # its pixels are others
+
+
+def test_a_pinned_item_is_taken_whatever_it_shows(scene):
+    items = [scene("clear"), scene("white", parts={9: 1}, eo__cloud_cover=99.0)]
+    choice = choose_optical(items, BOX, PROVIDER, pinned="white")
+    assert choice.item.id == "white"
+    assert reasons(choice) == {"white": "pinned", "clear": "white is pinned"}
+    with pytest.raises(MinsegError, match="green: is pinned and not among the 2 items"):
+        choose_optical(items, BOX, PROVIDER, pinned="green")
+
+
+def test_only_so_many_are_looked_at_least_cloud_over_the_tile_first(scene):
+    items = [scene(f"S{cloud}", eo__cloud_cover=float(cloud)) for cloud in (42, 3, 25)]
+    rules = ChoiceRules(most_looked_at=1)
+    choice = choose_optical(items, BOX, PROVIDER, rules=rules)
+    assert choice.item.id == "S3"
+    assert reasons(choice)["S25"].startswith("not looked at")
+
+
+def test_a_scene_that_cannot_be_judged_is_left_out_but_not_if_it_is_the_only_one(
+    scene, monkeypatch
+):
+    monkeypatch.setattr(assets, "PAUSE_S", 0.0)
+    broken = item("broken", "2020-07-01", {"SCL": "/no/such.tif"}, s2__processing_baseline="05.00")
+    choice = choose_optical([broken, scene("good")], BOX, PROVIDER)
+    assert choice.item.id == "good"
+    assert "SCL cannot be read" in reasons(choice)["broken"]
+    with pytest.raises(MinsegError, match="broken: asset SCL cannot be read"):
+        choose_optical([broken], BOX, PROVIDER)
+
+
+def test_nothing_found_is_no_choice():
+    assert choose_optical([], BOX, PROVIDER).item is None
+    choice = choose_radar([], BOX, PROVIDER, date=datetime.date(2020, 7, 1))
+    assert choice.item is None
+    assert choice.table.empty
+
+
+def radar(name, date, orbit=22, bounds=WHOLE, hrefs=("vv", "vh")):
+    return item(name, date, dict.fromkeys(hrefs, "x.tif"), bounds, sat__relative_orbit=orbit)
+
+
+def test_radar_is_the_nearest_in_time_and_of_the_mines_orbit():
+    items = [
+        radar("before", "2020-06-25"),
+        radar("near", "2020-07-03", orbit=95),
+        radar("after", "2020-07-08"),
+        radar("beside", "2020-07-01", bounds=(14.0, 46.8, 14.9, 47.1)),
+        radar("single", "2020-07-01", hrefs=("vv",)),
+        radar("late", "2020-09-01"),
+    ]
+    date = datetime.date(2020, 7, 1)
+    assert choose_radar(items, BOX, PROVIDER, date=date).item.id == "near"
+    choice = choose_radar(items, BOX, PROVIDER, date=date, relative_orbit=22)
+    assert choice.item.id == "before"
+    assert relative_orbit_of(choice.item) == 22
+    assert reasons(choice) == {
+        "before": "nearest in time to the optical scene",
+        "after": "before ranks before it",
+        "near": "the mine's other years are from relative orbit 22",
+        "beside": "covers 0% of the box",
+        "single": "has no VH",
+        "late": "62 days from the optical scene",
+    }
+    assert choose_radar(items, BOX, PROVIDER, date=date, relative_orbit=7).item is None
+    assert choose_radar(items, BOX, PROVIDER, date=date, pinned="late").item.id == "late"
+
+
+def test_a_box_on_the_date_line_is_covered_by_footprints_on_its_sides():
+    from affine import Affine
+    from rasterio.crs import CRS
+
+    from minseg.data.raster import Grid
+
+    # Zone 1 begins at 180 degrees; the box lies half in zone 60, in coordinates of zone 1.
+    box = Grid(60, 60, Affine(10, 0, 180_500, 0, -10, 8_100_000), CRS.from_epsg(32701))
+    west, _, east, _ = box.bounds_lonlat
+    assert west > east
+    east_side = radar("east", "2020-07-01", bounds=(-180, -20, -178, -16))
+    both = radar("both", "2020-07-05")
+    both.geometry = {
+        "type": "MultiPolygon",
+        "coordinates": [
+            [[[178, -20], [180, -20], [180, -16], [178, -16], [178, -20]]],
+            [[[-180, -20], [-178, -20], [-178, -16], [-180, -16], [-180, -20]]],
+        ],
+    }
+    choice = choose_radar([east_side, both], box, PROVIDER, date=datetime.date(2020, 7, 1))
+    assert choice.item is both
+    assert 0 < choice.table.set_index("item").loc["east", "coverage"] < 0.9
+
+
+def test_real_items_tell_their_tiles_baselines_and_orbits(shared_data):
+    folder = shared_data / "stac_items"
+    names = {
+        "planetary_computer_s2_l2a.json": ("06VVN", 2.12),
+        "s2_l2a_pb0400.json": ("34LBQ", 4.0),
+        "earthsearch_v0_s2_l2a.json": ("28QCH", 2.14),
+        "earthsearch_S2B_33TWM_20230813/S2B_33TWM_20230813_0_L2A.json": ("33TWM", 5.09),
+    }
+    items = [pystac.Item.from_file(folder / name) for name in names]
+    pin = items[0].id
+    for one in items:
+        one.assets.pop("SCL", None), one.assets.pop("scl", None)
+    table = choose_optical(items, TILE, PROVIDER, pinned=pin).table.set_index("item")
+    for one, expected in zip(items, names.values(), strict=True):
+        assert tuple(table.loc[one.id, ["tile", "baseline"]]) == expected
+    assert relative_orbit_of(pystac.Item.from_file(folder / "s1_grd.json")) == 59
+    assert relative_orbit_of(pystac.Item.from_file(folder / "s1_rtc_aws.json")) == 121

@@ -1,0 +1,430 @@
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import Resampling, reproject, transform
+
+from minseg import MinsegError
+from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.raster import Grid
+from minseg.fetching import assets
+from minseg.fetching.providers import PROVIDERS
+from minseg.fetching.sentinel import (
+    calibration_problem,
+    offset_problem,
+    processing_baseline,
+    read_optical,
+    read_radar,
+    read_scene_classes,
+    reflectance_offset,
+)
+from tests.fetching.loopback import serving
+from tests.fetching.scenes import (
+    BOX,
+    TILE,
+    UTM,
+    calibration,
+    ground_range,
+    ground_range_places,
+    item,
+    numbers_at,
+    optical_bands,
+    scene_classes,
+    tif,
+)
+
+BANDS = tuple(band.name for band in OPTICAL_BANDS)
+PLANETARY = replace(PROVIDERS["planetary-computer"], signing="none")
+EARTH_SEARCH = PROVIDERS["earth-search"]
+COPERNICUS = PROVIDERS["copernicus"]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "PAUSE_S", 0.0)
+    quick = {"GDAL_HTTP_RETRY_DELAY": "0.01", "GDAL_HTTP_MAX_RETRY": "2"}
+    monkeypatch.setattr(assets, "GDAL_OPTIONS", assets.GDAL_OPTIONS | quick)
+    with serving(tmp_path) as state:
+        yield state
+
+
+def optical_item(server, provider=PLANETARY, **properties):
+    """An item of the bands that lie on the server; the numbers of each."""
+    keys = provider.optical.assets
+    numbers = optical_bands(server.folder, keys.get)
+    hrefs = {keys[band]: f"{server.url}/{keys[band]}.tif" for band in BANDS}
+    return item("S2A_T33TWM", "2020-07-01", hrefs, **properties), numbers
+
+
+def in_box(numbers, gsd_m):
+    """Numbers in native pixels, repeated to 10 m and cut to the box."""
+    repeats = gsd_m // 10
+    whole = np.kron(numbers, np.ones((repeats, repeats), numbers.dtype))
+    return whole[36 : 36 + BOX.height, 48 : 48 + BOX.width]
+
+
+@pytest.mark.parametrize(
+    ("provider", "properties", "offset"),
+    [
+        (PLANETARY, {"s2__processing_baseline": "02.12"}, 0),
+        (PLANETARY, {"s2__processing_baseline": "04.00"}, 1000),
+        # An old scene processed again carries the offset: the date says nothing.
+        (PLANETARY, {"s2__processing_baseline": "05.00"}, 1000),
+        (
+            EARTH_SEARCH,
+            {"s2__processing_baseline": "05.09", "earthsearch__boa_offset_applied": True},
+            0,
+        ),
+        (
+            EARTH_SEARCH,
+            {"s2__processing_baseline": "05.09", "earthsearch__boa_offset_applied": False},
+            1000,
+        ),
+        (EARTH_SEARCH, {"s2__processing_baseline": "05.09"}, 1000),
+        (EARTH_SEARCH, {"s2__processing_baseline": "02.14"}, 0),
+        (COPERNICUS, {"processing__version": "05.10"}, 1000),
+        (COPERNICUS, {"processing__version": "02.14"}, 0),
+    ],
+)
+def test_bands_of_10_20_and_60_m_are_exact_repeats_with_the_offset_of_the_item(
+    server, provider, properties, offset
+):
+    scene, numbers = optical_item(server, provider, **properties)
+    optical = read_optical(scene, provider, BOX)
+    assert optical.dtype == np.uint16
+    for layer, band in zip(optical, OPTICAL_BANDS, strict=True):
+        expected = in_box(numbers[band.name], band.native_gsd_m) - offset
+        assert np.array_equal(layer, expected), band.name
+
+
+def test_what_catalogues_say_in_raster_bands_changes_nothing(server):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    before = read_optical(scene, PLANETARY, BOX)
+    for asset in scene.assets.values():
+        asset.extra_fields["raster:bands"] = [{"offset": -0.7, "scale": 1e-3, "nodata": 1500}]
+    assert np.array_equal(read_optical(scene, PLANETARY, BOX), before)
+
+
+def test_missing_pixels_of_any_band_are_missing_and_dark_ones_are_not(server):
+    scene, _ = optical_item(server, s2__processing_baseline="04.00")
+    blue = numbers_at(10, 1)
+    blue[40:50, 60:70] = 0  # missing
+    blue[60, 80] = 990  # below the offset: -0.001
+    tif(server.folder / "B02.tif", blue, TILE.transform)
+    optical = read_optical(scene, PLANETARY, BOX)
+    assert not optical[:, 4:14, 12:22].any()
+    assert (optical == 0).sum() == 12 * 100
+    assert optical[1, 24, 32] == 1
+
+
+def test_only_the_part_needed_of_a_large_file_is_read(server):
+    large = Grid(3000, 3000, TILE.transform, UTM)
+    numbers = np.random.default_rng(0).integers(0, 250, (3000, 3000)).astype(np.uint8)
+    path = tif(server.folder / "SCL.tif", numbers, large.transform)
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    classes = read_scene_classes(scene, PLANETARY, BOX)
+    assert np.array_equal(classes, in_box(numbers, 10))
+    assert server.bytes_sent < 0.1 * path.stat().st_size
+
+
+def test_a_file_without_coordinates_takes_them_from_the_item(server):
+    numbers = numbers_at(20, 0, 0, 12).astype(np.uint8)
+    with rasterio.open(
+        server.folder / "SCL.tif", "w", "GTiff", 120, 120, 1, dtype="uint8", nodata=0
+    ) as target:
+        target.write(numbers, 1)
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"}, proj__epsg=32633)
+    assert "proj:epsg" in scene.properties or "proj:code" in scene.properties
+    with pytest.raises(MinsegError, match=r"S: asset SCL has no position \(proj:transform"):
+        read_scene_classes(scene, PLANETARY, BOX)
+    # What the item says is of the file at 10 m; this one is smaller by half.
+    scene.assets["SCL"].extra_fields |= {
+        "proj:shape": [240, 240],
+        "proj:transform": list(TILE.transform)[:6],
+    }
+    assert np.array_equal(read_scene_classes(scene, PLANETARY, BOX), in_box(numbers, 20))
+    for name in ("proj:epsg", "proj:code"):
+        scene.properties.pop(name, None)
+    with pytest.raises(MinsegError, match="no coordinate reference system"):
+        read_scene_classes(scene, PLANETARY, BOX)
+
+
+def in_zone(epsg):
+    """A box in another projection, from the upper left corner of the usual one on."""
+    crs = CRS.from_epsg(epsg)
+    (x,), (y,) = transform(UTM, crs, [BOX.bounds[0]], [BOX.bounds[3]])
+    return Grid(70, 50, Affine(10, 0, x, 0, -10, y), crs)
+
+
+@pytest.mark.parametrize("epsg", [32632, 32634, 3995])
+def test_a_tile_of_another_zone_is_brought_over_as_gdal_does(server, epsg):
+    grid = in_zone(epsg)
+    path = scene_classes(server.folder / "SCL.tif", {3: 0.2, 8: 0.1, 5: 0.3})
+    expected = np.zeros((grid.height, grid.width), np.uint8)
+    with rasterio.open(path) as source:
+        reproject(
+            rasterio.band(source, 1),
+            expected,
+            dst_transform=grid.transform,
+            dst_crs=grid.crs,
+            resampling=Resampling.nearest,
+            tolerance=0,
+        )
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    classes = read_scene_classes(scene, PLANETARY, grid)
+    assert len(np.unique(classes)) >= 3
+    assert np.mean(classes != expected) < 0.001  # pixels that lie on an edge may fall either way
+
+
+def test_a_busy_server_and_a_cut_connection_are_tried_again(server):
+    scene_classes(server.folder / "SCL.tif", {3: 0.4})
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    undisturbed = read_scene_classes(scene, PLANETARY, BOX)
+    for failures in ([429], [503, 503], ["cut"], ["cut", 429], [500] * 4):
+        server.failures["/SCL.tif"] = list(failures)
+        assert np.array_equal(read_scene_classes(scene, PLANETARY, BOX), undisturbed), failures
+        assert not server.failures["/SCL.tif"]
+
+
+@pytest.mark.parametrize("fault", ["absent", "busy for good", "truncated", "no raster", "cut"])
+def test_what_cannot_be_read_is_told_in_one_line_with_item_and_asset(server, fault):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    path = server.folder / "B11.tif"
+    if fault == "absent":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    elif fault == "no raster":
+        path.write_text("<html>log in first</html>")
+    else:
+        server.failures["/B11.tif"] = [{"busy for good": 503, "cut": "cut"}[fault]] * 200
+    with pytest.raises(MinsegError, match="S2A_T33TWM: asset B11 cannot be read") as error:
+        read_optical(scene, PLANETARY, BOX)
+    assert "\n" not in str(error.value)
+    if fault == "absent":
+        assert "404" in str(error.value)
+
+
+def test_a_truncated_file_of_another_zone_is_never_read_as_zeros(server):
+    path = scene_classes(server.folder / "SCL.tif", {3: 0.4})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    with pytest.raises(MinsegError, match="S: asset SCL cannot be read"):
+        read_scene_classes(scene, PLANETARY, in_zone(32632))
+
+
+@pytest.mark.timeout(60)  # threads of GDAL may wait for each other for ever
+def test_several_scenes_at_once_are_read_as_one_by_one(server):
+    scene, _ = optical_item(server, s2__processing_baseline="04.00")
+    alone = read_optical(scene, PLANETARY, BOX)
+    server.failures["/B05.tif"] = [429, "cut", 503]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda _: read_optical(scene, PLANETARY, BOX), range(4)))
+    assert all(np.array_equal(optical, alone) for optical in together)
+    assert not server.failures["/B05.tif"]
+
+
+def test_a_band_that_the_item_lacks_is_told_before_any_is_read(server):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    del scene.assets["B12"]
+    with pytest.raises(MinsegError, match="S2A_T33TWM: has no asset B12"):
+        read_optical(scene, PLANETARY, BOX)
+    assert not server.requests
+
+
+def test_an_item_without_a_baseline_is_refused_and_a_table_can_say_it(server):
+    scene, numbers = optical_item(server)
+    with pytest.raises(MinsegError, match="tells no processing baseline"):
+        read_optical(scene, PLANETARY, BOX)
+    applied = replace(PLANETARY, optical=replace(PLANETARY.optical, offset="applied"))
+    assert np.array_equal(read_optical(scene, applied, BOX)[1], in_box(numbers["B02"], 10))
+
+
+def plants_and_ground(seed=0):
+    """Reflectance × 10 000 of a scene with plants, ground and some water."""
+    random = np.random.default_rng(seed)
+    optical = random.normal(1800, 250, (12, 80, 80))
+    optical[:6, :30] = random.normal(400, 60, (6, 30, 80))  # plants: dark up to red edge 1
+    optical[:, 70:] = random.normal(150, 30, (12, 10, 80))  # water
+    return np.clip(optical, 1, None).astype(np.uint16)
+
+
+def test_dark_pixels_tell_an_offset_subtracted_twice_or_never():
+    scene = plants_and_ground()
+    assert offset_problem(scene, BANDS) == ""
+    twice = np.clip(scene.astype(int) - 1000, 1, None).astype(np.uint16)
+    assert "subtracted twice" in offset_problem(twice, BANDS)
+    assert "may not be subtracted" in offset_problem(scene + 1000, BANDS)
+    assert offset_problem(np.zeros_like(scene), BANDS) == ""
+
+
+def test_the_real_item_of_earth_search(shared_data):
+    folder = shared_data / "stac_items" / "earthsearch_S2B_33TWM_20230813"
+    scene = pystac.Item.from_file(folder / "S2B_33TWM_20230813_0_L2A.json")
+    with rasterio.open(folder / "B04.tif") as source:
+        assert source.crs is None
+        decimated = source.read(1)
+    # Four bands have rasters; pixels of the decimated file, in its middle.
+    keys = {band: EARTH_SEARCH.optical.assets[band] for band in ("B02", "B03", "B04", "B08", "SCL")}
+    provider = replace(EARTH_SEARCH, optical=replace(EARTH_SEARCH.optical, assets=keys))
+    side_m = 109_800 / decimated.shape[0]
+    transform = Affine(side_m, 0, 499_980, 0, -side_m, 5_200_020) @ Affine.translation(200, 100)
+    grid = Grid(300, 250, transform, UTM)
+    optical = read_optical(scene, provider, grid)
+    # raster:bands says offset -0.1, the flag that it was applied: the pixels are reflectance.
+    assert reflectance_offset(scene, provider.optical) == 0
+    red = decimated[100:400, 200:450]
+    assert np.array_equal(optical[2][red > 0], red[red > 0])
+    assert offset_problem(optical, ("B02", "B03", "B04", "B08")) == ""
+    # By the baseline alone it would be subtracted twice, and the dark pixels tell.
+    by_baseline = replace(provider.optical, offset="baseline")
+    wrong = read_optical(scene, replace(provider, optical=by_baseline), grid)
+    assert "subtracted twice" in offset_problem(wrong, ("B02", "B03", "B04", "B08"))
+    classes = read_scene_classes(scene, provider, grid)
+    assert (classes == 4).mean() > 0.5  # the item: 93 % vegetation
+
+
+def test_offsets_of_real_items(shared_data):
+    folder = shared_data / "stac_items"
+    for name, provider, baseline, offset in (
+        ("planetary_computer_s2_l2a.json", PLANETARY, 2.12, 0),  # processed in 2020
+        ("s2_l2a_pb0400.json", PLANETARY, 4.0, 1000),  # raster:bands says offset -0.7
+        ("earthsearch_v0_s2_l2a.json", PLANETARY, 2.14, 0),  # tells it in the product's name only
+    ):
+        scene = pystac.Item.from_file(folder / name)
+        assert processing_baseline(scene) == baseline
+        assert reflectance_offset(scene, provider.optical) == offset
+
+
+def test_power_becomes_decibels_and_missing_pixels_nan(server):
+    vv = np.full((240, 240), 0.1, np.float32)
+    vh = np.full((240, 240), 0.001, np.float32)
+    vv[40, 60], vh[50, 70] = -32768, 0
+    for name, power in (("vv", vv), ("vh", vh)):
+        tif(server.folder / f"{name}.tif", power, TILE.transform, nodata=-32768)
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    scene = item("S1A", "2020-07-02", hrefs)
+    channels = read_radar(scene, PLANETARY, BOX)
+    assert channels.dtype == np.float32
+    assert channels[:, 0, 0] == pytest.approx([-10, -30, 10], abs=1e-4)
+    assert np.isnan(channels).sum() == 6
+    assert np.isnan(channels[:, [4, 14], [12, 22]]).all()
+    assert calibration_problem(scene, PLANETARY) == ""
+    far = replace(BOX, transform=Affine.translation(50_000, 0) @ BOX.transform)
+    with pytest.raises(MinsegError, match="S1A: no valid radar pixel"):
+        read_radar(scene, PLANETARY, far)
+    del scene.assets["vh"]
+    with pytest.raises(MinsegError, match="has no asset vh"):
+        read_radar(scene, PLANETARY, BOX)
+
+
+@pytest.fixture
+def ground_range_scene(server):
+    """A GRD item whose numbers tell their place, with the position that catalogues make up."""
+    rows, columns = np.mgrid[:300, :320]
+    numbers = (1000 + 50 * (rows % 97) + columns).astype(np.uint16)
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    for name, factor in (("vv", 2), ("vh", 1)):
+        ground_range(server.folder / f"{name}.tif", (numbers * factor).astype(np.uint16))
+    made_up = {
+        "proj__epsg": 4326,
+        "proj__shape": [300, 320],
+        "proj__transform": [1.4e-4, 0, 14.97, 0, -9.5e-5, 46.965],
+    }
+    return item("S1A_IW_GRDH", "2020-07-02", hrefs, **made_up), numbers
+
+
+def test_ground_range_is_located_by_its_control_points(ground_range_scene):
+    scene, numbers = ground_range_scene
+    rows, columns = ground_range_places(BOX)
+    channels = read_radar(scene, EARTH_SEARCH, BOX)
+    # What the item's proj: says would be another place.
+    inside = (rows > 0.01) & (rows < 299.99) & (columns > 0.01) & (columns < 319.99)
+    clear = np.minimum(rows % 1, columns % 1) > 0.01  # not on an edge of pixels
+    clear &= np.maximum(rows % 1, columns % 1) < 0.99
+    assert inside.mean() > 0.6
+    there = numbers[rows[inside & clear].astype(int), columns[inside & clear].astype(int)]
+    expected = 20 * np.log10(there.astype(float))
+    assert channels[1][inside & clear] == pytest.approx(expected, abs=1e-3)
+    assert np.isnan(channels[:, ~inside & clear]).all()
+    ratio = 20 * math.log10(2) - 10
+    assert channels[2][inside] == pytest.approx(ratio, abs=1e-3)
+    assert "amplitude without a calibration file" in calibration_problem(scene, EARTH_SEARCH)
+
+
+def test_ground_range_is_calibrated_by_its_file(server, ground_range_scene):
+    scene, numbers = ground_range_scene
+    for channel in ("vv", "vh"):
+        calibration(server.folder / f"{channel}.xml", 300, 320)
+        asset = pystac.Asset(f"{server.url}/{channel}.xml")
+        scene.add_asset(f"schema-calibration-{channel}", asset)
+    assert calibration_problem(scene, EARTH_SEARCH) == ""
+    channels = read_radar(scene, EARTH_SEARCH, BOX)
+    rows, columns = ground_range_places(BOX)
+    at = np.isfinite(channels[0])
+    i, j = rows[at].astype(int), columns[at].astype(int)
+    gain = 200 + rows[at] / 10 + columns[at] / 5
+    expected = 10 * np.log10((2.0 * numbers[i, j] / gain) ** 2)
+    assert np.mean(np.abs(channels[0][at] - expected) < 1e-3) > 0.99
+    (server.folder / "vv.xml").write_text("<html/>")
+    with pytest.raises(MinsegError, match="asset schema-calibration-vv cannot be read as a calib"):
+        read_radar(scene, EARTH_SEARCH, BOX)
+
+
+def test_where_real_radar_items_lie(shared_data, tmp_path):
+    terrain_corrected = pystac.Item.from_file(shared_data / "stac_items" / "s1_rtc_aws.json")
+    path = tmp_path / "nowhere.tif"
+    with rasterio.open(path, "w", "GTiff", 549, 549, 1, dtype="float32") as target:
+        target.write(np.ones((1, 549, 549), np.float32))
+    with rasterio.open(path) as source:  # a tenth of the pixels that the item says
+        crs, place = assets.location(source, terrain_corrected, "gamma0_vv")
+    assert crs == CRS.from_epsg(32617)
+    assert place.almost_equals(Affine(200, 0, 399_960, 0, -200, 2_900_040))
+    # Its proj:transform is made up; the file's control points are elsewhere.
+    in_swath = pystac.Item.from_file(shared_data / "stac_items" / "s1_grd.json")
+    ground_range(path, numbers_at(10, 0))
+    with (
+        rasterio.open(path) as source,
+        pytest.raises(MinsegError, match="located by ground control points"),
+    ):
+        assets.location(source, in_swath, "vv")
+
+
+def test_amplitude_without_control_points_is_refused(server):
+    for name in ("vv", "vh"):
+        tif(server.folder / f"{name}.tif", numbers_at(10, 0), TILE.transform)
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    with pytest.raises(MinsegError, match="no ground control points"):
+        read_radar(item("S1A", "2020-07-02", hrefs), EARTH_SEARCH, BOX)
+
+
+def test_addresses_are_signed_where_the_provider_wants_it(server, monkeypatch):
+    import planetary_computer
+
+    seen = []
+    sign = lambda href: seen.append(href) or f"{href}?sig=1"  # noqa: E731
+    monkeypatch.setattr(planetary_computer, "sign", sign)
+    scene_classes(server.folder / "SCL.tif", {})
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    read_scene_classes(scene, PROVIDERS["planetary-computer"], BOX)
+    assert seen == [f"{server.url}/SCL.tif"]
+    assert scene.assets["SCL"].href == seen[0]  # the item keeps the address that stays valid
+    (server.folder / "SCL.tif").unlink()
+    with pytest.raises(MinsegError, match="404") as error:
+        read_scene_classes(scene, PROVIDERS["planetary-computer"], BOX)
+    assert "sig" not in str(error.value)  # what signs is nobody's business
+
+
+def test_keys_that_are_missing_are_named_at_once(monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_NO_SIGN_REQUEST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    scene = item("S", "2020-07-01", {"SCL_20m": "s3://eodata/Sentinel-2/SCL.jp2"})
+    with pytest.raises(MinsegError, match=r"S: asset SCL_20m cannot be read.*AWS_SECRET_A"):
+        read_scene_classes(scene, COPERNICUS, BOX)
