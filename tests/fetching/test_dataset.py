@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 from rasterio.windows import Window
 
@@ -277,6 +278,20 @@ def test_the_mines_of_the_paper_can_be_read():
     mines = read_mines(Path(__file__).parents[2] / "data" / "mines.csv")
     assert len(mines) == 14
     assert mines["source"].str.contains("general knowledge|guess").all()
+
+
+def test_checked_positions_of_the_papers_mines_are_where_the_list_has_them(shared_data):
+    mines = read_mines(Path(__file__).parents[2] / "data" / "mines.csv").set_index("mine")
+    points = json.loads((shared_data / "icmm_mines" / "mines.geojson").read_text())["features"]
+    said = mines["source"].str.extract(r"checked against [^(]+\((?P<name>[^,]+), (?P<km>[.\d]+) km")
+    said = said.dropna()
+    assert len(said) == 7
+    geod = pyproj.Geod(ellps="WGS84")
+    for mine, (name, km) in said.iterrows():
+        (listed,) = [p for p in points if p["properties"]["name"] == name]
+        position = mines.loc[mine, ["longitude", "latitude"]]
+        *_, metres = geod.inv(*position, *listed["geometry"]["coordinates"][:2])
+        assert metres / 1000 == pytest.approx(float(km), abs=0.1)
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a b"])
