@@ -96,7 +96,7 @@ def test_what_explains_a_mine_in_words(make):
     # 32 of 44 false positives lie on the dump, 12 on nothing.
     assert text["false positives lie on"] == "dumping ground 73%, no annotated class 27%"
     assert text["missed pixels are predicted as"] == "background 100%"
-    assert text[f"error {WITHIN_1_PX} (of all pixels)"] == "43% (9.0%)"  # 24 of 56, 92 of 1024
+    assert text[f"error {WITHIN_1_PX}"] == "43% (9.0%)"  # 24 of 56, 92 of 1024
     assert text["objects less than 50% found"] == "0 of 1; found: 1.4 ha"
     missed = explanation_table(explanations, "mine-5")["excavation"]
     assert missed["false positives lie on"] == "no such pixels"
@@ -127,7 +127,7 @@ def test_what_cannot_be_told_is_said(make):
     assert "Nobody annotated dumping ground, stockpile" in notes
     assert notes.count("The dataset lacks") == 2
     text = explanation_table(explanations, "mine-4")["excavation"]
-    assert text[f"error {SNOW} (of all pixels)"] == "cannot be told"
+    assert text[f"error {SNOW}"] == "cannot be told"
     assert text["scene: water"] == "–"
 
 

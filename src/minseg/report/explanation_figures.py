@@ -110,7 +110,8 @@ def _draw_ground(axes: Axes, one: Explanations, names: Sequence[str]) -> None:
     for row in range(len(names)):
         if np.isnan(values[row]).all():
             note_at_axis(axes, row, "no false positives")
-    axes.set_xticks(range(len(shown)), shown, rotation=25, ha="right")
+    grounds = shown if np.isfinite(values).any() else []  # nothing to name without an error
+    axes.set_xticks(range(len(grounds)), grounds, rotation=25, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

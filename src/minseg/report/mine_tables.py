@@ -14,8 +14,6 @@ from minseg.report.style import table_style
 from minseg.study.explanations import (
     CONDITIONS,
     NO_CLASS,
-    SNOW,
-    WATER,
     Explanations,
 )
 from minseg.study.mine_claims import MISSED_BELOW
@@ -130,7 +128,8 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Row: a fact; column: a class of the task that is there or predicted there.
+        Row: a fact; column: a class of the task that is there or predicted there. Behind a share
+        of the errors stands in brackets that of all pixels.
     """
     one = explanations.of_mine(mine)
     scene = one.scenes.iloc[0]
@@ -148,7 +147,7 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
             "missed pixels lie on": _largest(one, name, "false negative", "annotated"),
         }
         for condition in CONDITIONS[:-1]:
-            facts[f"error {condition} (of all pixels)"] = _error_share(by_condition[condition])
+            facts[f"error {condition}"] = _error_share(by_condition[condition])
         facts[f"objects less than {MISSED_BELOW:.0%} found"] = _missed(objects)
         columns[name] = facts
     look = {
@@ -275,9 +274,9 @@ def limits(explanations: Explanations) -> str:
             f"Nobody annotated {', '.join(absent)} here: errors on them count as on "
             f"“{NO_CLASS}”, and are not zero but unknown."
         )
-    for condition, needed in ((SNOW, "B03, B04 and B11"), (WATER, "B03 and B08")):
-        if explanations.scenes[condition.split("-")[0]].isna().all():
-            notes.append(f"The dataset lacks one of {needed}: {condition} pixels are unknown.")
+    for look, needed in (("snow", "B03, B04 and B11"), ("water", "B03 and B08")):
+        if explanations.scenes[look].isna().all():
+            notes.append(f"The dataset lacks one of {needed}: pixels of {look} are unknown.")
     if explanations.scenes["percentile"].isna().all():
         notes.append("Too few training mines: how unfamiliar a scene is cannot be told.")
     return "\n".join(f"- {note}" for note in notes)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, IGNORE, class_bit, decode_bits
+from minseg.maps.areas import HECTARE_M2, central_pixel_area_m2
 from minseg.study import conditions
 from minseg.study.mine_scores import hard_cases
 from minseg.study.predictions import ScenePrediction, scene_prediction
@@ -23,7 +24,7 @@ UNFAMILIAR_PERCENTILE = 0.95
 from each other."""
 
 WITHIN_1_PX, WITHIN_2_PX = "within 1 px of a true boundary", "within 2 px of a true boundary"
-OTHER_CLASS, SNOW, WATER = "on another mining class", "snow-bright", "water"
+OTHER_CLASS, SNOW, WATER = "on another mining class", "on snow-bright ground", "on water"
 SMALL_OBJECT = f"in an object below {SMALL_OBJECT_HA:g} ha"
 UNFAMILIAR = "in an unfamiliar scene"
 
@@ -137,6 +138,7 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
     object_tables: list[pd.DataFrame] = []
     for mine, one in tested.items():
         known = one.target != IGNORE
+        pixel_ha = central_pixel_area_m2(one.grid) / HECTARE_M2
         looks = _looks(dataset, one)
         far = distances.loc[one.scene["scene"]]
         scene_rows[mine] = {
@@ -149,9 +151,7 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
         unfamiliar = _everywhere(far["percentile"] > UNFAMILIAR_PERCENTILE, known)
         looks[UNFAMILIAR] = None if pd.isna(far["percentile"]) else unfamiliar
         for k, name in enumerate(run.task.target_names[1:], start=1):
-            found = conditions.find_objects(
-                one.target == k, one.prediction == k, known, _pixel_ha(one)
-            )
+            found = conditions.find_objects(one.target == k, one.prediction == k, known, pixel_ha)
             object_tables.append(found.table.assign(**{"mine": mine, "class": name}))
             own = (*run.task.class_names, name) if run.task.merged_name else (name,)
             others = [n for n in dataset.description.class_names if n not in own]
@@ -170,12 +170,6 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
         pd.concat(object_tables, ignore_index=True)[OBJECT_COLUMNS],
         pd.DataFrame.from_dict(scene_rows, orient="index").rename_axis("mine"),
     )
-
-
-def _pixel_ha(one: ScenePrediction) -> float:
-    """Return the area of a pixel, hectares."""
-    width_m, height_m = one.grid.pixel_size_m
-    return width_m * height_m / 1e4
 
 
 def _looks(dataset: Dataset, one: ScenePrediction) -> dict[str, np.ndarray | None]:
