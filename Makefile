@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup book test check format lock results benchmark clean
+.PHONY: help setup book pages test check format lock results benchmark clean
 
 help:  ## show this list (what plain `make` does)
 	@echo "minseg: make TARGET [PYTHON=python3.12]"
@@ -17,6 +17,9 @@ setup: .venv/.installed  ## create .venv with the exact packages of requirements
 
 book: setup  ## run the notebooks and build the book into book/_build/html
 	.venv/bin/jupyter-book build book/ -W --keep-going
+
+pages: book  ## open every built page in a browser without a window (Chromium, if it is there)
+	.venv/bin/python -m pytest tests/test_book_pages.py
 
 test: setup  ## run the tests
 	.venv/bin/python -m pytest

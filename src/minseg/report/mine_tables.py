@@ -132,7 +132,6 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
         of the errors stands in brackets that of all pixels.
     """
     one = explanations.of_mine(mine)
-    scene = one.scenes.iloc[0]
     columns = {}
     for name in one.class_names:
         lines = one.conditions[one.conditions["class"] == name]
@@ -150,12 +149,16 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
             facts[f"error {condition}"] = _error_share(by_condition[condition])
         facts[f"objects less than {MISSED_BELOW:.0%} found"] = _missed(objects)
         columns[name] = facts
-    look = {
-        "scene: snow-bright": _percent(scene["snow"]),
-        "scene: water": _percent(scene["water"]),
-        "scene: distance to the nearest training mine": _distance(scene),
-    }
-    return pd.DataFrame({name: facts | look for name, facts in columns.items()})
+    return pd.DataFrame(columns)
+
+
+def scene_line(explanations: Explanations, mine: str) -> str:
+    """Say in a line what the scene of a mine looks like, and how unlike the training mines."""
+    scene = explanations.scenes.loc[mine]
+    return (
+        f"Snow-bright ground {_percent(scene['snow'])}, water {_percent(scene['water'])} of the "
+        f"scene; distance to the nearest training mine {_distance(scene)}."
+    )
 
 
 def _largest(one: Explanations, name: str, error: str, by: str) -> str:
