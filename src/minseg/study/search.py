@@ -64,7 +64,7 @@ SPACES: dict[str, SearchSpace] = {
         batch_size=(8, 16, 32),
         epochs=(2, 3, 4),
         crop=(32, 64),
-        encoder=("tu-mobilenetv3_small_050", "tu-resnet10t", "tu-regnetx_002"),
+        encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
     ),
 }
 """Search spaces by profile."""
