@@ -13,6 +13,7 @@ from minseg import MinsegError
 from minseg.data.labels import IGNORE_BITS, decode_bits
 from minseg.data.raster import Grid
 from minseg.fetching.annotations import PolygonFields, rasterise, read_annotations
+from minseg.fetching.boxes import BoxRule, mine_box
 from tests.conftest import mine_rows
 
 GRID = Grid(60, 80, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32634))
@@ -87,6 +88,17 @@ def test_classes_overlap_whatever_their_order(tmp_path):
     assert (found[0] == found[1]).all()
     both = decode_bits(found[0], "dam") & decode_bits(found[0], "excavation")
     assert both.sum() == 100 and decode_bits(found[0], "dam").sum() == 400
+
+
+def test_both_sides_of_the_date_line_are_burnt(tmp_path):
+    sides = [shapely.box(179.99, -17.01, 180, -17), shapely.box(-180, -17.01, -179.98, -17)]
+    path = written(tmp_path, sides, "EPSG:4326", **{"class": ["dam", "excavation"]})
+    table = mines((179.99, -17.0))
+    grid = mine_box(179.99, -17.0, shapely.union_all(sides), BoxRule(300, 600))
+    bits = rasterise(read(path, table).polygons, grid)
+    west, east = (decode_bits(bits, name).sum() for name in ("dam", "excavation"))
+    assert west == pytest.approx(1064 * 1107 / 100, rel=0.02)  # a hundredth of a degree, in pixels
+    assert east == pytest.approx(2 * west, rel=0.02)
 
 
 def test_values_are_mapped_and_ignore_hides_classes(tmp_path):

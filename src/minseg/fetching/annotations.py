@@ -176,9 +176,7 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
 def _ground(grid: Grid) -> shapely.Geometry:
     """Return what a grid covers and a little more, in degrees, in two parts at the date line."""
-    west, south, east, north = grid.bounds_lonlat
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    return shapely.union_all([shapely.box(a, south, b, north) for a, b in spans]).buffer(0.01)
+    return shapely.union_all([shapely.box(*bounds) for bounds in grid.lonlat_boxes]).buffer(0.01)
 
 
 def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:

@@ -323,8 +323,6 @@ def _in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarr
     """Return where polygons lie in or a little beside some mine's box."""
     tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
     for grid in boxes.values():
-        west, south, east, north = grid.bounds_lonlat
-        spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-        for left, right in spans:
-            near[tree.query(shapely.box(left, south, right, north).buffer(0.1))] = True
+        for bounds in grid.lonlat_boxes:
+            near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
     return near
