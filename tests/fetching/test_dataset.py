@@ -294,10 +294,34 @@ def test_checked_positions_of_the_papers_mines_are_where_the_list_has_them(share
         assert metres / 1000 == pytest.approx(float(km), abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a b"])
-def test_a_name_that_is_no_safe_folder_is_refused(catalogue, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("..", "begin it with a letter or digit"),
+        (".hidden", "begin it with a letter or digit"),
+        ("a/b", "give letters, digits"),
+        ("a b", "give letters, digits"),
+        ("bor.", "end it with a letter or digit"),
+        ("CON", "'CON' cannot name a folder on Windows, which keeps this name for itself"),
+        ("nul.pit", "rename it"),
+        ("Lpt1", "rename it"),
+        ("b" * 101, "takes more than 100 bytes"),
+        ("ж" * 51, "takes more than 100 bytes"),
+        ("Synthetic-002", "mines 'Synthetic-002' and 'synthetic-002' differ in case only"),
+    ],
+)
+def test_a_name_that_is_no_safe_folder_is_refused(catalogue, tmp_path, name, message):
     table = pd.read_csv(catalogue.mines, keep_default_na=False)
     table.loc[0, "mine"] = name
     table.to_csv(tmp_path / "mines.csv", index=False)
-    with pytest.raises(MinsegError, match=r"mines\.csv"):
+    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}") as told:
         read_mines(tmp_path / "mines.csv")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["b" * 100, "console", "com0", "Bor.2", "Борский"])
+def test_a_name_that_is_safe_is_taken(catalogue, tmp_path, name):
+    table = pd.read_csv(catalogue.mines, keep_default_na=False)
+    table.loc[0, "mine"] = name
+    table.to_csv(tmp_path / "mines.csv", index=False)
+    assert read_mines(tmp_path / "mines.csv")["mine"][0] == name
