@@ -232,8 +232,11 @@ def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path):
 
 def test_outlines_far_from_every_listed_mine_are_refused(tmp_path):
     points = read_icmm(write_icmm(tmp_path, LISTED[-1:]))
+    path = write_areas(tmp_path, AREA=[1.0] * 7)
     with pytest.raises(MinsegError, match="no outline lies within 10 km"):
-        area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points)
+        area_recipe(SOURCES["maus"], [path], points)
+    with pytest.raises(MinsegError, match="--limit-km 31: give 30 or less"):
+        area_recipe(SOURCES["maus"], [path], points, 31)
 
 
 def test_an_older_recipe_is_not_overwritten(tmp_path):
