@@ -1,6 +1,7 @@
 """What is to be fetched: mines, boxes and years, of which polygons and from which catalogue."""
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -49,9 +50,11 @@ class FetchRequest:
         polygons = self.annotations.polygons
         drawn = polygons.drop(columns="geometry").assign(shape=polygons.geometry.to_wkb(hex=True))
         table = self.mines[[column for column in MINE_TABLE.columns if column in self.mines]]
-        collections = [c.name for c in (self.provider.optical, self.provider.radar) if c]
+        collections = [c for c in (self.provider.optical, self.provider.radar) if c]
+        # All that decides what pixels mean; how they are reached may change.
+        pixels = _digest(json.dumps([asdict(c) for c in collections], sort_keys=True))
         return {
-            "api": " ".join([self.provider.name, *collections]),
+            "api": " ".join([self.provider.name, *(c.name for c in collections), pixels]),
             "years": list(self.years),
             "mines": _digest(table.to_csv(index=False)),
             "polygons": _digest(drawn.to_csv(index=False)),

@@ -64,11 +64,16 @@ def scene_record(
         "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
         "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
         "problems": [problem for problem in problems if problem],
-        "sha256": {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(beside.glob("*.tif"))
-        },
+        "sha256": {file.name: checksum(file) for file in sorted(beside.glob("*.tif"))},
     }
+
+
+def checksum(file: Path) -> str:
+    """Return the SHA-256 of a file, empty where it is not there."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
