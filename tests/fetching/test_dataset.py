@@ -301,6 +301,21 @@ def test_a_year_without_scenes_is_reported_and_the_rest_goes_on(catalogue, api, 
     assert all("2018: the catalogue has no scene" in failure for failure in found.failures)
 
 
+def test_a_box_that_no_tile_covers_has_no_scene_and_is_told_so(catalogue, tmp_path):
+    items = json.loads((catalogue.folder / "items.json").read_text())
+    whole = [f"S2_synthetic-002_2019{day}" for day in ("0716_clear", "0721_cloudy")]
+    left = [item for item in items if item["id"] not in whole]
+    assert len(left) == len(items) - 2
+    (tmp_path / "items.json").write_text(json.dumps(left))
+    (tmp_path / "files").symlink_to(catalogue.folder / "files")
+    with serve(tmp_path) as api:
+        (failure,) = fetch_dataset(tmp_path / "mines", request_of(catalogue, api)).failures
+    assert failure.startswith(
+        "synthetic-002 2019: none of the 1 scene(s) looked at covers 90% of the box"
+    )
+    assert "the best 5" in failure and "--margin-m" in failure
+
+
 def test_without_an_answer_it_is_one_line(catalogue, tmp_path):
     with serve(catalogue.folder) as api:
         request = request_of(catalogue, api)

@@ -66,7 +66,8 @@ def fetch_dataset(
 
     For each mine and year the most usable Sentinel-2 scene and the nearest Sentinel-1 scene are
     read on the mine's 10 m grid (section 2.1), and the polygons burnt beside them. Where a scene
-    cannot be had, the others go on.
+    cannot be had, the others go on. Each is one tile of one overpass, nothing is put together: a
+    box of which no tile shows 90 % has no scene, and one of which no radar frame does no radar.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ from minseg.fetching.catalogue import date_of
 from minseg.fetching.choices import YearChoice
 from minseg.fetching.items import processing_baseline, relative_orbit_of
 from minseg.fetching.plan import FetchRequest
+from minseg.fetching.scene_choice import RULES
 from minseg.fetching.sentinel import calibration_problem, offset_problem
 
 MANIFEST = "fetch.json"
@@ -104,6 +105,14 @@ def why_none(choice: YearChoice) -> str:
     if not choice.candidates:
         return "the catalogue has no scene of this year; try another --api"
     best = choice.candidates[0]
+    covered = [row["coverage"] for row in choice.candidates if pd.notna(row.get("coverage"))]
+    if covered and max(covered) < RULES.least_coverage:
+        return (
+            f"none of the {len(covered)} scene(s) looked at covers {RULES.least_coverage:.0%} of "
+            f"the box, the best {max(covered):.0%}: a scene is one tile of one overpass; lay a "
+            "smaller box (--margin-m, --smallest-m, in a new folder), or --pin one of "
+            f"{CANDIDATES} anyway"
+        )
     return (
         f"no usable scene among {len(choice.candidates)}; the best, {best['item']}: "
         f"{best['reason']}; {CANDIDATES} lists all, and --pin takes one anyway"
