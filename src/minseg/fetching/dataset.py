@@ -146,19 +146,18 @@ def _choose_all(
 ) -> tuple[dict[str, Mapping[int, YearChoice]], list[str]]:
     """Choose the scenes of every mine that is not settled; give up if no mine can be served."""
     files = {plan.mine: path / "choices" / f"{plan.mine}.json" for plan in plans}
-    chosen: dict[str, Mapping[int, YearChoice]] = {
-        p.mine: read_choices(files[p.mine]) for p in plans
-    }
-    chosen = {mine: choices for mine, choices in chosen.items() if choices}
-    unsettled = [
-        plan
-        for plan in plans
-        for there in [chosen.get(plan.mine, {})]
-        if any(y not in there or not there[y].is_settled(plan.mine, y, pins) for y in plan.years)
-    ]
+    earlier = {plan.mine: read_choices(files[plan.mine]) for plan in plans}
+    chosen: dict[str, Mapping[int, YearChoice]] = {}
+    unsettled = []
+    for plan in plans:
+        there = earlier[plan.mine]
+        if there:
+            chosen[plan.mine] = there
+        if any(y not in there or not there[y].is_settled(plan.mine, y, pins) for y in plan.years):
+            unsettled.append(plan)
 
     def choose(plan: MinePlan) -> dict[int, YearChoice]:
-        there = chosen.get(plan.mine, {})
+        there = earlier[plan.mine]
         choices = choose_mine(plan.mine, plan.grid, plan.years, provider, pins, there)
         write_choices(files[plan.mine], choices)
         return choices
