@@ -1,9 +1,13 @@
 import json
 import sys
+from pathlib import Path
 
+import geopandas as gpd
 import pandas as pd
 import pytest
+import shapely
 
+from minseg import open_dataset
 from minseg.cli import main
 from minseg.cli.values import year_range
 from minseg.fetching.demo_catalogue import write_demo_catalogue
@@ -105,6 +109,58 @@ def test_mistakes_are_one_line_and_leave_nothing(minseg, options, tmp_path, chan
     assert status == 1 and out == ""
     assert err.startswith("minseg: ") and err.count("\n") == 1 and message in err
     assert not folder.exists()
+
+
+def labels_in(folder):
+    dataset = open_dataset(folder)
+    return [dataset.read_labels(scene) for _, scene in dataset.scenes.iterrows()]
+
+
+def test_polygons_in_another_system_give_the_same_labels(minseg, options, catalogue, tmp_path):
+    polygons = gpd.read_file(catalogue.polygons)
+    polygons.to_crs("EPSG:3857").to_file(tmp_path / "web.gpkg")
+    given = arguments(options)
+    assert minseg("dataset", "fetch", tmp_path / "degrees", *given)[0] == 0
+    given = arguments(options, polygons=tmp_path / "web.gpkg")
+    assert minseg("dataset", "fetch", tmp_path / "web", *given)[0] == 0
+    for one, other in zip(
+        labels_in(tmp_path / "degrees"), labels_in(tmp_path / "web"), strict=True
+    ):
+        assert (one == other).all() and one.any()
+
+
+@pytest.mark.parametrize("mine_field", [[], ["--mine-field", "mine"]])
+def test_polygons_that_are_elsewhere_are_one_line(minseg, options, catalogue, tmp_path, mine_field):
+    polygons = gpd.read_file(catalogue.polygons)
+    mixed_up = {
+        "swapped": polygons.set_geometry(
+            shapely.transform(polygons.geometry, lambda points: points[:, ::-1])
+        ),
+        "zone": polygons.to_crs("EPSG:32633").set_crs("EPSG:32654", allow_override=True),
+        "metres": polygons.to_crs("EPSG:3857").set_crs("EPSG:4326", allow_override=True),
+        "degrees": polygons.set_crs("EPSG:3857", allow_override=True),
+    }
+    for name, table in mixed_up.items():
+        table.to_file(tmp_path / f"{name}.gpkg")
+        given = [*arguments(options, polygons=tmp_path / f"{name}.gpkg"), *mine_field]
+        status, out, err = minseg("dataset", "fetch", tmp_path / "mines", *given)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert f"{name}.gpkg: " in err and "reference system" in err
+        assert not (tmp_path / "mines").exists()
+
+
+def test_an_unknown_collection_is_one_line_and_corrected_it_goes_on(minseg, options, tmp_path):
+    folder, table = tmp_path / "mines", tmp_path / "api.toml"
+    good = Path(options["--api"]).read_text()
+    table.write_text(good + '[optical]\nname = "sentinel-2-l9z"\n')
+    status, out, err = minseg("dataset", "fetch", folder, *arguments(options, api=table))
+    assert (status, out, err.count("\n")) == (1, "", 1) and "minseg: " in err
+    assert "sentinel-2-l9z" in err and not folder.exists()
+    table.write_text(good)
+    assert minseg("dataset", "fetch", folder, *arguments(options, api=table))[0] == 0
+    table.write_text(good + '[optical]\noffset = "applied"\n')
+    status, out, err = minseg("dataset", "fetch", folder, *arguments(options, api=table))
+    assert (status, err.count("\n")) == (1, 1) and "was begun with other api" in err
 
 
 def test_an_empty_table_or_a_missing_column_is_one_line(minseg, options, catalogue, tmp_path):

@@ -13,6 +13,7 @@ from minseg import MinsegError
 from minseg.data.labels import IGNORE_BITS, decode_bits
 from minseg.data.raster import Grid
 from minseg.fetching.annotations import PolygonFields, rasterise, read_annotations
+from minseg.fetching.boxes import BoxRule, mine_box
 from tests.conftest import mine_rows
 
 GRID = Grid(60, 80, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32634))
@@ -89,6 +90,17 @@ def test_classes_overlap_whatever_their_order(tmp_path):
     assert both.sum() == 100 and decode_bits(found[0], "dam").sum() == 400
 
 
+def test_both_sides_of_the_date_line_are_burnt(tmp_path):
+    sides = [shapely.box(179.99, -17.01, 180, -17), shapely.box(-180, -17.01, -179.98, -17)]
+    path = written(tmp_path, sides, "EPSG:4326", **{"class": ["dam", "excavation"]})
+    table = mines((179.99, -17.0))
+    grid = mine_box(179.99, -17.0, shapely.union_all(sides), BoxRule(300, 600))
+    bits = rasterise(read(path, table).polygons, grid)
+    west, east = (decode_bits(bits, name).sum() for name in ("dam", "excavation"))
+    assert west == pytest.approx(1064 * 1107 / 100, rel=0.02)  # a hundredth of a degree, in pixels
+    assert east == pytest.approx(2 * west, rel=0.02)
+
+
 def test_values_are_mapped_and_ignore_hides_classes(tmp_path):
     path = written(
         tmp_path, [square(0, 0), square(5, 0), square(30, 30), square(50, 40)], kind=[1, 9, 2, 3]
@@ -141,36 +153,18 @@ def test_years_choose_polygons_and_an_empty_year_holds_always(tmp_path):
         read(path, year_field="class")
 
 
-def test_a_polygon_belongs_to_the_nearest_mine_within_reach(tmp_path):
-    table = mines((21.0, 45.15), (21.08, 45.15), (60, 10))
-    far = shapely.box(700_000, 5_000_000, 700_100, 5_000_100)
-    found = read(written(tmp_path, [square(0, 0), far]), table)
-    assert found.polygons["mine"].tolist() == ["mine-0", ""]
-    notes = " ".join(found.notes)
-    assert "1 polygon(s) farther than 10 km" in notes and "1 polygon(s) near two mines" in notes
-    assert "mine 'mine-1': no polygons" in notes and "mine 'mine-2': no polygons" in notes
-    with pytest.raises(MinsegError, match="no polygon lies within 10 km"):
-        read(written(tmp_path, [far], name="far.gpkg"), table)
+@pytest.mark.parametrize("mine_field", [None, "m"])
+def test_metres_labelled_as_degrees_are_the_files_fault(tmp_path, mine_field):
+    path = written(tmp_path, [square(0, 0)], "EPSG:4326", **{"class": ["dam"], "m": "mine-0"})
+    with pytest.raises(MinsegError, match=r"polygons\.gpkg: its coordinates reach 5\d+.*WGS 84;"):
+        read(path, mine_field=mine_field)
 
 
-def test_nearest_mine_is_found_across_the_date_line(tmp_path):
-    pit = shapely.box(-179.99, 10, -179.98, 10.01)
-    found = read(written(tmp_path, [pit], "EPSG:4326"), mines((179.98, 10)))
-    assert found.polygons["mine"].tolist() == ["mine-0"]
-
-
-def test_a_field_names_the_mine(tmp_path):
-    table = mines((21.0, 45.15), (60, 10))
-    path = written(
-        tmp_path,
-        [square(0, 0), square(20, 0), square(40, 0)],
-        **{"class": ["dam"] * 3, "site": ["mine-1", "MINE 0", "Bor"]},
-    )
-    found = read(path, table, mine_field="site")
-    assert found.polygons["mine"].tolist() == ["mine-1", "mine-0", ""]
-    assert any("no mine of the table for 'Bor'" in note for note in found.notes)
-    with pytest.raises(MinsegError, match="none of them is a mine"):
-        read(path, table, mine_field="class")
+def test_degrees_labelled_as_metres_are_the_files_fault_too(tmp_path):
+    pit = shapely.box(21.0, 45.14, 21.01, 45.15)
+    path = written(tmp_path, [pit], "EPSG:32634", **{"class": ["dam"], "m": "mine-0"})
+    with pytest.raises(MinsegError, match=r"polygons\.gpkg.*check the file's reference system"):
+        read(path, mine_field="m")
 
 
 def test_files_that_are_no_polygons_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+from filelock import FileLock
 from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
 from minseg.data.checking import check_dataset
+from minseg.data.writing import resplit
 from minseg.fetching.annotations import PolygonFields, read_annotations
 from minseg.fetching.boxes import BoxRule
 from minseg.fetching.choices import parse_pins, read_pins
@@ -23,6 +26,7 @@ from minseg.fetching.demo_server import serve
 from minseg.fetching.plan import FetchRequest, plan_mines, read_mines
 from minseg.fetching.providers import provider_for
 from minseg.synthetic.dataset import render_scene
+from tests.conftest import names
 from tests.fetching.stac_server import Behaviour, behaving
 
 YEARS = (2019, 2022)
@@ -62,11 +66,13 @@ def fetched(catalogue, tmp_path_factory):
 
 
 def checksums(path):
-    """Of everything in a fetched folder that a user would look at."""
+    """Of everything in a fetched folder; items name the server's port, which is left out."""
     return {
-        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        str(file.relative_to(path)): hashlib.sha256(
+            re.sub(rb"127\.0\.0\.1:\d+", b"server", file.read_bytes())
+        ).hexdigest()
         for file in sorted(path.rglob("*"))
-        if file.is_file() and not file.name.startswith(".") and "choices" not in file.parts
+        if file.is_file() and not file.name.startswith(".")
     }
 
 
@@ -186,10 +192,90 @@ def test_killed_at_several_moments_it_goes_on(catalogue, fetched, api, behaviour
         for scene in path.glob("scenes/*/[0-9]*"):  # whatever is there is whole
             record = json.loads((scene / "scene.json").read_text())
             assert set(record["sha256"]) == {"labels.tif", "optical.tif", "radar.tif"}
+            for name, checksum in record["sha256"].items():
+                assert hashlib.sha256((scene / name).read_bytes()).hexdigest() == checksum
     behaviour.on_file = lambda number: None
     assert subprocess.run(command, check=False).returncode == 0
     assert checksums(path) == checksums(fetched.dataset.path)
     assert not list(path.rglob("*.partial*"))
+
+
+def test_scenes_that_are_not_as_fetched_are_fetched_again(catalogue, api, behaviour, tmp_path):
+    path, request = tmp_path / "mines", request_of(catalogue, api)
+    notes, before = fetch_dataset(path, request).notes, checksums(path)
+    behaviour.files.clear()
+    first, second, third = (path / "scenes" / f"synthetic-00{k}" / "2019" for k in (1, 2, 3))
+    (first / "optical.tif").unlink()
+    cut = (second / "labels.tif").read_bytes()
+    (second / "labels.tif").write_bytes(cut[: len(cut) // 2])
+    (third / "scene.json").write_text((third / "scene.json").read_text()[:-40])
+    again = fetch_dataset(path, request)
+    assert again.failures == ()
+    assert again.notes[-1] == (
+        "not as fetched, so fetched again: synthetic-001 2019 (optical.tif); "
+        "synthetic-002 2019 (labels.tif); synthetic-003 2019 (scene.json)"
+    )
+    assert {re.search(r"_(\d{4})\d{4}_", file)[1] for file in behaviour.files} == {"2019"}
+    behaviour.files.clear()
+    assert fetch_dataset(path, request).notes == notes
+    assert behaviour.files == [] and checksums(path) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"arguments": {"api": "demo', "[]", "{}"])
+def test_a_damaged_manifest_is_one_line(catalogue, fetched, api, tmp_path, text):
+    path = shutil.copytree(fetched.dataset.path, tmp_path / "mines")
+    (path / "fetch.json").write_text(text)
+    with pytest.raises(
+        MinsegError, match=r"fetch\.json: is damaged.*remove the whole folder"
+    ) as told:
+        fetch_dataset(path, request_of(catalogue, api))
+    assert "\n" not in str(told.value) and open_dataset(path).digest == fetched.dataset.digest
+
+
+def test_what_decides_pixels_is_an_argument_and_how_they_are_reached_is_not(
+    catalogue, fetched, api, behaviour
+):
+    path, request = fetched.dataset.path, request_of(catalogue, api)
+    provider = request.provider
+    other = replace(provider, access="by foot", gdal={"GDAL_HTTP_TIMEOUT": "30"})
+    assert fetch_dataset(path, replace(request, provider=other)).failures == ()
+    for changed in (
+        {"offset": "applied"},
+        {"nodata": 1.0},
+        {"assets": provider.optical.assets | {"B02": "B03"}},
+    ):
+        other = replace(provider, optical=replace(provider.optical, **changed))
+        with pytest.raises(MinsegError, match="begun with other api"):
+            fetch_dataset(path, replace(request, provider=other))
+
+
+def test_while_one_fetch_is_at_work_another_is_refused(catalogue, fetched, api):
+    path = fetched.dataset.path
+    before = checksums(path)
+    with (
+        FileLock(path / ".fetch.lock"),
+        pytest.raises(MinsegError, match="another program is fetching into it now; wait"),
+    ):
+        fetch_dataset(path, request_of(catalogue, api))
+    assert checksums(path) == before
+
+
+def test_mines_that_share_ground_are_in_one_part(catalogue, api, tmp_path):
+    mines = read_mines(catalogue.mines)
+    twin = mines.iloc[[0]].assign(mine="twin", name="Twin")
+    request = request_of(catalogue, api, (2019,))
+    drawn = request.annotations.polygons
+    drawn = pd.concat([drawn, drawn[drawn["mine"] == mines["mine"][0]].assign(mine="twin")])
+    request = replace(
+        request,
+        mines=pd.concat([mines, twin], ignore_index=True),
+        annotations=replace(request.annotations, polygons=drawn),
+    )
+    dataset = fetch_dataset(tmp_path / "mines", request).dataset
+    assert len(dataset.scenes) == 4 and check_dataset(dataset.path) == []
+    for seed in range(8):
+        part = resplit(dataset, seed).split.set_index("mine")["part"]
+        assert part["twin"] == part[mines["mine"][0]] and part.nunique() == 3
 
 
 def test_other_arguments_or_a_foreign_folder_are_refused(catalogue, fetched, api, dataset):
@@ -215,11 +301,40 @@ def test_a_year_without_scenes_is_reported_and_the_rest_goes_on(catalogue, api, 
     assert all("2018: the catalogue has no scene" in failure for failure in found.failures)
 
 
+def test_a_box_that_no_tile_covers_has_no_scene_and_is_told_so(catalogue, tmp_path):
+    items = json.loads((catalogue.folder / "items.json").read_text())
+    whole = [f"S2_synthetic-002_2019{day}" for day in ("0716_clear", "0721_cloudy")]
+    left = [item for item in items if item["id"] not in whole]
+    assert len(left) == len(items) - 2
+    (tmp_path / "items.json").write_text(json.dumps(left))
+    (tmp_path / "files").symlink_to(catalogue.folder / "files")
+    with serve(tmp_path) as api:
+        (failure,) = fetch_dataset(tmp_path / "mines", request_of(catalogue, api)).failures
+    assert failure.startswith(
+        "synthetic-002 2019: none of the 1 scene(s) looked at covers 90% of the box"
+    )
+    assert "the best 5" in failure and "--margin-m" in failure
+
+
 def test_without_an_answer_it_is_one_line(catalogue, tmp_path):
     with serve(catalogue.folder) as api:
         request = request_of(catalogue, api)
     with pytest.raises(MinsegError, match="gives no answer"):
-        fetch_dataset(tmp_path / "mines", request)
+        fetch_dataset(tmp_path / "new" / "mines", request)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(MinsegError, match="gives no answer"):
+        fetch_dataset(tmp_path / "there", request)
+    assert names(tmp_path / "there") == []
+
+
+def test_a_folder_in_which_nothing_was_chosen_takes_other_arguments(catalogue, api, tmp_path):
+    path, request = tmp_path / "mines", request_of(catalogue, api, (2019,))
+    path.mkdir()
+    (path / "fetch.json").write_text('{"arguments": {"api": "another"}}')  # as a kill leaves it
+    assert fetch_dataset(path, request).failures == ()
+    with pytest.raises(MinsegError, match="begun with other years"):
+        fetch_dataset(path, request_of(catalogue, api))
 
 
 def test_plans_that_make_no_dataset_are_refused(catalogue, fetched, api):
@@ -294,10 +409,34 @@ def test_checked_positions_of_the_papers_mines_are_where_the_list_has_them(share
         assert metres / 1000 == pytest.approx(float(km), abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a b"])
-def test_a_name_that_is_no_safe_folder_is_refused(catalogue, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("..", "begin it with a letter or digit"),
+        (".hidden", "begin it with a letter or digit"),
+        ("a/b", "give letters, digits"),
+        ("a b", "give letters, digits"),
+        ("bor.", "end it with a letter or digit"),
+        ("CON", "'CON' cannot name a folder on Windows, which keeps this name for itself"),
+        ("nul.pit", "rename it"),
+        ("Lpt1", "rename it"),
+        ("b" * 101, "takes more than 100 bytes"),
+        ("ж" * 51, "takes more than 100 bytes"),
+        ("Synthetic-002", "mines 'Synthetic-002' and 'synthetic-002' differ in case only"),
+    ],
+)
+def test_a_name_that_is_no_safe_folder_is_refused(catalogue, tmp_path, name, message):
     table = pd.read_csv(catalogue.mines, keep_default_na=False)
     table.loc[0, "mine"] = name
     table.to_csv(tmp_path / "mines.csv", index=False)
-    with pytest.raises(MinsegError, match=r"mines\.csv"):
+    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}") as told:
         read_mines(tmp_path / "mines.csv")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["b" * 100, "console", "com0", "Bor.2", "Борский"])
+def test_a_name_that_is_safe_is_taken(catalogue, tmp_path, name):
+    table = pd.read_csv(catalogue.mines, keep_default_na=False)
+    table.loc[0, "mine"] = name
+    table.to_csv(tmp_path / "mines.csv", index=False)
+    assert read_mines(tmp_path / "mines.csv")["mine"][0] == name

@@ -12,8 +12,9 @@ from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
 from minseg.recipes.icmm import read_icmm
 from minseg.recipes.outlines import NEIGHBOUR, area_recipe, tile_recipe
-from minseg.recipes.recipe import BYTES_A_PIXEL, open_recipe, recipe_lines, write_recipe
-from minseg.recipes.sources import SOURCES, source_lines, source_named
+from minseg.recipes.recipe import open_recipe, recipe_lines, write_recipe
+from minseg.recipes.sizes import BYTES_A_PIXEL, COMPRESSED_BYTES_A_PIXEL, MEAN_PIXELS
+from minseg.recipes.sources import NUM_ICMM_MINES, SOURCES, source_lines, source_named
 from tests.recipes.test_icmm import written as write_icmm
 
 SCENE = "S2B_MSIL2A_{}T081209_R078_T35KLS_20201003T204944"
@@ -232,8 +233,11 @@ def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path):
 
 def test_outlines_far_from_every_listed_mine_are_refused(tmp_path):
     points = read_icmm(write_icmm(tmp_path, LISTED[-1:]))
+    path = write_areas(tmp_path, AREA=[1.0] * 7)
     with pytest.raises(MinsegError, match="no outline lies within 10 km"):
-        area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points)
+        area_recipe(SOURCES["maus"], [path], points)
+    with pytest.raises(MinsegError, match="--limit-km 31: give 30 or less"):
+        area_recipe(SOURCES["maus"], [path], points, 31)
 
 
 def test_an_older_recipe_is_not_overwritten(tmp_path):
@@ -251,3 +255,34 @@ def test_every_source_tells_licence_place_and_limits(name):
     assert sum(line.startswith("limit: ") for line in lines) >= 4
     with pytest.raises(MinsegError, match="jasansky, maus, tang, cheng"):
         source_named(f"{name}s")
+
+
+@pytest.mark.parametrize(
+    ("name", "mines", "models"),
+    [
+        ("jasansky", "1,514", "model4"),
+        ("maus", "8,018", "model4"),
+        ("tang", "8,018", "model4"),
+        ("cheng", "8,018", "model2, model4"),
+    ],
+)
+def test_before_a_download_mines_tiles_classes_and_size_are_told(name, mines, models):
+    told = dict(line.split(": ", 1) for line in source_lines(SOURCES[name]) if ": " in line)
+    assert told["mines"].startswith(f"up to {mines}") and "unknown before FILE" in told["mines"]
+    assert told["tiles"].startswith("1,514 of 20.5 km" if name == "jasansky" else "none")
+    assert told["classes"].endswith(f"they serve: {models}")
+    number = int(mines.replace(",", ""))
+    gigabytes = number * MEAN_PIXELS * COMPRESSED_BYTES_A_PIXEL / 1e9
+    assert told["size on disk"].startswith(
+        f"about {gigabytes:.0f} GB for {mines} scenes, estimated"
+    )
+    assert "(5 to 162 by its box)" in told["size on disk"]  # 5.16 and 30 km, 18 bytes a pixel
+    assert "unknown to us" in told["size on disk"]
+
+
+def test_what_is_told_as_measured_or_counted_is_so(shared_data):
+    path = shared_data / "jasansky_tiles" / "mining_tiles_test_annotations.gpkg"
+    recipe = tile_recipe(SOURCES["jasansky"], path)
+    assert len(recipe.mines) == 116
+    assert recipe.num_pixels / recipe.num_scenes == pytest.approx(MEAN_PIXELS, rel=1e-3)
+    assert len(read_icmm(shared_data / "icmm_mines" / "mines.geojson")) == NUM_ICMM_MINES

@@ -91,7 +91,7 @@ def fetch(
         str | None, typer.Option(help="Field with the year polygons show; default: all years.")
     ] = None,
     mine_field: Annotated[
-        str | None, typer.Option(help="Field with the mine; default: the nearest within 10 km.")
+        str | None, typer.Option(help="Field with the mine's id; default: the nearest mine, 10 km.")
     ] = None,
     pin: Annotated[
         list[str] | None,

@@ -9,6 +9,7 @@ import pandera.pandas as pa
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
+from minseg.data.table_problems import table_problems
 from minseg.errors import MinsegError
 
 RAW_MATERIALS: dict[str, str] = {
@@ -27,9 +28,15 @@ PARTS: tuple[str, ...] = ("train", "validation", "test")
 SPLIT_RATIOS: dict[str, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Shares of mines per part (section 2.3)."""
 
+_IDENTIFIER = pa.Check.str_matches(r"^[\w.-]+\Z", error="letters, digits, _ . and - only")
+
+_DATE = pa.Check.str_matches(
+    r"^(\d{4}-\d{2}-\d{2})?\Z", error="a date such as 2019-07-31, or nothing"
+)
+
 MINE_TABLE = pa.DataFrameSchema(
     {
-        "mine": pa.Column(str, pa.Check.str_matches(r"^[\w.-]+$"), unique=True),
+        "mine": pa.Column(str, _IDENTIFIER, unique=True),
         "name": pa.Column(str),
         "country": pa.Column(str),
         "continent": pa.Column(str),
@@ -48,10 +55,10 @@ MINE_TABLE = pa.DataFrameSchema(
 
 SCENE_TABLE = pa.DataFrameSchema(
     {
-        "scene": pa.Column(str, pa.Check.str_matches(r"^[\w.-]+$"), unique=True),
+        "scene": pa.Column(str, _IDENTIFIER, unique=True),
         "mine": pa.Column(str),
         "year": pa.Column("Int64", pa.Check.in_range(1972, 2100), nullable=True),
-        "date": pa.Column(str, pa.Check.str_matches(r"^(\d{4}-\d{2}-\d{2})?$")),
+        "date": pa.Column(str, _DATE),
         "optical": pa.Column(str, pa.Check.str_length(min_value=1)),
         "radar": pa.Column(str),
         "labels": pa.Column(str, pa.Check.str_length(min_value=1)),
@@ -108,6 +115,7 @@ def validate_table(
     table : pandas.DataFrame
         Coerced to the schema's types where it is valid.
     problems : list of str
+        One line for each fault.
     """
     if "year" in table:
         table = table.assign(year=table["year"].replace("", pd.NA))
@@ -115,19 +123,8 @@ def validate_table(
         return table, [f"{where}: the table is empty; it needs at least one row"]
     try:
         return schema.validate(table, lazy=True), []
-    except pa.errors.SchemaErrors as error:
-        return table, sorted(
-            {_problem(row, where) for row in error.failure_cases.to_dict("records")}
-        )
-
-
-def _problem(case: Mapping, where: str) -> str:
-    """Turn one of pandera's failure cases into a line a person can act on."""
-    if case["check"] == "column_in_dataframe":
-        return f"{where}: column {case['failure_case']!r} is missing"
-    row = "" if pd.isna(case["index"]) else f" row {int(case['index']) + 2}"
-    check = str(case["check"]).replace("field_uniqueness", "each value may stand once")
-    return f"{where}:{row} column {case['column']!r}: {case['failure_case']!r} breaks {check}"
+    except pa.errors.SchemaErrors:
+        return table, table_problems(table, schema, where)
 
 
 def split_mines(

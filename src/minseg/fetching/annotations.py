@@ -15,13 +15,7 @@ from rasterio.features import rasterize
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.distances import pairs_within
-
-REACH_M = 10_000.0
-"""How far from a mine's position polygons still belong to it if no field names their mine, m.
-
-Positions in public mine lists are often off by some kilometres.
-"""
+from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
 
 ALL_VALUES = "*"
 """Stands for every value of the class field."""
@@ -42,7 +36,8 @@ class PolygonFields:
     year_field: str | None = None
     """Field with the year of the image a polygon was drawn on; None: they hold for all years."""
     mine_field: str | None = None
-    """Field with the mine; None: a polygon belongs to the nearest mine within `REACH_M`."""
+    """Field with the mine's id or name; None: a polygon belongs to the nearest mine within
+    `minseg.fetching.owners.REACH_M`."""
     layer: str | None = None
     """Layer of the file, where it has several."""
 
@@ -92,16 +87,20 @@ def read_annotations(path: Path, mines: pd.DataFrame, fields: PolygonFields) -> 
     Raises
     ------
     MinsegError
-        If the file cannot be read, has no reference system, no polygon or no such field, or holds
-        a class, year or mine that nobody knows.
+        If the file cannot be read, has no reference system or a wrong one, no polygon or no such
+        field, or holds a class, year or mine that nobody knows; or if a polygon names a mine that
+        is far away, or by a name that several mines have.
     """
     path = Path(path)
     notes: list[str] = []
     table = read_polygons(path, fields, notes)
     if fields.mine_field:
-        table["mine"] = _mines_by_name(table, path, fields.mine_field, mines, notes)
+        table["mine"] = mines_by_name(
+            table[fields.mine_field].map(_as_text), path, fields.mine_field, mines, notes
+        )
+        require_near(table[~table["class_name"].isin(SPECIAL)], path, mines)
     else:
-        table["mine"] = _nearest_mines(table, path, mines, notes)
+        table["mine"] = nearest_mines(table, path, mines, notes)
     table = table[table["class_name"] != "background"]
     meant = set((fields.classes or {}).values()) | set(table["class_name"])
     bare = [mine for mine in mines["mine"] if mine not in set(table["mine"])]
@@ -176,9 +175,7 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
 def _ground(grid: Grid) -> shapely.Geometry:
     """Return what a grid covers and a little more, in degrees, in two parts at the date line."""
-    west, south, east, north = grid.bounds_lonlat
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    return shapely.union_all([shapely.box(a, south, b, north) for a, b in spans]).buffer(0.01)
+    return shapely.union_all([shapely.box(*bounds) for bounds in grid.lonlat_boxes]).buffer(0.01)
 
 
 def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:
@@ -214,8 +211,23 @@ def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:
                 f"{path}: has no field {name!r}; it has: {there or 'none'} "
                 "(--class-field, --year-field and --mine-field choose one)"
             )
-    table = table.to_crs("EPSG:4326")
+    table = _in_degrees(table, path)
     return table if table.geometry.name == "geometry" else table.rename_geometry("geometry")
+
+
+def _in_degrees(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
+    """Bring polygons to degrees; refuse numbers that the file's reference system does not have."""
+    degrees = table.to_crs("EPSG:4326")
+    west, south, east, north = degrees.total_bounds
+    # Longitudes up to 360 are in use. Bounds are missing where nothing has a shape.
+    if west < -360 or east > 360 or south < -90 or north > 90 or np.isinf([west, north]).any():
+        reached = ", ".join(f"{value:g}" for value in table.total_bounds)
+        raise MinsegError(
+            f"{path}: its coordinates reach {reached} (left, bottom, right, top), which is nowhere "
+            f"in its reference system, {table.crs.name}; assign the right one, e.g. "
+            f"`ogr2ogr -a_srs EPSG:32633 assigned.gpkg {path}`"
+        )
+    return degrees
 
 
 def _class_values(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> pd.Series:
@@ -309,44 +321,3 @@ def _flat(parts: np.ndarray) -> list[shapely.Geometry]:
         for part in parts
         for inner in (_flat(shapely.get_parts(part)) if hasattr(part, "geoms") else [part])
     ]
-
-
-def _mines_by_name(
-    table: gpd.GeoDataFrame, path: Path, field: str, mines: pd.DataFrame, notes: list[str]
-) -> pd.Series:
-    """Find mines by the field that holds `mine` or `name`."""
-    known = {name.lower(): mine for mine, name in zip(mines["mine"], mines["name"], strict=True)}
-    known |= {mine.lower(): mine for mine in mines["mine"]}
-    values = table[field].map(_as_text)
-    found = values.str.lower().map(known).fillna("")
-    others = sorted(set(values[found == ""]))
-    if len(others) == len(set(values)):
-        raise MinsegError(
-            f"{path}: field {field!r} holds {summarise(list(map(repr, others)), 3)}, and none of "
-            "them is a mine or name of the mine table"
-        )
-    if others:
-        notes.append(f"{path}: no mine of the table for {summarise(list(map(repr, others)))}")
-    return found
-
-
-def _nearest_mines(
-    table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame, notes: list[str]
-) -> pd.Series:
-    """Find for each polygon the nearest mine within reach."""
-    pairs = pairs_within(mines["longitude"], mines["latitude"], list(table.geometry), REACH_M)
-    closest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
-    names = np.full(len(table), "", dtype=object)
-    names[closest["shape"]] = mines["mine"].to_numpy()[closest["place"]]
-    nearest = pd.Series(names, index=table.index)
-    if (nearest == "").all():
-        raise MinsegError(
-            f"{path}: no polygon lies within {REACH_M / 1000:g} km of a mine of the table; check "
-            "positions and reference system, or name the mine in a field (--mine-field)"
-        )
-    lost, shared = int((nearest == "").sum()), int((pairs["shape"].value_counts() > 1).sum())
-    if lost:
-        notes.append(f"{path}: {lost} polygon(s) farther than {REACH_M / 1000:g} km from all mines")
-    if shared:
-        notes.append(f"{path}: {shared} polygon(s) near two mines or more went to the nearest")
-    return nearest

@@ -1,31 +1,28 @@
 """From a mine list, polygons and a catalogue of Sentinel scenes to a dataset folder.
 
 Nothing is lost by a kill: what was chosen lies in ``choices/<mine>.json``, and a scene counts once
-its folder has its name. Run with the same arguments again, fetching goes on where it was.
+its folder has its name, as long as its files have the checksums of its record. Run with the same
+arguments again, fetching goes on where it was.
 """
 
-import json
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
 from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
-from minseg.atomic import write_text
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.mines import PARTS
 from minseg.data.writing import write_tables
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, summarise
 from minseg.fetching.catalogue import require_stac
 from minseg.fetching.choices import Pins, YearChoice, choose_mine, read_choices, write_choices
+from minseg.fetching.folder import own_folder
 from minseg.fetching.plan import FetchRequest, MinePlan, plan_mines
 from minseg.fetching.providers import Provider
 from minseg.fetching.records import (
@@ -69,12 +66,14 @@ def fetch_dataset(
 
     For each mine and year the most usable Sentinel-2 scene and the nearest Sentinel-1 scene are
     read on the mine's 10 m grid (section 2.1), and the polygons burnt beside them. Where a scene
-    cannot be had, the others go on.
+    cannot be had, the others go on. Each is one tile of one overpass, nothing is put together: a
+    box of which no tile shows 90 % has no scene, and one of which no radar frame does no radar.
 
     Parameters
     ----------
     path : Path
-        Dataset folder; new, or one that this request began.
+        Dataset folder; new, or one that this request began. A scene of which a file was changed
+        since is made again: mend polygons, not ``labels.tif``.
     request : FetchRequest
     pins : mapping of (mine, year, kind) to item id, optional
         Items to take whatever the rules say; a scene that is there with another is made again.
@@ -100,7 +99,7 @@ def fetch_dataset(
         raise MinsegError(f"--workers {workers}: give 1 or more")
     plans, notes = plan_mines(request)
     _require_known(pins, plans)
-    with _own_folder(path, request.arguments()):
+    with own_folder(path, request.arguments()):
         chosen, failures = _choose_all(path, plans, request.provider, pins, workers)
         wanted = {(p.mine, y): (p, c) for p in plans for y, c in chosen.get(p.mine, {}).items()}
         failures += [
@@ -109,28 +108,36 @@ def fetch_dataset(
             if choice.optical is None
         ]
         wanted = {key: value for key, value in wanted.items() if value[1].optical is not None}
-        todo = [k for k, (_, choice) in wanted.items() if kept_record(path, *k, choice) is None]
-
+        records: dict[tuple[str, int], dict[str, Any]] = {}
+        damaged: list[str] = []
         # So many read from the network at once; meanwhile others pack what they have read.
         reading = threading.BoundedSemaphore(workers)
 
-        def fetch(key: tuple[str, int]) -> None:
+        def fetch(key: tuple[str, int]) -> dict[str, Any]:
             plan, choice = wanted[key]
+            record, changed = kept_record(path, *key, choice)
+            if record is not None:
+                return record
+            if changed:
+                damaged.append(f"{plan.mine} {key[1]} ({', '.join(changed)})")
             with reading:
                 rasters = read_scene(plan, choice, request.provider)
-            write_scene(path, plan, key[1], choice, request, *rasters)
+            return write_scene(path, plan, key[1], choice, request, *rasters)
 
-        done: tqdm = progress((), "fetching scenes", len(wanted), len(wanted) - len(todo))
+        done: tqdm = progress((), "fetching scenes", len(wanted))
         with done:
-            for (mine, year), _, error in _in_parallel(fetch, todo, workers + PACKERS):
+            for key, record, error in _in_parallel(fetch, list(wanted), workers + PACKERS):
                 done.update()
-                if error:
-                    failures.append(f"{mine} {year}: {error}")
-        kept = [kept_record(path, *key, choice) for key, (_, choice) in wanted.items()]
-        records = [record for record in kept if record is not None]
-        notes = [*request.annotations.notes, *notes, *record_notes(records)]
-        dataset = _finish(path, request, plans, records, failures, licence, split_seed)
-        write_manifest(path, request, chosen, records, failures, notes)
+                if record is not None:
+                    records[key] = record
+                else:
+                    failures.append(f"{key[0]} {key[1]}: {error}")
+        there = [records[key] for key in wanted if key in records]
+        notes = [*request.annotations.notes, *notes, *record_notes(there)]
+        if damaged:
+            notes.append(f"not as fetched, so fetched again: {summarise(sorted(damaged))}")
+        dataset = _finish(path, request, plans, there, failures, licence, split_seed)
+        write_manifest(path, request, chosen, there, failures, notes)
     return Fetched(dataset, tuple(sorted(failures)), tuple(notes))
 
 
@@ -139,19 +146,18 @@ def _choose_all(
 ) -> tuple[dict[str, Mapping[int, YearChoice]], list[str]]:
     """Choose the scenes of every mine that is not settled; give up if no mine can be served."""
     files = {plan.mine: path / "choices" / f"{plan.mine}.json" for plan in plans}
-    chosen: dict[str, Mapping[int, YearChoice]] = {
-        p.mine: read_choices(files[p.mine]) for p in plans
-    }
-    chosen = {mine: choices for mine, choices in chosen.items() if choices}
-    unsettled = [
-        plan
-        for plan in plans
-        for there in [chosen.get(plan.mine, {})]
-        if any(y not in there or not there[y].is_settled(plan.mine, y, pins) for y in plan.years)
-    ]
+    earlier = {plan.mine: read_choices(files[plan.mine]) for plan in plans}
+    chosen: dict[str, Mapping[int, YearChoice]] = {}
+    unsettled = []
+    for plan in plans:
+        there = earlier[plan.mine]
+        if there:
+            chosen[plan.mine] = there
+        if any(y not in there or not there[y].is_settled(plan.mine, y, pins) for y in plan.years):
+            unsettled.append(plan)
 
     def choose(plan: MinePlan) -> dict[int, YearChoice]:
-        there = chosen.get(plan.mine, {})
+        there = earlier[plan.mine]
         choices = choose_mine(plan.mine, plan.grid, plan.years, provider, pins, there)
         write_choices(files[plan.mine], choices)
         return choices
@@ -206,54 +212,6 @@ def _finish(
         failures.append(f"no dataset yet: {error}")
         return None
     return open_dataset(path)
-
-
-@contextmanager
-def _own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
-    """Lock a folder that is new or was begun with the same arguments; clear what a kill left."""
-    manifest = path / MANIFEST
-    if path.exists() and not manifest.is_file() and _visible(path):
-        raise MinsegError(
-            f"{path}: exists and was not begun by `minseg dataset fetch`; name a new folder"
-        )
-    lock = FileLock(path / ".fetch.lock")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MinsegError(f"{path}: another program is fetching into it now; wait for it") from None
-    except OSError as error:
-        raise MinsegError(
-            f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
-        ) from None
-    try:
-        if manifest.is_file():
-            _require_same(path, json.loads(manifest.read_text(encoding="utf-8")), arguments)
-        else:
-            write_text(manifest, json.dumps({"arguments": arguments}, indent=1) + "\n")
-        for left in [*path.glob(".*.partial*"), *path.glob("*/.*.partial*")]:
-            left.unlink()
-        for left in path.glob("scenes/*/.*.partial"):
-            shutil.rmtree(left)
-        yield
-    finally:
-        lock.release()
-
-
-def _visible(path: Path) -> bool:
-    """Whether a path is a file, or a folder with something in it that is not hidden."""
-    return not path.is_dir() or any(not inner.name.startswith(".") for inner in path.iterdir())
-
-
-def _require_same(path: Path, manifest: Mapping, arguments: Mapping[str, object]) -> None:
-    """Refuse arguments that would mix two datasets in one folder."""
-    begun = manifest.get("arguments", {})
-    changed = [name for name, value in arguments.items() if begun.get(name) != value]
-    if changed:
-        raise MinsegError(
-            f"{path}: was begun with other {', '.join(changed)}; give the same ones to go on, or "
-            "name a new folder"
-        )
 
 
 def _require_known(pins: Pins, plans: Sequence[MinePlan]) -> None:

@@ -8,6 +8,9 @@ import shapely
 
 from minseg.data.raster import METRES_PER_DEGREE
 
+EARTH_RADIUS_M = 6_371_009.0
+"""Mean radius of the Earth."""
+
 
 def pairs_within(
     longitudes: Iterable[float],
@@ -44,6 +47,33 @@ def pairs_within(
         found.append(rows[distances_m <= reach_m])
     table = pd.DataFrame(np.concatenate(found), columns=["place", "shape", "distance_m"])
     return table.astype({"place": int, "shape": int, "distance_m": float})
+
+
+def great_circle_m(
+    longitudes: Iterable[float],
+    latitudes: Iterable[float],
+    other_longitudes: Iterable[float],
+    other_latitudes: Iterable[float],
+) -> np.ndarray:
+    """Return how far places lie apart, over any distance.
+
+    Parameters
+    ----------
+    longitudes, latitudes, other_longitudes, other_latitudes : iterable of float
+        Degrees; as many of each.
+
+    Returns
+    -------
+    float ndarray
+        Metres on a sphere: right to half a hundredth.
+    """
+    west, south, east, north = (
+        np.radians(np.asarray(list(angles), float))
+        for angles in (longitudes, latitudes, other_longitudes, other_latitudes)
+    )
+    half = np.sin((north - south) / 2) ** 2
+    half += np.cos(south) * np.cos(north) * np.sin((east - west) / 2) ** 2
+    return 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(half.clip(0, 1)))
 
 
 def _window(longitude: float, latitude: float, reach_m: float) -> shapely.Geometry:

@@ -1,6 +1,7 @@
 """What is to be fetched: mines, boxes and years, of which polygons and from which catalogue."""
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from minseg.fetching.providers import Provider
 
 FIRST_YEAR = 2015
 """Sentinel-2 began in this year."""
+
+LONGEST_NAME_BYTES = 100
+"""Of a mine, in UTF-8: file systems take 255, and files beside it add to the name."""
+
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{port}{k}" for port in ("COM", "LPT") for k in "123456789"
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,11 @@ class FetchRequest:
         polygons = self.annotations.polygons
         drawn = polygons.drop(columns="geometry").assign(shape=polygons.geometry.to_wkb(hex=True))
         table = self.mines[[column for column in MINE_TABLE.columns if column in self.mines]]
-        collections = [c.name for c in (self.provider.optical, self.provider.radar) if c]
+        collections = [c for c in (self.provider.optical, self.provider.radar) if c]
+        # All that decides what pixels mean; how they are reached may change.
+        pixels = _digest(json.dumps([asdict(c) for c in collections], sort_keys=True))
         return {
-            "api": " ".join([self.provider.name, *collections]),
+            "api": " ".join([self.provider.name, *(c.name for c in collections), pixels]),
             "years": list(self.years),
             "mines": _digest(table.to_csv(index=False)),
             "polygons": _digest(drawn.to_csv(index=False)),
@@ -59,18 +69,40 @@ def read_mines(path: Path) -> pd.DataFrame:
     Raises
     ------
     MinsegError
-        If a column is missing, a value is wrong, or a mine stands there twice.
+        If a column is missing, a value is wrong, a mine stands there twice, or its name is no safe
+        name of a folder on every system.
     """
     table, problems = read_table(Path(path), MINE_TABLE)
     if not problems:
+        faults = {mine: _name_fault(mine) for mine in table["mine"]}
         problems = [
-            f"{path}: mine {mine!r} cannot name a folder; begin it with a letter or digit"
-            for mine in table["mine"]
-            if not mine[0].isalnum()
+            f"{path}: mine {mine!r} cannot name a folder{fault}"
+            for mine, fault in faults.items()
+            if fault
+        ]
+        alike = table.groupby(table["mine"].str.casefold(), sort=False)["mine"]
+        problems += [
+            f"{path}: mines {' and '.join(map(repr, mines))} differ in case only, and their "
+            "folders would be one on some systems; rename one"
+            for _, mines in alike
+            if len(mines) > 1
         ]
     if problems:
         raise MinsegError(summarise(problems))
     return table
+
+
+def _name_fault(mine: str) -> str:
+    """Tell what keeps a mine from naming a folder on some system, and how to mend it."""
+    if not mine[0].isalnum():
+        return "; begin it with a letter or digit"
+    if mine.endswith("."):
+        return " on Windows; end it with a letter or digit"
+    if mine.partition(".")[0].upper() in _RESERVED:
+        return " on Windows, which keeps this name for itself; rename it"
+    if len(mine.encode()) > LONGEST_NAME_BYTES:
+        return f": it takes more than {LONGEST_NAME_BYTES} bytes; shorten it"
+    return ""
 
 
 def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:

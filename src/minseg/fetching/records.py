@@ -17,6 +17,7 @@ from minseg.fetching.catalogue import date_of
 from minseg.fetching.choices import YearChoice
 from minseg.fetching.items import processing_baseline, relative_orbit_of
 from minseg.fetching.plan import FetchRequest
+from minseg.fetching.scene_choice import RULES
 from minseg.fetching.sentinel import calibration_problem, offset_problem
 
 MANIFEST = "fetch.json"
@@ -64,11 +65,16 @@ def scene_record(
         "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
         "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
         "problems": [problem for problem in problems if problem],
-        "sha256": {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(beside.glob("*.tif"))
-        },
+        "sha256": {file.name: checksum(file) for file in sorted(beside.glob("*.tif"))},
     }
+
+
+def checksum(file: Path) -> str:
+    """Return the SHA-256 of a file, empty where it is not there."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -99,6 +105,14 @@ def why_none(choice: YearChoice) -> str:
     if not choice.candidates:
         return "the catalogue has no scene of this year; try another --api"
     best = choice.candidates[0]
+    covered = [row["coverage"] for row in choice.candidates if pd.notna(row.get("coverage"))]
+    if covered and max(covered) < RULES.least_coverage:
+        return (
+            f"none of the {len(covered)} scene(s) looked at covers {RULES.least_coverage:.0%} of "
+            f"the box, the best {max(covered):.0%}: a scene is one tile of one overpass; lay a "
+            "smaller box (--margin-m, --smallest-m, in a new folder), or --pin one of "
+            f"{CANDIDATES} anyway"
+        )
     return (
         f"no usable scene among {len(choice.candidates)}; the best, {best['item']}: "
         f"{best['reason']}; {CANDIDATES} lists all, and --pin takes one anyway"

@@ -14,7 +14,7 @@ from minseg.fetching.catalogue import date_of
 from minseg.fetching.choices import YearChoice
 from minseg.fetching.plan import FetchRequest, MinePlan
 from minseg.fetching.providers import Provider
-from minseg.fetching.records import scene_folder, scene_record
+from minseg.fetching.records import checksum, scene_folder, scene_record
 from minseg.fetching.sentinel import read_optical, read_radar
 
 
@@ -56,7 +56,7 @@ def write_scene(
     request: FetchRequest,
     optical: np.ndarray,
     radar: np.ndarray | None,
-) -> None:
+) -> dict[str, Any]:
     """Write a scene's rasters, labels and record; its folder appears when all of it is there.
 
     Parameters
@@ -70,6 +70,11 @@ def write_scene(
     request : FetchRequest
     optical, radar : ndarray
         As `read_scene` gives them.
+
+    Returns
+    -------
+    dict
+        The record.
 
     Raises
     ------
@@ -94,19 +99,44 @@ def write_scene(
         write_rasters(beside, scene)
         record = scene_record(path, beside, scene, choice, request)
         write_text(beside / "scene.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        if folder.exists():  # with another item
+        if folder.exists():  # of another item, or damaged
             old = folder.with_name(f".{folder.name}.old.partial")
             folder.rename(old)
             shutil.rmtree(old)
+    return record
 
 
-def kept_record(path: Path, mine: str, year: int, choice: YearChoice) -> dict[str, Any] | None:
-    """Return the record of a scene that is there, whole and of the items chosen, or None."""
-    file = scene_folder(path, mine, year) / "scene.json"
-    if not file.is_file():
-        return None
-    record = json.loads(file.read_text(encoding="utf-8"))
-    items = [source and source["item"] for source in (record["optical"], record["radar"])]
-    return (
-        record if items == [item and item.id for item in (choice.optical, choice.radar)] else None
-    )
+def kept_record(
+    path: Path, mine: str, year: int, choice: YearChoice
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the record of a scene that is there, whole and of the items chosen.
+
+    Parameters
+    ----------
+    path : Path
+        Dataset folder.
+    mine : str
+    year : int
+    choice : YearChoice
+
+    Returns
+    -------
+    record : dict or None
+        None where the scene is to be made, anew if need be.
+    changed : list of str
+        Files of it that are not what was written, which is why.
+    """
+    folder = scene_folder(path, mine, year)
+    try:
+        record = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
+        items = [source and source["item"] for source in (record["optical"], record["radar"])]
+        rasters = ["labels.tif", "optical.tif", *(["radar.tif"] if record["radar"] else [])]
+        checksums = {name: record["sha256"][name] for name in rasters}
+    except FileNotFoundError:
+        return None, []
+    except (ValueError, KeyError, TypeError):  # as good as no record
+        return None, ["scene.json"]
+    if items != [item and item.id for item in (choice.optical, choice.radar)]:
+        return None, []
+    changed = [name for name in rasters if checksum(folder / name) != checksums[name]]
+    return (None if changed else record), changed

@@ -16,6 +16,7 @@ from minseg.data.raster import METRES_PER_DEGREE, Grid
 from minseg.errors import MinsegError
 from minseg.fetching.annotations import PolygonFields, read_polygons
 from minseg.fetching.distances import pairs_within
+from minseg.fetching.owners import FARTHEST_M
 from minseg.recipes.icmm import LIMIT_KM, MATCH_COLUMNS, match_raw_material
 from minseg.recipes.recipe import Recipe, boxes_of
 from minseg.recipes.sources import Source
@@ -148,8 +149,14 @@ def area_recipe(
     Raises
     ------
     MinsegError
-        If a file cannot be read, a class or year is unknown, or no outline is near a listed mine.
+        If a file cannot be read, a class or year is unknown, no outline is near a listed mine, or
+        the limit is more than `minseg.fetching.owners.FARTHEST_M`.
     """
+    if limit_km * 1000 > FARTHEST_M:
+        raise MinsegError(
+            f"--limit-km {limit_km:g}: give {FARTHEST_M / 1000:g} or less, since fetching refuses "
+            "outlines that lie farther from their mine"
+        )
     notes: list[str] = []
     polygons = _read_outlines(source, paths, year, classes, layer, notes)
     pairs = pairs_within(
@@ -323,8 +330,6 @@ def _in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarr
     """Return where polygons lie in or a little beside some mine's box."""
     tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
     for grid in boxes.values():
-        west, south, east, north = grid.bounds_lonlat
-        spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-        for left, right in spans:
-            near[tree.query(shapely.box(left, south, right, north).buffer(0.1))] = True
+        for bounds in grid.lonlat_boxes:
+            near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
     return near

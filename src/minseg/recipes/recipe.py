@@ -9,7 +9,6 @@ import geopandas as gpd
 import pandas as pd
 
 from minseg.atomic import replace_when_done
-from minseg.data.labels import TASKS
 from minseg.data.mines import PARTS, RAW_MATERIALS
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
@@ -20,16 +19,8 @@ from minseg.fetching.choices import read_pins
 from minseg.fetching.plan import FetchRequest, read_mines
 from minseg.fetching.providers import Provider
 from minseg.recipes.icmm import MATCH_COLUMNS
-from minseg.recipes.sources import Source
-
-BYTES_A_PIXEL = 12 * 2 + 3 * 4 + 2
-"""Of a scene before compression: twelve bands, three radar channels, labels."""
-
-COMPRESSED_BYTES_A_PIXEL = 18
-"""The same on disk, as measured on one real scene of 12 + 3 channels (Sen1Floods11, Spain)."""
-
-BOX = BoxRule()
-"""The box that sizes are told for: what ``fetch`` takes if not asked otherwise."""
+from minseg.recipes.sizes import BOX, BYTES_A_PIXEL, COMPRESSED_BYTES_A_PIXEL
+from minseg.recipes.sources import Source, class_line
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,6 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     list of str
     """
     source, classes = recipe.source, set(recipe.polygons["class"]) - {"ignore"}
-    served = [name for name, task in TASKS.items() if not task.not_annotated(classes)]
     materials = recipe.mines["raw_material"].value_counts()
     known = ", ".join(f"{code} {materials.get(code, 0)}" for code in RAW_MATERIALS)
     gigabytes = [
@@ -128,8 +118,7 @@ def recipe_lines(recipe: Recipe) -> list[str]:
         f"mines: {len(recipe.mines)}; scenes: {recipe.num_scenes}"
         + (", pinned" if len(recipe.pins) else ", chosen by what they show"),
         f"years: {', '.join(map(str, recipe.years))}",
-        f"classes: {', '.join(sorted(classes))}; of Models 1-4 they serve: "
-        f"{', '.join(served) or 'none'}",
+        class_line(classes),
         f"raw material: {known}, unknown {materials.get('', 0)}; from ICMM mines within "
         f"{recipe.limit_km:g} km ({matched} mines have one, "
         f"{int(recipe.matches['ambiguous'].sum())} of them ambiguous: another group lies in reach)"

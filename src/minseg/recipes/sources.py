@@ -1,10 +1,11 @@
 """Public sets of mine outlines: what each gives and does not give, as their authors describe it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from minseg.data.labels import EXTENT
+from minseg.data.labels import EXTENT, TASKS
 from minseg.errors import MinsegError
+from minseg.recipes.sizes import estimated_size
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Source:
     """What is in it, in a line."""
     files: str
     """What to give as FILE."""
+    mines: str
+    """How many mines it gives, and what is not known of that before a download."""
+    num_scenes: int
+    """How many scenes to expect at most; more only where mines have outlines of several years."""
     classes: Mapping[str, str]
     """Values of the class field (``*`` for all) to class names."""
     class_field: str = ""
@@ -29,6 +34,8 @@ class Source:
     """Field with the year of the image a polygon was drawn on."""
     year: int | None = None
     """The year of the images, where one year holds for all."""
+    tiles: str = "none; a mine's box is laid round its outlines"
+    """How many tiles of what size it has."""
     limits: tuple[str, ...] = field(default_factory=tuple)
     """What a user should know before a download, a line each."""
 
@@ -42,6 +49,13 @@ _ONLY_EXTENT = (
     "outlines of whole mining areas: Model 4 can be trained, every other task is refused",
     "its authors' idea of a mining area is near the paper's total transformed area, not equal to "
     "it: reclaimed ground, roads and ground between parts are drawn by other rules",
+)
+NUM_ICMM_MINES = 8018
+"""Mines in the ICMM data set of September 2025, as `minseg.recipes.icmm` counts them."""
+
+_NEAR_LISTED = (
+    f"up to {NUM_ICMM_MINES:,}, the mines of the ICMM list of September 2025, as counted; how many "
+    "of them have outlines within --limit-km is unknown before FILE is read"
 )
 _MINE_LIST = (
     "a mine here is a mine of the ICMM list with outlines within the limit; others are left out, "
@@ -66,7 +80,11 @@ SOURCES: dict[str, Source] = {
             "the Sentinel-2 scene they were checked on",
             "its GeoPackage, with a layer tiles (fields tile_id, s2_tile_id) and one of outlines "
             "(tile_id): polygons_annotated, or name it by --layer",
+            "up to 1,514, one a tile, as the author counts; tiles rejected by the author or of no "
+            "surface mine are left out, how many is unknown before FILE is read",
+            1514,
             {"*": EXTENT.name},
+            tiles="1,514 of 20.5 km, as the author counts",
             limits=(
                 *_ONLY_EXTENT,
                 "one scene a mine: no time series, so that training sees one year where the paper "
@@ -85,6 +103,8 @@ SOURCES: dict[str, Source] = {
             "CC BY-SA 4.0",
             "44,929 outlines of mining areas, drawn on Sentinel-2 mosaics of 2019",
             "global_mining_polygons_v2.gpkg",
+            _NEAR_LISTED,
+            NUM_ICMM_MINES,
             {"*": EXTENT.name},
             year=2019,
             limits=(
@@ -102,6 +122,8 @@ SOURCES: dict[str, Source] = {
             "CC BY 4.0",
             "74,548 outlines of mine features, without the ground between them",
             "the polygons as unpacked (Shapefile)",
+            _NEAR_LISTED,
+            NUM_ICMM_MINES,
             {"*": EXTENT.name},
             limits=(
                 *_ONLY_EXTENT,
@@ -118,6 +140,8 @@ SOURCES: dict[str, Source] = {
             "CC BY-SA",
             "areas of five classes, mapped by a machine, for one year of 2017 to 2022 a site",
             "one or more of its GeoPackages (fields class_name and year)",
+            f"{_NEAR_LISTED}; a mine has a scene for each year in which areas near it were mapped",
+            NUM_ICMM_MINES,
             {
                 "Open pit": "excavation",
                 "Waste dumping site": "dumping ground",
@@ -174,6 +198,26 @@ def source_lines(source: Source) -> list[str]:
         f"holds: {source.content}",
         f"from: {source.address}",
         f"licence: {source.licence}",
+        f"mines: {source.mines}",
+        f"tiles: {source.tiles}",
+        class_line(source.classes.values()),
+        f"size on disk: {estimated_size(source.num_scenes)}",
         f"give as FILE: {source.files}",
         *(f"limit: {limit}" for limit in source.limits),
     ]
+
+
+def class_line(classes: Iterable[str]) -> str:
+    """Tell classes, and which of the paper's models can be trained on them.
+
+    Parameters
+    ----------
+    classes : iterable of str
+
+    Returns
+    -------
+    str
+    """
+    names = sorted(set(classes))
+    served = [name for name, task in TASKS.items() if not task.not_annotated(set(names))]
+    return f"classes: {', '.join(names)}; of Models 1-4 they serve: {', '.join(served) or 'none'}"

@@ -1,0 +1,77 @@
+import geopandas as gpd
+import pytest
+import shapely
+
+from minseg import MinsegError
+from tests.fetching.test_annotations import HERE, mines, read, square, written
+
+
+def test_a_polygon_belongs_to_the_nearest_mine_within_reach(tmp_path):
+    table = mines((21.0, 45.15), (21.08, 45.15), (60, 10))
+    far = shapely.box(700_000, 5_000_000, 700_100, 5_000_100)
+    found = read(written(tmp_path, [square(0, 0), far]), table)
+    assert found.polygons["mine"].tolist() == ["mine-0", ""]
+    notes = " ".join(found.notes)
+    assert "1 polygon(s) farther than 10 km" in notes and "1 polygon(s) near two mines" in notes
+    assert "mine 'mine-1': no polygons" in notes and "mine 'mine-2': no polygons" in notes
+    with pytest.raises(MinsegError, match="no polygon lies within 10 km"):
+        read(written(tmp_path, [far], name="far.gpkg"), table)
+
+
+def test_nearest_mine_is_found_across_the_date_line(tmp_path):
+    pit = shapely.box(-179.99, 10, -179.98, 10.01)
+    found = read(written(tmp_path, [pit], "EPSG:4326"), mines((179.98, 10)))
+    assert found.polygons["mine"].tolist() == ["mine-0"]
+
+
+def test_a_field_names_the_mine(tmp_path):
+    table = mines((21.0, 45.15), (21.1, 45.15))
+    path = written(
+        tmp_path,
+        [square(0, 0), square(20, 0), square(40, 0)],
+        **{"class": ["dam"] * 3, "site": ["mine-1", "MINE 0", "Bor"]},
+    )
+    found = read(path, table, mine_field="site")
+    assert found.polygons["mine"].tolist() == ["mine-1", "mine-0", ""]
+    assert any("no mine of the table for 'Bor'" in note for note in found.notes)
+    with pytest.raises(MinsegError, match="none of them is a mine"):
+        read(path, table, mine_field="class")
+
+
+def test_a_name_of_several_mines_is_refused_and_their_ids_are_taken(tmp_path):
+    table = mines((21.0, 45.15), (21.02, 45.15), (21.04, 45.15)).assign(
+        name=["North Pit", "north pit", ""]
+    )
+    shapes = [square(0, 0), square(20, 0), square(40, 0)]
+    named = {"class": ["dam"] * 3, "site": ["North Pit", "mine-1", "mine-2"]}
+    with pytest.raises(
+        MinsegError, match=r"'north pit'.* 2 mines.*mine-0, mine-1; write these ids"
+    ):
+        read(written(tmp_path, shapes, **named), table, mine_field="site")
+    named["site"] = ["mine-0", "MINE-1", None]  # nothing is not the name of a mine without name
+    found = read(written(tmp_path, shapes, name="ids.gpkg", **named), table, mine_field="site")
+    assert found.polygons["mine"].tolist() == ["mine-0", "mine-1", ""]
+
+
+def test_polygons_far_from_the_mine_that_they_name_are_refused(tmp_path):
+    here = written(tmp_path, [square(0, 0), square(20, 0)], **{"class": ["dam"] * 2, "m": "mine-0"})
+    read(here, mines((21.0, 45.15)), mine_field="m")
+    read(here, mines((21.35, 45.15)), mine_field="m")  # 27 km: a district, or a poor position
+    with pytest.raises(MinsegError, match=r"2 polygon.*'mine-0' \(31 km\).*position in the mine"):
+        read(here, mines((21.4, 45.15)), mine_field="m")
+    degrees = gpd.read_file(here).to_crs("EPSG:4326")
+    swapped = degrees.set_geometry(shapely.transform(degrees.geometry, lambda xy: xy[:, ::-1]))
+    swapped.to_file(tmp_path / "swapped.gpkg")
+    with pytest.raises(MinsegError, match=r"swapped\.gpkg.*'mine-0' \(3.* km\).*are swapped"):
+        read(tmp_path / "swapped.gpkg", HERE, mine_field="m")
+    zone = gpd.read_file(here).set_crs(32654, allow_override=True)  # labelled as another zone
+    zone.to_file(tmp_path / "zone.gpkg")
+    with pytest.raises(MinsegError, match=r"zone\.gpkg.*'mine-0' \(.* km\).*reference system"):
+        read(tmp_path / "zone.gpkg", HERE, mine_field="m")
+
+
+def test_ground_that_is_ignored_or_background_may_lie_anywhere(tmp_path):
+    far = shapely.box(800_000, 5_000_000, 800_100, 5_000_100)
+    columns = {"class": ["dam", "ignore", "background"], "m": "mine-0"}
+    path = written(tmp_path, [square(0, 0), far, far], **columns)
+    assert len(read(path, mine_field="m").polygons) == 2
