@@ -4,8 +4,9 @@ import papermill
 import pytest
 
 from minseg.fetching.annotations import read_annotations
+from minseg.fetching.boxes import BoxRule
 from minseg.fetching.dataset import fetch_dataset
-from minseg.fetching.demo_catalogue import BOX, FIELDS, write_demo_catalogue
+from minseg.fetching.demo_catalogue import FIELDS, write_demo_catalogue
 from minseg.fetching.demo_server import serve
 from minseg.fetching.plan import FetchRequest, read_mines
 from minseg.fetching.providers import provider_for
@@ -15,13 +16,14 @@ from tests.study.test_execution import SMALL
 from tests.test_notebooks import NOTEBOOKS, texts
 
 TASK, BANDS = "model4", "RGB"
+BOX = BoxRule(margin_m=0.0, smallest_m=780.0)  # crops of 64 pixels fit into it
 BANDS_OF_KIND = {"str": BANDS, "list": [BANDS, "R+N+S"], "dict": {TASK: BANDS}}
 
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fetched")
-    made = write_demo_catalogue(folder / "catalogue", num_mines=14, years=(2019, 2022), size=96)
+    made = write_demo_catalogue(folder / "catalogue", num_mines=14, years=(2019, 2022), size=132)
     mines = read_mines(made.mines)
     polygons = read_annotations(made.polygons, mines, FIELDS)
     with serve(made.folder) as api:
