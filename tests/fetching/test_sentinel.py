@@ -13,7 +13,7 @@ from rasterio.warp import Resampling, reproject, transform
 from minseg import MinsegError
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.raster import Grid
-from minseg.fetching import assets
+from minseg.fetching import access, assets
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.sentinel import (
     calibration_problem,
@@ -49,7 +49,7 @@ COPERNICUS = PROVIDERS["copernicus"]
 def server(tmp_path, monkeypatch):
     monkeypatch.setattr(assets, "PAUSE_S", 0.0)
     quick = {"GDAL_HTTP_RETRY_DELAY": "0.01", "GDAL_HTTP_MAX_RETRY": "2"}
-    monkeypatch.setattr(assets, "GDAL_OPTIONS", assets.GDAL_OPTIONS | quick)
+    monkeypatch.setattr(access, "GDAL_OPTIONS", access.GDAL_OPTIONS | quick)
     with serving(tmp_path) as state:
         yield state
 
@@ -419,12 +419,3 @@ def test_addresses_are_signed_where_the_provider_wants_it(server, monkeypatch):
     with pytest.raises(MinsegError, match="404") as error:
         read_scene_classes(scene, PROVIDERS["planetary-computer"], BOX)
     assert "sig" not in str(error.value)  # what signs is nobody's business
-
-
-def test_keys_that_are_missing_are_named_at_once(monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_NO_SIGN_REQUEST"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    scene = item("S", "2020-07-01", {"SCL_20m": "s3://eodata/Sentinel-2/SCL.jp2"})
-    with pytest.raises(MinsegError, match=r"S: asset SCL_20m cannot be read.*AWS_SECRET_A"):
-        read_scene_classes(scene, COPERNICUS, BOX)
