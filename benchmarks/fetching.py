@@ -33,8 +33,8 @@ import rasterio
 from rasterio.windows import from_bounds
 
 from minseg.data.dataset import Dataset, open_dataset
+from minseg.fetching.access import GDAL_OPTIONS
 from minseg.fetching.annotations import read_annotations
-from minseg.fetching.assets import GDAL_OPTIONS
 from minseg.fetching.catalogue import require_stac
 from minseg.fetching.dataset import fetch_dataset
 from minseg.fetching.demo_catalogue import BOX, FIELDS, DemoCatalogue, write_demo_catalogue

@@ -75,6 +75,14 @@ def test_fetch_then_check_then_with_a_pin(minseg, options, tmp_path):
         assert item in [scene["optical"]["item"] for scene in manifest["scenes"]]
 
 
+def test_without_radar_there_is_none(minseg, options, tmp_path):
+    given = [tmp_path / "mines", *arguments(options), "--no-radar"]
+    status, _, err = minseg("dataset", "fetch", *given)
+    assert status == 0 and "without radar" in err
+    assert not list((tmp_path / "mines").rglob("radar.tif"))
+    assert set(pd.read_csv(tmp_path / "mines" / "candidates.csv")["kind"]) == {"optical"}
+
+
 def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
     years = arguments(options, years="2018,2019")
     status, out, err = minseg("dataset", "fetch", tmp_path / "mines", *years)

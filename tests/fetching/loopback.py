@@ -2,11 +2,12 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 @dataclass
@@ -17,6 +18,10 @@ class Loopback:
     """Path to what gives the JSON answer to a request's body."""
     failures: dict[str, list] = field(default_factory=dict)
     """Path to what its next answers are instead: a status, or "cut" = half of the bytes."""
+    refuse: Callable[[str, Mapping[str, str]], int] = lambda address, headers: 0
+    """Status to refuse a request with, by its address and headers; 0 where it is answered."""
+    refusal: bytes = b""
+    """What a refused request is told."""
     requests: list[str] = field(default_factory=list)
     bytes_sent: int = 0
 
@@ -39,8 +44,12 @@ def serving(folder: Path) -> Iterator[Loopback]:
             self._answer(json.loads(body))
 
         def _answer(self, body):
-            path = self.path.partition("?")[0]
+            path = urlsplit(self.path).path
             state.requests.append(f"{self.command} {path}")
+            refused = state.refuse(self.path, self.headers)
+            if refused:
+                self._send(refused, state.refusal)
+                return
             pending = state.failures.get(path) or []
             failure = pending.pop(0) if pending and self.command != "HEAD" else None
             if isinstance(failure, int):

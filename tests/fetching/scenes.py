@@ -83,13 +83,17 @@ GRD = Affine(1.4e-4, 2e-5, 14.97, -1.5e-5, -9.5e-5, 46.965)
 """Column and row of the made-up GRD to longitude and latitude: a rotated swath."""
 
 
-def ground_range(path: Path, numbers: np.ndarray) -> Path:
-    """Write numbers as GRD is: no coordinate reference system, a lattice of control points."""
+def ground_range(path: Path, numbers: np.ndarray, east: float = 0.0) -> Path:
+    """Write numbers as GRD is: no coordinate reference system, a lattice of control points.
+
+    The whole swath may be moved east, by degrees, as far as over the date line.
+    """
     height, width = numbers.shape
     points = []
     for row in np.linspace(0, height, 6):
         for column in np.linspace(0, width, 8):
             longitude, latitude = GRD @ (column, row)
+            longitude = (longitude + east + 180) % 360 - 180
             points.append(GroundControlPoint(row, column, longitude, latitude, 300.0))
     with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=numbers.dtype) as target:
         target.write(numbers, 1)
@@ -97,14 +101,14 @@ def ground_range(path: Path, numbers: np.ndarray) -> Path:
     return path
 
 
-def ground_range_places(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def ground_range_places(grid: Grid, east: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of a grid's pixel centres in the made-up GRD, worked out exactly."""
     i, j = np.mgrid[: grid.height, : grid.width] + 0.5
     x = grid.transform.c + grid.transform.a * j
     y = grid.transform.f + grid.transform.e * i
     longitude, latitude = warp_points(grid.crs, "EPSG:4326", x.ravel(), y.ravel())
     inverse = ~GRD
-    longitude, latitude = np.array(longitude), np.array(latitude)
+    longitude, latitude = (np.array(longitude) - east) % 360, np.array(latitude)
     columns = inverse.a * longitude + inverse.b * latitude + inverse.c
     rows = inverse.d * longitude + inverse.e * latitude + inverse.f
     return rows.reshape(i.shape), columns.reshape(i.shape)

@@ -1,5 +1,6 @@
 """A loopback catalogue of made mines that can be busy, break off, and tell what was asked."""
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,11 @@ class Behaviour:
     cuts: int = 0
     """How many of the next files to break off in the middle."""
     missing: str = ""
-    """Files with this in their name are not found."""
+    """Files whose name this pattern is in are not found."""
+    refuse: Callable[[dict], int] = lambda query: 0
+    """Status to refuse a search with; 0 where it is answered."""
+    change: Callable[[dict], dict] = lambda item: item
+    """What becomes of an item before it is sent."""
     on_file: Callable[[int], None] = lambda number: None
     """Called with the number of each request of a file before it is answered."""
     files: list[str] = field(default_factory=list)
@@ -46,12 +51,22 @@ def behaving(behaviour: Behaviour) -> type[CatalogueHandler]:
             if not self.handle_busy():
                 super().do_POST()
 
+        def answer(self, page):
+            status = page.pop("refused", 0)
+            self.send_error(status) if status else super().answer(page)
+
+        def search(self, query):
+            return super().search(query) | {"refused": behaviour.refuse(query)}
+
+        def addressed(self, item):
+            return behaviour.change(super().addressed(item))
+
         def send_file(self, path):
             with behaviour.lock:
                 behaviour.files.append(path)
                 number = len(behaviour.files)
             behaviour.on_file(number)
-            if behaviour.missing and behaviour.missing in path:
+            if behaviour.missing and re.search(behaviour.missing, path):
                 self.send_error(404)
             else:
                 super().send_file(path)

@@ -154,14 +154,49 @@ def test_an_item_is_found_by_its_id_even_where_the_server_does_not_know_the_para
         find(provider_at(server), "optical", "C")
 
 
-def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch):
+def test_a_server_that_does_not_know_the_parameter_is_not_read_to_its_end(server, monkeypatch):
+    items = [item(f"S{number}", "2020-03-01", {}) for number in range(6)]
+    answer_with(server, *items, pages=6)
+    assert find(provider_at(server), "optical", "S2").id == "S2"
+    assert server.requests.count("POST /search") == 3
+    monkeypatch.setattr(catalogue, "ITEMS_A_PAGE", 4)
+    with pytest.raises(MinsegError, match="no such item"):
+        find(provider_at(server), "optical", "S5")
+    assert server.requests.count("POST /search") == 3 + 4
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, status):
+    answer_with(server, item("S", "2020-03-01", {}))
+    provider = replace(provider_at(server), access="its tokens are on the wall")
+    server.failures["/search"] = [status]
+    said = rf"HTTP {status}\): a token .* is missing, has expired .* on the wall\)"
+    with pytest.raises(MinsegError, match=said) as error:
+        search(provider, "optical", BOX, START, END)
+    assert "\n" not in str(error.value)
+    assert server.requests.count("POST /search") == 1  # no waiting mends it
+    assert len(search(provider, "optical", BOX, START, END)) == 1
+
+
+def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server):
+    answer_with(server)
+    provider = replace(provider_at(server), access="slowly")
+    for status, helps in ((429, True), (500, False), (404, False)):
+        server.failures["/search"] = [status] * catalogue.ATTEMPTS
+        with pytest.raises(MinsegError, match=str(status)) as error:
+            search(provider, "optical", BOX, START, END)
+        assert ("(slowly)" in str(error.value)) is helps
+
+
+@pytest.mark.parametrize("package", ["pystac_client", "planetary_computer", "boto3"])
+def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch, package):
     real = builtins.__import__
 
     def without(name, *rest):
-        if name == "pystac_client":
+        if name == package:
             raise ImportError(name=name)
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MinsegError, match=r"pip install minseg\[stac\]"):
+    with pytest.raises(MinsegError, match=rf"{package}: run `pip install minseg\[stac\]"):
         search(PROVIDERS["earth-search"], "optical", BOX, START, END)

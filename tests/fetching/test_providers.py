@@ -70,6 +70,18 @@ def test_a_table_takes_from_a_known_catalogue_what_it_leaves_out(tmp_path):
     assert asdict(provider) == expected
 
 
+def test_a_table_can_leave_radar_out(tmp_path):
+    path = tmp_path / "t.toml"
+    path.write_text('like = "earth-search"\nradar = false\n')
+    assert asdict(provider_for(str(path))) == asdict(PROVIDERS["earth-search"]) | {
+        "name": "t",
+        "radar": None,
+    }
+    path.write_text('like = "earth-search"\nradar = true\n')
+    with pytest.raises(MinsegError, match="radar"):
+        provider_for(str(path))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -81,6 +93,7 @@ def test_a_table_takes_from_a_known_catalogue_what_it_leaves_out(tmp_path):
         (COMPLETE.replace('"applied"', '"guess"'), "optical.offset"),
         (COMPLETE + '\n[radar]\nname = "s1"\npixels = "power"\nassets = {VV = "vv"}', "VV and VH"),
         (COMPLETE.replace("[optical]", "colour = 1\n[optical]"), "colour"),
+        (COMPLETE.replace("[optical]", 'signing = "s3-keys"\n[optical]'), "signing"),
         ('url = "https://a.b"', "optical: field required"),
     ],
 )

@@ -119,6 +119,35 @@ def test_of_copies_of_one_datatake_only_the_newest_baseline_competes(scene):
     assert "hidden" in reasons(choice)["other"]  # its pixels are others
 
 
+def test_granules_of_one_datatake_on_either_side_of_a_border_compete(scene):
+    # ESA cuts a datatake into datastrips; where one ends in a tile there are two items of it.
+    datatake = {"s2__datatake_id": "GS2A_20200701T1_1_N05.09", "s2__mgrs_tile": "33TWN"}
+    covering = scene("S2A_33TWN_20200701_0_L2A", s2__generation_time="2020-07-01", **datatake)
+    rest = scene(
+        "S2A_33TWN_20200701_1_L2A", parts={0: 0.35}, s2__generation_time="2020-07-02", **datatake
+    )
+    for items in ([covering, rest], [rest, covering]):
+        choice = choose_optical(items, BOX, PROVIDER)
+        assert choice.item is covering
+        assert reasons(choice)[rest.id] == "covers 50% of the box"
+
+
+def test_scenes_beside_the_box_take_no_slot_of_those_looked_at(scene):
+    beside = scene("beside", eo__cloud_cover=0.0)
+    corner = scene("corner", eo__cloud_cover=0.0)
+    west, _, east, north = BOX.bounds_lonlat
+    for one, edge in ((beside, west - 0.001), (corner, west + 0.3 * (east - west))):
+        ring = [[14, 46], [edge, 46], [edge, north + 1], [14, north + 1], [14, 46]]
+        one.geometry = {"type": "Polygon", "coordinates": [ring]}
+    unknown = scene("unknown", eo__cloud_cover=20.0)
+    unknown.geometry = None  # a catalogue that draws no footprint says nothing against a scene
+    rules = ChoiceRules(most_looked_at=1)
+    choice = choose_optical([beside, corner, unknown], BOX, PROVIDER, rules=rules)
+    assert choice.item is unknown
+    assert reasons(choice)["beside"] == "its footprint covers 0% of the box"
+    assert reasons(choice)["corner"] == "its footprint covers 30% of the box"
+
+
 def test_a_pinned_item_is_taken_whatever_it_shows(scene):
     items = [scene("clear"), scene("white", parts={9: 1}, eo__cloud_cover=99.0)]
     choice = choose_optical(items, BOX, PROVIDER, pinned="white")
@@ -204,9 +233,16 @@ def test_a_box_on_the_date_line_is_covered_by_footprints_on_its_sides():
             [[[-180, -20], [-178, -20], [-178, -16], [-180, -16], [-180, -20]]],
         ],
     }
-    choice = choose_radar([east_side, both], box, PROVIDER, date=datetime.date(2020, 7, 1))
+    date = datetime.date(2020, 7, 1)
+    choice = choose_radar([east_side, both], box, PROVIDER, date=date)
     assert choice.item is both
     assert 0 < choice.table.set_index("item").loc["east", "coverage"] < 0.9
+    # Some catalogues draw the same footprint as one ring that runs over the line.
+    wrapped = radar("wrapped", "2020-07-05")
+    ring = [[178, -20], [-178, -20], [-178, -16], [178, -16], [178, -20]]
+    wrapped.geometry = {"type": "Polygon", "coordinates": [ring]}
+    assert choose_radar([wrapped], box, PROVIDER, date=date).table["coverage"].tolist() == [1]
+    assert choose_radar([wrapped], BOX, PROVIDER, date=date).table["coverage"].tolist() == [0]
 
 
 def test_real_items_tell_their_tiles_baselines_and_orbits(shared_data):

@@ -8,12 +8,13 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.warp import Resampling, reproject, transform
+from rasterio.warp import Resampling, reproject, transform, transform_bounds
 
 from minseg import MinsegError
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.raster import Grid
-from minseg.fetching import assets
+from minseg.fetching import access, assets
+from minseg.fetching.boxes import BoxRule, mine_box
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.sentinel import (
     calibration_problem,
@@ -25,6 +26,8 @@ from minseg.fetching.sentinel import (
     reflectance_offset,
 )
 from tests.fetching.loopback import serving
+from tests.fetching.pinned_scenes import GSD_M, number_at, scene_crs
+from tests.fetching.pinned_scenes import expected as drawn
 from tests.fetching.scenes import (
     BOX,
     TILE,
@@ -49,7 +52,7 @@ COPERNICUS = PROVIDERS["copernicus"]
 def server(tmp_path, monkeypatch):
     monkeypatch.setattr(assets, "PAUSE_S", 0.0)
     quick = {"GDAL_HTTP_RETRY_DELAY": "0.01", "GDAL_HTTP_MAX_RETRY": "2"}
-    monkeypatch.setattr(assets, "GDAL_OPTIONS", assets.GDAL_OPTIONS | quick)
+    monkeypatch.setattr(access, "GDAL_OPTIONS", access.GDAL_OPTIONS | quick)
     with serving(tmp_path) as state:
         yield state
 
@@ -180,6 +183,42 @@ def test_a_tile_of_another_zone_is_brought_over_as_gdal_does(server, epsg):
     classes = read_scene_classes(scene, PLANETARY, grid)
     assert len(np.unique(classes)) >= 3
     assert np.mean(classes != expected) < 0.001  # pixels that lie on an edge may fall either way
+
+
+@pytest.mark.parametrize(
+    ("place", "tile", "zone"),
+    [
+        ((15.0, 83.0), "T33XWN", 32633),
+        ((15.0, 83.0), "T34XDR", 32633),  # near the poles zones are narrow: a tile of the next
+        ((15.0, -79.9), "T33CWM", 32733),
+        ((179.999, -17.0), "T60KZF", 32760),
+        ((179.999, -17.0), "T01KAB", 32760),  # the tile lies in zone 1, most of the box in 60
+        ((-179.999, 65.0), "T60WXV", 32601),
+    ],
+)
+def test_pixels_are_right_near_poles_and_over_the_date_line(server, place, tile, zone):
+    grid = mine_box(*place, rule=BoxRule(0, 480))
+    west, _, east, _ = grid.bounds_lonlat
+    assert grid.crs == CRS.from_epsg(zone)
+    assert (west > east) is (abs(place[0]) > 179)
+    name = f"S2A_{tile}"
+    crs = scene_crs(name)
+    bounds = transform_bounds(grid.crs, crs, *grid.bounds)
+    left, top = (60 * math.floor(edge / 60) for edge in (bounds[0], bounds[3] + 120))
+    for band, gsd_m in GSD_M.items():
+        columns, rows = (np.arange(0, 1500, gsd_m) + gsd_m / 2 for _ in range(2))
+        numbers = number_at(band, left + columns[None, :] - 60, top - rows[:, None])
+        tif(
+            server.folder / f"{band}.tif",
+            (numbers + 1000).astype(np.uint16),
+            Affine(gsd_m, 0, left - 60, 0, -gsd_m, top),
+            crs,
+        )
+    hrefs = {band: f"{server.url}/{band}.tif" for band in GSD_M}
+    scene = item(name, "2020-07-01", hrefs, s2__processing_baseline="05.00")
+    for band, layer in zip(BANDS, read_optical(scene, PLANETARY, grid), strict=True):
+        # Between zones, pixels that lie on an edge may fall either way.
+        assert np.mean(layer != drawn(grid, name, band)) < 0.003, band
 
 
 def test_a_busy_server_and_a_cut_connection_are_tried_again(server):
@@ -358,6 +397,21 @@ def test_ground_range_is_located_by_its_control_points(ground_range_scene):
     assert "amplitude without a calibration file" in calibration_problem(scene, EARTH_SEARCH)
 
 
+@pytest.mark.parametrize("longitude", [179.999, -179.999])
+def test_ground_range_over_the_date_line_is_located_too(server, longitude):
+    numbers = numbers_at(10, 0)
+    for channel in ("vv", "vh"):
+        ground_range(server.folder / f"{channel}.tif", numbers, east=165.015)
+    grid = mine_box(longitude, 46.945, rule=BoxRule(0, 480))
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    channels = read_radar(item("S1A", "2020-07-02", hrefs), EARTH_SEARCH, grid)
+    rows, columns = ground_range_places(grid, east=165.015)
+    assert rows.min() > 0 and rows.max() < 240 and columns.min() > 0 and columns.max() < 240
+    there = numbers[rows.astype(int), columns.astype(int)]
+    right = np.abs(channels[0] - 20 * np.log10(there.astype(float))) < 1e-3
+    assert right.mean() > 0.97  # pixels that lie on an edge may fall either way
+
+
 def test_ground_range_is_calibrated_by_its_file(server, ground_range_scene):
     scene, numbers = ground_range_scene
     for channel in ("vv", "vh"):
@@ -419,12 +473,3 @@ def test_addresses_are_signed_where_the_provider_wants_it(server, monkeypatch):
     with pytest.raises(MinsegError, match="404") as error:
         read_scene_classes(scene, PROVIDERS["planetary-computer"], BOX)
     assert "sig" not in str(error.value)  # what signs is nobody's business
-
-
-def test_keys_that_are_missing_are_named_at_once(monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_NO_SIGN_REQUEST"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    scene = item("S", "2020-07-01", {"SCL_20m": "s3://eodata/Sentinel-2/SCL.jp2"})
-    with pytest.raises(MinsegError, match=r"S: asset SCL_20m cannot be read.*AWS_SECRET_A"):
-        read_scene_classes(scene, COPERNICUS, BOX)

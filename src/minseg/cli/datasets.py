@@ -105,10 +105,13 @@ def fetch(
     smallest_m: Annotated[float, typer.Option(help="Least side of a scene, m.")] = 5160.0,
     largest_m: Annotated[float, typer.Option(help="Most side of a scene, m.")] = 30_000.0,
     workers: Annotated[int, typer.Option(help="Scenes in work at once.")] = 4,
+    no_radar: Annotated[bool, typer.Option("--no-radar", help="Sentinel-2 only.")] = False,
     licence: Annotated[str, typer.Option(help="Of the polygons; recorded.")] = "not stated",
     seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
 ) -> None:
     """Make a dataset from a mine list, polygons and a catalogue; again after a kill, it goes on."""
+    from dataclasses import replace
+
     from minseg.fetching.annotations import PolygonFields, read_annotations
     from minseg.fetching.boxes import BoxRule
     from minseg.fetching.choices import parse_pins, read_pins
@@ -122,7 +125,7 @@ def fetch(
         table,
         read_annotations(polygons, table, fields),
         chosen_years,
-        provider,
+        replace(provider, radar=None) if no_radar else provider,
         BoxRule(margin_m, smallest_m, largest_m),
     )
     fetched = fetch_dataset(

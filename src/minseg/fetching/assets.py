@@ -1,11 +1,9 @@
 """One raster of a scene, read over the network onto a grid: only the part that is needed."""
 
-import os
 import re
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,25 +18,24 @@ from rasterio.windows import Window
 
 from minseg.data.raster import Grid, valid_pixels
 from minseg.errors import MinsegError
+from minseg.fetching.access import (
+    REFUSED,
+    can_sign_anew,
+    environment,
+    gdal_path,
+    missing_keys,
+    read_s3_text,
+    refusal,
+    signed,
+    status_of,
+)
+from minseg.fetching.catalogue import read_text
 from minseg.fetching.providers import Provider
 
 if TYPE_CHECKING:
     import pystac
 
 T = TypeVar("T")
-
-GDAL_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, doubled each time
-    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",  # bytes a second ...
-    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # ... for so many seconds is no connection any more
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",  # a failure is not remembered either
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-}
-"""How GDAL asks servers, retries included."""
 
 ATTEMPTS = 3
 """How often a raster is opened and read at most, over GDAL's own retries."""
@@ -49,9 +46,6 @@ PAUSE_S = 2.0
 # Where GDAL 3.10 caches nothing, threads that read one address at a time wait for ever: scenes of
 # neighbouring mines do. With its cache it would give what a cut connection left, again and again.
 _LOCKS = tuple(threading.Lock() for _ in range(256))
-
-_FINAL = ("404", "403", "401", "No such file", "AWS_SECRET_ACCESS_KEY", "InvalidAccessKeyId")
-"""What errors say that waiting does not mend."""
 
 
 def read_asset(
@@ -79,14 +73,13 @@ def read_asset(
         If the item has no such asset, or it cannot be read in several attempts.
     """
     href = asset_href(item, key)
-    if provider.signing == "s3-keys" and href.startswith("s3://") and not _has_s3_keys():
-        raise MinsegError(f"{item.id}: asset {key} cannot be read: {provider.access}")
+    require_keys(item, key, provider)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with (
                 _LOCKS[hash(href) % len(_LOCKS)],
-                rasterio.Env(**GDAL_OPTIONS, **provider.gdal),
-                rasterio.open(_gdal_path(signed(href, provider))) as source,
+                environment(href, provider),
+                rasterio.open(gdal_path(signed(href, provider))) as source,
             ):
                 if source.crs is not None or source.gcps[0] or attempt == ATTEMPTS:
                     return read(source)
@@ -95,15 +88,57 @@ def read_asset(
                 # nodata without an error. So only the last attempt believes such a header.
                 continue
         except (RasterioError, CPLE_BaseError, OSError) as error:
-            reason = _reason(error, href)
-        if attempt == ATTEMPTS or any(word in reason for word in _FINAL):
+            status, reason = status_of(error), _reason(error, href)
+        if attempt == ATTEMPTS or _is_final(status, reason, provider):
             break
         time.sleep(PAUSE_S * 2 ** (attempt - 1))
-    access = f" ({provider.access})" if provider.access else ""
+    advice = "" if status in REFUSED else "; try again later or choose another item"
     raise MinsegError(
-        f"{item.id}: asset {key} cannot be read: {reason}; try again later or choose another "
-        f"item{access}"
+        f"{item.id}: asset {key} cannot be read: {reason}{refusal(status, provider)}{advice}"
     )
+
+
+def read_asset_text(item: "pystac.Item", key: str, provider: Provider) -> str:
+    """Read an asset that is a small text file.
+
+    Raises
+    ------
+    MinsegError
+        If the item has no such asset, or keys of S3 are missing.
+    OSError
+        If it cannot be read.
+    """
+    href = asset_href(item, key)
+    require_keys(item, key, provider)
+    if href.startswith("s3://"):
+        return read_s3_text(href, provider)
+    return read_text(signed(href, provider))
+
+
+def require_keys(item: "pystac.Item", key: str, provider: Provider) -> None:
+    """Refuse an asset on S3 for which there are no keys.
+
+    Raises
+    ------
+    MinsegError
+        With what to set, or that radar can be left out.
+    """
+    missing = missing_keys(asset_href(item, key), provider)
+    if not missing:
+        return
+    radar = provider.radar is not None and key in provider.radar.assets.values()
+    raise MinsegError(
+        f"{item.id}: asset {key} cannot be read: {missing}; set AWS_ACCESS_KEY_ID and "
+        f"AWS_SECRET_ACCESS_KEY{', or leave radar out with --no-radar' if radar else ''}"
+        f"{f' ({provider.access})' if provider.access else ''}"
+    )
+
+
+def _is_final(status: int | None, reason: str, provider: Provider) -> bool:
+    """Whether waiting does not mend what went wrong."""
+    if status in REFUSED:
+        return not can_sign_anew(provider)
+    return status in (404, 410) or "No such file or directory" in reason
 
 
 def asset_href(item: "pystac.Item", key: str) -> str:
@@ -122,24 +157,6 @@ def asset_href(item: "pystac.Item", key: str) -> str:
             f"(the item has {', '.join(sorted(item.assets))})"
         )
     return href
-
-
-def signed(href: str, provider: Provider) -> str:
-    """Sign an address as the provider wants it, with a token that is still valid."""
-    if provider.signing != "planetary-computer":
-        return href
-    import planetary_computer
-
-    return planetary_computer.sign(href)  # keeps the token, and other addresses as they are
-
-
-def _has_s3_keys() -> bool:
-    """Whether there are keys where GDAL takes them from (it would search for minutes if not)."""
-    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
-    return (
-        bool({"AWS_ACCESS_KEY_ID", "AWS_NO_SIGN_REQUEST"} & os.environ.keys())
-        or Path(file).expanduser().is_file()
-    )
 
 
 def onto_grid(
@@ -277,15 +294,6 @@ def _nowhere(item: "pystac.Item", key: str, what: str) -> MinsegError:
     return MinsegError(
         f"{item.id}: asset {key} has no {what}, in the file or in the item; choose another item"
     )
-
-
-def _gdal_path(href: str) -> str:
-    """Turn an address into GDAL's name for it (keys of S3 it takes from the environment)."""
-    if href.startswith(("http://", "https://")):
-        return f"/vsicurl/{href}"
-    if href.startswith("s3://"):
-        return f"/vsis3/{href.removeprefix('s3://')}"
-    return href
 
 
 def _reason(error: Any, href: str) -> str:

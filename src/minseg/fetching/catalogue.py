@@ -2,30 +2,36 @@
 
 import datetime
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from minseg.errors import MinsegError
+from minseg.fetching.access import ATTEMPTS, TIMEOUT_S, refusal, status_of
+from minseg.fetching.dateline import split_box
 from minseg.fetching.providers import Collection, Provider
 
 if TYPE_CHECKING:
     import pystac
+    from pystac_client import Client
     from pystac_client.stac_api_io import StacApiIO
 
 Kind = Literal["optical", "radar"]
-
-TIMEOUT_S = 60.0
-"""How long to wait for an answer, seconds."""
-
-ATTEMPTS = 6
-"""How often a request is sent at most: too many requests and server errors pass by themselves."""
 
 BACKOFF_S = 1.0
 """The second attempt waits nothing, the next ones 2, 4, 8 ... times this, seconds."""
 
 ITEMS_A_PAGE = 100
 
-_OPENED = threading.local()
-"""Catalogues whose landing page was read, so that not every search asks for it again."""
+
+class _Opened(threading.local):
+    """Catalogues whose landing page this thread has read: a connection serves one at a time."""
+
+    def __init__(self) -> None:
+        self.clients: dict[str, Client] = {}
+
+
+_OPENED = _Opened()
 
 
 def search(
@@ -60,11 +66,18 @@ def search(
     collection = collection_of(provider, kind)
     if start > end:
         raise MinsegError(f"dates {start} to {end}: the first is after the last; swap them")
-    query = {"datetime": f"{start:%Y-%m-%d}/{end:%Y-%m-%d}", "limit": ITEMS_A_PAGE}
     items: dict[str, pystac.Item] = {}
-    for bbox in _boxes(bounds_lonlat):
-        for item in _search(provider, collection, query | {"bbox": bbox}):
-            items[item.id] = item
+    with _asking(provider) as client:
+        for bbox in split_box(bounds_lonlat):  # not every server takes one with west > east
+            found = client.search(
+                collections=[collection.name],
+                bbox=bbox,
+                datetime=f"{start:%Y-%m-%d}/{end:%Y-%m-%d}",
+                limit=ITEMS_A_PAGE,
+            )
+            items |= {item.id: item for item in found.items()}
+        if not items:
+            _require_collection(client, provider, collection)
     return sorted(items.values(), key=lambda item: (date_of(item), item.id))
 
 
@@ -77,15 +90,32 @@ def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
         If the catalogue does not answer or has no such scene.
     """
     collection = collection_of(provider, kind)
-    items = _search(provider, collection, {"ids": [item_id]})
-    # A server that does not know the parameter answers with others.
-    found = [item for item in items if item.id == item_id]
-    if not found:
+    with _asking(provider) as client:
+        # A server that does not know the parameter answers with all that it has.
+        found = client.search(
+            collections=[collection.name], ids=[item_id], max_items=ITEMS_A_PAGE
+        ).items()
+        item = next((item for item in found if item.id == item_id), None)
+        if item is None:
+            _require_collection(client, provider, collection)
+    if item is None:
         raise MinsegError(
             f"{item_id}: {provider.name} has no such item in {collection.name}; "
             "check the id (it differs between catalogues)"
         )
-    return found[0]
+    return item
+
+
+def require_answer(provider: Provider) -> None:
+    """Refuse to go on with a catalogue that does not answer.
+
+    Raises
+    ------
+    MinsegError
+        With the reason.
+    """
+    with _asking(provider):
+        pass
 
 
 def collection_of(provider: Provider, kind: Kind) -> Collection:
@@ -135,6 +165,7 @@ def require_stac() -> None:
         With the command that installs them.
     """
     try:
+        import boto3  # noqa: F401
         import planetary_computer  # noqa: F401
         import pystac_client  # noqa: F401
     except ImportError as error:
@@ -143,44 +174,38 @@ def require_stac() -> None:
         ) from None
 
 
-def _boxes(bounds: tuple[float, float, float, float]) -> list[tuple[float, float, float, float]]:
-    """Split a box at the date line: not every server takes one with west > east."""
-    west, south, east, north = bounds
-    if west <= east:
-        return [bounds]
-    return [(west, south, 180.0, north), (-180.0, south, east, north)]
-
-
-def _search(provider: Provider, collection: Collection, query: dict) -> list["pystac.Item"]:
-    """Send a search; where nothing is found, make sure that the collection is there."""
+@contextmanager
+def _asking(provider: Provider) -> "Iterator[Client]":
+    """Open a catalogue, and tell in one line what goes wrong as it is asked."""
     require_stac()
     from pystac import STACError
     from pystac_client import Client
     from pystac_client.exceptions import APIError
 
     try:
-        opened = _OPENED.__dict__  # of this thread: a connection serves one at a time
-        if provider.url not in opened:
-            opened[provider.url] = Client.open(provider.url, stac_io=_connection())
-        client = opened[provider.url]
-        items = list(client.search(collections=[collection.name], **query).items())
-        known = bool(items) or client.get_collection(collection.name) is not None
+        if provider.url not in _OPENED.clients:
+            _OPENED.clients[provider.url] = Client.open(provider.url, stac_io=_connection())
+        yield _OPENED.clients[provider.url]
     except APIError as error:
         raise MinsegError(
-            f"{provider.name}: {provider.url} gives no answer ({_reason(error)}); check --api "
-            "and the network, or try again later"
+            f"{provider.name}: {provider.url} gives no answer "
+            f"({_reason(error)}){refusal(status_of(error), provider)}; check --api and the "
+            "network, or try again later"
         ) from None
     except (STACError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise MinsegError(
             f"{provider.name}: {provider.url} does not answer like a STAC API with item search "
             f"({_first_line(error)}); check --api"
         ) from None
-    if not known:
+
+
+def _require_collection(client: "Client", provider: Provider, collection: Collection) -> None:
+    """Refuse a collection that is not there, where nothing of it was found."""
+    if client.get_collection(collection.name) is None:
         raise MinsegError(
             f"{provider.name}: {provider.url} has no collection {collection.name!r}; check --api "
             "or its table"
         )
-    return items
 
 
 def _connection() -> "StacApiIO":

@@ -14,10 +14,11 @@ from minseg.atomic import write_text
 from minseg.data.mines import read_table
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.catalogue import Kind, date_of, find, search
+from minseg.fetching.catalogue import Kind, date_of, find, require_answer, search
 from minseg.fetching.items import relative_orbit_of
 from minseg.fetching.providers import Provider
 from minseg.fetching.scene_choice import RULES, choose_optical, choose_radar
+from minseg.fetching.sentinel import require_radar_keys
 
 if TYPE_CHECKING:
     import pystac
@@ -103,11 +104,15 @@ class YearChoice:
     radar: "pystac.Item | None"
     candidates: tuple[dict[str, Any], ...]
     """Every item that was there, with kind, values, chosen and reason."""
+    failure: str = ""
+    """Why the year could not be chosen as it should be; not kept, for it is tried again."""
 
     def is_settled(self, mine: str, year: int, pins: Pins) -> bool:
-        """Whether there is a scene, and none else is pinned."""
+        """Whether there is a scene, nothing went wrong, and no other is pinned."""
         taken: dict[Kind, pystac.Item | None] = {"optical": self.optical, "radar": self.radar}
-        return self.optical is not None and all(
+        if self.optical is None or self.failure:
+            return False
+        return all(
             pins.get((mine, year, kind)) in (None, item.id if item else "")
             for kind, item in taken.items()
         )
@@ -137,32 +142,68 @@ def choose_mine(
     Returns
     -------
     dict of int to YearChoice
+        A year that fails keeps what it had before, and tells why in `failure`.
 
     Raises
     ------
     MinsegError
-        If the catalogue does not answer, or a pinned item is not there.
+        If the catalogue does not answer, or every year fails.
     """
+    require_answer(provider)
     chosen = {y: c for y, c in earlier.items() if y in years and c.is_settled(mine, y, pins)}
     open_years = [year for year in sorted(years) if year not in chosen]
     for year in open_years:
         days = [date_of(c.optical).timetuple().tm_yday for c in chosen.values() if c.optical]
-        pinned = pins.get((mine, year, "optical"))
-        if pinned is not None:  # a year's items are megabytes that a pin makes needless
-            items = [find(provider, "optical", pinned)]
-        else:
-            whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
-            items = search(provider, "optical", grid.bounds_lonlat, *whole_year)
-        choice = choose_optical(
-            items, grid, provider, day_of_year=days[0] if days else None, pinned=pinned
-        )
-        rows = _rows(choice.table, mine, year, "optical")
-        if pinned is not None and year in earlier:
-            rows += _set_aside(earlier[year], pinned)
-        chosen[year] = YearChoice(choice.item, None, rows)
+        try:
+            chosen[year] = _choose_optical(
+                mine, year, grid, provider, pins, earlier.get(year), days[0] if days else None
+            )
+        except MinsegError as error:
+            chosen[year] = _failed(earlier.get(year), error)
     if provider.radar is not None:
-        _add_radar(chosen, open_years, mine, grid, provider, pins)
+        _add_radar(chosen, open_years, mine, grid, provider, pins, earlier)
+    if chosen and all(choice.failure and not choice.optical for choice in chosen.values()):
+        raise MinsegError(summarise(list(dict.fromkeys(c.failure for c in chosen.values()))))
     return dict(sorted(chosen.items()))
+
+
+def _choose_optical(
+    mine: str,
+    year: int,
+    grid: Grid,
+    provider: Provider,
+    pins: Pins,
+    earlier: YearChoice | None,
+    day_of_year: int | None,
+) -> YearChoice:
+    """Choose the optical scene of a year."""
+    pinned = pins.get((mine, year, "optical"))
+    if pinned is not None:  # a year's items are megabytes that a pin makes needless
+        items = [_find_of_year(provider, "optical", pinned, year)]
+    else:
+        whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
+        items = search(provider, "optical", grid.bounds_lonlat, *whole_year)
+    choice = choose_optical(items, grid, provider, day_of_year=day_of_year, pinned=pinned)
+    rows = _rows(choice.table, mine, year, "optical")
+    if pinned is not None and earlier is not None:
+        rows += _set_aside(earlier, pinned)
+    return YearChoice(choice.item, None, rows)
+
+
+def _find_of_year(provider: Provider, kind: Kind, pinned: str, year: int) -> "pystac.Item":
+    """Find a pinned item; refuse one that would show another year than its name says."""
+    item = find(provider, kind, pinned)
+    if date_of(item).year != year:
+        raise MinsegError(
+            f"{pinned}: is pinned for {year} and was taken on {date_of(item)}; pin an item of "
+            f"{year}"
+        )
+    return item
+
+
+def _failed(earlier: YearChoice | None, error: MinsegError) -> YearChoice:
+    """Leave a year as it was before, and tell what went wrong."""
+    return replace(earlier or YearChoice(None, None, ()), failure=str(error))
 
 
 def _add_radar(
@@ -172,19 +213,25 @@ def _add_radar(
     grid: Grid,
     provider: Provider,
     pins: Pins,
+    earlier: Mapping[int, YearChoice],
 ) -> None:
     """Add the nearest radar scene of one relative orbit to the years that have none yet."""
     around = datetime.timedelta(days=RULES.largest_days_apart)
     found: dict[int, tuple[datetime.date, list[pystac.Item]]] = {}
     for year in open_years:
-        optical = chosen[year].optical
-        if optical is not None:
-            date = date_of(optical)
+        optical, pinned = chosen[year].optical, pins.get((mine, year, "radar"))
+        if optical is None or chosen[year].failure:
+            continue
+        date = date_of(optical)
+        try:
             items = search(provider, "radar", grid.bounds_lonlat, date - around, date + around)
-            pinned = pins.get((mine, year, "radar"))
             if pinned is not None and pinned not in {item.id for item in items}:
-                items.append(find(provider, "radar", pinned))
+                items.append(_find_of_year(provider, "radar", pinned, year))
+            if items:  # now, rather than when all of the optical scene has been read
+                require_radar_keys(items[0], provider)
             found[year] = date, items
+        except MinsegError as error:
+            chosen[year] = _failed(earlier.get(year), error)
     orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
     orbit = orbits[0] if orbits else _steadiest_orbit(found.values(), grid, provider)
     for year, (date, items) in found.items():

@@ -103,9 +103,9 @@ def fetch_dataset(
         chosen, failures = _choose_all(path, plans, request.provider, pins, workers)
         wanted = {(p.mine, y): (p, c) for p in plans for y, c in chosen.get(p.mine, {}).items()}
         failures += [
-            f"{mine} {year}: {why_none(choice)}"
+            f"{mine} {year}: {choice.failure or why_none(choice)}"
             for (mine, year), (_, choice) in wanted.items()
-            if choice.optical is None
+            if choice.failure or choice.optical is None
         ]
         wanted = {key: value for key, value in wanted.items() if value[1].optical is not None}
         records: dict[tuple[str, int], dict[str, Any]] = {}

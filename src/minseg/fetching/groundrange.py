@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
+from rasterio.control import GroundControlPoint
 from rasterio.transform import GCPTransformer
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
@@ -12,6 +13,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
 from minseg.data.raster import Grid
+from minseg.fetching.dateline import seen_from
 
 LATTICE_PIXELS = 16
 """Positions are computed for every so many pixels of the grid and interpolated between."""
@@ -73,10 +75,12 @@ def positions(source: rasterio.DatasetReader, grid: Grid) -> tuple[np.ndarray, n
     i, j = np.meshgrid(down, across, indexing="ij")
     x = grid.transform.c + grid.transform.a * (j + 0.5) + grid.transform.b * (i + 0.5)
     y = grid.transform.f + grid.transform.d * (j + 0.5) + grid.transform.e * (i + 0.5)
-    longitude, latitude = warp_points(grid.crs, crs, x.ravel(), y.ravel())
+    longitude, latitude = (np.array(v) for v in warp_points(grid.crs, crs, x.ravel(), y.ravel()))
+    middle = float(longitude[0])  # over the date line, longitudes would jump from 180 to -180
+    points = [GroundControlPoint(p.row, p.col, seen_from(p.x, middle), p.y, p.z) for p in points]
     # Thin plate splines go through every point; polynomials leave tens of metres.
     with GCPTransformer(points, tps=True) as transformer:
-        places = transformer.rowcol(np.array(longitude), np.array(latitude), op=float)
+        places = transformer.rowcol(seen_from(longitude, middle), latitude, op=float)
     at = np.meshgrid(
         np.linspace(0, len(down) - 1, grid.height),
         np.linspace(0, len(across) - 1, grid.width),

@@ -7,6 +7,7 @@ import shapely
 
 from minseg.data.raster import Grid
 from minseg.fetching.catalogue import date_of
+from minseg.fetching.dateline import shape_seen_from, whole_box
 
 if TYPE_CHECKING:
     import pystac
@@ -66,11 +67,6 @@ def footprint_share(item: "pystac.Item", grid: Grid) -> float:
     """Return the share of a box that a scene's footprint covers."""
     if item.geometry is None:
         return 0.0
-    footprint = shapely.make_valid(shapely.geometry.shape(item.geometry))
-    west, south, east, north = grid.bounds_lonlat
-    if west > east:  # over the date line: footprints there lie on either side of it
-        boxes = [shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)]
-    else:
-        boxes = [shapely.box(west, south, east, north)]
-    whole = sum(box.area for box in boxes)
-    return float(sum(box.intersection(footprint).area for box in boxes) / whole)
+    box = shapely.box(*whole_box(grid.bounds_lonlat))
+    footprint = shape_seen_from(shapely.geometry.shape(item.geometry), box.centroid.x)
+    return float(box.intersection(footprint).area / box.area)

@@ -57,13 +57,13 @@ class Provider:
     """Sentinel-2 L2A."""
     radar: Collection | None = None
     """Sentinel-1, where the catalogue has it."""
-    signing: Literal["none", "planetary-computer", "s3-keys"] = "none"
-    """How requests for assets are signed: not at all (or as GDAL finds keys), by tokens of the
-    Planetary Computer, or by S3 keys that must be there."""
+    signing: Literal["none", "planetary-computer"] = "none"
+    """How addresses of assets are signed: not at all, or by tokens of the Planetary Computer.
+    Addresses on S3 (``s3://``) always need keys, unless AWS_NO_SIGN_REQUEST is YES."""
     gdal: Mapping[str, str] = field(default_factory=dict)
-    """GDAL's options to reach the assets."""
+    """GDAL's options to reach the assets, which those of S3 also hold for."""
     access: str = ""
-    """What a user needs to read the assets; told where one cannot be read."""
+    """What a user needs to read the assets; told where one is refused."""
 
 
 _OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
@@ -93,7 +93,8 @@ PROVIDERS: dict[str, Provider] = {
             # Terrain corrected γ0: fits deep pits better than GRD on an ellipsoid.
             Collection("sentinel-1-rtc", _RADAR, "power", nodata=-32768.0),
             signing="planetary-computer",
-            access="it answers 429 to many requests: try later or with fewer scenes at once",
+            access="its tokens are free and fetched as they run out; it answers 429 to many "
+            "requests: try later or with fewer --workers",
         ),
         Provider(
             "earth-search",
@@ -109,8 +110,8 @@ PROVIDERS: dict[str, Provider] = {
             ),
             Collection("sentinel-1-grd", _RADAR, "amplitude", calibration=_CALIBRATION),
             gdal={"AWS_REQUEST_PAYER": "requester", "AWS_REGION": "eu-central-1"},
-            access="its Sentinel-1 is paid by who asks: set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY; Sentinel-2 needs no key",
+            access="its Sentinel-1 is paid by who asks, with keys of an AWS account; its "
+            "Sentinel-2 needs none",
         ),
         Provider(
             "copernicus",
@@ -123,26 +124,31 @@ PROVIDERS: dict[str, Provider] = {
                 | {SCENE_CLASSES: f"{SCENE_CLASSES}_20m"},
                 "reflectance",
             ),
-            # The keys of its calibration files are not known to us: amplitude stays uncalibrated.
-            Collection("sentinel-1-grd", _RADAR, "amplitude"),
-            signing="s3-keys",
+            # Keys of assets as in the catalogue's own examples (eu-cdse/eometadatatool on GitHub).
+            Collection("sentinel-1-grd", _RADAR, "amplitude", calibration=_CALIBRATION),
             gdal={
                 "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
                 "AWS_VIRTUAL_HOSTING": "FALSE",
             },
-            access="it needs S3 keys of a free account (https://dataspace.copernicus.eu): set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            access="its keys come with a free account of https://dataspace.copernicus.eu",
         ),
     )
 }
-"""The catalogues known by name."""
+"""The catalogues known by name.
+
+Written from their documentation and from stored items. Of ``copernicus`` no pixel has been read
+with real keys: its asset names, coordinates and properties are those of the example items that its
+makers publish; whether the live catalogue answers as they do, and how fast its JPEG 2000 files are
+read in windows, is not verified.
+"""
 
 
 def provider_for(api: str) -> Provider:
     """Find a catalogue by its name or address, or read its table from a file.
 
     A table is a TOML file with the fields of `Provider`, and of `Collection` under ``[optical]``
-    and ``[radar]``. ``like`` names a known catalogue to take all from that the table leaves out::
+    and ``[radar]``. ``like`` names a known catalogue to take all from that the table leaves out;
+    ``radar = false`` leaves its radar out::
 
         like = "planetary-computer"
         url = "https://stac.example.org/v1"
@@ -190,6 +196,8 @@ def _read_table(path: Path) -> Provider:
     if model is not None and model not in PROVIDERS:
         raise MinsegError(f"{path}: like = {model!r} is unknown; use {', '.join(PROVIDERS)}")
     given = {"name": path.stem} | table
+    if given.get("radar") is False:
+        given["radar"] = None  # for which TOML has no word
     if model is not None:
         given = _filled(given, asdict(PROVIDERS[model]))
     try:

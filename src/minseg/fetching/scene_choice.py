@@ -42,6 +42,9 @@ class ChoiceRules:
     """Scenes of which the scene classification is read: least cloud over the tile first."""
     tile_cloud_step_percent: float = 10.0
     """Scenes whose tile-wide cloud falls in the same step are looked at by day of year."""
+    least_footprint: float = 0.5
+    """Share of the box under a scene's footprint below which it is not looked at: footprints are
+    drawn coarsely, but not so coarsely that such a scene could show `least_coverage`."""
     least_coverage: float = 0.9
     """Share of the box with pixels below which a scene is not taken."""
     largest_bad_share: float = 0.4
@@ -77,7 +80,8 @@ def choose_optical(
     """Choose the Sentinel-2 scene that shows most of a mine's box.
 
     In this order: fully covered, least share of bad pixels, nearest to `day_of_year`, newest
-    processing baseline. Of scenes of one datatake only the newest baseline competes.
+    processing baseline. Of scenes of one datatake and tile only those of the newest baseline
+    compete; two of the same show different ground, on either side of a border between datastrips.
 
     Parameters
     ----------
@@ -106,12 +110,13 @@ def choose_optical(
     """
     _require_pinned(items, pinned)
     candidates = [_optical_values(item, day_of_year) for item in items]
-    _leave_out_older(candidates, items)
     by_id = {item.id: item for item in items}
     if pinned is not None:
         for row in candidates:
             row["reason"] = "" if row["item"] == pinned else f"{pinned} is pinned"
     else:
+        _leave_out_older(candidates, items)
+        _leave_out_beside(candidates, items, grid, rules)
         _leave_out_cloudy(candidates, rules)
     failures = _look_at(candidates, by_id, grid, provider)
     if pinned is not None:
@@ -242,17 +247,28 @@ def _radar_values(item: "pystac.Item", grid: Grid, date: datetime.date) -> dict:
 
 
 def _leave_out_older(candidates: list[dict], items: Sequence["pystac.Item"]) -> None:
-    """Give older copies of a datatake their reason."""
-    newest: dict[tuple[str, str], tuple] = {}
-    ages = []
+    """Give copies of a datatake that are of an older baseline their reason."""
+    newest: dict[tuple[str, str], dict] = {}
     for row, item in zip(candidates, items, strict=True):
-        made = item.properties.get("s2:generation_time") or item.properties.get("created") or ""
-        ages.append((row["baseline"] or 0.0, str(made), item.id))
-        key = datatake_of(item)
-        newest[key] = max(newest.get(key, ages[-1]), ages[-1])
-    for row, item, age in zip(candidates, items, ages, strict=True):
-        if newest[datatake_of(item)] != age:
-            row["reason"] = f"processed again as {newest[datatake_of(item)][2]}"
+        there = newest.setdefault(datatake_of(item), row)
+        if (row["baseline"] or 0.0) > (there["baseline"] or 0.0):
+            newest[datatake_of(item)] = row
+    for row, item in zip(candidates, items, strict=True):
+        newer = newest[datatake_of(item)]
+        if (row["baseline"] or 0.0) < (newer["baseline"] or 0.0):
+            row["reason"] = f"processed again as {newer['item']}"
+
+
+def _leave_out_beside(
+    candidates: list[dict], items: Sequence["pystac.Item"], grid: Grid, rules: ChoiceRules
+) -> None:
+    """Give scenes whose footprint lies beside the box, or mostly so, their reason."""
+    for row, item in zip(candidates, items, strict=True):
+        if row["reason"] or item.geometry is None:
+            continue
+        share = footprint_share(item, grid)
+        if share < rules.least_footprint:
+            row["reason"] = f"its footprint covers {share:.0%} of the box"
 
 
 def _leave_out_cloudy(candidates: list[dict], rules: ChoiceRules) -> None:

@@ -17,8 +17,14 @@ from minseg.data.radiometry import (
 from minseg.data.raster import Grid
 from minseg.data.reading import REFLECTANCE_SCALE
 from minseg.errors import MinsegError
-from minseg.fetching.assets import asset_href, onto_grid, read_asset, signed
-from minseg.fetching.catalogue import collection_of, read_text
+from minseg.fetching.assets import (
+    asset_href,
+    onto_grid,
+    read_asset,
+    read_asset_text,
+    require_keys,
+)
+from minseg.fetching.catalogue import collection_of
 from minseg.fetching.groundrange import calibration_gain, ground_range_onto_grid
 from minseg.fetching.items import processing_baseline
 from minseg.fetching.providers import SCENE_CLASSES, Collection, Provider
@@ -128,6 +134,19 @@ def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarra
     return channels
 
 
+def require_radar_keys(item: "pystac.Item", provider: Provider) -> None:
+    """Refuse radar for which there are no keys, before anything is read.
+
+    Raises
+    ------
+    MinsegError
+        If the scene's channels lie on S3, and no keys are set.
+    """
+    for key in collection_of(provider, "radar").assets.values():
+        if key in item.assets:
+            require_keys(item, key, provider)
+
+
 def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
     """Tell what is to be subtracted from a scene's numbers: 1000 or nothing.
 
@@ -202,8 +221,8 @@ def calibration_problem(item: "pystac.Item", provider: Provider) -> str:
     if collection.pixels == "power" or _calibrated(item, collection):
         return ""
     return (
-        "its radar is amplitude without a calibration file that can be read: decibels of the "
-        "numbers as they are, some 50 to 60 above σ0; do not mix it with calibrated scenes"
+        "its radar is amplitude without a calibration file: decibels of the numbers as they are, "
+        "some 50 to 60 above σ0; do not mix it with calibrated scenes"
     )
 
 
@@ -247,9 +266,8 @@ def _power(item: "pystac.Item", channel: str, provider: Provider, grid: Grid) ->
 
 
 def _calibrated(item: "pystac.Item", collection: Collection) -> bool:
-    """Whether both channels have a calibration file that can be read (S3 keeps text from us)."""
-    keys = [collection.calibration.get(channel, "") for channel in ("VV", "VH")]
-    return all(key in item.assets and not asset_href(item, key).startswith("s3://") for key in keys)
+    """Whether both channels have a calibration file."""
+    return all(collection.calibration.get(channel) in item.assets for channel in ("VV", "VH"))
 
 
 def _gain(
@@ -257,7 +275,7 @@ def _gain(
 ) -> np.ndarray:
     """Read a channel's σ0 gain at places of its image."""
     try:
-        return calibration_gain(read_text(signed(asset_href(item, key), provider)), rows, columns)
+        return calibration_gain(read_asset_text(item, key, provider), rows, columns)
     except (OSError, ValueError) as error:
         raise MinsegError(
             f"{item.id}: asset {key} cannot be read as a calibration ({error}); try again later "

@@ -1,0 +1,74 @@
+"""Longitudes near the date line, where 179.9 and -179.9 degrees are neighbours."""
+
+from typing import TypeVar
+
+import numpy as np
+import shapely
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+Bounds = tuple[float, float, float, float]
+
+Longitudes = TypeVar("Longitudes", float, np.ndarray)
+
+
+def seen_from(longitudes: Longitudes, longitude: float) -> Longitudes:
+    """Return longitudes as they are counted from a place: at most half a turn from it.
+
+    Parameters
+    ----------
+    longitudes : float or ndarray
+        Degrees.
+    longitude : float
+        Of the place, degrees.
+
+    Returns
+    -------
+    float or ndarray
+        Degrees; beyond -180 or 180 where the date line lies between.
+    """
+    return longitude + (longitudes - longitude + 180) % 360 - 180
+
+
+def shape_seen_from(shape: BaseGeometry, longitude: float) -> BaseGeometry:
+    """Return a shape on the globe as it lies from a place, whole across the date line.
+
+    Parameters
+    ----------
+    shape : shapely geometry
+        In degrees. Parts may end at the date line or run over it (178 to -178), but none may be
+        wider than half a turn.
+    longitude : float
+        Of the place, degrees.
+
+    Returns
+    -------
+    shapely geometry
+        In degrees, valid; beyond -180 or 180 where the date line lies between.
+    """
+    parts = [_part_seen_from(part, longitude) for part in shapely.get_parts(shape)]
+    return shapely.union_all([shapely.make_valid(part) for part in parts])
+
+
+def whole_box(bounds: Bounds) -> Bounds:
+    """Return west, south, east, north with west < east, beyond 180 over the date line."""
+    west, south, east, north = bounds
+    return west, south, east + 360 if west > east else east, north
+
+
+def split_box(bounds: Bounds) -> list[Bounds]:
+    """Split west, south, east, north at the date line where west > east."""
+    west, south, east, north = bounds
+    if west <= east:
+        return [bounds]
+    return [(west, south, 180.0, north), (-180.0, south, east, north)]
+
+
+def _part_seen_from(part: BaseGeometry, longitude: float) -> BaseGeometry:
+    """Make a part whole, as seen from its own first corner, and put it where it lies."""
+    first = float(shapely.get_coordinates(part)[0, 0])
+    whole = shapely.transform(
+        part, lambda places: np.column_stack([seen_from(places[:, 0], first), places[:, 1]])
+    )
+    centre = (whole.bounds[0] + whole.bounds[2]) / 2
+    return translate(whole, seen_from(centre, longitude) - centre)

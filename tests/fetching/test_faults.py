@@ -1,0 +1,236 @@
+"""A whole fetch from a catalogue in which every mine's items have another of the known faults."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.warp import transform
+
+from minseg.data.checking import check_dataset
+from minseg.fetching import access, assets
+from minseg.fetching.dataset import Fetched, fetch_dataset
+from minseg.fetching.demo_catalogue import write_demo_catalogue
+from minseg.fetching.demo_server import serve
+from minseg.fetching.providers import provider_for
+from tests.fetching.test_dataset import request_of
+
+YEARS = (2019,)
+SOUND, TWICE, COPIED, LACKING, CUT, CLOUD, SNOW = (f"synthetic-00{k}" for k in range(1, 8))
+
+
+@dataclass
+class Catalogue:
+    """A made catalogue to spoil; its items are written when it is served."""
+
+    folder: Path
+    mines: Path
+    polygons: Path
+    items: dict[str, dict]
+
+    def item(self, mine: str, name: str) -> dict:
+        """The optical item of a mine whose id ends so."""
+        (found,) = [
+            item
+            for key, item in self.items.items()
+            if key.startswith(f"S2_{mine}_") and key.endswith(f"_{name}")
+        ]
+        return found
+
+    def file(self, item: dict, key: str) -> Path:
+        return self.folder / "files" / item["assets"][key]["href"]
+
+    def save(self):
+        (self.folder / "items.json").write_text(json.dumps(list(self.items.values())))
+
+
+def made_catalogue(folder: Path, mines: int) -> Catalogue:
+    made = write_demo_catalogue(folder, num_mines=mines, years=YEARS, size=96)
+    items = json.loads((folder / "items.json").read_text())
+    return Catalogue(folder, made.mines, made.polygons, {item["id"]: item for item in items})
+
+
+def fill(path: Path, value: int):
+    with rasterio.open(path, "r+") as target:
+        target.write(np.full_like(target.read(), value))
+
+
+def subtract_twice(catalogue):
+    # The numbers are reflectance already; the item says that 1000 is in them.
+    catalogue.item(TWICE, "clear")["properties"]["s2:processing_baseline"] = "04.00"
+
+
+def copy_items(catalogue):
+    clear = catalogue.item(COPIED, "clear")
+    for suffix, baseline in (("again", "02.12"), ("older", "02.06")):
+        properties = clear["properties"] | {"s2:processing_baseline": baseline}
+        properties["s2:mgrs_tile"] = "33TWM"
+        copy = clear | {"id": f"{clear['id']}-{suffix}", "properties": properties}
+        catalogue.items[copy["id"]] = copy
+    clear["properties"]["s2:mgrs_tile"] = "33TWM"
+
+
+def take_band(catalogue):
+    del catalogue.item(LACKING, "clear")["assets"]["B11"]
+
+
+def cut_file(catalogue):
+    path = catalogue.file(catalogue.item(CUT, "clear"), "B04")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+
+
+def cover_with_cloud(catalogue):
+    for name in ("clear", "cloudy", "half"):
+        fill(catalogue.file(catalogue.item(CLOUD, name), "SCL"), 9)
+
+
+def cover_with_snow(catalogue):
+    fill(catalogue.file(catalogue.item(SNOW, "clear"), "SCL"), 11)
+    fill(catalogue.file(catalogue.item(SNOW, "cloudy"), "SCL"), 4)
+
+
+@pytest.fixture(scope="module")
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assets, "PAUSE_S", 0.0)
+        options = {"GDAL_HTTP_RETRY_DELAY": "0.01", "GDAL_HTTP_MAX_RETRY": "1"}
+        patch.setattr(access, "GDAL_OPTIONS", access.GDAL_OPTIONS | options)
+        yield
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    made = made_catalogue(tmp_path_factory.mktemp("catalogue") / "made", mines=7)
+    for spoil in (
+        subtract_twice,
+        copy_items,
+        take_band,
+        cut_file,
+        cover_with_cloud,
+        cover_with_snow,
+    ):
+        spoil(made)
+    made.save()
+    return made
+
+
+@pytest.fixture(scope="module")
+def fetched(catalogue, tmp_path_factory, quick) -> Fetched:
+    with serve(catalogue.folder) as api:
+        path = tmp_path_factory.mktemp("fetched") / "mines"
+        return fetch_dataset(path, request_of(catalogue, api, YEARS))
+
+
+def failure_of(fetched, mine):
+    (failure,) = [text for text in fetched.failures if text.startswith(f"{mine} 2019: ")]
+    return failure
+
+
+def candidates(fetched, mine):
+    table = pd.read_csv(fetched.dataset.path / "candidates.csv")
+    return table[(table["mine"] == mine) & (table["kind"] == "optical")].set_index("item")
+
+
+def test_what_can_be_had_is_a_sound_dataset_and_the_rest_is_reported(fetched):
+    assert check_dataset(fetched.dataset.path) == []
+    assert sorted(fetched.dataset.scenes["mine"]) == [SOUND, TWICE, COPIED, SNOW]
+    assert len(fetched.failures) == 3
+    assert all("\n" not in text for text in (*fetched.failures, *fetched.notes))
+    manifest = json.loads((fetched.dataset.path / "fetch.json").read_text())
+    assert manifest["failures"] == list(fetched.failures)
+
+
+def test_an_offset_subtracted_twice_is_reported_and_only_there(fetched):
+    notes = [note for note in fetched.notes if "subtracted" in note]
+    assert len(notes) == 1 and notes[0].startswith(f"{TWICE}-2019: ")
+    assert "seems to be subtracted twice" in notes[0]
+
+
+def test_of_copies_of_one_day_one_is_taken_and_older_ones_are_left_out(fetched):
+    table = candidates(fetched, COPIED)
+    (taken,) = table.index[table["chosen"]]
+    assert taken.endswith("_clear")
+    assert table["reason"].filter(regex="-again$").tolist() == [f"{taken} ranks before it"]
+    assert table["reason"].filter(regex="-older$").tolist() == [f"processed again as {taken}"]
+
+
+def test_a_missing_band_and_a_cut_file_are_named_with_their_item(catalogue, fetched):
+    lacking, cut = catalogue.item(LACKING, "clear"), catalogue.item(CUT, "clear")
+    assert f"{lacking['id']}: has no asset B11; choose another" in failure_of(fetched, LACKING)
+    assert f"{cut['id']}: asset B04 cannot be read: " in failure_of(fetched, CUT)
+    assert not list((fetched.dataset.path / "scenes").glob(f"*/{LACKING}*"))
+    assert not (fetched.dataset.path / "scenes" / CUT / "2019").exists()
+
+
+def test_cloud_everywhere_gives_no_scene_and_says_so(fetched):
+    said = "no usable scene among 3; the best, "
+    assert said in failure_of(fetched, CLOUD)
+    assert "100% of the box hidden (cloud 100%" in failure_of(fetched, CLOUD)
+    assert not candidates(fetched, CLOUD)["chosen"].any()
+
+
+def test_under_snow_another_scene_is_taken(fetched):
+    table = candidates(fetched, SNOW)
+    (taken,) = table.index[table["chosen"]]
+    assert taken.endswith("_cloudy")
+    assert "snow 100%" in table["reason"].filter(regex="_clear$").item()
+
+
+def as_ground_range(path: Path, places: int = 7):
+    """Make GRD of a radar file: amplitude, and control points instead of a position."""
+    with rasterio.open(path) as source:
+        power, crs, at = source.read(1), source.crs, source.transform
+    numbers = np.where(power > 0, np.sqrt(np.clip(power, 0, None)) * 1000, 0)
+    numbers = np.rint(numbers).astype(np.uint16)
+    points = []
+    for row in np.linspace(0, numbers.shape[0], places):
+        for column in np.linspace(0, numbers.shape[1], places):
+            (longitude,), (latitude,) = transform(
+                crs, "EPSG:4326", *[[edge] for edge in at @ (column, row)]
+            )
+            points.append(GroundControlPoint(row, column, longitude, latitude, 0.0))
+    path.unlink()
+    with rasterio.open(
+        path, "w", "GTiff", numbers.shape[1], numbers.shape[0], 1, dtype="uint16"
+    ) as target:
+        target.write(numbers, 1)
+        target.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
+
+
+def test_ground_range_lies_where_its_points_are_and_not_where_the_item_says(tmp_path, quick):
+    catalogue = made_catalogue(tmp_path / "made", mines=3)
+    truth = {}
+    for identifier, item in catalogue.items.items():
+        for key in {"vv", "vh"} & item["assets"].keys():
+            path = catalogue.file(item, key)
+            with rasterio.open(path) as source:
+                truth[identifier, key] = source.read(1), source.transform
+            as_ground_range(path)
+            made_up = item["assets"][key]["proj:transform"]
+            made_up[2] += 700.0
+    catalogue.save()
+    with serve(catalogue.folder) as api:
+        request = request_of(catalogue, api, YEARS)
+        as_power = fetch_dataset(tmp_path / "as_power", request)
+        table = tmp_path / "grd.toml"
+        table.write_text(Path(api).read_text() + '[radar]\npixels = "amplitude"\nnodata = 0\n')
+        amplitude = replace(request, provider=provider_for(str(table)))
+        found = fetch_dataset(tmp_path / "mines", amplitude)
+    # Taken for terrain-corrected power, nothing is made of it.
+    assert len(as_power.failures) == 4  # each scene, and that too few are left
+    assert all("located by ground control points" in text for text in as_power.failures[1:])
+    assert found.failures == () and check_dataset(found.dataset.path) == []
+    assert sum("amplitude without a calibration file" in note for note in found.notes) == 3
+    records = json.loads((found.dataset.path / "fetch.json").read_text())["scenes"]
+    for record in records:
+        with rasterio.open(found.dataset.path / record["row"]["radar"]) as source:
+            vv = source.read(1)
+            power, at = truth[record["radar"]["item"], "vv"]
+            left, top = (round(x) for x in ~at @ (source.transform.c, source.transform.f))
+        power = power[top : top + vv.shape[0], left : left + vv.shape[1]]
+        expected = 20 * np.log10(np.rint(np.sqrt(power) * 1000))
+        assert np.mean(np.abs(vv - expected) < 1e-3) > 0.999

@@ -1,0 +1,88 @@
+"""The same pixels by odc-stac, which reads STAC items in its own way."""
+
+from dataclasses import replace
+
+import numpy as np
+import odc.stac
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
+from rasterio.warp import transform
+
+from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.raster import Grid
+from minseg.fetching.providers import PROVIDERS
+from minseg.fetching.sentinel import read_optical, read_radar
+from tests.fetching.loopback import serving
+from tests.fetching.scenes import BOX, TILE, UTM, item, optical_bands, tif
+
+PROVIDER = replace(PROVIDERS["planetary-computer"], signing="none")
+BANDS = [band.name for band in OPTICAL_BANDS]
+
+
+def by_odc_stac(scene, bands, grid, data_type, nodata):
+    """Bands of an item on a grid by nearest neighbour, its own numbers."""
+    scene.collection_id = "any"
+    told = {"assets": {"*": {"data_type": data_type, "nodata": nodata}}}
+    box = GeoBox((grid.height, grid.width), grid.transform, grid.crs.to_epsg())
+    loaded = odc.stac.load([scene], bands=bands, geobox=box, stac_cfg={"any": told})
+    return np.stack([loaded[band].values[0] for band in bands])
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serving(tmp_path) as state:
+        yield state
+
+
+def in_zone(epsg):
+    """A box in another zone, from the upper left corner of the usual one on."""
+    crs = CRS.from_epsg(epsg)
+    (x,), (y,) = transform(UTM, crs, [BOX.bounds[0]], [BOX.bounds[3]])
+    return Grid(84, 96, Affine(10, 0, 60 * round(x / 60), 0, -10, 60 * round(y / 60)), crs)
+
+
+BEYOND = replace(BOX, transform=BOX.transform @ Affine.translation(140, 150))
+"""A box that reaches out of the tile."""
+
+
+@pytest.mark.parametrize(
+    ("grid", "may_differ"),
+    # Between zones, pixels that lie on an edge may fall either way.
+    [(BOX, 0), (BEYOND, 0), (in_zone(32632), 0.002)],
+    ids=["same zone", "beyond the tile", "other zone"],
+)
+def test_optical_bands_are_what_odc_stac_reads(server, grid, may_differ):
+    optical_bands(server.folder)
+    hrefs = {band: f"{server.url}/{band}.tif" for band in BANDS}
+    scene = item("S2A", "2020-07-01", hrefs, s2__processing_baseline="02.12")
+    expected = by_odc_stac(scene, BANDS, grid, "uint16", 0)
+    optical = read_optical(scene, PROVIDER, grid)
+    assert {band.native_gsd_m for band in OPTICAL_BANDS} == {10, 20, 60}
+    assert len(np.unique(expected)) > 1000
+    for band, ours, theirs in zip(BANDS, optical, expected, strict=True):
+        # A pixel that any band lacks at the tile's edge is missing in all of ours.
+        everywhere = (expected > 0).all(axis=0)
+        assert np.mean(ours != np.where(everywhere, theirs, 0)) <= may_differ, band
+    shifted = item("S2A", "2020-07-01", hrefs, s2__processing_baseline="04.00")
+    assert np.array_equal(
+        read_optical(shifted, PROVIDER, grid), np.where(optical > 0, optical - 1000.0, 0)
+    )
+
+
+def test_radar_power_is_what_odc_stac_reads(server):
+    random = np.random.default_rng(0)
+    for channel in ("vv", "vh"):
+        power = random.gamma(4, 0.02, (240, 240)).astype(np.float32)
+        power[40:50, 60:70] = -32768
+        tif(server.folder / f"{channel}.tif", power, TILE.transform, nodata=-32768)
+    hrefs = {channel: f"{server.url}/{channel}.tif" for channel in ("vv", "vh")}
+    scene = item("S1A", "2020-07-02", hrefs)
+    expected = by_odc_stac(scene, ["vv", "vh"], BOX, "float32", -32768)
+    missing = ~(expected > 0)
+    assert 0 < missing.mean() < 0.1
+    channels = read_radar(scene, PROVIDER, BOX)
+    assert np.array_equal(np.isnan(channels[:2]), missing)
+    power = 10 ** (channels[:2][~missing] / 10)
+    assert power == pytest.approx(expected[~missing], rel=1e-5)
