@@ -37,14 +37,6 @@ def test_centre_and_bounds_in_degrees():
     assert south < latitude < north
 
 
-def test_a_box_over_the_date_line_is_two():
-    assert UTM.lonlat_boxes == [UTM.bounds_lonlat]
-    fiji = Grid(300, 400, Affine(10, 0, 179_000, 0, -10, 8_120_000), CRS.from_epsg(32701))
-    west, east = fiji.lonlat_boxes
-    assert 179.9 < west[0] < west[2] == 180 and -180 == east[0] < east[2] < -179.9
-    assert (west[1], west[3]) == (east[1], east[3])
-
-
 def test_grids_match_up_to_rounding_of_the_transform_only():
     shifted = Grid(300, 400, UTM.transform @ Affine.translation(0.001, 0), UTM.crs)
     moved = Grid(300, 400, UTM.transform @ Affine.translation(0.5, 0), UTM.crs)

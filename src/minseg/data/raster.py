@@ -51,14 +51,6 @@ class Grid:
         return transform_bounds(self.crs, "EPSG:4326", *self.bounds)
 
     @property
-    def lonlat_boxes(self) -> list[tuple[float, float, float, float]]:
-        """`bounds_lonlat` as boxes with west <= east: two where the grid crosses the date line."""
-        west, south, east, north = self.bounds_lonlat
-        if west <= east:
-            return [(west, south, east, north)]
-        return [(west, south, 180.0, north), (-180.0, south, east, north)]
-
-    @property
     def centre_lonlat(self) -> tuple[float, float]:
         """Longitude and latitude of the centre, degrees."""
         x, y = self.transform @ (self.width / 2, self.height / 2)

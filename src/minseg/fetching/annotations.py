@@ -15,6 +15,7 @@ from rasterio.features import rasterize
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
+from minseg.fetching.dateline import split_box
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
 
 ALL_VALUES = "*"
@@ -175,7 +176,9 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
 def _ground(grid: Grid) -> shapely.Geometry:
     """Return what a grid covers and a little more, in degrees, in two parts at the date line."""
-    return shapely.union_all([shapely.box(*bounds) for bounds in grid.lonlat_boxes]).buffer(0.01)
+    return shapely.union_all(
+        [shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)]
+    ).buffer(0.01)
 
 
 def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:

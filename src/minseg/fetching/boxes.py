@@ -6,22 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 from shapely.geometry.base import BaseGeometry
 
 from minseg.data.raster import Grid
+from minseg.data.utm import COARSEST_M, equator_m, utm_crs
 from minseg.errors import MinsegError
+from minseg.fetching.dateline import seen_from
 
 PIXEL_M = 10
 """Ground sample distance of a dataset (section 2.1), metres."""
 
-SNAP_M = 60
-"""Corners lie at multiples of the coarsest band's pixel, so that repeating pixels is exact."""
-
 _ROUNDING_M = 0.01  # what a way through degrees and back may shift a corner
-
-_NORTHERNMOST, _SOUTHERNMOST = 84.0, -80.0  # degrees: where UTM ends
 
 
 @dataclass(frozen=True)
@@ -43,28 +39,6 @@ class BoxRule:
             )
 
 
-def utm_crs(longitude: float, latitude: float) -> CRS:
-    """Return the UTM zone of a place, north or south.
-
-    Parameters
-    ----------
-    longitude, latitude : float
-        Degrees (WGS 84). The plain zones of six degrees; Norway's exceptions are not made.
-
-    Raises
-    ------
-    MinsegError
-        Near the poles, where UTM ends.
-    """
-    if not _SOUTHERNMOST <= latitude <= _NORTHERNMOST:
-        raise MinsegError(
-            f"latitude {latitude:g}: UTM ends at {_SOUTHERNMOST:g} and {_NORTHERNMOST:g} degrees; "
-            "leave this mine out, or mend its position"
-        )
-    zone = int((longitude + 180) % 360 // 6) + 1
-    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
-
-
 def mine_box(
     longitude: float,
     latitude: float,
@@ -84,7 +58,8 @@ def mine_box(
     Returns
     -------
     Grid
-        In the UTM zone of the box's centre, corners at multiples of 60 m.
+        In the UTM zone of the box's centre, corners at multiples of 60 m from the equator and from
+        the zone's false origin in the west, as those of Sentinel-2's 60 m pixels.
 
     Raises
     ------
@@ -95,17 +70,17 @@ def mine_box(
     points = np.array([[longitude, latitude]])
     if polygons is not None and not polygons.is_empty:
         points = shapely.get_coordinates(polygons)
-    # Longitudes as seen from the mine, so that 179.9 and -179.9 are neighbours.
-    seen = longitude + (points[:, 0] - longitude + 180) % 360 - 180
+    seen = seen_from(points[:, 0], longitude)
     centre = (seen.min() + seen.max()) / 2, (points[:, 1].min() + points[:, 1].max()) / 2
-    crs = utm_crs((centre[0] + 180) % 360 - 180, centre[1])
+    crs = utm_crs(seen_from(centre[0], 0.0), centre[1])
     xs, ys = warp_points("EPSG:4326", crs, points[:, 0], points[:, 1])
     left, width = _side(min(xs), max(xs), rule)
-    bottom, height = _side(min(ys), max(ys), rule)
+    equator = equator_m(crs)
+    bottom, height = _side(min(ys) - equator, max(ys) - equator, rule)
     return Grid(
         height // PIXEL_M,
         width // PIXEL_M,
-        Affine(PIXEL_M, 0, left, 0, -PIXEL_M, bottom + height),
+        Affine(PIXEL_M, 0, left, 0, -PIXEL_M, equator + bottom + height),
         crs,
     )
 
@@ -119,8 +94,8 @@ def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
             f"box of {rule.largest_m / 1000:g} km; check which polygons belong to the mine, make "
             "two mines of it, or allow a larger box"
         )
-    first = math.floor((low - rule.margin_m + _ROUNDING_M) / SNAP_M)
-    last = math.ceil((high + rule.margin_m - _ROUNDING_M) / SNAP_M)
-    lacking = max(0, math.ceil(rule.smallest_m / SNAP_M) - (last - first))
+    first = math.floor((low - rule.margin_m + _ROUNDING_M) / COARSEST_M)
+    last = math.ceil((high + rule.margin_m - _ROUNDING_M) / COARSEST_M)
+    lacking = max(0, math.ceil(rule.smallest_m / COARSEST_M) - (last - first))
     first, last = first - lacking // 2, last + lacking - lacking // 2
-    return first * SNAP_M, (last - first) * SNAP_M
+    return first * COARSEST_M, (last - first) * COARSEST_M

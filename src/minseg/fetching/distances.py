@@ -7,6 +7,7 @@ import pandas as pd
 import shapely
 
 from minseg.data.raster import METRES_PER_DEGREE
+from minseg.fetching.dateline import seen_from
 
 EARTH_RADIUS_M = 6_371_009.0
 """Mean radius of the Earth."""
@@ -96,7 +97,7 @@ def _from_above(shapes: np.ndarray, longitude: float, latitude: float) -> np.nda
     east_m = 111_412.88 * np.cos(angle) - 93.5 * np.cos(3 * angle) + 0.12 * np.cos(5 * angle)
 
     def project(points: np.ndarray) -> np.ndarray:
-        east = (points[:, 0] - longitude + 180) % 360 - 180
+        east = seen_from(points[:, 0], longitude) - longitude
         return np.column_stack([east * east_m, (points[:, 1] - latitude) * north_m])
 
     return shapely.transform(shapes, project)

@@ -15,6 +15,7 @@ from minseg.data.mines import MINE_TABLE
 from minseg.data.raster import METRES_PER_DEGREE, Grid
 from minseg.errors import MinsegError
 from minseg.fetching.annotations import PolygonFields, read_polygons
+from minseg.fetching.dateline import split_box
 from minseg.fetching.distances import pairs_within
 from minseg.fetching.owners import FARTHEST_M
 from minseg.recipes.icmm import LIMIT_KM, MATCH_COLUMNS, match_raw_material
@@ -330,6 +331,6 @@ def _in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarr
     """Return where polygons lie in or a little beside some mine's box."""
     tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
     for grid in boxes.values():
-        for bounds in grid.lonlat_boxes:
+        for bounds in split_box(grid.bounds_lonlat):
             near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
     return near

@@ -154,7 +154,7 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
 
 def scene_line(explanations: Explanations, mine: str) -> str:
     """Say in a line what the scene of a mine looks like, and how unlike the training mines."""
-    scene = explanations.scenes.loc[mine]
+    scene = explanations.of_mine(mine).scenes.iloc[0]
     return (
         f"Snow-bright ground {_percent(scene['snow'])}, water {_percent(scene['water'])} of the "
         f"scene; distance to the nearest training mine {_distance(scene)}."

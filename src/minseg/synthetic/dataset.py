@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 
 from minseg.data.bands import OPTICAL_BANDS
@@ -24,6 +23,7 @@ from minseg.data.dataset import Dataset, footprints
 from minseg.data.labels import CLASS_NAMES, encode_bits
 from minseg.data.mines import split_mines
 from minseg.data.raster import Grid
+from minseg.data.utm import COARSEST_M, equator_m, utm_crs
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
@@ -49,7 +49,7 @@ from minseg.synthetic.sensing import (
 )
 from minseg.synthetic.site import mine_at
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same arguments would give other scenes."""
 
 ANNOTATION_ERROR_PX = 1.0
@@ -61,7 +61,6 @@ People draw borders imprecisely; so a perfect score is out of reach, as it is on
 SMALLEST_SIZE = 64
 """Scenes below this size have no room for the parts of a mine."""
 
-_SNAP_M = BLOCK_PX * PIXEL_M
 _PAD_PX = 2 * BLOCK_PX  # drawn around the scene and cut off, so that nothing ends at its border
 _RELIEF_M = {"OC": 12.0, "OP": 30.0, "MT": 75.0}
 
@@ -185,13 +184,15 @@ def _annotate(bits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _grid(mine: pd.Series, size: int) -> Grid:
-    """Return a 10 m grid in the mine's UTM zone, its corner at a multiple of 60 m."""
-    zone = int((mine["longitude"] + 180) // 6) + 1
-    crs = CRS.from_epsg((32600 if mine["latitude"] >= 0 else 32700) + zone)
+    """Return a 10 m grid in the mine's UTM zone, its corner at one of Sentinel-2's 60 m pixels."""
+    crs = utm_crs(mine["longitude"], mine["latitude"])
+    equator = equator_m(crs)
     (x,), (y,) = warp_points("EPSG:4326", crs, [mine["longitude"]], [mine["latitude"]])
     half_m = size * PIXEL_M / 2
-    left, top = (round(edge / _SNAP_M) * _SNAP_M for edge in (x - half_m, y + half_m))
-    return Grid(size, size, Affine(PIXEL_M, 0, left, 0, -PIXEL_M, top), crs)
+    left, top = (
+        round(edge / COARSEST_M) * COARSEST_M for edge in (x - half_m, y + half_m - equator)
+    )
+    return Grid(size, size, Affine(PIXEL_M, 0, left, 0, -PIXEL_M, equator + top), crs)
 
 
 def write_synthetic(
