@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -41,6 +40,7 @@ from minseg.fetching.demo_catalogue import BOX, FIELDS, DemoCatalogue, write_dem
 from minseg.fetching.demo_server import CatalogueHandler, serve
 from minseg.fetching.plan import FetchRequest, read_mines
 from minseg.fetching.providers import provider_for
+from minseg.learning.memory import peak_memory_mib
 
 YEARS = (2019, 2022)
 SIDE = 516
@@ -81,10 +81,6 @@ def late(latency_s: float) -> type[CatalogueHandler]:
     return Handler
 
 
-def peak_mib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
 def part_serve(folder: str, latency_ms: str) -> None:
     """Serve until the other end of standard input is closed."""
     with serve(Path(folder), late(float(latency_ms) / 1000)) as api:
@@ -95,7 +91,7 @@ def part_serve(folder: str, latency_ms: str) -> None:
 def part_fetch(folder: str, api: str, output: str, workers: str) -> None:
     """Fetch a dataset and print how long it took, imports and the reading of polygons apart."""
     require_stac()
-    before_mib = peak_mib()
+    before_mib = peak_memory_mib()
     catalogue = DemoCatalogue(
         Path(folder), Path(folder) / "mines.csv", Path(folder) / "polygons.gpkg", YEARS
     )
@@ -105,7 +101,7 @@ def part_fetch(folder: str, api: str, output: str, workers: str) -> None:
     fetched = fetch_dataset(Path(output), request, workers=int(workers))
     assert not fetched.failures, fetched.failures
     seconds = time.perf_counter() - began, time.process_time() - began_cpu
-    print(json.dumps([*seconds, before_mib, peak_mib()]))
+    print(json.dumps([*seconds, before_mib, peak_memory_mib()]))
 
 
 def windows_read(dataset: Dataset, api: str) -> list[list[tuple[str, tuple]]]:

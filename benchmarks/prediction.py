@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from minseg.data.labels import parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, raster_profile
 from minseg.learning.inference import Segmenter
+from minseg.learning.memory import peak_memory_mib
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling, tile_starts
 from minseg.maps.prediction import predict_raster
@@ -187,8 +187,7 @@ def predict_only(given: argparse.Namespace) -> None:
     started = time.perf_counter()
     predict_raster(model, given.only, given.only[0].with_suffix(".map.tif"), tiling=tiling)
     seconds = round(time.perf_counter() - started, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"seconds": seconds, "peak_memory_mib": peak}))
+    print(json.dumps({"seconds": seconds, "peak_memory_mib": peak_memory_mib()}))
 
 
 def summary(took: dict[str, list[Took]]) -> dict[str, float]:

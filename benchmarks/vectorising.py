@@ -12,7 +12,6 @@ Run: python benchmarks/vectorising.py [--side 10980]
 import argparse
 import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from scipy.ndimage import gaussian_filter
 
 from minseg.data.labels import IGNORE, parse_task
 from minseg.data.raster import Grid
+from minseg.learning.memory import peak_memory_mib
 from minseg.maps.class_map import ClassMap, work_raster, write_rows
 from minseg.maps.polygons import vectorise, write_polygons
 
@@ -87,7 +87,7 @@ def main() -> None:
         )
         _, measured["writing"] = timed(lambda: write_polygons(frame, output, task))
         written_mib = output.stat().st_size // 2**20
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        peak_mib = peak_memory_mib()
     report = {
         "map": f"made up, {given.side}² px, {task.num_classes - 1} classes",
         "cores": os.cpu_count(),

@@ -49,19 +49,20 @@ def arguments() -> argparse.Namespace:
 
 
 def minseg(*words: object) -> list[str]:
-    program = "from minseg.cli import main; main()"
+    program = (
+        "import atexit; from minseg.cli import main; from minseg.learning import memory;"
+        "atexit.register(lambda: print('peak', memory.peak_memory_mib())); main()"
+    )
     return [sys.executable, "-c", program, *map(str, words)]
 
 
 def measured(command: list[str]) -> dict[str, float]:
     """Run a command to its end; return its seconds and the peak of its resident memory."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, command
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return {
         "seconds": round(time.perf_counter() - began, 1),
-        "peak_memory_mib": usage.ru_maxrss // 1024,
+        "peak_memory_mib": int(done.stdout.split()[-1]),
     }
 
 

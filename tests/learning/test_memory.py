@@ -35,3 +35,17 @@ def test_freed_memory_is_used_again_without_page_faults():
 
     assert faults("") > 1000  # as the worker comes: 2048 pages a block of 8 MiB
     assert faults("keep_freed_memory()") < 100
+
+
+def test_peak_is_this_process_s_own_and_not_its_parent_s():
+    parent = bytearray(600 * 2**20)
+    parent[::4096] = b"x" * len(parent[::4096])  # resident
+    program = (
+        "from minseg.learning.memory import peak_memory_mib as peak; before = peak();"
+        "block = bytearray(200 * 2**20); block[::4096] = b'x' * len(block[::4096]);"
+        "print(before, peak())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert len(parent) / 2**20 > 1.5 * before  # the import alone takes less than the parent has
+    assert after - before == pytest.approx(200, abs=20)

@@ -83,9 +83,9 @@ def test_reading_takes_about_a_byte_a_pixel(tmp_path):
     side, path = 6000, tmp_path / "map.tif"
     write_class_map(path, np.zeros((side, side), np.uint8), grid_at(0, side), TASKS["model1"])
     program = (
-        "import resource, sys; from pathlib import Path; from minseg.maps.class_map import *;"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024;"
-        "before = peak(); read_class_map(Path(sys.argv[1])); print(peak() - before)"
+        "import sys; from pathlib import Path; from minseg.maps.class_map import *;"
+        "from minseg.learning.memory import peak_memory_mib as peak;"
+        "before = peak(); read_class_map(Path(sys.argv[1])); print((peak() - before) * 2**20)"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True

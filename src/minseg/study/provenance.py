@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
-
 from minseg.data.dataset import Dataset
+from minseg.learning.memory import peak_memory_mib
 
 PACKAGES = (
     "minseg",
@@ -75,7 +74,7 @@ def describe_effort(device: str, wall_time_s: float) -> dict:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
         "wall_time_s": round(wall_time_s, 1),
-        "peak_memory_mib": _peak_memory_mib(),
+        "peak_memory_mib": peak_memory_mib(),
     }
 
 
@@ -104,13 +103,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _peak_memory_mib() -> int:
-    """Largest resident memory of this process so far, MiB."""
-    if sys.platform == "win32":
-        return round(psutil.Process().memory_info().peak_wset / 2**20)
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
