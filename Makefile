@@ -22,7 +22,7 @@ pages: book  ## open every built page in a browser without a window (Chromium, i
 	.venv/bin/python -m pytest tests/test_book_pages.py
 
 test: setup  ## run the tests
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup  ## lint, formatting, types
 	.venv/bin/ruff check

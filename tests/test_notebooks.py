@@ -130,18 +130,3 @@ def test_split_page_says_what_it_cannot_answer(wide_dataset, tmp_path):
     }
     rerun(notebook, parameters, tmp_path / "out.ipynb")
     assert "no mine" in texts(tmp_path / "out.ipynb")
-
-
-def test_tuning_page_searches(wide_dataset, tmp_path):
-    (notebook,) = find_notebooks(["05"])
-    parameters = {
-        "dataset": str(wide_dataset.path),
-        "tasks": ["excavation"],
-        "trials": 3,
-        "settings": {"test_crop": 64},
-        "runs": str(tmp_path / "runs"),
-    }
-    rerun(notebook, parameters, tmp_path / "out.ipynb")
-    seen = texts(tmp_path / "out.ipynb")
-    assert "Every model was searched." in seen
-    assert seen.count("image/png") == 3

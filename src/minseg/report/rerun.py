@@ -294,7 +294,7 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 def _one_line(message: object) -> str:
     """Put a message into one line of readable length."""
-    return textwrap.shorten(str(message), 300, placeholder=" …")
+    return textwrap.shorten(str(message), 600, placeholder=" …")
 
 
 def _update_outcomes(execution: Execution, outcome: Outcome | None = None) -> None:
