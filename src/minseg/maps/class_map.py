@@ -10,6 +10,7 @@ import rasterio
 from matplotlib.colors import to_rgb
 from rasterio.windows import Window
 
+from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.raster import (
     Grid,
@@ -18,7 +19,6 @@ from minseg.data.raster import (
     raster_profile,
     read_window,
     require_located,
-    to_cloud_optimized,
 )
 from minseg.errors import MinsegError
 

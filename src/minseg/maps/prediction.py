@@ -17,9 +17,9 @@ import torch
 from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
+from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE
-from minseg.data.raster import to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Segmenter
