@@ -26,8 +26,9 @@ from scipy.ndimage import gaussian_filter
 from minseg.data.labels import IGNORE, parse_task
 from minseg.data.raster import Grid
 from minseg.learning.memory import peak_memory_mib
-from minseg.maps.class_map import ClassMap, work_raster, write_rows
+from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import vectorise, write_polygons
+from minseg.maps.rows import RowFile
 
 BLOCK = 2196
 """Side of the block that is repeated, pixels; a tile holds 5 by 5."""
@@ -75,11 +76,11 @@ def main() -> None:
     class_map = ClassMap(classes, grid, task)
     with tempfile.TemporaryDirectory() as folder:
         probabilities, output = Path(folder) / "probabilities.tif", Path(folder) / "polygons.gpkg"
-        with work_raster(probabilities, grid, np.uint16, 65535, task.target_names) as target:
-            target.scales = (1e-4,) * task.num_classes
-            rows = np.full((task.num_classes, 180, given.side), 1250, np.uint16)
-            for row in range(0, given.side, 180):
-                write_rows(target, row, rows[:, : given.side - row])
+        rows = RowFile(probabilities, probabilities)
+        rows.begin(grid, np.uint16, 65535, task.target_names, scale=1e-4)
+        numbers = np.full((task.num_classes, 180, given.side), 1250, np.uint16)
+        for row in range(0, given.side, 180):
+            rows.keep(row, numbers[:, : given.side - row])
         measured = {}
         _, measured["vectorising_with_areas"] = timed(lambda: vectorise(class_map))
         frame, measured["vectorising_with_areas_and_probabilities"] = timed(

@@ -1,5 +1,7 @@
 """Fixtures with known truth, made on the spot."""
 
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +150,19 @@ def write_tif(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def file_limit():
+    """Let no file grow beyond a size, bytes: as if the disk were full."""
+
+    @contextmanager
+    def limited(size):
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+    return limited

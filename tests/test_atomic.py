@@ -3,7 +3,7 @@ import os
 import pytest
 
 from minseg import MinsegError
-from minseg.atomic import replace_when_done, write_text
+from minseg.atomic import replace_when_done, require_writable, write_text
 from tests.conftest import names
 
 
@@ -46,3 +46,31 @@ def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MinsegError, match="cannot write here"):
         write_text(tmp_path / "file" / "a.txt", "text")
+
+
+def test_a_folder_in_place_of_the_file_is_one_clear_line(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    for write in (lambda path: write_text(path, "text"), require_writable):
+        with pytest.raises(MinsegError, match=r"a\.txt: is a folder; name a file") as caught:
+            write(tmp_path / "a.txt")
+        assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_whether_a_file_can_be_written_is_found_out_without_a_trace(tmp_path):
+    (tmp_path / "old.txt").write_text("old")
+    for name in ("old.txt", "new.txt", "new/folders/new.txt"):
+        require_writable(tmp_path / name)
+    for name in ("old.txt/new.txt", "old.txt/new/new.txt"):
+        with pytest.raises(MinsegError, match="cannot write here") as caught:
+            require_writable(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert names(tmp_path) == ["old.txt"]
+    assert (tmp_path / "old.txt").read_text() == "old"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folders_are_found_out_before_the_work(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(MinsegError, match=r"cannot write here \(Permission denied\)"):
+        require_writable(tmp_path / "new" / "a.txt")

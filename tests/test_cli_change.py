@@ -19,9 +19,9 @@ minseg = test_cli.minseg
 def write_map(tmp_path):
     """Write a map of Model 1, 20 by 20 pixels: excavation in the columns given, or another."""
 
-    def write(name, columns, side=20, task="model1"):
+    def write(name, columns, side=20, task="model1", value=1):
         classes = np.zeros((side, side), np.uint8)
-        classes[:, columns] = 1
+        classes[:, columns] = value
         write_class_map(tmp_path / name, classes, grid_at(0, side), TASKS[task])
         return tmp_path / name
 
@@ -90,6 +90,11 @@ def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
         (["2019.tif", "large.tif", "-o", "out.gpkg"], "size (20×20 and 30×30 pixels)"),
         (["2019.tif", "total.tif", "-o", "out.gpkg"], "model1 and the later of model4"),
         (["2019.tif", "notes.txt", "-o", "out.gpkg"], "cannot be read as a raster"),
+        (["2019.tif", "clouds.tif", "-o", "out.gpkg"], "no ground has data in both maps"),
+        (["2019.tif", "2021.tif", "-o", "2021.gpkg"], "name it e.g. 2021_change.gpkg"),
+        (["2019.tif", "2021.tif", "-o", "old.gpkg"], "would be that of old.TIFF too"),
+        (["2019.tif", "2021.tif", "-o", "folder.gpkg"], "folder.qml: is a folder"),
+        (["2019.tif", "odd.tif", "-o", "out.gpkg"], "odd.tif: holds 9, which is no class"),
     ],
 )
 def test_mistakes_are_one_line(minseg, write_map, tmp_path, monkeypatch, arguments, said):
@@ -98,13 +103,18 @@ def test_mistakes_are_one_line(minseg, write_map, tmp_path, monkeypatch, argumen
     write_map("2021.tif", slice(2, 15))
     write_map("large.tif", slice(2, 15), side=30)
     write_map("total.tif", slice(2, 15), task="model4")
+    write_map("clouds.tif", slice(None), value=255)
+    write_map("odd.tif", slice(2, 3), value=9)
     (tmp_path / "notes.txt").write_text("no raster")
+    (tmp_path / "old.TIFF").write_text("a map")
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    (tmp_path / "folder.qml").mkdir()
     status, out, err = minseg("change", *arguments)
     assert (status, out) == (1, "")
     assert err.startswith("minseg: ")
     assert said in err
     assert len(err.splitlines()) == 1
+    (tmp_path / "folder.qml").rmdir()
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
 
 

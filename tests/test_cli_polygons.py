@@ -1,9 +1,14 @@
+import shutil
+
 import geopandas
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
+from rasterio.crs import CRS
 from rasterio.features import rasterize
 
+from minseg.maps import prediction
 from minseg.maps.class_map import read_class_map
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.study import execution
@@ -75,6 +80,24 @@ def test_cleaning_needs_no_polygons(minseg, run, image, tmp_path):
     assert np.array_equal(read_class_map(output).classes, expected)
 
 
+def test_interrupted_work_says_where_it_goes_on(minseg, run, image, tmp_path, monkeypatch):
+    given = "predict", run, image, "-o", tmp_path / "map.tif", "--polygons", tmp_path / "map.gpkg"
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction, "clean", interrupt)
+        status, *_ = minseg(*given, "--smooth", "2")
+    assert status != 0
+    assert names(tmp_path) == [".map.tif.partial"]
+    status, _, err = minseg(*given, "--smooth", "1")
+    assert status == 0
+    assert "goes on at row 64 of 64, where it was interrupted\n" in err
+    assert names(tmp_path) == ["map.gpkg", "map.qml", "map.tif", "map.tif.aux.xml"]
+    require_agreement(tmp_path / "map.gpkg", tmp_path / "map.tif")
+
+
 def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
     polygons = tmp_path / "map.gpkg"
     given = ["-o", tmp_path / "map.tif", "--polygons", polygons, "--minimum-ha", "1000"]
@@ -87,12 +110,18 @@ def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
 def test_mistakes_are_told_before_the_work(minseg, run, image, tmp_path):
     output = tmp_path / "out" / "map.tif"
     (tmp_path / "folder.gpkg").mkdir()
+    (tmp_path / "styled.qml").mkdir()
     (tmp_path / "file").write_text("in the way")
     cases = {
         ("--polygons", tmp_path / "map.geojson"): "name it",
         ("--polygons", output): "name it",
         ("--polygons", tmp_path / "folder.gpkg"): "is a folder",
         ("--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
+        ("--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
+        ("--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
+        ("-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
+        ("-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
+        ("--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
         ("--smooth", "-1"): "give numbers from 0",
         ("--minimum-ha", "-1"): "give numbers from 0",
     }
@@ -100,7 +129,7 @@ def test_mistakes_are_told_before_the_work(minseg, run, image, tmp_path):
         status, out, err = minseg("predict", run, image, "-o", output, *options)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert message in err
-    assert not output.exists()
+    assert names(tmp_path) == ["file", "folder.gpkg", "styled.qml"]
 
 
 def test_polygons_must_not_replace_the_image(minseg, run, image, tmp_path):
@@ -132,3 +161,24 @@ def test_unnamed_band_files_make_the_same_map_as_one_named_image(minseg, run, im
     status, _, err = minseg("predict", run, files[0], "-o", parts, "--scale", scale)
     assert (status, err.count("\n")) == (1, 1)
     assert "needs band B02" in err
+
+
+NOWHERE = {
+    "a site's own system": ('LOCAL_CS["site",UNIT["metre",1]]', 0, 0),
+    "coordinates of another system": ("EPSG:32633", 1e9, 1e9),
+    "metres for degrees": ("EPSG:4326", 4e5, 5e6),
+}
+
+
+@pytest.mark.parametrize("case", NOWHERE)
+def test_an_image_that_lies_nowhere_is_refused_before_the_work(minseg, run, image, tmp_path, case):
+    crs, x, y = NOWHERE[case]
+    copy = tmp_path / "image.tif"
+    shutil.copy(image, copy)
+    with rasterio.open(copy, "r+") as target:
+        target.crs, target.transform = CRS.from_user_input(crs), Affine(10, 0, x, 0, -10, y)
+    given = ["-o", tmp_path / "map.tif", "--polygons", tmp_path / "map.gpkg"]
+    status, out, err = minseg("predict", run, copy, *given)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "its coordinates lie nowhere on the earth" in err
+    assert names(tmp_path) == ["image.tif"]

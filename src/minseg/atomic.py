@@ -1,12 +1,19 @@
 """Writing so that a killed program leaves the old file or the new one, never half of either."""
 
+import errno
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from minseg.errors import MinsegError
+
+_NOT_HERE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+}  # fmt: skip
+"""Errors that are due to the place, and would come again."""
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
     Raises
     ------
     MinsegError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or a folder is in the file's place.
     """
     path = Path(path)
     beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
@@ -34,10 +41,10 @@ def replace_when_done(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise MinsegError(
-            f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
-        ) from None
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        raise cannot_write(path, error) from None
     finally:
         if beside.is_dir():
             shutil.rmtree(beside, ignore_errors=True)
@@ -49,3 +56,47 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file (UTF-8) whole or not at all."""
     with replace_when_done(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a name that no file can be written to, before any work is done; nothing is made.
+
+    Parameters
+    ----------
+    path : Path
+        A file that is there may be replaced; folders above it may have to be made.
+
+    Raises
+    ------
+    MinsegError
+        If it is a folder, or lies where nothing can be written.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: Exception) -> MinsegError:
+    """Tell in one line why a file cannot be written.
+
+    Parameters
+    ----------
+    path : Path
+        The file that the user named.
+    error : Exception
+        What the operating system or a library said.
+    """
+    reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+    if path.is_dir():
+        return MinsegError(f"{path}: is a folder; name a file to write")
+    if getattr(error, "errno", None) in _NOT_HERE | {errno.ENOENT}:
+        return MinsegError(
+            f"{path}: cannot write here ({reason}); choose a folder you may write to"
+        )
+    return MinsegError(
+        f"{path}: cannot be written ({reason}); free some space, or name another folder"
+    )

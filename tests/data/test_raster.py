@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -14,7 +13,6 @@ from minseg.data.raster import (
     read_grid,
     read_window,
     require_located,
-    to_cloud_optimized,
     write_geotiff,
 )
 
@@ -87,20 +85,50 @@ def test_raster_without_crs_is_refused_with_the_command_that_mends_it(tmp_path):
         require_located(nowhere, tmp_path / "a.tif")
 
 
-def test_cloud_optimized_class_map_for_gdal(tmp_path):
-    classes = np.random.default_rng(0).integers(0, 3, (1, 300, 400)).astype(np.uint8)
-    classes[0, :5] = 255
-    source, path = tmp_path / "plain.tif", tmp_path / "cog.tif"
-    write_geotiff(source, classes, UTM, nodata=255, descriptions=["class"])
-    colours = {0: (0, 0, 0, 0), 1: (255, 0, 0, 255), 2: (0, 0, 255, 255)}
-    to_cloud_optimized(source, path, category_names=["background", "pit", "dam"], colours=colours)
-    with rasterio.open(path) as found:
-        assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert (found.read() == classes).all()
-        assert found.nodata == 255
-        assert found.colormap(1)[2] == (0, 0, 255, 255)
-        assert found.crs == UTM.crs
-        assert found.transform == UTM.transform
-    names = (tmp_path / "cog.tif.aux.xml").read_text()
-    assert names.index("background") < names.index("pit") < names.index("dam")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["cog.tif", "cog.tif.aux.xml", "plain.tif"]
+NOWHERE = {
+    "a site's own system": ('LOCAL_CS["site",UNIT["metre",1]]', 0, 10),
+    "from the earth's centre": ("EPSG:4978", 0, 10),
+    "on the moon": ("+proj=longlat +R=1737400 +no_defs", 10, 1e-4),
+    "coordinates of another system": ("EPSG:32633", 1e9, 10),
+    "far from the zone": ("EPSG:32633", 4e7, 10),
+    "metres for degrees": ("EPSG:4326", 5e5, 10),
+    "beyond the pole": ("EPSG:4326", 89.9999, -1e-4),
+    "longitude and latitude too large": ("EPSG:4326", -400, 1e-4),
+}
+
+
+@pytest.mark.parametrize("case", NOWHERE)
+def test_raster_that_lies_nowhere_is_refused_in_one_line(tmp_path, capfd, case):
+    crs, origin, side = NOWHERE[case]
+    grid = Grid(9, 9, Affine(side, 0, origin, 0, -side, origin), CRS.from_user_input(crs))
+    with pytest.raises(
+        MinsegError, match=r"a\.tif: its coordinates lie nowhere.*rio edit"
+    ) as caught:
+        require_located(grid, tmp_path / "a.tif")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("west", [-180.05, -180, 0, 179.95, 240])
+def test_raster_may_count_its_longitudes_as_it_likes(tmp_path, west):
+    grid = Grid(1000, 1000, Affine(1e-4, 0, west, 0, -1e-4, 60.0), CRS.from_epsg(4326))
+    require_located(grid, tmp_path / "a.tif")
+
+
+def test_raster_in_a_projection_with_heights_is_located(tmp_path):
+    grid = Grid(9, 9, UTM.transform, CRS.from_user_input("EPSG:32633+5773"))
+    require_located(grid, tmp_path / "a.tif")
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capfd, file_limit):
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 9000, (2, 300, 400)).astype(np.uint16)
+    path.write_text("old")
+    with file_limit(100_000), pytest.raises(MinsegError, match="cannot be written") as caught:
+        write_geotiff(path, noise, UTM, nodata=0, descriptions=["B02", "B03"])
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert "partial" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert [found.name for found in tmp_path.iterdir()] == ["a.tif"]
+    assert path.read_text() == "old"

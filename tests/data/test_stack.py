@@ -6,7 +6,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.transform import from_bounds
-from rasterio.warp import Resampling, reproject, transform_bounds
+from rasterio.warp import Resampling, reproject, transform, transform_bounds
 from rasterio.windows import Window
 
 from minseg import MinsegError
@@ -194,6 +194,18 @@ REFUSED = {
     "elsewhere": ({"B08": FAR}, "B08.tif: lies outside of the other files"),
     "rotated": ({"B08": TURNED}, "B08.tif: its grid is rotated.*gdalwarp"),
     "nowhere": ({"B08": Grid(96, 96, TURNED.transform, None)}, "B08.tif: has no coordinate"),
+    "a site's own system": (
+        {
+            "B08": Grid(
+                96, 96, grid_of(10).transform, CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+            )
+        },
+        "B08.tif: its coordinates lie nowhere on the earth",
+    ),
+    "degrees said, metres meant": (
+        {"B08": Grid(96, 96, grid_of(10).transform, CRS.from_epsg(4326))},
+        "B08.tif: its coordinates lie nowhere on the earth",
+    ),
     "missing": ({"B04": grid_of(10)}, "needs band B08 and the image has B02, B04"),
     "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, "band B08 is in two files"),
 }
@@ -262,3 +274,50 @@ def test_sentinel_scene_with_b10_and_radar_in_decibels_is_one_stack(shared_data)
     expected = np.stack([red * 1e-4, infrared * 1e-4, vh, vv - vh - 10])
     assert values[:, valid] == pytest.approx(expected[:, valid], abs=1e-5)
     assert valid.mean() > 0.9
+
+
+def geographic(west, side_deg=1e-4):
+    transform = Affine(side_deg, 0, west, 0, -side_deg, -17.0)
+    return Grid(600, 600, transform, CRS.from_epsg(4326))
+
+
+def around_180(gsd_m, epsg=32760, side_m=4800):
+    """A grid about the 180th meridian in the middle of the files of `geographic`."""
+    (x,), (y,) = transform(CRS.from_epsg(4326), CRS.from_epsg(epsg), [180.0], [-17.03])
+    side, half = round(side_m / gsd_m), side_m / 2
+    return Grid(side, side, Affine(gsd_m, 0, x - half, 0, -gsd_m, y + half), CRS.from_epsg(epsg))
+
+
+@pytest.mark.parametrize("west", [179.97, -180.03])
+@pytest.mark.parametrize("epsg", [32760, 32701, None])
+def test_files_over_the_180th_meridian_become_one_stack_without_gaps(write_band, west, epsg):
+    degrees = geographic(west)
+    fine = around_180(10, epsg) if epsg else geographic(-west - 0.055, 9e-5)  # counted otherwise
+    files = [
+        ImageFile(write_band("B02.tif", fine, 1, descriptions=["B02"])),
+        ImageFile(write_band("B08.tif", degrees, 2, descriptions=["B08"])),
+    ]
+    with rasterio.open(files[1].path) as source:
+        stored = source.read(1)
+    reading = ImageReading(scale=1e-4)
+    with open_stack(files, ("B08", "B02"), reading) as stack:
+        values, valid = stack.read()
+        grid = stack.grid
+    assert grid.matches(fine)
+    assert valid.all()
+    columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
+    place = grid.transform
+    xs, ys = place.a * columns + place.c, place.e * rows + place.f
+    x, y = transform(grid.crs, CRS.from_epsg(4326), xs.ravel(), ys.ravel())
+    across = (np.mod(np.array(x) - west, 360) / 1e-4).astype(int)
+    down = ((-17.0 - np.array(y)) / 1e-4).astype(int)
+    expected = stored[down, across].reshape(valid.shape) * 1e-4
+    assert (np.abs(values[0] - expected) > 1e-6).mean() < 1e-3  # two pixels equally near
+
+
+@pytest.mark.parametrize("gsd_m", [5e-324, 1e-9, 4e-3, 1e4, 1e300])
+def test_pixels_that_make_no_sensible_image_are_refused(write_band, gsd_m):
+    path = write_band("B02.tif", grid_of(10), descriptions=["B02"])
+    with pytest.raises(MinsegError, match=r"pixels of .* m would make .*--gsd-m.* 10 m") as caught:
+        read([ImageFile(path)], ("B02",), ImageReading(scale=1e-4, gsd_m=gsd_m))
+    assert "\n" not in str(caught.value)

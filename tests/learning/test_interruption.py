@@ -43,13 +43,12 @@ from pathlib import Path
 from minseg.maps import prediction
 from tests.learning.slow_segmenter import TILING, segmenter_of
 image, output, probabilities, enough = sys.argv[1:]
-finish = prediction.to_cloud_optimized
-def finish_and_wait(source, path, **options):
-    finish(source, path, **options)
-    if source.name == "classes.tif":  # the last: nothing but renaming is left
-        (path.parent / "waiting").touch()
-        time.sleep(3600)
-prediction.to_cloud_optimized = finish_and_wait
+finish = prediction._finish
+def finish_and_wait(*arguments):
+    made = finish(*arguments)  # nothing but renaming is left
+    (made.classes.parent / "waiting").touch()
+    time.sleep(3600)
+prediction._finish = finish_and_wait
 prediction.predict_raster(
     segmenter_of(int(enough)),
     Path(image),
@@ -108,16 +107,17 @@ def image_and_classes(write_tif):
     return write_tif("in/image.tif", numbers, descriptions=["B02"], scales=(1e-4,)), classes
 
 
-def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(
-    image_and_classes, tmp_path, capsys
-):
+def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_classes, tmp_path):
     image, classes = image_and_classes
     output, whole = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif"
+    told = []
     note = tmp_path / "out" / ".map.tif.partial" / "progress.json"
 
     def predict(segmenter, path):
         beside = path.with_name("p.tif")
-        predict_raster(segmenter, image, path, probabilities=beside, tiling=TILING)
+        predict_raster(
+            segmenter, image, path, probabilities=beside, tiling=TILING, tell=told.append
+        )
 
     def half_done():
         # Five rows of three tiles begin at 0, 64, 128, 192 and 224; it waits in the third.
@@ -132,7 +132,7 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(
 
     segmenter = segmenter_of()
     predict(segmenter, output)
-    assert "goes on at row 128 of 300" in capsys.readouterr().err
+    assert told == ["goes on at row 128 of 300, where it was interrupted"]
     assert segmenter.network.tiles == 12  # the second row again, since it reaches into the third
     predict(segmenter_of(), whole)
     assert names(output.parent) == names(whole.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
@@ -159,6 +159,48 @@ def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_
     assert segmenter.network.tiles == 0
     assert np.array_equal(_read(output)[0], classes)
     assert names(output.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
+
+
+CLEANED_PRODUCTS = """
+import sys, time
+from pathlib import Path
+from minseg.data.stack import ImageFile
+from minseg.maps import prediction, products
+from minseg.maps.cleaning import Cleaning
+from tests.learning.slow_segmenter import segmenter_of
+image, output, polygons, waits = sys.argv[1:]
+clean = prediction.clean
+def clean_and_wait(found, cleaning):
+    if waits == "wait":
+        (Path(output).parent / ".map.tif.partial" / "waiting").touch()
+        time.sleep(3600)
+    return clean(found, cleaning)
+prediction.clean = clean_and_wait
+segmenter = segmenter_of()
+products.write_products(
+    segmenter, [ImageFile(Path(image))], Path(output), Path(polygons), cleaning=Cleaning(2)
+)
+print(segmenter.network.tiles)
+"""
+
+
+def test_a_map_killed_while_cleaned_has_no_name_and_no_tile_is_predicted_again(
+    image_and_classes, tmp_path
+):
+    image, _ = image_and_classes
+    output, polygons = tmp_path / "out" / "map.tif", tmp_path / "gis" / "mine.gpkg"
+    arguments = image, output, polygons
+    waiting = output.parent / ".map.tif.partial" / "waiting"
+    kill_when(waiting.exists, CLEANED_PRODUCTS, *arguments, "wait")
+    assert names(output.parent) == [".map.tif.partial"]
+    assert not polygons.parent.exists() or names(polygons.parent) == []
+
+    command = [sys.executable, "-c", CLEANED_PRODUCTS, *map(str, arguments), "no"]
+    root = Path(__file__).parents[2]
+    again = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert again.stdout.splitlines() == ["0"]
+    assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml"]
+    assert names(polygons.parent) == ["mine.gpkg", "mine.qml"]
 
 
 def _read(path):

@@ -1,9 +1,13 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
+import segmentation_models_pytorch
 import torch
 from torch import nn
 
 from minseg import MinsegError
+from minseg.learning.models import build_model
 from minseg.learning.tiling import Strip, Tiling, blending_weights, predict_strips, tile_starts
 
 CPU = torch.device("cpu")
@@ -273,3 +277,68 @@ def test_most_probable_class_is_argmax_with_ties_to_the_first():
     found = Strip(0, levels, np.ones((20, 30), bool)).classes()
     assert found.dtype == np.uint8
     assert (found == levels.numpy().argmax(axis=0)).all()
+
+
+def smooth_raster(side):
+    """Slow waves, float32 (2, side, side): what changes fast in the result is made by tiles."""
+    y, x = np.mgrid[0:side, 0:side] / side
+    return np.stack([np.sin(5 * x + 2 * y), np.cos(4 * y - 3 * x)]).astype(np.float32)
+
+
+def blending_zones(length, tiling):
+    """Where tiles overlap along a side: bool (length,)."""
+    starts = tile_starts(length, tiling.tile, tiling.overlap)
+    zones = np.zeros(length, bool)
+    for before, after in pairwise(starts):
+        zones[after : before + tiling.tile] = True
+    return zones
+
+
+def steepness(found, along):
+    """Mean size of the gradient across each line between pixels, away from the raster's border."""
+    steps = found.diff(dim=along).abs().amax(dim=0).numpy()  # of the class that changes most
+    return steps.mean(axis=2 - along)
+
+
+SEAM_FACTOR = 2.5
+"""A gradient in a blending zone may be this many times the steepest one elsewhere."""
+
+
+@pytest.mark.parametrize("tile", [256, 320])
+def test_no_seam_shows_in_the_gradients_of_a_real_network(tile):
+    torch.manual_seed(0)
+    network, side, border = build_model("unet", "resnet18", ("B02", "B08"), 3).eval(), 512, 96
+    inputs, tiling = smooth_raster(side), Tiling(tile, 64)
+    blended, cut = (
+        joined(strips_of(inputs, network, given))[:, border:-border, border:-border]
+        for given in (tiling, Tiling(tile, 0))
+    )
+    zones = blending_zones(side, tiling)[border:-border]
+    across_zone = zones[1:] | zones[:-1]
+    assert across_zone.any()
+    for along in (1, 2):
+        gradient = steepness(blended, along)
+        elsewhere = gradient[~across_zone].max()
+        assert gradient[across_zone].max() < SEAM_FACTOR * elsewhere
+        assert steepness(cut, along).max() > SEAM_FACTOR * elsewhere  # seams would be noticed
+
+
+def test_tiles_of_two_sizes_give_the_same_away_from_blending():
+    torch.manual_seed(0)
+    # Halved three times it sees some 65 pixels to each side: less than from one zone to another.
+    network = segmentation_models_pytorch.Unet(
+        "resnet18",
+        encoder_depth=3,
+        encoder_weights=None,
+        decoder_channels=(64, 32, 16),
+        in_channels=2,
+        classes=3,
+    ).eval()
+    inputs, tilings = smooth_raster(640), (Tiling(256, 64), Tiling(384, 64))
+    one, other = (joined(strips_of(inputs, network, tiling)).numpy() for tiling in tilings)
+    zones = np.any([blending_zones(640, tiling) for tiling in tilings], axis=0)
+    near = np.convolve(zones, np.ones(65), "same") > 0  # 32 px to each side
+    away = ~near[:, None] & ~near
+    assert 0.2 < away.mean() < 0.4
+    assert one[:, away] == pytest.approx(other[:, away], abs=1e-6)
+    assert np.abs(one - other).max() > 1e-3  # as they need not be where they blend

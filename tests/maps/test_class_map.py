@@ -71,6 +71,18 @@ def test_other_rasters_are_refused_in_one_line(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("number", [3, 254])
+def test_a_number_that_is_no_class_is_refused_in_one_line(tmp_path, number):
+    path, classes = tmp_path / "map.tif", class_numbers(TASKS["model1"], 64, 64)
+    write_class_map(path, classes, grid_at(0), TASKS["model1"])
+    assert read_class_map(path).classes.max() == 255  # no data are no class either, and stay
+    classes[33, 44] = number
+    write_class_map(path, classes, grid_at(0), TASKS["model1"])
+    with pytest.raises(MinsegError, match=rf"holds {number}, which is no class of model1") as error:
+        read_class_map(path)
+    assert "\n" not in str(error.value)
+
+
 def test_files_that_are_no_rasters_are_refused_in_one_line(tmp_path):
     (tmp_path / "map.tif").write_text("no raster")
     for path, message in ((tmp_path / "map.tif", "cannot be read"), (tmp_path / "no", "no such")):

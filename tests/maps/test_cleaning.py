@@ -7,13 +7,12 @@ from scipy import ndimage
 from minseg import MinsegError
 from minseg.data.labels import TASKS, parse_task
 from minseg.data.raster import Grid
-from minseg.maps.class_map import ClassMap, read_class_map, write_class_map
+from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import (
     ADJACENCY,
     Cleaning,
     apply_adjacency,
     clean,
-    clean_file,
     drop_small,
     has_adjacency,
     smooth,
@@ -199,17 +198,6 @@ def test_a_rule_holds_in_what_the_others_left():
     classes[22:40, 20:40] = AHEAD
     cleaned = clean(ClassMap(classes, grid_at(0), MODEL1), Cleaning(0, 0.1, True))
     assert not cleaned.classes.any()
-
-
-def test_a_file_is_cleaned_in_place(tmp_path):
-    path, classes = tmp_path / "map.tif", speckled(64, 64)
-    write_class_map(path, classes, grid_at(0), MODEL1)
-    before = path.read_bytes()
-    assert np.array_equal(clean_file(path, Cleaning()).classes, classes)
-    assert path.read_bytes() == before
-    cleaned = clean_file(path, Cleaning(smooth_radius_px=1))
-    assert np.array_equal(cleaned.classes, smooth(classes, 1))
-    assert np.array_equal(read_class_map(path).classes, cleaned.classes)
 
 
 @pytest.mark.parametrize("wrong", [{"smooth_radius_px": -1}, {"minimum_ha": float("nan")}])

@@ -14,8 +14,9 @@ from scipy import ndimage
 from minseg import MinsegError
 from minseg.data.labels import TASKS
 from minseg.data.raster import Grid
-from minseg.maps.class_map import ClassMap, work_raster, write_rows
+from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import COLUMNS, LAYER, vectorise, write_polygons
+from minseg.maps.rows import RowFile
 from tests.conftest import grid_at, names
 
 MODEL1 = TASKS["model1"]
@@ -114,9 +115,9 @@ def test_a_ring_has_a_hole_and_corners_do_not_join():
 
 
 def write_probabilities(path, numbers, grid, task=MODEL1):
-    with work_raster(path, grid, np.uint16, 65535, task.target_names) as target:
-        target.scales = (1e-4,) * task.num_classes
-        write_rows(target, 0, numbers)
+    rows = RowFile(path, path)
+    rows.begin(grid, np.uint16, 65535, task.target_names, scale=1e-4)
+    rows.keep(0, numbers)
     return path
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 import resource
 from xml.etree import ElementTree
 
@@ -18,7 +19,8 @@ from minseg.learning.inference import Segmenter, predict_scene
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling
 from minseg.maps import prediction
-from minseg.maps.class_map import class_colours, write_class_map
+from minseg.maps.class_map import class_colours, read_class_map, write_class_map
+from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.prediction import ImageFile, ImageReading, predict_raster
 from tests.conftest import grid_at, names
 
@@ -227,17 +229,16 @@ class Failing(nn.Module):
         return self.network(inputs)
 
 
-def test_work_that_fails_half_way_keeps_the_older_map_and_goes_on_next_time(
-    write_image, tmp_path, capsys
-):
+def test_work_that_fails_half_way_keeps_the_older_map_and_goes_on_next_time(write_image, tmp_path):
     image = write_image(numbers_of(class_map(200, 200)), "in/image.tif")
     output, other = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif"
+    told = []
     probabilities, other_probabilities = (path.with_name("p.tif") for path in (output, other))
 
     def predict(network, path, **changes):
         path_of_probabilities = path.with_name("p.tif")
         arguments = {"probabilities": path_of_probabilities, "tiling": SMALL_TILES} | changes
-        predict_raster(segmenter_of(network), image, path, **arguments)
+        predict_raster(segmenter_of(network), image, path, tell=told.append, **arguments)
 
     predict(Failing(36), output, reading=ImageReading(offset=-0.01))
     before = {path: path.read_bytes() for path in output.parent.iterdir()}
@@ -245,9 +246,9 @@ def test_work_that_fails_half_way_keeps_the_older_map_and_goes_on_next_time(
     with pytest.raises(RuntimeError, match="out of memory"):
         predict(Failing(20), output)  # 36 tiles in 6 rows of 32: the fourth row is not finished
     assert {path: path.read_bytes() for path in before} == before
-    assert capsys.readouterr().err == ""
+    assert told == []
     predict(Failing(24), output)  # the third row again, since it reaches into the fourth
-    assert "goes on at row 96 of 200" in capsys.readouterr().err
+    assert told == ["goes on at row 96 of 200, where it was interrupted"]
     predict(Failing(36), other)
     for path, expected in ((output, other), (probabilities, other_probabilities)):
         assert path.read_bytes() == expected.read_bytes()
@@ -263,7 +264,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", [*CHANGES, "image"])
-def test_unfinished_work_on_something_else_is_begun_anew(write_image, tmp_path, capsys, change):
+def test_unfinished_work_on_something_else_is_begun_anew(write_image, tmp_path, change):
     numbers = numbers_of(class_map(200, 200))
     image, output = write_image(numbers, "in/image.tif"), tmp_path / "out" / "map.tif"
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -276,8 +277,9 @@ def test_unfinished_work_on_something_else_is_begun_anew(write_image, tmp_path, 
     if change == "image":
         numbers = numbers_of(class_map(200, 200, seed=1))
         write_image(numbers, "in/image.tif")
-    predict_raster(segmenter_of(network), image, output, **changed)
-    assert capsys.readouterr().err == ""
+    told = []
+    predict_raster(segmenter_of(network), image, output, tell=told.append, **changed)
+    assert told == []
     fresh = tmp_path / "fresh" / "map.tif"
     if change == "probabilities":
         changed["probabilities"] = tmp_path / "fresh" / "p.tif"
@@ -450,7 +452,7 @@ class Filling(nn.Module):
     ],
 )
 def test_a_full_disk_is_told_in_one_line_and_leaves_the_older_map(
-    write_image, tmp_path, tiles, size, with_probabilities
+    write_image, tmp_path, capfd, tiles, size, with_probabilities
 ):
     image = write_image(numbers_of(class_map(200, 200)), "in/image.tif")
     output = tmp_path / "out" / "map.tif"
@@ -467,10 +469,15 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_older_map(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert "\n" not in str(caught.value)
+    assert re.match(rf"{output}|{output.with_name('p.tif')}: ", str(caught.value))
+    assert "partial" not in str(caught.value)
+    assert capfd.readouterr().err == ""
     assert {path: path.read_bytes() for path in output.parent.iterdir()} == before
 
 
-def test_a_full_disk_when_all_rows_are_there_is_told_too(write_image, tmp_path, monkeypatch):
+def test_a_full_disk_when_all_rows_are_there_is_told_too(
+    write_image, tmp_path, monkeypatch, capfd, file_limit
+):
     image, output = (
         write_image(numbers_of(class_map(200, 200)), "in/image.tif"),
         tmp_path / "map.tif",
@@ -480,16 +487,100 @@ def test_a_full_disk_when_all_rows_are_there_is_told_too(write_image, tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(prediction, "to_cloud_optimized", interrupt)
+        patched.setattr(prediction, "finish_class_map", interrupt)
         predict_raster(segmenter_of(), image, output)
+    with file_limit(3_000), pytest.raises(MinsegError, match="cannot be written") as caught:
+        predict_raster(segmenter_of(Failing(0)), image, output)  # less than the map
+    assert str(caught.value).startswith(f"{output}: ")
+    assert "partial" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert names(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("limit", [20_000, 3_000], ids=["rows", "map"])
+def test_a_full_disk_while_cleaning_leaves_the_older_map(
+    write_image, tmp_path, monkeypatch, capfd, limit
+):
+    image, output = write_image(numbers_of(class_map(200, 200)), "in/image.tif"), tmp_path / "m.tif"
+    predict_raster(segmenter_of(), image, output)
+    before = {name: (tmp_path / name).read_bytes() for name in ("m.tif", "m.tif.aux.xml")}
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def clean_on_a_full_disk(found, cleaning):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+        return clean(found, cleaning)
+
+    monkeypatch.setattr(prediction, "clean", clean_on_a_full_disk)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, unlimited[1]))  # less than the map
-        with pytest.raises(MinsegError, match="cannot be written"):
-            predict_raster(segmenter_of(Failing(0)), image, output)
+        with pytest.raises(MinsegError, match="cannot be written") as caught:
+            predict_raster(segmenter_of(), image, output, cleaning=Cleaning(1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert names(tmp_path) == ["in"]
+    assert str(caught.value).startswith(f"{output}: ")
+    assert "partial" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert names(tmp_path) == ["in", *before]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_cleaned_map_is_the_map_cleaned(write_image, tmp_path):
+    image = write_image(numbers_of(class_map(130, 90)))
+    raw, cleaned = tmp_path / "raw.tif", tmp_path / "cleaned.tif"
+    probabilities = [path.with_suffix(".p.tif") for path in (raw, cleaned)]
+    cleaning = Cleaning(smooth_radius_px=1, minimum_ha=0.05)
+    predict_raster(segmenter_of(), image, raw, probabilities=probabilities[0])
+    predict_raster(
+        segmenter_of(), image, cleaned, probabilities=probabilities[1], cleaning=cleaning
+    )
+    expected = clean(read_class_map(raw), cleaning)
+    assert not np.array_equal(expected.classes, read(raw)[0])
+    write_class_map(tmp_path / "other.tif", expected.classes, expected.grid, MODEL1)
+    assert cleaned.read_bytes() == (tmp_path / "other.tif").read_bytes()
+    assert probabilities[0].read_bytes() == probabilities[1].read_bytes()
+    before = raw.read_bytes()
+    predict_raster(segmenter_of(), image, raw, cleaning=Cleaning())
+    assert raw.read_bytes() == before
+
+
+def test_a_map_interrupted_while_cleaned_has_no_name_and_is_cleaned_otherwise_next_time(
+    write_image, tmp_path, monkeypatch
+):
+    image = write_image(numbers_of(class_map(130, 90)), "in/image.tif")
+    output, other = tmp_path / "out" / "map.tif", tmp_path / "other" / "map.tif"
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(prediction, "clean", interrupt)
+        predict_raster(segmenter_of(Failing(1)), image, output, cleaning=Cleaning(3))
+    assert names(output.parent) == [".map.tif.partial"]
+    told = []
+    predict_raster(
+        segmenter_of(Failing(0)), image, output, cleaning=Cleaning(1), tell=told.append
+    )  # no tile again
+    assert told == ["goes on at row 130 of 130, where it was interrupted"]
+    predict_raster(segmenter_of(), image, other, cleaning=Cleaning(1))
+    assert output.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("which", ["output", "probabilities"])
+@pytest.mark.parametrize("name", ["map.jpg", "map.gpkg", "map"])
+def test_maps_are_geotiffs_by_their_names(write_image, tmp_path, which, name):
+    outputs = {"output": tmp_path / "map.TIF", "probabilities": tmp_path / "p.tiff"}
+    predict_raster(segmenter_of(), write_image(IMAGE), **outputs)
+    before = names(tmp_path)
+    outputs[which] = tmp_path / name
+    with pytest.raises(MinsegError, match=r"written as a GeoTIFF; name it .*map\.tif"):
+        predict_raster(segmenter_of(Failing(0)), write_image(IMAGE), **outputs)
+    assert names(tmp_path) == before
+
+
+def test_a_folder_in_place_of_the_names_is_told_before_the_work(write_image, tmp_path):
+    (tmp_path / "map.tif.aux.xml").mkdir()
+    with pytest.raises(MinsegError, match=r"map\.tif\.aux\.xml: is a folder"):
+        predict_raster(segmenter_of(Failing(0)), write_image(IMAGE), tmp_path / "map.tif")
+    assert names(tmp_path) == ["image.tif", "map.tif.aux.xml"]
 
 
 def test_outputs_that_would_replace_the_image_or_each_other_are_refused(write_image, tmp_path):

@@ -66,8 +66,7 @@ def predict(
     from minseg.data.images import ImageReading
     from minseg.data.stack import ImageFile
     from minseg.maps.cleaning import Cleaning
-    from minseg.maps.polygons import require_geopackage
-    from minseg.maps.products import write_map, write_products
+    from minseg.maps.products import require_outputs, write_map, write_products
     from minseg.study.execution import open_segmenter
     from minseg.study.runs import open_run
 
@@ -84,9 +83,9 @@ def predict(
             radar_scale,
             gsd_m,
         ),
+        "tell": lambda line: print(line, file=sys.stderr),
     }
-    if polygons:  # before the model is loaded
-        require_geopackage(polygons, output, probabilities, *(file.path for file in files))
+    require_outputs([file.path for file in files], output, probabilities, polygons)
     segmenter = open_segmenter(open_run(run_folder))
     if polygons is None:
         write_map(segmenter, files, output, **how)
@@ -111,6 +110,7 @@ def change(
 
     change.require_apart(before, after, output)
     maps = read_class_map(before), read_class_map(after)
+    change.require_common_ground(*maps)
     changes, areas = change.change(*maps), change.change_areas(*maps)
     change.write_change(changes, output)
     print(output)

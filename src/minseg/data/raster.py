@@ -1,24 +1,23 @@
-"""GeoTIFFs: grids, windowed reads by band name, and writing them back, cloud-optimized."""
+"""GeoTIFFs: grids, windowed reads, and writing them whole."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.errors import RasterioIOError
+from rasterio.errors import CRSError, RasterioIOError
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
-from minseg.atomic import replace_when_done
+from minseg.atomic import cannot_write, replace_when_done
 from minseg.errors import MinsegError
 
 METRES_PER_DEGREE = 111_320.0
@@ -126,7 +125,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def require_located(grid: Grid, path: Path) -> None:
-    """Refuse a raster without a coordinate reference system.
+    """Refuse a raster without a coordinate reference system, or that lies nowhere by its own.
 
     Raises
     ------
@@ -138,6 +137,27 @@ def require_located(grid: Grid, path: Path) -> None:
             f"{path}: has no coordinate reference system; "
             f"assign it, e.g. `rio edit-info --crs EPSG:32633 {path}`"
         )
+    if not _lies_on_earth(grid):
+        raise MinsegError(
+            f"{path}: its coordinates lie nowhere on the earth in its coordinate reference system; "
+            f"assign the one it was made in, e.g. `rio edit-info --crs EPSG:32633 {path}`"
+        )
+
+
+def _lies_on_earth(grid: Grid) -> bool:
+    """Whether corners, edges and centre of a grid have a longitude and a latitude."""
+    if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
+        return False  # as a building site's own system, or one through the earth's centre
+    parts = (0, 0.5, 1)
+    places = [grid.transform @ (grid.width * x, grid.height * y) for x in parts for y in parts]
+    xs, ys = zip(*places, strict=True)
+    try:
+        with rasterio.Env():  # else GDAL prints what it raises
+            longitudes, latitudes = warp_points(grid.crs, "EPSG:4326", xs, ys)
+    except (CRSError, CPLE_BaseError):
+        return False
+    # Longitudes may be counted from 0 to 360, or on beyond the 180th meridian.
+    return bool(np.abs(longitudes).max() <= 360 and np.abs(latitudes).max() <= 90)
 
 
 def read_window(
@@ -214,28 +234,67 @@ def write_geotiff(
     # Measured on twelve bands of reflectance: written in less time, and smaller, since each
     # band is alike in itself; more effort in deflating gains nothing.
     profile |= {"interleave": "band", "zlevel": 1}
-    with _whole(path) as beside, rasterio.open(beside, "w", **profile) as target:
-        target.write(array)
-        target.descriptions = tuple(descriptions)
-        target.scales = (scale,) * array.shape[0]
+    with replace_when_done(path) as beside, writing(path, beside):
+        with rasterio.open(beside, "w", **profile) as target:
+            target.write(array)
+            target.descriptions = tuple(descriptions)
+            target.scales = (scale,) * array.shape[0]
+        require_whole(beside)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a name to write a raster to, and rename it to `path` once it reads back whole.
+def writing(path: Path, beside: Path) -> Iterator[None]:
+    """Tell what goes wrong while a raster is written in one line, and nothing else.
 
-    GDAL says nothing where the disk is full at its last write.
+    Parameters
+    ----------
+    path : Path
+        The file that the user named.
+    beside : Path
+        The file that is written.
+
+    Raises
+    ------
+    MinsegError
+        If it cannot be written.
     """
     try:
-        with replace_when_done(path) as beside:
-            yield beside
-            with rasterio.open(beside) as source:
-                for _, window in source.block_windows():
-                    source.read(window=window)
-    except (RasterioIOError, CPLE_BaseError) as error:
-        raise MinsegError(
-            f"{path}: cannot be written ({error}); free some space, or name another folder"
-        ) from None
+        with _silent_libraries():
+            yield
+    except (OSError, CPLE_BaseError) as error:
+        if getattr(error, "strerror", None) is None:
+            hidden, named = (str(one.with_suffix("")) for one in (beside, path))
+            error = OSError(str(error).replace(hidden, named))
+        raise cannot_write(path, error) from None
+
+
+@contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Keep what C code writes to standard error away from the user.
+
+    GDAL raises an error and libtiff, and GDAL's own threads, also print it: neither asks Python.
+    """
+    shown = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+
+
+def require_whole(path: Path) -> None:
+    """Read a raster just written: GDAL says nothing where the disk is full at its last write.
+
+    Raises
+    ------
+    rasterio.errors.RasterioIOError
+        If part of it is missing.
+    """
+    with rasterio.open(path) as source:
+        for _, window in source.block_windows():
+            source.read(window=window)
 
 
 def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None) -> dict:
@@ -257,69 +316,3 @@ def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None
         "predictor": predictor,
         "BIGTIFF": "IF_SAFER",
     }
-
-
-def to_cloud_optimized(
-    source: Path,
-    path: Path,
-    *,
-    category_names: Sequence[str] = (),
-    colours: dict[int, tuple[int, int, int, int]] | None = None,
-) -> None:
-    """Copy a raster to a Cloud-Optimized GeoTIFF, with class names and colours if given.
-
-    Parameters
-    ----------
-    source : Path
-        GeoTIFF to copy.
-    path : Path
-        File to write. GDAL keeps category names in a sidecar, ``<path>.aux.xml``.
-    category_names : sequence of str
-        Names of the values 0, 1, … of band 1.
-    colours : dict of int to (red, green, blue, alpha)
-        Colour table of band 1.
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be written.
-    """
-    resampling = "nearest" if category_names else "average"
-    options = {"compress": "deflate", "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
-    with _whole(path) as beside:
-        described = beside.with_suffix(".vrt")
-        try:
-            rasterio.shutil.copy(source, described, driver="VRT")
-            _describe_categories(described, category_names, colours or {})
-            rasterio.shutil.copy(described, beside, driver="COG", **options)
-        finally:
-            described.unlink(missing_ok=True)
-        sidecar = Path(f"{beside}.aux.xml")
-        if sidecar.exists():
-            sidecar.replace(f"{path}.aux.xml")
-
-
-def _describe_categories(
-    vrt: Path, names: Sequence[str], colours: dict[int, tuple[int, int, int, int]]
-) -> None:
-    """Add category names and a colour table to band 1 of a VRT (rasterio cannot set names)."""
-    if not names:
-        return
-    tree = ElementTree.parse(vrt)
-    band = tree.getroot().find("VRTRasterBand")
-    assert band is not None
-    for tag in ("CategoryNames", "ColorTable", "ColorInterp"):
-        for old in band.findall(tag):
-            band.remove(old)
-    categories = ElementTree.Element("CategoryNames")
-    for name in names:
-        ElementTree.SubElement(categories, "Category").text = name
-    table = ElementTree.Element("ColorTable")
-    for value in range(max(colours, default=-1) + 1):
-        channels = zip(("c1", "c2", "c3", "c4"), colours.get(value, (0, 0, 0, 0)), strict=True)
-        ElementTree.SubElement(table, "Entry", {key: str(level) for key, level in channels})
-    interpretation = ElementTree.Element("ColorInterp")
-    interpretation.text = "Palette"
-    # GDAL's schema wants the colour interpretation and tables before the band's sources.
-    band[:0] = [interpretation, categories, table]
-    tree.write(vrt)

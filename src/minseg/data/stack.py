@@ -10,17 +10,15 @@ from typing import Self
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, RADAR_BANDS, parse_bands
+from minseg.data.footprints import crs_seen_from, require_overlap
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels, require_reflectance
-from minseg.data.raster import Grid, grid_of, open_raster, require_located
+from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
 from minseg.errors import MinsegError
 
 PAPER_GSD_M = 10.0
@@ -28,6 +26,9 @@ PAPER_GSD_M = 10.0
 
 GSD_TOLERANCE = 0.2
 """Share by which the pixels of a grid may differ from 10 m and the grid be kept."""
+
+LONGEST_SIDE = 200_000
+"""Pixels along a side of a grid that is made here, at most: 2,000 km at 10 m."""
 
 SAMPLE_SIDE = 512
 """Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
@@ -107,7 +108,8 @@ class _Part:
         """Read all of the file's bands that are needed."""
         values, valid = self.image.read(tuple(self.image.indexes), window)
         if self.covered is not None:
-            valid = valid & (self.image.source.read(self.covered, window=window) > 0)
+            footprint, _ = read_window(self.image.source, [self.covered], window)
+            valid = valid & (footprint[0] > 0)
         return values, valid
 
 
@@ -153,7 +155,7 @@ def open_stack(
         grids = {image.source.name: grid_of(image.source) for image in images}
         optical = [name for name, image in zip(grids, images, strict=True) if _optical(image)]
         grid = common_grid([grids[name] for name in optical or grids], grids, reading.gsd_m)
-        _require_overlap(grids, grid)
+        require_overlap(grids, grid)
         parts = tuple(_on_grid(image, grid, stack) for image in images)
         yield ImageStack(grid, tuple(bands), parts)
 
@@ -179,6 +181,11 @@ def common_grid(
     Returns
     -------
     Grid
+
+    Raises
+    ------
+    MinsegError
+        If a grid of such pixels would be larger than any image, or one pixel wider than all.
     """
     finest = min(candidates, key=lambda grid: math.prod(grid.pixel_size_m))
     if gsd_m is None:
@@ -186,7 +193,9 @@ def common_grid(
         off = max(abs(side - PAPER_GSD_M) for side in finest.pixel_size_m)
         if alike or off <= GSD_TOLERANCE * PAPER_GSD_M:
             return finest
-    across, down = ((gsd_m or PAPER_GSD_M) / side for side in finest.pixel_size_m)
+    gsd_m = gsd_m or PAPER_GSD_M
+    _require_sensible(gsd_m, finest)
+    across, down = (gsd_m / side for side in finest.pixel_size_m)
     if math.isclose(across, 1, rel_tol=1e-6) and math.isclose(down, 1, rel_tol=1e-6):
         return finest
     return Grid(
@@ -195,6 +204,17 @@ def common_grid(
         finest.transform @ Affine.scale(across, down),
         finest.crs,
     )
+
+
+def _require_sensible(gsd_m: float, finest: Grid) -> None:
+    """Refuse pixels of which an image would have far too many, or not even one."""
+    across, down = finest.pixel_size_m
+    width, height = finest.width * (across / gsd_m), finest.height * (down / gsd_m)
+    if not 1 <= max(width, height) <= LONGEST_SIDE:
+        raise MinsegError(
+            f"pixels of {gsd_m:g} m would make an image of {height:.3g}×{width:.3g} pixels; give "
+            f"--gsd-m a size nearer to that of the finest image, {min(across, down):.3g} m"
+        )
 
 
 def _require_north_up(grid: Grid, path: Path) -> None:
@@ -260,26 +280,6 @@ def _require_plausible(image: Image) -> None:
         require_reflectance(sample, image.source.name)
 
 
-def _require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
-    """Refuse files whose footprints have no place in common."""
-    left, bottom, right, top = grid.bounds
-    for name, other in grids.items():
-        try:
-            bounds = transform_bounds(other.crs, grid.crs, *other.bounds)
-        except (RasterioError, CPLE_BaseError) as error:
-            raise MinsegError(
-                f"{name}: its coordinates cannot be brought to {grid.crs} ({error}); "
-                "check its coordinate reference system"
-            ) from None
-        left, bottom = max(left, bounds[0]), max(bottom, bounds[1])
-        right, top = min(right, bounds[2]), min(top, bounds[3])
-        if not (left < right and bottom < top):
-            raise MinsegError(
-                f"{name}: lies outside of the other files ({', '.join(grids)}); "
-                "give files of one place"
-            )
-
-
 def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:
     """Bring a file to a grid by nearest neighbour, window by window as it is read."""
     source = image.source
@@ -290,6 +290,7 @@ def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:
     warped = stack.enter_context(
         WarpedVRT(
             source,
+            src_crs=crs_seen_from(grid, grid_of(source)),
             crs=grid.crs,
             transform=grid.transform,
             width=grid.width,

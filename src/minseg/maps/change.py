@@ -6,11 +6,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from minseg.atomic import require_writable
 from minseg.data.labels import IGNORE, Task
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.maps.areas import HECTARE_M2, pixel_areas_m2
-from minseg.maps.class_map import ClassMap
+from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap
 from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
 from minseg.maps.styles import write_style
 
@@ -139,7 +140,7 @@ def write_change(changes: gpd.GeoDataFrame, path: Path) -> None:
     Raises
     ------
     MinsegError
-        If the file cannot be written.
+        If a file cannot be written.
     """
     write_geopackage(changes, path)
     legend = {kind: (kind, colour) for kind, colour in CHANGES.items()}
@@ -167,16 +168,41 @@ def require_comparable(before: ClassMap, after: ClassMap) -> None:
         )
 
 
-def require_apart(before: Path, after: Path, output: Path) -> None:
-    """Refuse a map compared with itself, and an output that would replace a map.
+def require_common_ground(before: ClassMap, after: ClassMap) -> None:
+    """Refuse two maps between which there is nothing to compare.
 
     Raises
     ------
     MinsegError
+        If they are not comparable, or no pixel has data in both.
+    """
+    require_comparable(before, after)
+    if _without_data(before, after).all():
+        raise MinsegError(
+            "no ground has data in both maps, so there is nothing to compare; "
+            "predict both years from images that show the same ground"
+        )
+
+
+def require_apart(before: Path, after: Path, output: Path) -> None:
+    """Refuse a map compared with itself, and an output that would replace a map or its style.
+
+    Raises
+    ------
+    MinsegError
+        With a name that would do.
     """
     if before.resolve() == after.resolve():
         raise MinsegError(f"{after}: is given twice; name the maps of two years")
     require_geopackage(output)
+    style = output.with_suffix(".qml")
+    require_writable(style)
+    for other in output.parent.glob("*"):
+        if other.stem == output.stem and other.suffix.lower() in GEOTIFF_SUFFIXES:
+            raise MinsegError(
+                f"{output}: its style {style.name} would be that of {other.name} too, whose "
+                f"colours it lacks; name it e.g. {output.with_name(f'{output.stem}_change.gpkg')}"
+            )
 
 
 def _grid_difference(one: Grid, other: Grid) -> str | None:

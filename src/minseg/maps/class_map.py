@@ -1,29 +1,30 @@
 """A class map: GeoTIFF of class numbers with colours and class names; writing and reading it."""
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from matplotlib.colors import to_rgb
-from rasterio.windows import Window
 
+from minseg.atomic import require_writable
+from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.raster import (
     Grid,
     grid_of,
     open_raster,
-    raster_profile,
     read_window,
     require_located,
-    to_cloud_optimized,
 )
 from minseg.errors import MinsegError
+from minseg.maps.rows import RowFile
 
 TASK_TAG = "MINSEG_TASK"
 """Tag inside a class map that names its task."""
+
+GEOTIFF_SUFFIXES = (".tif", ".tiff")
+"""What the name of a map may end in."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def read_class_map(path: Path) -> ClassMap:
     Raises
     ------
     MinsegError
-        If the file is missing, is nowhere, or is no class map of this program.
+        If the file is missing, is nowhere, is no class map of this program, or holds a number that
+        is no class of its task.
     """
     with open_raster(path) as source:
         grid, name = grid_of(source), source.tags().get(TASK_TAG)
@@ -61,8 +63,15 @@ def read_class_map(path: Path) -> ClassMap:
                 f"{path}: is no class map (tag {TASK_TAG} is missing); make one with "
                 "`minseg predict`"
             )
-        classes, _ = read_window(source, [1])
-    return ClassMap(classes[0], grid, parse_task(name))
+        classes = read_window(source, [1])[0][0]
+    task = parse_task(name)
+    highest = int((classes + np.uint8(1)).max()) - 1  # 255, no data, comes to 0
+    if highest >= task.num_classes:
+        raise MinsegError(
+            f"{path}: holds {highest}, which is no class of {task.name} "
+            f"(0 … {task.num_classes - 1}); predict the map again"
+        )
+    return ClassMap(classes, grid, task)
 
 
 def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> None:
@@ -74,14 +83,17 @@ def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> 
     classes : uint8 ndarray (height, width)
     grid : Grid
     task : Task
+
+    Raises
+    ------
+    MinsegError
+        If it cannot be written.
     """
     with scratch_folder(path) as scratch:
-        work = Path(scratch) / "classes.tif"
-        with work_raster(work, grid, np.uint8, IGNORE, ("class",), class_tags(task)) as target:
-            write_rows(target, 0, classes[np.newaxis])
-        to_cloud_optimized(
-            work, path, category_names=task.target_names, colours=class_colours(task)
-        )
+        rows = RowFile(Path(scratch) / "classes.tif", path)
+        begin_class_map(rows, grid, task)
+        rows.keep(0, classes[np.newaxis])
+        finish_class_map(rows, path, task)
 
 
 def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
@@ -95,40 +107,22 @@ def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
 
 def scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
     """Make a hidden folder beside the output, removed at the end whatever happens."""
-    if output.is_dir():
-        raise MinsegError(f"{output}: is a folder; name a file to write, e.g. {output / 'map.tif'}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=f".{output.stem}.", dir=output.parent)
-    except OSError as error:
-        raise MinsegError(
-            f"{output}: cannot write here ({error.strerror}); choose a folder you may write to"
-        ) from None
+    require_writable(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".{output.stem}.", dir=output.parent)
 
 
-def work_raster(
-    path: Path,
-    grid: Grid,
-    dtype: type,
-    nodata: int,
-    descriptions: tuple[str, ...],
-    tags: Mapping[str, str] | None = None,
-) -> rasterio.io.DatasetWriter:
-    """Open a plain GeoTIFF for rows: uncompressed, since it is copied once and dropped."""
-    profile = raster_profile(grid, len(descriptions), np.dtype(dtype), nodata)
-    for option in ("tiled", "blockxsize", "blockysize", "compress", "predictor"):
-        del profile[option]
-    target = rasterio.open(path, "w", **profile)
-    target.descriptions = descriptions
-    target.update_tags(**(tags or {}))
-    return target
+def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
+    """Make a file for the rows of a class map."""
+    rows.begin(grid, np.uint8, IGNORE, ("class",), tags={TASK_TAG: task.name})
 
 
-def write_rows(target: rasterio.io.DatasetWriter, row: int, rows: np.ndarray) -> None:
-    """Write rows (bands, rows, width) from `row` on."""
-    target.write(rows, window=Window(0, row, rows.shape[2], rows.shape[1]))
-
-
-def class_tags(task: Task) -> dict[str, str]:
-    """Return what a class map says of itself inside the file, where no sidecar can get lost."""
-    return {TASK_TAG: task.name}
+def finish_class_map(rows: RowFile, path: Path, task: Task) -> None:
+    """Copy rows that are all there to a class map, with colours and class names."""
+    to_cloud_optimized(
+        rows.path,
+        path,
+        category_names=task.target_names,
+        colours=class_colours(task),
+        named=rows.named,
+    )

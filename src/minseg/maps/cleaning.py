@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from pathlib import Path
 
 import numpy as np
 from rasterio.features import sieve
@@ -13,7 +12,7 @@ from scipy.ndimage import maximum_filter1d
 from minseg.data.labels import IGNORE, Task
 from minseg.errors import MinsegError
 from minseg.maps.areas import HECTARE_M2, central_pixel_area_m2
-from minseg.maps.class_map import ClassMap, read_class_map, write_class_map
+from minseg.maps.class_map import ClassMap
 from minseg.maps.components import Components, find_components
 
 ADJACENCY: Mapping[str, str] = {
@@ -52,6 +51,8 @@ class Cleaning:
 def clean(class_map: ClassMap, cleaning: Cleaning) -> ClassMap:
     """Clean a class map; pixels without data (255) stay and never vote.
 
+    It takes some four bytes a pixel more than the map.
+
     Parameters
     ----------
     class_map : ClassMap
@@ -72,30 +73,6 @@ def clean(class_map: ClassMap, cleaning: Cleaning) -> ClassMap:
     if cleaning.adjacency:  # last: what it must be beside may have been too small
         class_map = apply_adjacency(class_map)
     return class_map
-
-
-def clean_file(path: Path, cleaning: Cleaning) -> ClassMap:
-    """Clean a class map file in place and return what it holds then.
-
-    The map is held in memory: one byte a pixel, and some four more while it is cleaned.
-
-    Parameters
-    ----------
-    path : Path
-        Class map that `minseg predict` wrote.
-    cleaning : Cleaning
-
-    Raises
-    ------
-    MinsegError
-        If it is no class map, or cannot be written.
-    """
-    found = read_class_map(path)
-    if cleaning == Cleaning():
-        return found
-    cleaned = clean(found, cleaning)
-    write_class_map(path, cleaned.classes, cleaned.grid, cleaned.task)
-    return cleaned
 
 
 def smooth(classes: np.ndarray, radius_px: int) -> np.ndarray:

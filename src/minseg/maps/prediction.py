@@ -1,12 +1,9 @@
 """Images of any size → a class map: Cloud-Optimized GeoTIFF with colours and class names."""
 
-import errno
 import hashlib
-import os
-import sys
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,33 +11,44 @@ from typing import Any
 import numpy as np
 import rasterio
 import torch
-from rasterio._err import CPLE_BaseError
-from rasterio.windows import Window
 
+from minseg.atomic import cannot_write, require_writable
+from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.images import ImageReading
-from minseg.data.labels import IGNORE
-from minseg.data.raster import to_cloud_optimized
+from minseg.data.labels import Task
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Segmenter
-from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
-from minseg.maps.class_map import class_colours, class_tags, work_raster, write_rows
-from minseg.maps.unfinished import WorkFolder, work_folder
-from minseg.progress import progress
-
-__all__ = ["ImageFile", "ImageReading", "predict_raster"]
-
-PROBABILITY_SCALE = 1e-4
-"""Probability of one unit of a probability raster."""
-
-PROBABILITY_NODATA = 65535
-"""Value of pixels without data in a probability raster."""
+from minseg.learning.tiling import Tiling
+from minseg.maps.class_map import (
+    GEOTIFF_SUFFIXES,
+    begin_class_map,
+    finish_class_map,
+    read_class_map,
+)
+from minseg.maps.cleaning import Cleaning, clean
+from minseg.maps.predicted_rows import predict_rows
+from minseg.maps.rows import RowFile
+from minseg.maps.unfinished import work_folder
 
 GDAL_CACHE_BYTES = 256 * 2**20
 """Bound on GDAL's block cache, which by default grows to a share of all memory."""
 
-CLASSES, PROBABILITIES, FINISHED = "classes.tif", "probabilities.tif", "finished.tif"
-"""Files of a work folder: rows as they are made, and the map they become."""
+CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.tif"
+"""Files of a work folder for rows."""
+
+FINISHED = "finished.tif"
+"""File of a work folder that is whole and only lacks its name."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a prediction made: whole, but not under the names that were asked for yet."""
+
+    classes: Path
+    """Class map, cleaned."""
+    probabilities: Path | None
+    """Class probabilities, as they were before any cleaning."""
 
 
 def predict_raster(
@@ -49,14 +57,17 @@ def predict_raster(
     output: Path,
     *,
     probabilities: Path | None = None,
+    cleaning: Cleaning | None = None,
     reading: ImageReading | None = None,
     tiling: Tiling | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> None:
     """Map the classes of an image, in memory that its size does not raise.
 
     One file, or files on one grid, are mapped on their exact grid; files on different grids are
     brought to one (`minseg.data.stack.common_grid`). Killed or interrupted work is taken up where
-    it was by the next call with the same arguments, and ends in the same bytes.
+    it was by the next call with the same arguments, and ends in the same bytes. The cleaning may
+    be another one then.
 
     Parameters
     ----------
@@ -68,8 +79,12 @@ def predict_raster(
         class names beside it in ``<output>.aux.xml``.
     probabilities : Path, optional
         GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data.
+    cleaning : Cleaning, optional
+        A map that is cleaned is held in memory.
     reading : ImageReading, optional
     tiling : Tiling, optional
+    tell : callable, optional
+        Takes a line about interrupted work that goes on.
 
     Raises
     ------
@@ -77,9 +92,51 @@ def predict_raster(
         If an image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
         or if an output cannot be written, is being written, or would replace an image.
     """
+    with predicting(
+        segmenter,
+        images,
+        output,
+        probabilities=probabilities,
+        cleaning=cleaning,
+        reading=reading,
+        tiling=tiling,
+        tell=tell,
+    ):
+        pass
+
+
+@contextmanager
+def predicting(
+    segmenter: Segmenter,
+    images: Path | ImageFile | Sequence[Path | ImageFile],
+    output: Path,
+    *,
+    probabilities: Path | None = None,
+    with_probabilities: bool = False,
+    cleaning: Cleaning | None = None,
+    reading: ImageReading | None = None,
+    tiling: Tiling | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Iterator[Finished]:
+    """Map the classes of an image as `predict_raster` does, for more to be made of the map.
+
+    The files get their names when the block has ended well, and are thrown away if a
+    `MinsegError` ends it.
+
+    Parameters
+    ----------
+    segmenter, images, output, probabilities, cleaning, reading, tiling, tell
+        See `predict_raster`.
+    with_probabilities : bool
+        Let the block have probabilities, though no file of them is asked for.
+
+    Yields
+    ------
+    Finished
+    """
     reading, tiling = reading or ImageReading(), tiling or Tiling()
     files = _image_files(images)
-    _require_apart(files, output, probabilities)
+    require_outputs([file.path for file in files], output, probabilities)
     bands = segmenter.statistics.bands
     with ExitStack() as stack:
         stack.enter_context(
@@ -87,30 +144,56 @@ def predict_raster(
         )
         image = stack.enter_context(open_stack(files, bands, reading))
         work = stack.enter_context(work_folder(output))
-        beside = stack.enter_context(work_folder(probabilities)) if probabilities else None
-        made_of = _made_of(segmenter, files, image, probabilities, reading, tiling)
+        classes = RowFile(work.path / CLASSES, output)
+        layers = RowFile(work.path / PROBABILITIES, output) if with_probabilities else None
+        if probabilities:
+            beside = stack.enter_context(work_folder(probabilities))
+            layers = RowFile(beside.path / PROBABILITIES, probabilities)
+        made_of = _made_of(segmenter, files, image, layers, reading, tiling)
         try:
-            has_data = _map_rows(segmenter, image, tiling, work, beside, made_of)
-            if not has_data:
+            if not predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
                 raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
-            if probabilities and beside:
-                to_cloud_optimized(beside.path / PROBABILITIES, beside.path / FINISHED)
-            to_cloud_optimized(
-                work.path / CLASSES,
-                work.path / FINISHED,
-                category_names=segmenter.task.target_names,
-                colours=class_colours(segmenter.task),
-            )
-            if probabilities and beside:
-                (beside.path / FINISHED).replace(probabilities)
-            (work.path / f"{FINISHED}.aux.xml").replace(f"{output}.aux.xml")
-            (work.path / FINISHED).replace(output)
-        except (OSError, CPLE_BaseError) as error:
+            made = _finish(segmenter.task, classes, layers, probabilities, cleaning)
+            yield made
+            if probabilities and made.probabilities:
+                made.probabilities.replace(probabilities)
+            Path(f"{made.classes}.aux.xml").replace(f"{output}.aux.xml")
+            made.classes.replace(output)
+        except OSError as error:
+            raise cannot_write(output, error) from None
+
+
+def require_outputs(
+    images: Sequence[Path], output: Path, probabilities: Path | None = None
+) -> None:
+    """Refuse files that a prediction cannot be written to, before any work is done.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        What is predicted.
+    output, probabilities : Path
+        See `predict_raster`.
+
+    Raises
+    ------
+    MinsegError
+        If one is no GeoTIFF by its name, cannot be written, or is an image or the other one.
+    """
+    outputs = [path for path in (output, probabilities) if path is not None]
+    for path in outputs:
+        if path.suffix.lower() not in GEOTIFF_SUFFIXES and not path.is_dir():
             raise MinsegError(
-                f"{output}: cannot be written ({getattr(error, 'strerror', None) or error}); "
-                "free some space, or name another folder"
-            ) from None
+                f"{path}: is written as a GeoTIFF; name it {path.with_suffix('.tif')}"
+            )
+    places = {path.resolve() for path in outputs}
+    if places & {path.resolve() for path in images} or len(places) < len(outputs):
+        raise MinsegError(
+            f"{output}: image, classes and probabilities need a file each; name another output"
+        )
+    for path in (*outputs, Path(f"{output}.aux.xml")):
+        require_writable(path)
 
 
 def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple[ImageFile, ...]:
@@ -119,24 +202,15 @@ def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple
     return tuple(file if isinstance(file, ImageFile) else ImageFile(Path(file)) for file in given)
 
 
-def _require_apart(files: Sequence[ImageFile], output: Path, probabilities: Path | None) -> None:
-    """Refuse an output that would replace an image or the other output."""
-    outputs = [path.resolve() for path in (output, probabilities) if path is not None]
-    if {*outputs} & {file.path.resolve() for file in files} or len({*outputs}) < len(outputs):
-        raise MinsegError(
-            f"{output}: image, classes and probabilities need a file each; name another output"
-        )
-
-
 def _made_of(
     segmenter: Segmenter,
     files: Sequence[ImageFile],
     image: ImageStack,
-    probabilities: Path | None,
+    layers: RowFile | None,
     reading: ImageReading,
     tiling: Tiling,
 ) -> dict[str, Any]:
-    """Return all that the result depends on, to tell whether interrupted work may go on."""
+    """Return all that the rows depend on, to tell whether interrupted work may go on."""
     states = [file.path.stat() for file in files]
     return {
         "minseg": version("minseg"),
@@ -150,7 +224,7 @@ def _made_of(
         "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
         "reading": asdict(reading),
         "tiling": asdict(tiling),
-        "probabilities": probabilities and str(probabilities.resolve()),
+        "probabilities": layers and str(layers.path.resolve()),
     }
 
 
@@ -165,100 +239,29 @@ def _digest(segmenter: Segmenter) -> str:
     return digest.hexdigest()
 
 
-def _map_rows(
-    segmenter: Segmenter,
-    image: ImageStack,
-    tiling: Tiling,
-    work: WorkFolder,
-    beside: WorkFolder | None,
-    made_of: dict[str, Any],
-) -> bool:
-    """Write the rows that are not there yet; return whether the image has any data."""
-    classes = work.path / CLASSES
-    probabilities = beside.path / PROBABILITIES if beside else None
-    done = work.progress(made_of)
-    if not done or not classes.exists() or not (probabilities is None or probabilities.exists()):
-        done = {"rows": 0, "has_data": False}
-        _begin(segmenter, image, work, beside)
-    else:
-        print(
-            f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted",
-            file=sys.stderr,
-        )
-    for strip in _strips(segmenter, image, tiling, done["rows"]):
-        _keep_rows(classes, strip.row, _class_rows(strip))
-        if probabilities:
-            _keep_rows(probabilities, strip.row, _probability_rows(strip))
-        has_data = bool(done["has_data"] or strip.valid.any())
-        done = {"rows": strip.row + len(strip.valid), "has_data": has_data}
-        work.note(made_of, done)
-    return done["has_data"]
+def _finish(
+    task: Task,
+    classes: RowFile,
+    layers: RowFile | None,
+    probabilities: Path | None,
+    cleaning: Cleaning | None,
+) -> Finished:
+    """Make whole files of rows that are all there."""
+    if cleaning and cleaning != Cleaning():
+        classes = _cleaned(classes, cleaning)
+    finished = classes.path.with_name(FINISHED)
+    finish_class_map(classes, finished, task)
+    if layers is None or probabilities is None:
+        return Finished(finished, layers.path if layers else None)
+    copied = layers.path.with_name(FINISHED)
+    to_cloud_optimized(layers.path, copied, named=probabilities)
+    return Finished(finished, copied)
 
 
-def _begin(
-    segmenter: Segmenter, image: ImageStack, work: WorkFolder, beside: WorkFolder | None
-) -> None:
-    """Make the files for the rows.
-
-    Closing fills them with no data. So a full disk shows now, and rows are written in place.
-    """
-    task, grid = segmenter.task, image.grid
-    work.clear()
-    made = [work_raster(work.path / CLASSES, grid, np.uint8, IGNORE, ("class",), class_tags(task))]
-    if beside:
-        beside.clear()
-        path, names = beside.path / PROBABILITIES, task.target_names
-        made.append(work_raster(path, grid, np.uint16, PROBABILITY_NODATA, names))
-        made[-1].scales = (PROBABILITY_SCALE,) * len(names)
-    for target in made:
-        needed = grid.height * grid.width * sum(np.dtype(dtype).itemsize for dtype in target.dtypes)
-        target.close()
-        if Path(target.name).stat().st_size < needed:  # GDAL does not always say so
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _keep_rows(path: Path, row: int, rows: np.ndarray) -> None:
-    """Write rows to a file of ours, closed again, and make sure that they are in it."""
-    with rasterio.open(path, "r+") as target:
-        write_rows(target, row, rows)
-    with rasterio.open(path) as source:
-        kept = source.read(window=Window(0, row, rows.shape[2], rows.shape[1]))
-    if not np.array_equal(kept, rows):  # GDAL says nothing where its last write fails
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _strips(
-    segmenter: Segmenter, image: ImageStack, tiling: Tiling, first_row: int
-) -> Iterable[Strip]:
-    """Predict strip by strip from a row on, under a progress bar."""
-
-    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
-        values, valid = image.read(window)
-        return segmenter.statistics.standardise(values, valid), valid
-
-    strips = predict_strips(
-        read,
-        image.grid.height,
-        image.grid.width,
-        segmenter.probabilities,
-        segmenter.task.num_classes,
-        tiling,
-        segmenter.device,
-        first_row,
-    )
-    starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap)
-    return progress(strips, "predicting", len(starts), sum(row < first_row for row in starts))
-
-
-def _class_rows(strip: Strip) -> np.ndarray:
-    """Return the class numbers of a strip: uint8 (1, rows, width), 255 without data."""
-    classes = strip.classes()
-    classes[~strip.valid] = IGNORE
-    return classes[np.newaxis]
-
-
-def _probability_rows(strip: Strip) -> np.ndarray:
-    """Return the stored probabilities of a strip: uint16 (num_classes, rows, width)."""
-    scaled = (strip.probabilities / PROBABILITY_SCALE).round().cpu().numpy().astype(np.uint16)
-    scaled[:, ~strip.valid] = PROBABILITY_NODATA
-    return scaled
+def _cleaned(classes: RowFile, cleaning: Cleaning) -> RowFile:
+    """Clean a map into a file of its own: the rows as predicted outlive a kill in the meantime."""
+    cleaned = clean(read_class_map(classes.path), cleaning)
+    rows = RowFile(classes.path.with_name(CLEANED), classes.named)
+    begin_class_map(rows, cleaned.grid, cleaned.task)
+    rows.keep(0, cleaned.classes[np.newaxis])
+    return rows

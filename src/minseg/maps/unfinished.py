@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from minseg.atomic import write_text
+from minseg.atomic import cannot_write, require_writable, write_text
 from minseg.errors import MinsegError
 
 LOCK = "lock"
@@ -78,8 +78,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     MinsegError
         If the place cannot be written to, or another program works on the same file.
     """
-    if output.is_dir():
-        raise MinsegError(f"{output}: is a folder; name a file to write, e.g. {output / 'map.tif'}")
+    require_writable(output)
     folder = output.with_name(f".{output.name}.partial")
     lock = FileLock(folder / LOCK)
     try:
@@ -90,9 +89,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
             f"{output}: another program is writing it now; wait for it, or name another output"
         ) from None
     except OSError as error:
-        raise MinsegError(
-            f"{output}: cannot write here ({error.strerror}); choose a folder you may write to"
-        ) from None
+        raise cannot_write(output, error) from None
     try:
         yield WorkFolder(folder)
     except MinsegError:
