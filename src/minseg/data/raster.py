@@ -13,6 +13,7 @@ import rasterio.shutil
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
@@ -158,7 +159,8 @@ def read_window(
     values : ndarray (bands, height, width)
         In the file's own type.
     valid : bool ndarray (height, width)
-        False where any of the bands is nodata or not finite.
+        False where any of the bands is nodata or not finite, or the file's mask or alpha band
+        hides the pixel.
 
     Raises
     ------
@@ -167,9 +169,35 @@ def read_window(
     """
     try:
         values = source.read(list(indexes), window=window)  # (bands, height, width)
+        shown = read_dataset_mask(source, indexes[0], window)
     except RasterioIOError as error:
         raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
-    return values, valid_pixels(values, source.nodata)
+    valid = valid_pixels(values, source.nodata)
+    return values, valid if shown is None else valid & shown
+
+
+def read_dataset_mask(
+    source: rasterio.DatasetReader, index: int = 1, window: Window | None = None
+) -> np.ndarray | None:
+    """Read the mask that hides pixels of a raster, beside its nodata value.
+
+    Parameters
+    ----------
+    source : rasterio.DatasetReader
+    index : int
+        Band number, from 1, of one of the channels.
+    window : Window, optional
+        Part to read; the whole raster by default.
+
+    Returns
+    -------
+    bool ndarray (height, width), or None
+        False where the file's mask, or its alpha band, is 0; None, and nothing is read, where it
+        has neither.
+    """
+    if MaskFlags.per_dataset not in source.mask_flag_enums[index - 1]:
+        return None
+    return source.read_masks(index, window=window) > 0
 
 
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
