@@ -13,7 +13,6 @@ from rasterio.windows import Window
 from minseg.data.labels import Task
 from minseg.data.raster import grid_of, open_raster, read_window
 from minseg.errors import MinsegError
-from minseg.maps.areas import HECTARE_M2, pixel_areas_m2
 from minseg.maps.class_map import ClassMap, scratch_folder
 from minseg.maps.components import Components, find_components
 from minseg.maps.styles import write_task_style
@@ -70,7 +69,7 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
     return geopandas.GeoDataFrame(
         {
             "class": pd.Series(names[components.classes], dtype=str),
-            "area_ha": _areas_ha(components, class_map),
+            "area_ha": components.total(components.areas_ha(class_map.grid)),
             "mean_probability": _mean_probabilities(components, class_map, probabilities),
         },
         geometry=_outlines(components, class_map),
@@ -165,17 +164,6 @@ def _outlines(components: Components, class_map: ClassMap) -> np.ndarray:
             geometry["coordinates"][0], geometry["coordinates"][1:]
         )
     return outlines
-
-
-def _areas_ha(components: Components, class_map: ClassMap) -> np.ndarray:
-    """Return the area of each component in hectares: its runs times the pixels' true area."""
-    lengths, width = components.lengths, components.shape[1]
-    rows, columns = np.divmod(components.starts, width)
-    areas = np.zeros(len(lengths))
-    inside = components.inside
-    middles = columns[inside] + lengths[inside] / 2  # exact where the area changes evenly
-    areas[inside] = pixel_areas_m2(class_map.grid, middles, rows[inside] + 0.5)
-    return components.total(areas * lengths) / HECTARE_M2
 
 
 def _mean_probabilities(
