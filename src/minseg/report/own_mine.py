@@ -20,7 +20,7 @@ from minseg.errors import MinsegError
 from minseg.maps.cleaning import Cleaning
 from minseg.report.gallery import display_bands, example_scene, scene_title
 from minseg.report.pictures import paint, picture_row, show, stretch
-from minseg.report.style import add_scale_bar, colour_patches, in_style
+from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
@@ -140,22 +140,16 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
         name: colour for k, (name, colour) in enumerate(named) if k and np.any(found.classes == k)
     }
     present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
-    rows = math.ceil(len(present) / _LEGEND_COLUMNS)
+    below_in = legend_height_in(len(present), _LEGEND_COLUMNS)
     figure, panels = picture_row(
-        2, found.grid, image.title, image.synthetic, scale=1.3, below_in=0.1 + 0.19 * rows
+        2, found.grid, image.title, image.synthetic, scale=1.3, below_in=below_in
     )
     picture = stretch(image.picture)
     colours = {k: colour for k, (_, colour) in enumerate(named) if k} | {IGNORE: "#FFFFFF"}
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, found.classes, colours), "predicted")
     add_scale_bar(panels[0], found.grid)
-    box = panels[0].get_position()
-    figure.legend(
-        handles=colour_patches(present),
-        ncols=_LEGEND_COLUMNS,
-        loc="upper left",
-        bbox_to_anchor=(box.x0, box.y0 - 0.08 / figure.get_figheight()),
-    )
+    legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
     return figure
 
 
