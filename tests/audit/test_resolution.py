@@ -18,6 +18,7 @@ from minseg.audit.resolution import (
     task_spreads,
 )
 from minseg.learning.intervals import bootstrap, interval
+from minseg.study.comparison import scored_rows
 from minseg.study.config import RunConfig
 from minseg.study.experiments import Entry, Result
 from minseg.study.paper import paper_table
@@ -96,7 +97,8 @@ def test_pairs_of_band_configurations(tmp_path):
     ious = {"RGB": [0.5, 0.6, 0.4, 0.7], "R+N": [0.6, 0.7, 0.5, 0.8], "M": [0.5, 0.9, 0.2, 0.7]}
     results = [result_of(tmp_path, row, values) for row, values in ious.items()]
     other_task = result_of(tmp_path, "RGB", ious["RGB"], "dam")
-    found = band_pairs([*results, other_task, Result(other_task.entry, (), "none")], "standard")
+    none = Result(other_task.entry, (), "none")
+    found = band_pairs(scored_rows([*results, other_task, none], "standard"))
     assert list(zip(found["row"], found["other"], strict=True)) == [
         ("RGB", "R+N"),
         ("RGB", "M"),
@@ -118,16 +120,22 @@ def test_pairs_of_band_configurations(tmp_path):
 def test_pairs_of_targeted_and_general_models(tmp_path):
     better, worse = [0.5, 0.6, 0.4, 0.7], [0.4, 0.6, 0.1, 0.7]
     results = [result_of(tmp_path, row, worse) for row in ("RR", "MO", "GMO")]
-    found = split_pairs([*results, result_of(tmp_path, "GRR", better)], "standard")
-    assert found[["row", "other"]].to_numpy().tolist() == [["RR", "GRR"], ["MO", "GMO"]]
-    assert found["difference"].tolist() == pytest.approx([-0.1, 0])
+    results += [result_of(tmp_path, "GRR", better)]
+    results += [result_of(tmp_path, row, better) for row in ("CL", "GCL")]
+    rows = scored_rows(results, "standard")
+    assert {"AVG RR+MO+CL", "AVG GM"} <= {one.row for one in rows}  # no pair of their own
+    found = split_pairs(rows)
+    pairs = found[["row", "other"]].to_numpy().tolist()
+    assert pairs == [["RR", "GRR"], ["MO", "GMO"], ["CL", "GCL"]]
+    assert found["difference"].tolist() == pytest.approx([-0.1, 0, 0])
 
 
 def test_too_few_mines_are_left_out(tmp_path):
     results = [result_of(tmp_path, row, [0.5, 0.6, 0.7]) for row in ("RGB", "M")]
-    pairs = band_pairs(results, "standard")
+    rows = scored_rows(results, "standard")
+    pairs = band_pairs(rows)
     assert pairs.empty
-    assert single_spreads(results, "standard").empty
+    assert single_spreads(rows).empty
     spreads = task_spreads(pairs)
     assert spreads.empty
     assert with_needed(paper_differences(), spreads, 3).empty
@@ -135,7 +143,8 @@ def test_too_few_mines_are_left_out(tmp_path):
 
 def test_single_scores(tmp_path):
     ious = [0.2, 0.4, 0.6, 0.8]
-    (line,) = single_spreads([result_of(tmp_path, "RGB", ious)], "standard").itertuples()
+    rows = scored_rows([result_of(tmp_path, "RGB", ious)], "standard")
+    (line,) = single_spreads(rows).itertuples()
     assert line.iou == pytest.approx(0.5)
     assert line.spread == pytest.approx(np.std(ious, ddof=1), rel=0.05)
     assert line.half_width == pytest.approx(1.96 * line.spread / sqrt(38), rel=1e-3)

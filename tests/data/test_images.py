@@ -1,5 +1,9 @@
 import numpy as np
 import pytest
+import rasterio
+from click.testing import CliRunner
+from rasterio.enums import ColorInterp
+from rasterio.rio.main import main_group
 
 from minseg import MinsegError
 from minseg.data.images import Image, ImageReading
@@ -44,7 +48,9 @@ def test_whole_numbers_without_a_scale_are_refused(write_tif):
 def test_8_bit_pictures_are_told_from_reflectance(write_tif):
     path = write_tif("a.tif", (NUMBERS // 20).astype(np.uint8), descriptions=["B02", "B03", "B04"])
     with open_raster(path) as source:
-        with pytest.raises(MinsegError, match=r"8-bit numbers without a scale.*original image"):
+        with pytest.raises(
+            MinsegError, match=r"B02 has 8-bit numbers without a scale.*original image"
+        ):
             Image.of(source)
         assert Image.of(source, scale=0.004).read(["B02"])[0][0, 0, 0] == pytest.approx(0.2)
 
@@ -99,3 +105,64 @@ def test_radar_is_not_scaled_and_nodata_of_the_user_counts(write_tif):
     assert sample.ravel() == pytest.approx(0.1)
     with open_raster(path) as source:
         assert Image.of(source).sample([], 2).size == 0
+
+
+def test_each_band_has_its_own_scale_and_offset(write_tif):
+    array = np.full((4, 4, 4), 1000, np.int16)
+    path = write_tif(
+        "a.tif", array, descriptions=["B02", "B03", "VV", "VH"], scales=(1e-4, 2e-4, 0.01, 0.02)
+    )
+    with rasterio.open(path, "r+") as target:
+        target.offsets = (-0.05, 0.1, -20.0, -30.0)
+    bands = ("B02", "B03", "VV", "VH")
+    with open_raster(path) as source:
+        values, _ = Image.of(source).read(bands)
+        told, _ = Image.of(source, scale=1e-3, offset=0.0, radar_scale=0.001).read(bands)
+    assert values[:, 0, 0] == pytest.approx([0.05, 0.3, -10, -10])
+    assert told[:, 0, 0] == pytest.approx([1, 1, -19, -29])
+
+
+def test_one_band_without_a_scale_is_enough_to_refuse(write_tif):
+    path = write_tif("a.tif", NUMBERS, descriptions=["B02", "B03", "B04"], scales=(1e-4, 1, 1e-4))
+    with open_raster(path) as source, pytest.raises(MinsegError, match="B03 has whole numbers"):
+        Image.of(source)
+
+
+def mark_alpha(path, opacity):
+    """Make the last band an alpha band."""
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = [*target.colorinterp[:-1], ColorInterp.alpha]
+        target.write(opacity.astype(target.dtypes[0]), target.count)
+
+
+def test_alpha_hides_pixels_and_is_no_channel(write_tif):
+    path = write_tif("a.tif", np.full((4, 8, 8), 1000, np.uint16), scales=(1e-4,) * 4)
+    opacity = np.full((8, 8), 65535)
+    opacity[:, :3] = 0
+    mark_alpha(path, opacity)
+    with open_raster(path) as source:
+        image = Image.of(source, ("B02", "B03", "B04"))
+        assert image.indexes == {"B02": 1, "B03": 2, "B04": 3}
+        values, valid = image.read(("B02", "B03", "B04"))
+        sample = image.sample(("B02",), 512)
+        with pytest.raises(MinsegError, match=r"its 3 bands.*band 4 is marked as alpha"):
+            Image.of(source, ("B02", "B03", "B04", "B08"))
+    assert np.array_equal(valid, opacity > 0)
+    assert values == pytest.approx(0.1)
+    assert sample.shape == (1, 40)
+
+
+def test_alpha_with_a_name_is_no_channel_until_its_mark_is_taken_away(write_tif):
+    names = ["B02", "B03", "B04", "B08"]
+    path = write_tif("a.tif", np.full((4, 8, 8), 9, np.uint8), descriptions=names)
+    with open_raster(path) as source:
+        assert source.colorinterp[3] == ColorInterp.alpha  # GDAL's guess at four bands of 8 bits
+        with pytest.raises(MinsegError) as caught:
+            Image.of(source, names, scale=0.01)
+    command = str(caught.value).partition("`rio ")[2].rstrip("`")
+    edit_info = CliRunner().invoke(main_group, command.split())
+    assert edit_info.exit_code == 0, edit_info.output
+    with open_raster(path) as source:
+        values, valid = Image.of(source, names, scale=0.01).read(["B08"])
+    assert values == pytest.approx(0.09)
+    assert valid.all()

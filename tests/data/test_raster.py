@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -10,6 +11,7 @@ from minseg import MinsegError
 from minseg.data.raster import (
     Grid,
     open_raster,
+    read_dataset_mask,
     read_grid,
     read_window,
     require_located,
@@ -64,6 +66,34 @@ def test_nan_is_not_valid(write_tif):
     array = np.array([[[1.0, np.nan], [np.inf, 2.0]]], np.float32)
     with open_raster(write_tif("f.tif", array)) as source:
         assert read_window(source, [1])[1].tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_mask_of_the_file_hides_pixels(tmp_path, write_tif, inside, nodata):
+    numbers = np.full((2, 4, 4), 5, np.uint16)
+    numbers[0, 3] = 7
+    path = write_tif("a.tif", numbers, nodata=nodata)
+    mask = np.full((4, 4), 255, np.uint8)
+    mask[:, :2] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as target:
+        target.write_mask(mask)
+    assert path.with_name("a.tif.msk").exists() != inside
+    expected = mask > 0
+    expected[3] &= nodata is None
+    with open_raster(path) as source:
+        values, valid = read_window(source, [2, 1])
+        _, part = read_window(source, [1], Window(1, 0, 2, 4))
+        assert np.array_equal(read_dataset_mask(source), mask > 0)
+    assert np.array_equal(values, numbers[::-1])
+    assert np.array_equal(valid, expected)
+    assert np.array_equal(part, expected[:, 1:3])
+
+
+def test_without_a_mask_none_is_read(write_tif):
+    for nodata in (None, 5):
+        with open_raster(write_tif("a.tif", np.ones((1, 4, 4)), nodata=nodata)) as source:
+            assert read_dataset_mask(source) is None
 
 
 def test_missing_unreadable_and_damaged_files_are_one_clear_line(tmp_path, write_tif):

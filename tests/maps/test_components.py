@@ -48,3 +48,4 @@ def test_a_raster_without_objects_has_none(value):
     found = find_components(np.full((5, 6), value, np.uint8))
     assert len(found.classes) == 0
     assert not found.paint_numbers().any()
+    assert found.total(found.lengths).dtype == np.float64

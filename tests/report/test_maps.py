@@ -9,6 +9,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
@@ -275,6 +276,23 @@ def test_popups_of_polygons_say_what_is_known():
     assert page.count('"mean_probability": 0.877') == 2
     empty = polygons.iloc[:0]
     assert "L.geoJson" not in page_of(maps.raster_map(class_map, polygons=empty))
+
+
+def test_of_very_many_polygons_the_largest_are_drawn():
+    class_map = squares(utm_grid())
+    number = np.arange(maps.MOST_POLYGONS + 5)
+    small = number % 300 == 7
+    assert small.sum() == 7
+    left, side = 500_000 + 10.0 * number, np.where(small, 1.0, 8.0)
+    boxes = shapely.box(left, 0, left + side, side)
+    names = np.where(small, TASK.target_names[2], TASK.target_names[1])
+    polygons = gpd.GeoDataFrame({"class": names}, geometry=boxes, crs=class_map.grid.crs)
+    page = page_of(maps.raster_map(class_map, polygons=polygons))
+    assert "2000 largest of 2005 polygons" in layer_names(page)
+    assert page.count('"class": "excavation"') == 1998
+    assert page.count('"class": "preparatory work area"') == 2
+    page = page_of(maps.raster_map(class_map, polygons=polygons.iloc[:2000]))
+    assert "polygons" in layer_names(page)
 
 
 def test_made_up_places_lie_among_no_real_ones(dataset):

@@ -8,8 +8,10 @@ from minseg.data.labels import TASKS
 from minseg.maps.class_map import ClassMap, read_class_map
 from minseg.maps.polygons import vectorise
 from minseg.maps.products import Products
-from minseg.report import own_mine
+from minseg.report import own_mine, style
+from minseg.report.gallery import example_scene
 from minseg.study import execution
+from minseg.study.predictions import find_scene
 from minseg.study.runs import RunStore
 from tests.conftest import TINY, grid_at, names
 
@@ -71,6 +73,27 @@ def test_named_images_are_read_as_told(dataset, run):
     assert image.picture.shape == (1, 64, 64)  # the model has no green band
     values, valid = dataset.read_inputs(scene, ("B02",))
     assert image.picture[0][valid] == pytest.approx(values[0][valid])
+
+
+def test_a_large_image_is_thinned_as_its_map_is(dataset, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(own_mine, "SHOWN_SIDE", 20)
+    whole, thin = 64, 16
+    image = own_mine.own_image(dataset, run)
+    assert (image.step, image.picture.shape) == (4, (1, thin, thin))
+    values, valid = dataset.read_inputs(
+        find_scene(dataset, example_scene(dataset, "test")), ["B02"]
+    )
+    expected = np.where(valid, values, np.nan)[:, ::4, ::4]
+    assert np.array_equal(image.picture, expected.astype(np.float32), equal_nan=True)
+    mapped = own_mine.map_image(run, image, tmp_path / "out")
+    assert mapped.class_map.classes.shape == (whole, whole)
+    shown = own_mine.shown_map(image, mapped)
+    assert np.array_equal(shown.classes, mapped.class_map.classes[::4, ::4])
+    assert shown.grid.bounds == mapped.class_map.grid.bounds
+    panels = own_mine.map_figure(image, mapped).axes
+    assert [panel.images[0].get_array().shape[:2] for panel in panels] == [(thin, thin)] * 2
+    bar = style.scale_bar_length_m(640)
+    assert style.format_length(bar) in [text.get_text() for text in panels[0].texts]
 
 
 def test_unknown_fields_are_one_line(dataset, run, tmp_path):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from minseg.data.radiometry import ChannelStatistics
+from minseg.maps.components import find_components
 from minseg.study.conditions import (
     boundary_distance_px,
     find_objects,
@@ -52,21 +53,32 @@ def test_snow_and_water_are_told_from_ground():
 
 def test_objects_with_their_area_and_what_was_found_of_them():
     small, large, at_rim = rectangle(2, 2, 2, 2), rectangle(10, 10, 10, 10), rectangle(0, 28, 3, 3)
-    corner = rectangle(4, 4, 1, 1)  # touches the small one at a corner
+    corner = rectangle(4, 4, 1, 1)  # meets the small one at a corner: an object of its own
     predicted = rectangle(10, 10, 10, 4)
     objects = find_objects(small | corner | large | at_rim, predicted, EVERYWHERE, 0.01)
     table = objects.table.sort_values("area_ha").reset_index(drop=True)
-    assert table["area_ha"].tolist() == pytest.approx([0.05, 0.09, 1.0])
-    assert table["detected"].tolist() == pytest.approx([0, 0, 0.4])
-    assert table["cut"].tolist() == [False, True, False]
+    assert table["area_ha"].tolist() == pytest.approx([0.01, 0.04, 0.09, 1.0])
+    assert table["detected"].tolist() == pytest.approx([0, 0, 0, 0.4])
+    assert table["cut"].tolist() == [False, False, True, False]
     for row, area_ha in enumerate(objects.table["area_ha"]):
         assert (objects.number == row + 1).sum() * 0.01 == pytest.approx(area_ha)
+
+
+def test_objects_are_those_of_the_maps():
+    random = np.random.default_rng(0)
+    truth = random.random((40, 40)) < 0.4
+    objects = find_objects(truth, truth, np.ones_like(truth), 1)
+    outlined = find_components(truth.astype(np.uint8))
+    assert np.array_equal(objects.number, outlined.paint_numbers())
 
 
 def test_object_beside_unknown_ground_may_be_larger_than_seen():
     known = ~rectangle(0, 12, 32, 20)
     truth = rectangle(10, 10, 2, 2)
     assert find_objects(truth, truth, known, 1).table["cut"].tolist() == [True]
+    at_corner = np.ones((32, 32), bool)
+    at_corner[12, 12] = False
+    assert find_objects(truth, truth, at_corner, 1).table["cut"].tolist() == [False]
     assert find_objects(truth & ~truth, truth, known, 1).table.empty
 
 

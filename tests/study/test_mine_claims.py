@@ -61,6 +61,18 @@ def test_small_ponds_beside_large_ones(measured):
     assert of(found, "Small settling ponds") == pytest.approx([1 / 2, 1 / 2, 2])
     row = found[found.index.str.contains("Small settling")].iloc[0]
     assert (row["low"], row["high"]) == (0, 1)
+    assert "below the median area, 0.63 ha, that are less than 50% found" in row["measured"]
+
+
+def test_without_a_whole_pond_no_median_is_told(measured):
+    cut = rectangle(0, 2, 4, 4)  # goes on beyond the scene
+    found = measured("model3", [{"settling pond": cut}], [{"settling pond": cut}])
+    row = found[found.index.str.contains("Small settling")].iloc[0]
+    assert row["measured"] == (
+        "share of the settling ponds below the median area that are less than 50% found"
+    )
+    assert np.isnan(row["value"])
+    assert np.isnan(row["other"])
 
 
 def test_dams_and_infrastructure_outside_of_mining(measured):

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 
 from minseg.audit.erratum import (
     ACCURATE,
@@ -20,6 +21,7 @@ from minseg.audit.erratum import (
     model_name,
     table_of,
 )
+from minseg.audit.identity import with_identity
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, MODELS
 from minseg.study.paper import ROUNDING
@@ -31,16 +33,16 @@ def _iou_bound(paper: PrintedPaper) -> Erratum:
     """IoU <= min(precision, recall) under one averaging, in Tables 3 and 4."""
     rows: list[Row] = []
     for model in MODELS:
-        lines = list(_score_rows(paper, model))
-        over = [iou - min(recall, precision) for _, iou, recall, precision, _ in lines]
-        broken = sum(excess > 2 * ROUNDING + ACCURATE for excess in over)
+        lines = pd.DataFrame(_score_rows(paper, model), columns=["row", *METRICS])
+        found = with_identity(lines, ROUNDING)
+        broken = int(found["breaks"].sum())
         rows.append(
             {
                 "model": model_name(model),
-                "rows": len(lines),
+                "rows": len(found),
                 "IoU above precision or recall": broken,
             }
-            | {"largest excess": max(max(over), 0.0), "odd": broken > 0}
+            | {"largest excess": max(found["margin"].max(), 0.0), "odd": broken > 0}
         )
     total = sum(row["IoU above precision or recall"] for row in rows)
     return Erratum(

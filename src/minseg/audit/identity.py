@@ -39,6 +39,11 @@ def paper_rows() -> pd.DataFrame:
     return rows.sort_values("task", kind="stable", ignore_index=True)[columns]
 
 
+def iou_bound(rows: pd.DataFrame) -> pd.Series:
+    """Return the most that IoU can be under one averaging: the lesser of recall and precision."""
+    return rows[["recall", "precision"]].min(axis=1)
+
+
 def with_identity(rows: pd.DataFrame, rounding: float = 0.0) -> pd.DataFrame:
     """Hold scores against the identity.
 
@@ -57,7 +62,7 @@ def with_identity(rows: pd.DataFrame, rounding: float = 0.0) -> pd.DataFrame:
         single class with this precision and recall has, 1 / (1/P + 1/R - 1)) and `residual` (IoU
         minus that).
     """
-    bound = rows[["recall", "precision"]].min(axis=1)
+    bound = iou_bound(rows)
     one_class = 1 / (1 / rows["precision"] + 1 / rows["recall"] - 1)
     margin = rows["iou"] - bound
     return rows.assign(
@@ -143,7 +148,7 @@ def excluded_rows(rows: pd.DataFrame, rounding: float = ROUNDING) -> pd.DataFram
     pandas.DataFrame
         Row: hypothesis; columns: task, the number of rows it excludes.
     """
-    bound = rows[["recall", "precision"]].min(axis=1).to_numpy() + rounding
+    bound = iou_bound(rows).to_numpy() + rounding
     classes = np.array([parse_task(task).num_classes - 1 for task in rows["task"]])
     unequal = (rows["recall"] - rows["precision"]).abs() > 2 * rounding + 1e-9
     excluded = {}
@@ -177,7 +182,7 @@ def least_empty_share(rows: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``1 / 0``, ``1 / skipped``, ``skipped / 0``; 0 where nothing needs explaining.
     """
-    iou, bound = rows["iou"], rows[["recall", "precision"]].min(axis=1)
+    iou, bound = rows["iou"], iou_bound(rows)
     shares = {
         "1 / 0": iou - bound,
         "1 / skipped": (iou - bound) / (1 - bound),

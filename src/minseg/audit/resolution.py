@@ -17,8 +17,8 @@ import pandas as pd
 from minseg.data.labels import parse_task
 from minseg.learning.intervals import LEVEL
 from minseg.learning.metrics import METRICS
-from minseg.study.comparison import Scored, scored
-from minseg.study.experiments import GENERAL_OF, Result
+from minseg.study.comparison import Scored
+from minseg.study.experiments import AVERAGES, GENERAL_OF
 
 POWER = 0.8
 """Chance with which a difference is to be found."""
@@ -116,41 +116,39 @@ def mine_spread(resampled: np.ndarray, num_mines: int) -> float:
     return float(known.std() * sqrt(num_mines) * sqrt(num_mines / (num_mines - 1)))
 
 
-def band_pairs(results: Sequence[Result], convention: str) -> pd.DataFrame:
+def band_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
     """Return the paired spread of every two band configurations of a task (Table 3).
 
     Parameters
     ----------
-    results : sequence of Result
-    convention : str
-        See `minseg.learning.metrics.scores`.
+    rows : sequence of Scored
+        A task's configurations, of one task or several.
 
     Returns
     -------
     pandas.DataFrame
         See `pair_spreads`.
     """
-    found = [scored(result, convention) for result in results if result.runs]
-    return pair_spreads([pair for pair in combinations(found, 2) if pair[0].task == pair[1].task])
+    return pair_spreads([pair for pair in combinations(rows, 2) if pair[0].task == pair[1].task])
 
 
-def split_pairs(results: Sequence[Result], convention: str) -> pd.DataFrame:
+def split_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
     """Return the paired spread of targeted and general models on the same mines (Table 4).
 
     Parameters
     ----------
-    results : sequence of Result
-    convention : str
-        See `minseg.learning.metrics.scores`.
+    rows : sequence of Scored
+        Those of subsets count; AVG rows are means of them.
 
     Returns
     -------
     pandas.DataFrame
         See `pair_spreads`.
     """
-    rows = [scored(result, convention) for result in results if result.runs]
-    known = {(one.task, one.row): one for one in rows}
-    wanted = [(one, known.get((one.task, GENERAL_OF.get(one.row, "")))) for one in rows]
+    known = {(one.task, one.row): one for one in rows if one.row not in AVERAGES}
+    wanted = [
+        (one, known.get((task, GENERAL_OF.get(row, "")))) for (task, row), one in known.items()
+    ]
     return pair_spreads([(one, other) for one, other in wanted if other])
 
 
@@ -219,14 +217,12 @@ def task_spreads(pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def single_spreads(results: Sequence[Result], convention: str) -> pd.DataFrame:
+def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
     """Return how well the test mines know the IoU of each model by itself.
 
     Parameters
     ----------
-    results : sequence of Result
-    convention : str
-        See `minseg.learning.metrics.scores`.
+    rows : sequence of Scored
 
     Returns
     -------
@@ -235,7 +231,7 @@ def single_spreads(results: Sequence[Result], convention: str) -> pd.DataFrame:
         such mines), for models tested on at least `FEWEST_MINES` mines.
     """
     lines = []
-    for one in (scored(result, convention) for result in results if result.runs):
+    for one in rows:
         if one.num_mines < FEWEST_MINES:
             continue
         spread = mine_spread(one.resampled[:, _IOU], one.num_mines)

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, band_name
@@ -61,14 +62,12 @@ class Image:
     """The open file."""
     indexes: Mapping[str, int]
     """Band name to the file's band number, from 1."""
-    scale: float
-    """Reflectance of one digital number, for optical bands."""
-    offset: float
-    """Reflectance at digital number zero, for optical bands."""
+    scales: Mapping[str, float]
+    """What one digital number of a band is worth: reflectance, or decibels, power or amplitude."""
+    offsets: Mapping[str, float]
+    """The same at digital number zero."""
     nodata: float | None
     """Digital number of missing pixels, beside the file's own tag."""
-    radar_scale: float = 1.0
-    """Decibels, power or amplitude of one digital number, for radar bands."""
     radar_unit: str = "db"
     """What radar pixels hold: ``db``, ``power`` or ``amplitude``."""
 
@@ -81,7 +80,7 @@ class Image:
         offset: float | None = None,
         nodata: float | None = None,
         *,
-        radar_scale: float | None = 1.0,
+        radar_scale: float | None = None,
         radar_unit: str = "db",
         needed: Collection[str] | None = None,
     ) -> Self:
@@ -94,11 +93,12 @@ class Image:
             Bands needed: found by name, or by position where the file names none. None = all
             that the file names.
         scale, offset : float, optional
-            Reflectance = number · scale + offset; by default the file's own tags.
+            Reflectance = number · scale + offset; by default each band's own tags.
         nodata : float, optional
             Number of missing pixels where the file has no tag.
         radar_scale : float, optional
-            Decibels, power or amplitude of one number; None = the file's own tag.
+            Decibels, power or amplitude of one number; by default each band's own tag. Its offset
+            is always the tag's.
         radar_unit : {"db", "power", "amplitude"}
         needed : collection of str, optional
             Leave other bands aside.
@@ -117,15 +117,13 @@ class Image:
             for band, index in band_indexes(source, bands).items()
             if needed is None or band in needed
         }
-        optical = [index for band, index in indexes.items() if not BANDS[band].is_radar]
-        radar = [index for band, index in indexes.items() if BANDS[band].is_radar]
-        if scale is None:
-            scale = _tagged_scale(source, optical, "reflectance, e.g. --scale 1e-4")
-        if radar_scale is None:
-            radar_scale = _tagged_scale(source, radar, f"{radar_unit}, e.g. --radar-scale 0.01")
-        if offset is None:
-            offset = source.offsets[optical[0] - 1] if optical else 0.0
-        return cls(source, indexes, scale, offset, nodata, radar_scale, radar_unit)
+        scales, offsets = {}, {}
+        for band, index in indexes.items():
+            radar = BANDS[band].is_radar
+            told = radar_scale if radar else scale
+            scales[band] = _tagged_scale(source, band, index, radar_unit) if told is None else told
+            offsets[band] = source.offsets[index - 1] if radar or offset is None else offset
+        return cls(source, indexes, scales, offsets, nodata, radar_unit)
 
     def read(
         self, bands: Sequence[str], window: Window | None = None
@@ -149,11 +147,9 @@ class Image:
             valid = valid & (numbers != self.nodata).all(axis=0)
         values = numbers.astype(np.float32)
         for layer, band in zip(values, bands, strict=True):
-            if not BANDS[band].is_radar:
-                layer *= np.float32(self.scale)
-                layer += np.float32(self.offset)
-            else:
-                layer *= np.float32(self.radar_scale)
+            layer *= np.float32(self.scales[band])
+            layer += np.float32(self.offsets[band])
+            if BANDS[band].is_radar:
                 layer[:] = RADAR_TO_DB[self.radar_unit](layer)
                 if self.radar_unit != "db":  # what is not positive has no decibels
                     valid = valid & np.isfinite(layer)
@@ -209,39 +205,65 @@ def band_indexes(
     MinsegError
         If bands are missing.
     """
+    channels = _channels(source)
     named = {
         name: index
-        for index, text in enumerate(source.descriptions, 1)
-        if text is not None and (name := band_name(text))
+        for index in channels
+        if (text := source.descriptions[index - 1]) and (name := band_name(text))
     }
     if not named:
-        if wanted is None or len(wanted) != source.count:
+        if wanted is None or len(wanted) != len(channels):
             raise MinsegError(
-                f"{source.name}: its {source.count} bands carry no names that we know; list them "
+                f"{source.name}: its {len(channels)} bands carry no names that we know; list them "
                 "all in the file's order, with --bands B02,B03,B04 or before the path of an image "
-                "to predict, B02,B03,B04=PATH"
+                f"to predict, B02,B03,B04=PATH{_alpha_note(source)}"
             )
-        return {band: index for index, band in enumerate(wanted, 1)}
+        return dict(zip(wanted, channels, strict=True))
     missing = [band for band in wanted or () if band not in named]
     if missing:
         raise MinsegError(
             f"{source.name}: has no band {', '.join(missing)}; it has {', '.join(named)}"
+            f"{_alpha_note(source)}"
         )
     return {band: index for band, index in named.items() if band in (wanted or BANDS)}
 
 
-def _tagged_scale(source: rasterio.DatasetReader, indexes: Sequence[int], unit: str) -> float:
-    """Return the scale tag of bands of one kind; refuse whole numbers without one."""
-    if not indexes:
-        return 1.0
-    scale, dtype = source.scales[indexes[0] - 1], np.dtype(source.dtypes[indexes[0] - 1])
-    if scale == 1.0 and dtype == np.uint8:
+def _channels(source: rasterio.DatasetReader) -> list[int]:
+    """Return the numbers of the bands, from 1, but those that only tell what is see-through."""
+    kinds = zip(source.indexes, source.colorinterp, strict=True)
+    return [index for index, kind in kinds if kind != ColorInterp.alpha]
+
+
+def _alpha_note(source: rasterio.DatasetReader) -> str:
+    """Say what to do if a passed-over band is none: GDAL calls the fourth of 8 bits alpha."""
+    passed = set(source.indexes) - set(_channels(source))
+    if not passed:
+        return ""
+    kinds = ",".join(["gray"] + ["undefined"] * (source.count - 1))
+    return (
+        f"; band {min(passed)} is marked as alpha and tells what is see-through: if it is a "
+        f"channel, `rio edit-info --colorinterp {kinds} {source.name}`"
+    )
+
+
+def _tagged_scale(source: rasterio.DatasetReader, band: str, index: int, radar_unit: str) -> float:
+    """Return a band's scale tag; refuse whole numbers without one."""
+    scale, dtype = source.scales[index - 1], np.dtype(source.dtypes[index - 1])
+    if scale != 1.0 or dtype.kind not in "ui":
+        return scale
+    worth = (
+        f"{radar_unit}: `minseg predict --radar-scale 0.01`, or as a tag, "
+        f"`gdal_edit.py -scale 0.01 {source.name}`"
+        if BANDS[band].is_radar
+        else "reflectance, e.g. --scale 1e-4"
+    )
+    if dtype == np.uint8:
         raise MinsegError(
-            f"{source.name}: 8-bit numbers without a scale tag, as of a picture stretched for the "
-            f"eye; take the original image, or say what one number is worth in {unit}"
+            f"{source.name}: {band} has 8-bit numbers without a scale tag, as of a picture "
+            "stretched for the eye; take the original image, or say what one number is worth in "
+            f"{worth}"
         )
-    if scale == 1.0 and dtype.kind in "ui":
-        raise MinsegError(
-            f"{source.name}: whole numbers without a scale tag; say what one is worth in {unit}"
-        )
-    return scale
+    raise MinsegError(
+        f"{source.name}: {band} has whole numbers without a scale tag; say what one is worth in "
+        f"{worth}"
+    )

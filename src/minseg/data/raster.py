@@ -12,6 +12,7 @@ import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import CRSError, RasterioIOError
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
@@ -19,6 +20,10 @@ from rasterio.windows import Window
 
 from minseg.atomic import cannot_write, replace_when_done
 from minseg.errors import MinsegError
+
+CACHE_BYTES = 256 * 2**20
+"""Bound on GDAL's block cache where large rasters are read or written: by default it may grow to a
+share of all memory."""
 
 METRES_PER_DEGREE = 111_320.0
 """Length of one degree of latitude, metres."""
@@ -178,7 +183,8 @@ def read_window(
     values : ndarray (bands, height, width)
         In the file's own type.
     valid : bool ndarray (height, width)
-        False where any of the bands is nodata or not finite.
+        False where any of the bands is nodata or not finite, or the file's mask or alpha band
+        hides the pixel.
 
     Raises
     ------
@@ -187,9 +193,35 @@ def read_window(
     """
     try:
         values = source.read(list(indexes), window=window)  # (bands, height, width)
+        shown = read_dataset_mask(source, indexes[0], window)
     except RasterioIOError as error:
         raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
-    return values, valid_pixels(values, source.nodata)
+    valid = valid_pixels(values, source.nodata)
+    return values, valid if shown is None else valid & shown
+
+
+def read_dataset_mask(
+    source: rasterio.DatasetReader, index: int = 1, window: Window | None = None
+) -> np.ndarray | None:
+    """Read the mask that hides pixels of a raster, beside its nodata value.
+
+    Parameters
+    ----------
+    source : rasterio.DatasetReader
+    index : int
+        Band number, from 1, of one of the channels.
+    window : Window, optional
+        Part to read; the whole raster by default.
+
+    Returns
+    -------
+    bool ndarray (height, width), or None
+        False where the file's mask, or its alpha band, is 0; None, and nothing is read, where it
+        has neither.
+    """
+    if MaskFlags.per_dataset not in source.mask_flag_enums[index - 1]:
+        return None
+    return source.read_masks(index, window=window) > 0
 
 
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.windows import Window
 
-from minseg.data.raster import open_raster, read_window, valid_pixels
+from minseg.data.raster import open_raster, read_dataset_mask, read_window, valid_pixels
 from minseg.errors import MinsegError
 
 SMALL_FILE_BYTES = 2**19
@@ -34,7 +34,7 @@ def read_named(
     -------
     values : float32 ndarray (bands, height, width)
     valid : bool ndarray (height, width)
-        Pixels at which every chosen band has a value.
+        Pixels at which every chosen band has a value and no mask hides it.
 
     Raises
     ------
@@ -46,9 +46,10 @@ def read_named(
     except OSError:
         raise MinsegError(f"{path}: no such file; check the path") from None
     if window is None and state.st_size <= SMALL_FILE_BYTES:
-        names, nodata, stored = _read_small_file(path, state.st_mtime_ns)
+        names, nodata, stored, shown = _read_small_file(path, state.st_mtime_ns)
         values = stored[_positions(path, names, bands)]
         valid = valid_pixels(values, nodata)
+        valid = valid if shown is None else valid & shown
     else:
         with open_raster(path) as source:
             positions = _positions(path, source.descriptions, bands)
@@ -61,10 +62,11 @@ def read_named(
 @lru_cache(maxsize=1024)
 def _read_small_file(
     path: Path, changed_ns: int
-) -> tuple[tuple[str, ...], float | None, np.ndarray]:
-    """Read a whole file: band names, nodata value, and values (bands, height, width)."""
+) -> tuple[tuple[str, ...], float | None, np.ndarray, np.ndarray | None]:
+    """Read a whole file: band names, nodata value, values (bands, height, width), and its mask."""
     with open_raster(path) as source:
-        return source.descriptions, source.nodata, read_window(source, source.indexes)[0]
+        values = read_window(source, source.indexes)[0]
+        return source.descriptions, source.nodata, values, read_dataset_mask(source)
 
 
 def _positions(path: Path, names: Sequence[str], bands: Sequence[str]) -> list[int]:

@@ -10,9 +10,9 @@ from minseg.atomic import require_writable
 from minseg.data.labels import IGNORE, Task
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
-from minseg.maps.areas import HECTARE_M2, pixel_areas_m2
 from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap
 from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
+from minseg.maps.runs import find_runs
 from minseg.maps.styles import write_style
 
 CHANGES: dict[str, str] = {"gained": "#D50000", "lost": "#0044CC", "unchanged": "#FFE680"}
@@ -221,20 +221,12 @@ def _grid_difference(one: Grid, other: Grid) -> str | None:
 
 def _transitions_ha(before: ClassMap, after: ClassMap) -> tuple[np.ndarray, float]:
     """Return the area that went from one class (row) to another (column), and that without data."""
-    width, num_classes = before.grid.width, before.task.num_classes
+    num_classes = before.task.num_classes
     without = num_classes**2
     moves = before.classes.astype(np.uint16) * num_classes + after.classes
     moves[_without_data(before, after)] = without
-    # Neighbours in a row with one move are measured together, at their middle.
-    flat = moves.ravel()
-    begins = np.ones(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
-    begins[::width] = True
-    starts = np.flatnonzero(begins)
-    lengths = np.diff(starts, append=flat.size)
-    rows, columns = np.divmod(starts, width)
-    areas = lengths * pixel_areas_m2(before.grid, columns + lengths / 2, rows + 0.5) / HECTARE_M2
-    totals = np.bincount(flat[starts], areas, without + 1)
+    runs = find_runs(moves)
+    totals = np.bincount(runs.values, runs.areas_ha(before.grid), without + 1)
     return totals[:without].reshape(num_classes, num_classes), float(totals[without])
 
 

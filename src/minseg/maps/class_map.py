@@ -5,18 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from matplotlib.colors import to_rgb
+from rasterio.errors import RasterioIOError
 
 from minseg.atomic import require_writable
 from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.labels import IGNORE, Task, parse_task
-from minseg.data.raster import (
-    Grid,
-    grid_of,
-    open_raster,
-    read_window,
-    require_located,
-)
+from minseg.data.raster import CACHE_BYTES, Grid, grid_of, open_raster, require_located
 from minseg.errors import MinsegError
 from minseg.maps.rows import RowFile
 
@@ -55,7 +51,7 @@ def read_class_map(path: Path) -> ClassMap:
         If the file is missing, is nowhere, is no class map of this program, or holds a number that
         is no class of its task.
     """
-    with open_raster(path) as source:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
         grid, name = grid_of(source), source.tags().get(TASK_TAG)
         require_located(grid, path)
         if name is None or source.count != 1 or source.dtypes[0] != "uint8":
@@ -63,7 +59,10 @@ def read_class_map(path: Path) -> ClassMap:
                 f"{path}: is no class map (tag {TASK_TAG} is missing); make one with "
                 "`minseg predict`"
             )
-        classes = read_window(source, [1])[0][0]
+        try:
+            classes = source.read(1)  # alone: what is valid, its numbers say
+        except RasterioIOError as error:
+            raise MinsegError(f"{path}: damaged ({error}); predict the map again") from None
     task = parse_task(name)
     highest = int((classes + np.uint8(1)).max()) - 1  # 255, no data, comes to 0
     if highest >= task.num_classes:

@@ -7,11 +7,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from minseg.data.labels import IGNORE
+from minseg.maps.runs import Runs, find_runs
 
 
 @dataclass(frozen=True)
-class Components:
-    """A raster cut into runs (neighbouring pixels of a row with one value), and what they form.
+class Components(Runs):
+    """A raster of class numbers cut into runs, and the components that they form.
 
     A component is a set of pixels of one class that are joined by their sides: two pixels that
     meet at a corner only are two components. Its outline is then always a valid polygon.
@@ -19,22 +20,11 @@ class Components:
     Memory and time grow with the number of runs, not with the number of classes.
     """
 
-    shape: tuple[int, int]
-    """Height and width of the raster."""
-    starts: np.ndarray
-    """int64 (runs,): first pixel of each run, counted row by row; the runs cover the raster."""
-    values: np.ndarray
-    """uint8 (runs,): class number of each run."""
     component: np.ndarray
     """int32 (runs,): component of each run, from 0 in the order of their first pixels; -1 where
     it is background or has no data."""
     classes: np.ndarray
     """uint8 (components,): class number of each component."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Pixels of each run: int64 (runs,)."""
-        return np.diff(self.starts, append=self.shape[0] * self.shape[1])
 
     @property
     def inside(self) -> np.ndarray:
@@ -44,11 +34,8 @@ class Components:
     def total(self, of_run: np.ndarray) -> np.ndarray:
         """Add up a number of each run over the components: float64 (components,)."""
         inside = self.inside
-        return np.bincount(self.component[inside], of_run[inside], len(self.classes))
-
-    def paint(self, of_run: np.ndarray) -> np.ndarray:
-        """Return the raster (height, width) in which each pixel has its run's value."""
-        return np.repeat(of_run, self.lengths).reshape(self.shape)
+        totals = np.bincount(self.component[inside], of_run[inside], len(self.classes))
+        return totals.astype(np.float64, copy=False)  # of nothing it returns whole numbers
 
     def paint_numbers(self) -> np.ndarray:
         """Return the components as a raster: int32 (height, width), from 1; 0 = none."""
@@ -66,31 +53,25 @@ def find_components(classes: np.ndarray) -> Components:
     -------
     Components
     """
-    height, width = classes.shape
-    flat = np.ascontiguousarray(classes).ravel()
-    begins = np.ones(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
-    begins[::width] = True
-    starts = np.flatnonzero(begins)
-    values = flat[starts]
-    inside = np.flatnonzero((values != 0) & (values != IGNORE))
-    number = np.full(len(starts), -1, np.int32)
+    runs = find_runs(classes)
+    inside = np.flatnonzero((runs.values != 0) & (runs.values != IGNORE))
+    number = np.full(len(runs.starts), -1, np.int32)
     number[inside] = np.arange(len(inside), dtype=np.int32)
-    upper, lower = _touching(starts, values, inside, flat.size, width)
+    upper, lower = _touching(runs, inside)
     joined = coo_array(
         (np.ones(len(upper), bool), (number[upper], number[lower])), (len(inside), len(inside))
     )
     count, component = connected_components(joined, directed=False)
     number[inside] = component
     of_component = np.zeros(count, np.uint8)
-    of_component[component] = values[inside]
-    return Components((height, width), starts, values, number, of_component)
+    of_component[component] = runs.values[inside]
+    return Components(runs.shape, runs.starts, runs.values, number, of_component)
 
 
-def _touching(
-    starts: np.ndarray, values: np.ndarray, inside: np.ndarray, size: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _touching(runs: Runs, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pair the runs of `inside` with the runs of the same value below them."""
+    starts, values = runs.starts, runs.values
+    size, width = runs.shape[0] * runs.shape[1], runs.shape[1]
     stops = np.append(starts, size)[inside + 1]
     inside, stops = inside[stops <= size - width], stops[stops <= size - width]
     first = np.searchsorted(starts, starts[inside] + width, "right") - 1

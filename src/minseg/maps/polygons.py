@@ -11,9 +11,8 @@ from rasterio.features import shapes
 from rasterio.windows import Window
 
 from minseg.data.labels import Task
-from minseg.data.raster import grid_of, open_raster, read_window
+from minseg.data.raster import CACHE_BYTES, grid_of, open_raster, read_window
 from minseg.errors import MinsegError
-from minseg.maps.areas import HECTARE_M2, pixel_areas_m2
 from minseg.maps.class_map import ClassMap, scratch_folder
 from minseg.maps.components import Components, find_components
 from minseg.maps.styles import write_task_style
@@ -26,9 +25,6 @@ LAYER = "polygons"
 
 _STRIP_ROWS = 512
 """Rows of probabilities held in memory at once."""
-
-_CACHE_BYTES = 256 * 2**20
-"""Bound on GDAL's block cache."""
 
 
 def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopandas.GeoDataFrame:
@@ -70,7 +66,7 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
     return geopandas.GeoDataFrame(
         {
             "class": pd.Series(names[components.classes], dtype=str),
-            "area_ha": _areas_ha(components, class_map),
+            "area_ha": components.total(components.areas_ha(class_map.grid)),
             "mean_probability": _mean_probabilities(components, class_map, probabilities),
         },
         geometry=_outlines(components, class_map),
@@ -167,17 +163,6 @@ def _outlines(components: Components, class_map: ClassMap) -> np.ndarray:
     return outlines
 
 
-def _areas_ha(components: Components, class_map: ClassMap) -> np.ndarray:
-    """Return the area of each component in hectares: its runs times the pixels' true area."""
-    lengths, width = components.lengths, components.shape[1]
-    rows, columns = np.divmod(components.starts, width)
-    areas = np.zeros(len(lengths))
-    inside = components.inside
-    middles = columns[inside] + lengths[inside] / 2  # exact where the area changes evenly
-    areas[inside] = pixel_areas_m2(class_map.grid, middles, rows[inside] + 0.5)
-    return components.total(areas * lengths) / HECTARE_M2
-
-
 def _mean_probabilities(
     components: Components, class_map: ClassMap, path: Path | None
 ) -> np.ndarray:
@@ -187,7 +172,7 @@ def _mean_probabilities(
     height, width = components.shape
     sums, known = np.zeros(len(components.starts)), np.zeros(len(components.starts))
     # A strip of all bands, which a GeoTIFF decodes together; GDAL's default grows with the machine.
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), open_raster(path) as source:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
         _require_probabilities(source, class_map)
         for row in range(0, height, _STRIP_ROWS):
             rows = min(_STRIP_ROWS, height - row)

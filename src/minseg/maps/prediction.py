@@ -16,6 +16,7 @@ from minseg.atomic import cannot_write, require_writable
 from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.images import ImageReading
 from minseg.data.labels import Task
+from minseg.data.raster import CACHE_BYTES
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Segmenter
@@ -30,9 +31,6 @@ from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.predicted_rows import predict_rows
 from minseg.maps.rows import RowFile
 from minseg.maps.unfinished import work_folder
-
-GDAL_CACHE_BYTES = 256 * 2**20
-"""Bound on GDAL's block cache, which by default grows to a share of all memory."""
 
 CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.tif"
 """Files of a work folder for rows."""
@@ -139,9 +137,7 @@ def predicting(
     require_outputs([file.path for file in files], output, probabilities)
     bands = segmenter.statistics.bands
     with ExitStack() as stack:
-        stack.enter_context(
-            rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS")
-        )
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
         image = stack.enter_context(open_stack(files, bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)

@@ -1,6 +1,5 @@
 """A mine in two years: images, predictions, what changed and by how much (section 4.4)."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,8 +19,9 @@ from minseg.report.pictures import paint, picture_row, show, stretch
 from minseg.report.style import (
     ReportFigure,
     add_scale_bar,
-    colour_patches,
     in_style,
+    legend_below,
+    legend_height_in,
     mark_synthetic,
     nothing_figure,
 )
@@ -30,7 +30,6 @@ from minseg.study.two_years import TwoYears
 
 _MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
 _NO_DATA = {"no data": "#FFFFFF"}
-_LEGEND_ROW_IN = 0.19
 
 
 @in_style()
@@ -64,7 +63,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
         f"{', '.join(titles)}",
         dataset.synthetic,
         scale=0.88,
-        below_in=0.08 + math.ceil(len(legend) / 5) * _LEGEND_ROW_IN,
+        below_in=legend_height_in(len(legend), 5),
     )
     for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
         show(panels[2 * k], pictures[k], f"({letter}) {year}")
@@ -75,7 +74,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
             if mask.any() and not mask.all():
                 panels[2 * k + 1].contour(mask, [0.5], colors=[names[name]], linewidths=0.8)
     add_scale_bar(panels[0], first.before.grid)
-    _legend_below(figure, panels[0], legend, 5)
+    legend_below(figure, panels[0], legend, 5)
     return figure
 
 
@@ -109,7 +108,7 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
         f"{_mine_name(dataset, found.mine)}, {found.years[0]} to {found.years[1]}: {class_name} "
         f"({model_title(found.before.task.name)})",
         dataset.synthetic,
-        below_in=0.08 + _LEGEND_ROW_IN,
+        below_in=legend_height_in(4, 4),
     )
     fills = dict(enumerate(CHANGES.values(), start=1)) | {IGNORE: "#FFFFFF"}
     show(panels[0], picture, f"{found.years[1]}")
@@ -117,7 +116,7 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
         show(panel, paint(picture, values, fills), title)
     add_scale_bar(panels[0], found.before.grid)
     left_out = {"not compared": "#FFFFFF"} if unknown else {}
-    _legend_below(figure, panels[1], CHANGES | left_out, 4)
+    legend_below(figure, panels[1], CHANGES | left_out, 4)
     return figure
 
 
@@ -233,14 +232,3 @@ def _pictures(dataset: Dataset, found: TwoYears) -> list[np.ndarray]:
 
 def _mine_name(dataset: Dataset, mine: str) -> str:
     return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
-
-
-def _legend_below(figure: Figure, panel: Axes, entries: Mapping[str, str], columns: int) -> None:
-    """Put a legend below the panels, from one panel's left edge on."""
-    box = panel.get_position()
-    figure.legend(
-        handles=colour_patches(entries),
-        ncols=columns,
-        loc="upper left",
-        bbox_to_anchor=(box.x0, box.y0 - 0.08 / figure.get_figheight()),
-    )

@@ -6,6 +6,7 @@ import folium
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task
@@ -26,6 +27,9 @@ from minseg.report.overlays import AGREEMENT_COLOURS, NOT_ANNOTATED, Agreement, 
 from minseg.report.style import PART_STYLES
 from minseg.study.predictions import scene_prediction
 from minseg.study.runs import Run
+
+MOST_POLYGONS = 2000
+"""Outlines on a map; of more only the largest are drawn, so that a browser can open the page."""
 
 
 def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
@@ -181,7 +185,8 @@ def raster_map(
     image : float ndarray (bands, height, width), optional
         On the same grid, as in `minseg.report.overlays.overlay_figure`.
     polygons : geopandas.GeoDataFrame, optional
-        With a column `class`, and perhaps `area_ha` and `mean_probability`, for the popups.
+        With a column `class`, and perhaps `area_ha` and `mean_probability`, for the popups. Of
+        more than `MOST_POLYGONS` the largest.
     synthetic : bool
         Marks the map as made from synthetic data.
 
@@ -207,9 +212,18 @@ def raster_map(
     shown.add_overlay("class map", classes, show=True)
     if polygons is not None and len(polygons):
         colours = dict(zip(task.target_names, task.target_colours, strict=True))
-        features = polygon_features(_popup_facts(polygons), central_meridian(grid))
-        shown.add_features("polygons", features, "class", colours)
+        largest = _largest(polygons)
+        several = len(largest) < len(polygons)
+        name = f"{len(largest)} largest of {len(polygons)} polygons" if several else "polygons"
+        features = polygon_features(_popup_facts(largest), central_meridian(grid))
+        shown.add_features(name, features, "class", colours)
     return shown.finish(classes.bounds)
+
+
+def _largest(polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the polygons that a map has room for, in their order."""
+    by_size = np.argsort(-shapely.area(polygons.geometry.array), kind="stable")
+    return polygons.iloc[np.sort(by_size[:MOST_POLYGONS])]
 
 
 def _finish_choice(shown: EmbeddedMap, overlay: Overlay) -> EmbeddedMap:

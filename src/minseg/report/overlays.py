@@ -19,7 +19,13 @@ from minseg.data.labels import (
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.report.pictures import paint, picture_row, show, stretch
-from minseg.report.style import add_scale_bar, colour_patches, in_style
+from minseg.report.style import (
+    add_scale_bar,
+    colour_patches,
+    in_style,
+    legend_below,
+    legend_height_in,
+)
 
 NOT_ANNOTATED = {"not annotated": "#FFFFFF"}
 """Legend entry of the pixels that neither train nor count."""
@@ -46,8 +52,6 @@ AGREEMENT_COLOURS: dict[Agreement, str] = {
     Agreement.FALSE_NEGATIVE: "#0000FF",
     Agreement.WRONG_CLASS: "#000000",
 }
-
-_LEGEND_ROW_IN = 0.19
 
 
 def agreement(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -137,7 +141,7 @@ def overlay_figure(
         for kind, colour in AGREEMENT_COLOURS.items()
         if kind != Agreement.WRONG_CLASS or task.num_classes > 2
     } | (NOT_ANNOTATED if np.any(verdict == Agreement.IGNORED) else {})
-    legend_rows = max(math.ceil(len(class_legend) / 3), math.ceil(len(verdict_legend) / 2))
+    legends = ((class_legend, 3), (verdict_legend, 2))
 
     verdict_title = _agreement_title(scores)
     figure, panels = picture_row(
@@ -147,7 +151,7 @@ def overlay_figure(
         synthetic,
         scale=0.88,
         title_lines=verdict_title.count("\n") + 1,
-        below_in=0.08 + legend_rows * _LEGEND_ROW_IN,
+        below_in=max(legend_height_in(len(legend), columns) for legend, columns in legends),
     )
     picture = stretch(image)
     ignored = {IGNORE: "#FFFFFF"}
@@ -158,14 +162,8 @@ def overlay_figure(
     verdicts = paint(picture, verdict, {int(k): c for k, c in AGREEMENT_COLOURS.items()} | ignored)
     show(panels[3], verdicts, verdict_title)
     add_scale_bar(panels[0], grid)
-    for panel, legend, columns in ((panels[0], class_legend, 3), (panels[3], verdict_legend, 2)):
-        box = panel.get_position()
-        figure.legend(
-            handles=colour_patches(legend),
-            ncols=columns,
-            loc="upper left",
-            bbox_to_anchor=(box.x0, box.y0 - 0.08 / figure.get_figheight()),
-        )
+    for panel, (legend, columns) in zip((panels[0], panels[3]), legends, strict=True):
+        legend_below(figure, panel, legend, columns)
     return figure
 
 

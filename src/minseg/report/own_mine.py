@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,12 +15,15 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
 from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE
+from minseg.data.raster import Grid
 from minseg.data.stack import ImageFile, open_stack
+from minseg.data.thinning import read_thinned, thinned_grid, thinning_step
 from minseg.errors import MinsegError
+from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report.gallery import display_bands, example_scene, scene_title
 from minseg.report.pictures import paint, picture_row, show, stretch
-from minseg.report.style import add_scale_bar, colour_patches, in_style
+from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
@@ -28,6 +31,9 @@ if TYPE_CHECKING:  # brings torch
     from minseg.maps.products import Products
 
 Fields = TypeVar("Fields", ImageReading, Cleaning)
+
+SHOWN_SIDE = 2000
+"""Longest side of an image as it is shown, pixels: more than a figure or a map makes use of."""
 
 _LEGEND_COLUMNS = 3
 
@@ -40,6 +46,10 @@ class OwnImage:
     reading: ImageReading
     picture: np.ndarray
     """float32 (bands, height, width): red, green and blue, or one band; NaN without data."""
+    step: int
+    """Of a large image the picture has every n-th pixel across and down; 1 for all."""
+    grid: Grid
+    """Of the picture."""
     title: str
     synthetic: bool
 
@@ -63,6 +73,7 @@ def own_image(
     Returns
     -------
     OwnImage
+        Its picture has at most `SHOWN_SIDE` pixels a side, and no more is held in memory.
 
     Raises
     ------
@@ -80,9 +91,11 @@ def own_image(
         title = scene_title(dataset, scene)
     shown = display_bands(bands)
     with open_stack(files, bands, how) as image:  # all bands, since they decide on the grid
-        values, valid = image.read()
-    picture = np.where(valid, values[[bands.index(band) for band in shown]], np.float32(math.nan))
-    return OwnImage(files, how, picture, title, dataset.synthetic and not images)
+        step = thinning_step(image.grid, SHOWN_SIDE)
+        grid = thinned_grid(image.grid, step)
+        values, valid = read_thinned(image, shown, step)
+    picture = np.where(valid, values, np.float32(math.nan))
+    return OwnImage(files, how, picture, step, grid, title, dataset.synthetic and not images)
 
 
 def map_image(
@@ -121,6 +134,24 @@ def map_image(
     )
 
 
+def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
+    """Return the class map as large as the picture of its image.
+
+    Parameters
+    ----------
+    image : OwnImage
+    mapped : Products
+        Of that image.
+
+    Returns
+    -------
+    ClassMap
+        On the grid of the picture.
+    """
+    classes = mapped.class_map.classes[:: image.step, :: image.step]
+    return replace(mapped.class_map, classes=classes, grid=image.grid)
+
+
 @in_style()
 def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     """Show an image and its class map side by side.
@@ -134,28 +165,22 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    found = mapped.class_map
+    found = shown_map(image, mapped)
     named = list(zip(found.task.target_names, found.task.target_colours, strict=True))
     present = {
         name: colour for k, (name, colour) in enumerate(named) if k and np.any(found.classes == k)
     }
     present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
-    rows = math.ceil(len(present) / _LEGEND_COLUMNS)
+    below_in = legend_height_in(len(present), _LEGEND_COLUMNS)
     figure, panels = picture_row(
-        2, found.grid, image.title, image.synthetic, scale=1.3, below_in=0.1 + 0.19 * rows
+        2, found.grid, image.title, image.synthetic, scale=1.3, below_in=below_in
     )
     picture = stretch(image.picture)
     colours = {k: colour for k, (_, colour) in enumerate(named) if k} | {IGNORE: "#FFFFFF"}
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, found.classes, colours), "predicted")
     add_scale_bar(panels[0], found.grid)
-    box = panels[0].get_position()
-    figure.legend(
-        handles=colour_patches(present),
-        ncols=_LEGEND_COLUMNS,
-        loc="upper left",
-        bbox_to_anchor=(box.x0, box.y0 - 0.08 / figure.get_figheight()),
-    )
+    legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
     return figure
 
 

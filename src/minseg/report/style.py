@@ -39,6 +39,8 @@ SCALE_BAR = "scale bar"
 MARK_COLOUR = "#B2182B"
 """The word on figures of synthetic data."""
 
+_LEGEND_GAP_IN, _LEGEND_ROW_IN = 0.08, 0.19
+
 
 class ReportFigure(Figure):
     """A figure that a notebook shows once, as a cell's last expression or through `display`.
@@ -146,6 +148,31 @@ def colour_patches(colours: Mapping[str, str]) -> list[Patch]:
     return [
         Patch(facecolor=colour, edgecolor="#555555", label=name) for name, colour in colours.items()
     ]
+
+
+def legend_height_in(entries: int, columns: int) -> float:
+    """Return the height of the room that `legend_below` takes below the panels, inches."""
+    return _LEGEND_GAP_IN + math.ceil(entries / columns) * _LEGEND_ROW_IN
+
+
+def legend_below(figure: Figure, panel: Axes, entries: Mapping[str, str], columns: int) -> None:
+    """Put a legend of names and colours below the panels, from one panel's left edge on.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    panel : matplotlib.axes.Axes
+    entries : mapping of str to str
+        Name to colour.
+    columns : int
+    """
+    box = panel.get_position()
+    figure.legend(
+        handles=colour_patches(entries),
+        ncols=columns,
+        loc="upper left",
+        bbox_to_anchor=(box.x0, box.y0 - _LEGEND_GAP_IN / figure.get_figheight()),
+    )
 
 
 def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[int] = ()) -> Styler:

@@ -8,6 +8,7 @@ import pandas as pd
 from minseg.data.labels import IGNORE
 from minseg.learning.intervals import LEVEL, draw_mines, interval
 from minseg.maps.change import ABSENT, GAINED, LOST, UNCHANGED, change_areas, class_change
+from minseg.study.ratios import ratio
 from minseg.study.two_years import Comparison, TwoYears
 
 CATEGORIES: tuple[str, ...] = ("stable background", "gained", "lost", "stable class")
@@ -94,8 +95,8 @@ def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
         ground, draws = stable.sum(axis=1), draw_mines(mines)
         for kind, number in KINDS.items():
             false = stable[:, number]
-            low, high = interval(_ratio(draws @ false, draws @ ground))
-            share = float(_ratio(false.sum(), ground.sum()))
+            low, high = interval(ratio(draws @ false, draws @ ground))
+            share = float(ratio(false.sum(), ground.sum()))
             if len(mines) < 2:  # one mine, drawn again and again, has no interval
                 low = high = np.nan
             rows.append((name, kind, share, low, high, len(mines)))
@@ -131,9 +132,8 @@ def adjusted_areas(areas: pd.DataFrame, crossed: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Rows class, change (gained or lost), mapped_ha, adjusted_ha, low_ha, high_ha (2.5th and
         97.5th percentile over the other mines, taken outwards: the whole range of less than 40),
-        mines. Adjusted is NaN where the map has a stratum
-        that was predicted on none of the other mines; where one of them lacks it, the pooled share
-        stands in.
+        mines. Adjusted is NaN where the map has a stratum that was predicted on none of the other
+        mines; where one of them lacks it, the pooled share stands in.
     """
     rows = []
     for name, mines, pixels in _by_class(crossed):
@@ -143,8 +143,8 @@ def adjusted_areas(areas: pd.DataFrame, crossed: pd.DataFrame) -> pd.DataFrame:
         predicted = pixels.sum(axis=2)  # (mines, strata)
         for kind, number in KINDS.items():
             truly = pixels[:, :, number]
-            pooled = _ratio(truly.sum(axis=0), predicted.sum(axis=0))
-            of_mine = np.where(predicted > 0, _ratio(truly, predicted), pooled)
+            pooled = ratio(truly.sum(axis=0), predicted.sum(axis=0))
+            of_mine = np.where(predicted > 0, ratio(truly, predicted), pooled)
             adjusted, in_turn = _added_up(strata_ha, pooled), _added_up(strata_ha, of_mine)
             ends = _outer_interval(in_turn)
             rows.append((name, kind, strata_ha[number], float(adjusted), *ends, len(mines)))
@@ -267,12 +267,6 @@ def _by_class(crossed: pd.DataFrame) -> Iterator[tuple[str, list[str], np.ndarra
     for name, rows in crossed.groupby("class", sort=False):
         pixels = rows["pixels"].to_numpy(np.int64)  # in the order of `cross_table`
         yield str(name), list(rows["mine"].unique()), pixels.reshape(-1, *[len(CATEGORIES)] * 2)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return shares; NaN where there is nothing to take a share of."""
-    with np.errstate(invalid="ignore"):
-        return np.divide(part, whole)
 
 
 def _added_up(strata_ha: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -23,8 +23,6 @@ SNOW_RED = 0.2
 WATER_NDWI = 0.0
 """Water pixels have more than this normalised difference of green and near infrared."""
 
-EIGHT_NEIGHBOURS = np.ones((3, 3), int)
-
 
 def boundary_distance_px(truth: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Measure how far each pixel is from the true boundary of a class.
@@ -91,7 +89,11 @@ def normalised_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of a class in a scene: connected pixels of the truth, corners included."""
+    """The objects of a class in a scene: pixels of the truth that are joined by their sides.
+
+    They are counted as in the polygons of a map (`minseg.maps.components`, 4-connected): two pixels
+    that meet at a corner only belong to two objects.
+    """
 
     number: np.ndarray
     """int32 (height, width): 0 outside of objects, else the row of `table` plus 1."""
@@ -103,7 +105,7 @@ class Objects:
 def find_objects(
     truth: np.ndarray, predicted: np.ndarray, known: np.ndarray, pixel_ha: float
 ) -> Objects:
-    """Find the objects of a class, and how much of each was detected.
+    """Find the objects of a class (4-connected), and how much of each was detected.
 
     Parameters
     ----------
@@ -118,11 +120,11 @@ def find_objects(
     -------
     Objects
     """
-    number, count = ndimage.label(truth, EIGHT_NEIGHBOURS)
+    number, count = ndimage.label(truth)
     pixels = np.bincount(number.ravel(), minlength=count + 1)[1:]
     detected = np.bincount(number[predicted], minlength=count + 1)[1:]
     # Known ground is eaten away from the sides of the scene and from unknown ground.
-    rim = ~ndimage.binary_erosion(known, EIGHT_NEIGHBOURS)
+    rim = ~ndimage.binary_erosion(known)
     cut = np.isin(np.arange(1, count + 1), number[rim])
     table = pd.DataFrame(
         {"area_ha": pixels * pixel_ha, "detected": detected / np.maximum(pixels, 1), "cut": cut}

@@ -5,6 +5,7 @@ import pandas as pd
 
 from minseg.learning.intervals import draw_mines, interval
 from minseg.study.explanations import CONDITIONS, WATERFALL, Explanations
+from minseg.study.ratios import ratio
 
 ALL_CLASSES = "all classes"
 """Row that counts the errors of all classes together."""
@@ -76,7 +77,7 @@ def condition_shares(explanations: Explanations) -> pd.DataFrame:
         first = {}
         for condition in CONDITIONS:
             lines = of_class[of_class["condition"] == condition]
-            first[condition] = _divide(lines["errors_first"].sum(skipna=False), errors)
+            first[condition] = ratio(lines["errors_first"].sum(skipna=False), errors)
             rows.append(
                 {"class": name, "condition": condition}
                 | share(lines["errors_there"], lines["errors"])
@@ -94,9 +95,9 @@ def _rates(lines: pd.DataFrame) -> dict[str, float]:
     total = lines.dropna(subset=["pixels_there"]).drop(columns=["class", "condition"]).sum()
     outside = total["pixels"] - total["pixels_there"]
     return {
-        "pixel_share": _divide(total["pixels_there"], total["pixels"]),
-        "rate_inside": _divide(total["errors_there"], total["pixels_there"]),
-        "rate_outside": _divide(total["errors"] - total["errors_there"], outside),
+        "pixel_share": ratio(total["pixels_there"], total["pixels"]),
+        "rate_inside": ratio(total["errors_there"], total["pixels_there"]),
+        "rate_outside": ratio(total["errors"] - total["errors_there"], outside),
     }
 
 
@@ -143,9 +144,5 @@ def confusion_share(lines: pd.DataFrame) -> dict[str, float]:
     """
     by_mine = lines.set_index("mine")
     total = lines.dropna(subset=["pixels_there"])[["pixels", "pixels_there"]].sum()
-    reference = _divide(total["pixels_there"], total["pixels"])
+    reference = ratio(total["pixels_there"], total["pixels"])
     return share(by_mine["errors_there"], by_mine["errors"]) | {"reference": reference}
-
-
-def _divide(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0 else np.nan

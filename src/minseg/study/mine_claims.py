@@ -158,28 +158,29 @@ def _near_zero_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
 
 def _snow_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     """Compare snowy mines with the others."""
+    name = "excavation"
+    if name not in explanations.class_names:
+        return
     snow = explanations.scenes["snow"]
-    for name in [n for n in explanations.class_names if n == "excavation"]:
-        counts = _class_counts(run, name)
-        union = counts["tp"] + counts["fp"] + counts["fn"]
-        snowy = snow.index[snow >= SNOWY_SHARE]
-        others = snow.index[snow < SNOWY_SHARE]
-        yield _row(
-            "4.1",
-            "Scenes with snow score lower",
-            f"IoU of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
-            _share_of(counts["tp"], union, snowy),
-            "the same, other mines",
-            _share_of(counts["tp"], union, others)["value"],
-        )
-        yield _row(
-            "4.1",
-            "Snow spoils precision, not recall",
-            f"recall of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
-            _share_of(counts["tp"], counts["tp"] + counts["fn"], snowy),
-            "precision of the same mines",
-            _share_of(counts["tp"], counts["tp"] + counts["fp"], snowy)["value"],
-        )
+    snowy, others = snow.index[snow >= SNOWY_SHARE], snow.index[snow < SNOWY_SHARE]
+    counts = _class_counts(run, name)
+    union = counts["tp"] + counts["fp"] + counts["fn"]
+    yield _row(
+        "4.1",
+        "Scenes with snow score lower",
+        f"IoU of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
+        _share_of(counts["tp"], union, snowy),
+        "the same, other mines",
+        _share_of(counts["tp"], union, others)["value"],
+    )
+    yield _row(
+        "4.1",
+        "Snow spoils precision, not recall",
+        f"recall of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
+        _share_of(counts["tp"], counts["tp"] + counts["fn"], snowy),
+        "precision of the same mines",
+        _share_of(counts["tp"], counts["tp"] + counts["fp"], snowy)["value"],
+    )
 
 
 def _multi_pit_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
@@ -212,11 +213,11 @@ def _pond_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     one = pd.Series(1, index=ponds.index)
     middle_ha = ponds["area_ha"].median()
     small = ponds["area_ha"] < middle_ha
+    below = "the median area" if ponds.empty else f"the median area, {middle_ha:.2g} ha,"
     yield _row(
         "4.3",
         "Small settling ponds are missed",
-        f"share of the settling ponds below the median area, {middle_ha:.2g} ha, that are less "
-        f"than {MISSED_BELOW:.0%} found",
+        f"share of the settling ponds below {below} that are less than {MISSED_BELOW:.0%} found",
         share(missed[small], one[small]),
         "the same, larger ponds",
         share(missed[~small], one[~small])["value"],

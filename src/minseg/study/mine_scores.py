@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from minseg.data.dataset import Dataset
 from minseg.errors import MinsegError
+from minseg.study.ratios import ratio
 from minseg.study.runs import Run
 
 
@@ -30,19 +30,13 @@ def mine_scores(run: Run) -> pd.DataFrame:
     """
     rows = run.counts_of("test")
     rows = rows[rows["class"] != run.task.target_names[0]].reset_index(drop=True)
-    true_positive = rows["tp"].astype(float)
-    iou = _ratio(true_positive, rows["tp"] + rows["fp"] + rows["fn"])
+    iou = ratio(rows["tp"], rows["tp"] + rows["fp"] + rows["fn"])
     return rows[["mine", "scene", "class"]].assign(
         iou=iou,
-        recall=_ratio(true_positive, rows["tp"] + rows["fn"]),
-        precision=_ratio(true_positive, rows["tp"] + rows["fp"]),
+        recall=ratio(rows["tp"], rows["tp"] + rows["fn"]),
+        precision=ratio(rows["tp"], rows["tp"] + rows["fp"]),
         accuracy=iou,
     )
-
-
-def _ratio(part: pd.Series, whole: pd.Series) -> pd.Series:
-    """Divide, with NaN for 0/0."""
-    return part / whole.where(whole > 0, np.nan)
 
 
 def best_median_worst(by_mine: pd.DataFrame) -> dict[str, str]:
