@@ -47,3 +47,9 @@ def test_damaged_map_is_told(dataset, tiny_run):
     kept.write_bytes(kept.read_bytes()[:100])
     with pytest.raises(MinsegError, match=kept.name):
         scene_maps(tiny_run, dataset, [f"{mine}-2020"])
+
+
+def test_a_run_that_cannot_be_written_to_is_mapped_all_the_same(dataset, tiny_run):
+    (tiny_run.path / "scene_maps").write_text("in the way")
+    mine = dataset.split.loc[dataset.split["part"] == "test", "mine"].iloc[0]
+    assert set(scene_maps(tiny_run, dataset, [f"{mine}-2020"])) == {f"{mine}-2020"}

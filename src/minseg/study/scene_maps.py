@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from minseg.data.dataset import Dataset
+from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap, read_class_map, write_class_map
 from minseg.study.runs import Run
 
@@ -37,7 +38,7 @@ def scene_maps(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, C
         from minseg.study.execution import predict_scenes_of  # loads torch
 
         predicted = predict_scenes_of(run, dataset, missing)
-        with suppress(OSError):  # a run store may be open for reading only
+        with suppress(MinsegError):  # a run store may be open for reading only
             for scene, one in predicted.items():
                 write_class_map(maps[scene], one.classes, one.grid, one.task)
     return {
