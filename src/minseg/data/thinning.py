@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
@@ -13,6 +14,9 @@ from minseg.data.stack import ImageStack
 
 _STRIP_PIXELS = 2**20
 """Pixels of a channel held in memory at once."""
+
+_CACHE_BYTES = 256 * 2**20
+"""Bound on GDAL's block cache, whose default grows with the machine."""
 
 
 def thinning_step(grid: Grid, side_px: int) -> int:
@@ -54,10 +58,11 @@ def read_thinned(
     height, width = image.grid.height, image.grid.width
     rows = max(1, _STRIP_PIXELS // (width * step)) * step
     strips = []
-    for row in range(0, height, rows):
-        values, valid = chosen.read(Window(0, row, width, min(rows, height - row)))
-        # Copies, lest a view keep the whole strip.
-        strips.append((values[:, ::step, ::step].copy(), valid[::step, ::step].copy()))
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        for row in range(0, height, rows):
+            values, valid = chosen.read(Window(0, row, width, min(rows, height - row)))
+            # Copies, lest a view keep the whole strip.
+            strips.append((values[:, ::step, ::step].copy(), valid[::step, ::step].copy()))
     values, valid = zip(*strips, strict=True)
     return np.concatenate(values, axis=1), np.concatenate(valid)
 
