@@ -5,6 +5,7 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.transform import from_bounds
 from rasterio.warp import Resampling, reproject, transform, transform_bounds
 from rasterio.windows import Window
@@ -321,3 +322,19 @@ def test_pixels_that_make_no_sensible_image_are_refused(write_band, gsd_m):
     with pytest.raises(MinsegError, match=r"pixels of .* m would make .*--gsd-m.* 10 m") as caught:
         read([ImageFile(path)], ("B02",), ImageReading(scale=1e-4, gsd_m=gsd_m))
     assert "\n" not in str(caught.value)
+
+
+def test_an_alpha_band_hides_pixels_on_another_grid_too(write_band, write_tif):
+    fine, coarse = grid_of(10), grid_of(20)
+    numbers = noise(coarse, bands=2)
+    numbers[1] = 65535
+    numbers[1, :, :10] = 0  # what the alpha band hides
+    path = write_tif("nir.tif", numbers, coarse)
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        target.descriptions = ("B08", None)
+    files = [ImageFile(write_band("blue.tif", fine), ("B02",)), ImageFile(path)]
+    values, valid, grid = read(files, ("B02", "B08"), ImageReading(scale=1e-4))
+    assert grid.matches(fine)
+    assert not valid[:, :20].any() and valid[:, 20:].all()
+    assert np.allclose(values[1, :, 20:], nearest(path, fine)[0, :, 20:] * 1e-4)

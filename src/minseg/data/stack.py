@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -285,8 +285,8 @@ def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:
     source = image.source
     if grid_of(source).matches(grid):
         return _Part(image)
-    # What lies outside of the file is told by its nodata value, or else by a band added for it.
-    add_alpha = source.nodata is None
+    # Ground outside of the file is told by its nodata value, its alpha band, or one added for it.
+    add_alpha = source.nodata is None and ColorInterp.alpha not in source.colorinterp
     warped = stack.enter_context(
         WarpedVRT(
             source,

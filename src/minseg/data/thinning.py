@@ -9,14 +9,11 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from minseg.data.raster import Grid
+from minseg.data.raster import CACHE_BYTES, Grid
 from minseg.data.stack import ImageStack
 
 _STRIP_PIXELS = 2**20
 """Pixels of a channel held in memory at once."""
-
-_CACHE_BYTES = 256 * 2**20
-"""Bound on GDAL's block cache, whose default grows with the machine."""
 
 
 def thinning_step(grid: Grid, side_px: int) -> int:
@@ -58,7 +55,7 @@ def read_thinned(
     height, width = image.grid.height, image.grid.width
     rows = max(1, _STRIP_PIXELS // (width * step)) * step
     strips = []
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         for row in range(0, height, rows):
             values, valid = chosen.read(Window(0, row, width, min(rows, height - row)))
             # Copies, lest a view keep the whole strip.
