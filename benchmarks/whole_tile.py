@@ -148,9 +148,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, object]:
     mines = folder / "mines"
     if not mines.exists():
         years = ",".join(map(str, YEARS))
-        subprocess.run(
-            minseg("dataset", "synth", mines, "--mines", 30, "--years", years), check=True
-        )
+        measured(minseg("dataset", "synth", mines, "--mines", 30, "--years", years))
     run = given.run or trained(folder / "runs", mines)
     before, after = (write_tile(folder, open_dataset(mines), year, given.rows) for year in YEARS)
     maps = [folder / f"{year}.tif" for year in YEARS]
