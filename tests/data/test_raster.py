@@ -1,4 +1,6 @@
 import math
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from minseg.data.raster import (
     read_window,
     require_located,
     write_geotiff,
+    writing,
 )
 
 UTM = Grid(300, 400, Affine(10, 0, 500_000, 0, -10, 4_000_000), CRS.from_epsg(32633))
@@ -162,3 +165,26 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, capfd, file_limit
     assert capfd.readouterr().err == ""
     assert [found.name for found in tmp_path.iterdir()] == ["a.tif"]
     assert path.read_text() == "old"
+
+
+def test_standard_error_comes_back_when_several_threads_write(tmp_path, capfd):
+    first_writes, second_writes = threading.Event(), threading.Event()
+
+    def first():
+        with writing(tmp_path / "a.tif", tmp_path / "a.tif"):
+            first_writes.set()
+            second_writes.wait(10)
+
+    def second():
+        first_writes.wait(10)
+        with writing(tmp_path / "b.tif", tmp_path / "b.tif"):
+            second_writes.set()
+            threads[0].join(10)  # the first, which began earlier, ends earlier
+            os.write(2, b"what a library prints")
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    threads[1].join(20)
+    os.write(2, b"still heard")
+    assert capfd.readouterr().err == "still heard"

@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -291,7 +292,7 @@ def writing(path: Path, beside: Path) -> Iterator[None]:
         If it cannot be written.
     """
     try:
-        with _silent_libraries():
+        with _SILENT_LIBRARIES:
             yield
     except (OSError, CPLE_BaseError) as error:
         if getattr(error, "strerror", None) is None:
@@ -300,20 +301,35 @@ def writing(path: Path, beside: Path) -> Iterator[None]:
         raise cannot_write(path, error) from None
 
 
-@contextmanager
-def _silent_libraries() -> Iterator[None]:
-    """Keep what C code writes to standard error away from the user.
+class _SilentLibraries:
+    """Keeps what C code writes to standard error away from the user.
 
     GDAL raises an error and libtiff, and GDAL's own threads, also print it: neither asks Python.
+    The stream is the whole process's, so it comes back when the last thread has written.
     """
-    shown = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(shown, 2)
-        os.close(shown)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._writers = 0
+        self._shown = -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._writers == 0:
+                self._shown = os.dup(2)
+                with Path(os.devnull).open("w") as nowhere:
+                    os.dup2(nowhere.fileno(), 2)
+            self._writers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._writers -= 1
+            if self._writers == 0:
+                os.dup2(self._shown, 2)
+                os.close(self._shown)
+
+
+_SILENT_LIBRARIES = _SilentLibraries()
 
 
 def require_whole(path: Path) -> None:
