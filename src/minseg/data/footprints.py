@@ -8,6 +8,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform as warp_points
 
+from minseg.data.dateline import seen_from
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 
@@ -97,5 +98,5 @@ def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float,
     xs = np.asarray(x)
     if grid.crs is not None and grid.crs.is_geographic:
         middle = (grid.bounds[0] + grid.bounds[2]) / 2
-        xs = middle + (xs - middle + _HALF_TURN) % 360 - _HALF_TURN
+        xs = seen_from(xs, middle)
     return xs.min(), min(y), xs.max(), max(y)

@@ -12,10 +12,10 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 
+from minseg.data.dateline import split_box
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.dateline import split_box
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
 
 ALL_VALUES = "*"

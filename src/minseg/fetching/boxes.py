@@ -9,10 +9,10 @@ from affine import Affine
 from rasterio.warp import transform as warp_points
 from shapely.geometry.base import BaseGeometry
 
+from minseg.data.dateline import seen_from
 from minseg.data.raster import Grid
 from minseg.data.utm import COARSEST_M, equator_m, utm_crs
 from minseg.errors import MinsegError
-from minseg.fetching.dateline import seen_from
 
 PIXEL_M = 10
 """Ground sample distance of a dataset (section 2.1), metres."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from minseg.data.dateline import split_box
 from minseg.errors import MinsegError
 from minseg.fetching.access import ATTEMPTS, TIMEOUT_S, refusal, status_of
-from minseg.fetching.dateline import split_box
 from minseg.fetching.providers import Collection, Provider
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from minseg.data.dateline import seen_from
 from minseg.data.raster import METRES_PER_DEGREE
-from minseg.fetching.dateline import seen_from
 
 EARTH_RADIUS_M = 6_371_009.0
 """Mean radius of the Earth."""

@@ -12,8 +12,8 @@ from rasterio.windows import Window
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
+from minseg.data.dateline import seen_from
 from minseg.data.raster import Grid
-from minseg.fetching.dateline import seen_from
 
 LATTICE_PIXELS = 16
 """Positions are computed for every so many pixels of the grid and interpolated between."""

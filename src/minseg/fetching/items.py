@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import shapely
 
+from minseg.data.dateline import shape_seen_from, whole_box
 from minseg.data.raster import Grid
 from minseg.fetching.catalogue import date_of
-from minseg.fetching.dateline import shape_seen_from, whole_box
 
 if TYPE_CHECKING:
     import pystac

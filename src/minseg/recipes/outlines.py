@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from minseg.data.dateline import split_box
 from minseg.data.labels import EXTENT
 from minseg.data.mines import MINE_TABLE
 from minseg.data.raster import METRES_PER_DEGREE, Grid
 from minseg.errors import MinsegError
 from minseg.fetching.annotations import PolygonFields, read_polygons
-from minseg.fetching.dateline import split_box
 from minseg.fetching.distances import pairs_within
 from minseg.fetching.owners import FARTHEST_M
 from minseg.recipes.icmm import LIMIT_KM, MATCH_COLUMNS, match_raw_material

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.warp import calculate_default_transform, reproject
 
+from minseg.data.dateline import seen_from
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.report.pictures import OPACITY, stretch
@@ -165,7 +166,7 @@ def polygon_features(polygons: gpd.GeoDataFrame, meridian: float) -> dict:
         )
 
     def shorten(points: np.ndarray) -> np.ndarray:
-        longitudes = (points[:, 0] - meridian + 180) % 360 - 180 + meridian
+        longitudes = seen_from(points[:, 0], meridian)
         return np.column_stack([longitudes, points[:, 1]]).round(DEGREE_DECIMALS)
 
     shapes = shapely.transform(polygons.geometry.to_crs("EPSG:4326").to_numpy(), shorten)

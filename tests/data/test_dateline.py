@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from minseg.fetching.dateline import seen_from, shape_seen_from, split_box, whole_box
+from minseg.data.dateline import seen_from, shape_seen_from, split_box, whole_box
 
 WEST, EAST = shapely.box(178, -20, 180, -16), shapely.box(-180, -20, -178, -16)
 RING = shapely.Polygon([(178, -20), (-178, -20), (-178, -16), (178, -16)])
