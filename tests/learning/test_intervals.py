@@ -3,7 +3,7 @@ import zlib
 import numpy as np
 import pytest
 
-from minseg.learning.intervals import bootstrap, interval, intervals
+from minseg.learning.intervals import bootstrap, draw_mines, interval, intervals
 from minseg.learning.metrics import CONVENTIONS, METRICS, scores
 
 
@@ -136,3 +136,13 @@ def test_mines_without_any_class_leave_an_undefined_score():
     low, high = intervals_of(empty, "standard")["iou"]
     assert np.isnan(low)
     assert np.isnan(high)
+
+
+def test_subsets_that_share_a_mine_meet_the_same_draws_of_it():
+    everywhere = ["a", "b", "c", "d"]
+    one, other = draw_mines(["b", "a"], everywhere), draw_mines(["b", "d", "c"], everywhere)
+    assert (one[:, 0] == other[:, 0]).all()
+    assert (draw_mines(["b"], everywhere) != draw_mines(["b"])).any()
+    together = np.hstack([one, other[:, 1:]])
+    assert (together.sum(axis=1) == 4).all()
+    assert (draw_mines(everywhere, everywhere) == draw_mines(everywhere)).all()

@@ -14,7 +14,9 @@ LEVEL = 0.95
 """Share of the draws inside an interval."""
 
 
-def bootstrap(counts: np.ndarray, mines: Sequence[str], convention: str) -> np.ndarray:
+def bootstrap(
+    counts: np.ndarray, mines: Sequence[str], convention: str, among: Sequence[str] = ()
+) -> np.ndarray:
     """Score resamples of the mines.
 
     Test mines are what was sampled, not pixels: neighbouring pixels of one mine say nearly the
@@ -30,6 +32,8 @@ def bootstrap(counts: np.ndarray, mines: Sequence[str], convention: str) -> np.n
         The scenes' mines.
     convention : str
         See `minseg.learning.metrics.scores`.
+    among : sequence of str
+        See `draw_mines`.
 
     Returns
     -------
@@ -37,21 +41,28 @@ def bootstrap(counts: np.ndarray, mines: Sequence[str], convention: str) -> np.n
         Scores in the order of `METRICS`; NaN where a resample holds nothing to score.
     """
     order = np.argsort(mines)
-    return resampled_means(counts[order], draw_mines(np.asarray(mines)[order]), convention)
+    return resampled_means(counts[order], draw_mines(np.asarray(mines)[order], among), convention)
 
 
-def draw_mines(mines: Sequence[str] | np.ndarray) -> np.ndarray:
+def draw_mines(mines: Sequence[str] | np.ndarray, among: Sequence[str] = ()) -> np.ndarray:
     """Tell how often each mine is drawn in each resample; the mines' names alone decide.
 
     Parameters
     ----------
     mines : sequence of str
+    among : sequence of str
+        All mines that are sampled, where `mines` are some of them: two subsets that share a mine
+        then meet the same draws of it. A resample may hold none of a small subset. By default
+        `mines` are all.
 
     Returns
     -------
     int64 ndarray (RESAMPLES, mines)
         In the order of `mines`, whatever it is.
     """
+    if len(among):
+        everywhere = np.unique(np.asarray(among))
+        return draw_mines(everywhere)[:, np.searchsorted(everywhere, np.asarray(mines))]
     order = np.argsort(mines)
     names = ",".join(np.asarray(mines)[order])
     random = np.random.default_rng(zlib.crc32(names.encode()))
