@@ -154,10 +154,11 @@ def measured_claim(
 ) -> Effect | Missing:
     """Take what a measure of section 4 is held against from it, both on the same resamples."""
     try:
-        table = evidence.section4(model).set_index("id")
-        if measure not in table.index:
+        rows = evidence.section4(model).to_dict("records")
+        found = [row for row in rows if row["id"] == measure]
+        if not found:
             raise UntestableError(f"the labels here do not tell of {measure}")
-        row = table.loc[measure]
+        (row,) = found
         if row["mines"] < 2:
             raise UntestableError(f"too few test mines bear on “{row['claim'].lower()}”")
     except UntestableError as reason:
@@ -178,7 +179,8 @@ def gain_of_epochs(evidence: Evidence, model: str) -> Effect | Missing:
         return Missing(what, "a single test mine")
     epochs = found.table.drop_duplicates(["run", "epochs"]).groupby("run")["epochs"]
     first, last = epochs.idxmin(), epochs.idxmax()
-    draws = np.mean([found.resampled(b) - found.resampled(a) for a, b in zip(first, last)], axis=0)
+    gains = [found.resampled(b) - found.resampled(a) for a, b in zip(first, last, strict=True)]
+    draws = np.mean(gains, axis=0)
     iou = found.table["test_iou"]
     mean = np.array([(iou[last].to_numpy() - iou[first].to_numpy()).mean()])
     number = f"{len(first)} complete trial{'s' * (len(first) > 1)}"
@@ -252,13 +254,13 @@ def _class_scores(result: Result, name: str) -> tuple[np.ndarray, np.ndarray, in
     by_seed, draws, mines = [], [], 0
     for run in result.runs:
         counts, names = _class_counts(result, run, name)
-        mines = len(names)
+        mines = int(counts[:, 1, [0, 2]].any(axis=1).sum())  # others say nothing of recall
         tp, fp, fn, _ = counts[:, 1].sum(axis=0)
         ratios = [tp / max(whole, 1) for whole in (tp + fp + fn, tp + fn, tp + fp)]
         by_seed.append([*ratios, np.nan])  # accuracy of a single class is not asked for
         draws.append(bootstrap(counts, names, "standard"))
     if mines < 2:
-        raise UntestableError("a single test mine")
+        raise UntestableError(f"a single test mine holds {name}")
     return np.array(by_seed), np.mean(draws, axis=0), mines
 
 

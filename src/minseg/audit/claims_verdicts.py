@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from minseg.audit.resolution import POWER, mine_spread, needed_mines
-from minseg.learning.intervals import LEVEL, interval
+from minseg.learning.intervals import fewest_mines, interval, widened
 
 HOLDS, FAILS, UNDECIDABLE = "holds", "fails", "not decidable"
 PAPER_VERDICTS: tuple[str, ...] = (HOLDS, FAILS, UNDECIDABLE)
@@ -129,7 +129,7 @@ class Effect:
             So many numbers are looked at; the interval is widened (Bonferroni), so that one of
             many does not refute a claim by chance.
         """
-        low, high = interval(self.draws, 1 - (1 - LEVEL) / comparisons)
+        low, high = widened(self.draws, comparisons)
         beyond = high < self.claimed.low or low > self.claimed.high
         return beyond and self.mines >= fewest_mines(comparisons)
 
@@ -147,21 +147,6 @@ class Effect:
         distance = min(abs(self.value - edge) for edge in edges)
         needed = needed_mines(distance, mine_spread(self.draws, self.mines), comparisons)
         return max(needed, fewest_mines(comparisons))
-
-
-def fewest_mines(comparisons: int = 1) -> int:
-    """Return how many mines it takes at least to decide anything.
-
-    Without any difference, all of n mines lie on one side with probability 2 · 2⁻ⁿ. Resampling so
-    few mines gives intervals that exclude zero in just these cases, whatever level they are said
-    to have; so n must be large enough to make them rarer than that level.
-
-    Parameters
-    ----------
-    comparisons : int
-        See `Effect.outside`.
-    """
-    return math.ceil(1 + math.log2(comparisons / (1 - LEVEL)))
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,7 @@ class Scored:
     """Classes that no test scene holds: no score says anything about them."""
 
 
-def scored(
-    result: Result, convention: str, part: str = "test", among: Sequence[str] = ()
-) -> Scored:
+def scored(result: Result, convention: str, part: str = "test") -> Scored:
     """Score an entry from its runs' stored counts.
 
     Parameters
@@ -44,8 +42,6 @@ def scored(
     convention : str
         See `minseg.learning.metrics.scores`.
     part : {"validation", "test"}
-    among : sequence of str
-        All mines of a page, see `minseg.learning.intervals.draw_mines`.
 
     Returns
     -------
@@ -57,7 +53,7 @@ def scored(
         counts = counts_array(rows, run.task)  # (scenes, num_classes, 4)
         found = scores(counts, convention)
         values.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
-        resampled.append(bootstrap(counts, counted_mines(rows), convention, among))
+        resampled.append(bootstrap(counts, counted_mines(rows), convention))
     in_truth = counts[:, :, [0, 2]].sum(axis=(0, 2))  # TP + FN
     names = run.task.target_names
     return Scored(
@@ -74,8 +70,6 @@ def scored(
 def scored_rows(results: Sequence[Result], convention: str) -> list[Scored]:
     """Score the entries that have runs, and average them as Table 4 does where all are there.
 
-    Mines are drawn once for all rows, so that subsets that share a mine meet the same draws of it.
-
     Parameters
     ----------
     results : sequence of Result
@@ -86,10 +80,7 @@ def scored_rows(results: Sequence[Result], convention: str) -> list[Scored]:
     -------
     list of Scored
     """
-    mines = sorted(
-        {mine for one in results for run in one.runs for mine in run.counts_of("test")["mine"]}
-    )
-    rows = [scored(result, convention, among=mines) for result in results if result.runs]
+    rows = [scored(result, convention) for result in results if result.runs]
     known = {(one.task, one.row): one for one in rows}
     for task in dict.fromkeys(one.task for one in rows):
         for name, parts in AVERAGES.items():

@@ -24,12 +24,12 @@ class Pooled:
 
     value: float
     draws: np.ndarray
-    """The share in each resample of the mines, NaN where one holds nothing of the whole."""
+    """The share in each resample of the mines."""
     mines: tuple[str, ...]
     """Mines that have anything of the whole."""
 
 
-def pooled(there: pd.Series, whole: pd.Series, among: pd.Index | None = None) -> Pooled:
+def pooled(there: pd.Series, whole: pd.Series) -> Pooled:
     """Pool a share over mines and over resamples of them.
 
     Parameters
@@ -37,19 +37,14 @@ def pooled(there: pd.Series, whole: pd.Series, among: pd.Index | None = None) ->
     there, whole : pandas.Series
         Numbers, indexed by mine; a mine may have several rows. Rows in which either is NaN are
         unknown and left out.
-    among : pandas.Index, optional
-        All mines that are sampled: shares of different mines then meet the same resamples, and
-        their differences are paired. By default all of the index.
     """
-    sampled = sorted(set(there.index if among is None else among))
-    table = pd.DataFrame({"there": there, "whole": whole}).dropna()
-    table = table.groupby(level=0).sum().reindex(sampled, fill_value=0)
-    known = table["whole"] > 0
-    if not known.any():
+    table = pd.DataFrame({"there": there, "whole": whole}).dropna().groupby(level=0).sum()
+    table = table[table["whole"] > 0]
+    if table.empty:
         return Pooled(np.nan, np.full(RESAMPLES, np.nan), ())
-    drawn = draw_mines(sampled) @ table.where(known, 0).to_numpy(float)
-    value = float(table.loc[known, "there"].sum() / table.loc[known, "whole"].sum())
-    return Pooled(value, ratio(drawn[:, 0], drawn[:, 1]), tuple(table.index[known]))
+    value = float(table["there"].sum() / table["whole"].sum())
+    drawn = draw_mines(list(table.index)) @ table.to_numpy(float)  # (resamples, 2)
+    return Pooled(value, drawn[:, 0] / drawn[:, 1], tuple(table.index))
 
 
 def share(there: pd.Series, whole: pd.Series) -> dict[str, float]:

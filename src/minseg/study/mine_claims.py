@@ -146,9 +146,9 @@ def _confusion_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
         yield _row(
             (one.id, one.section, one.claim),
             f"share of the {one.error} pixels of {one.name} {place}",
-            pooled(lines["errors_there"], lines["errors"], _mines(explanations)),
+            pooled(lines["errors_there"], lines["errors"]),
             f"the same share of all {pool}",
-            pooled(lines["pixels_there"], lines["pixels"], _mines(explanations)),
+            pooled(lines["pixels_there"], lines["pixels"]),
         )
 
 
@@ -160,7 +160,7 @@ def _strip_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     table = explanations.conditions
     table = table[table["condition"] == WITHIN_2_PX].set_index("mine")
     strips, pits = (
-        pooled(lines["errors_there"], lines["errors"], _mines(explanations))
+        pooled(lines["errors_there"], lines["errors"])
         for lines in (table[table["class"] == one] for one in (name, beside))
     )
     yield _row(
@@ -185,7 +185,7 @@ def _near_zero_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     yield _row(
         ("near-zero", "4.1", "Predictions are seldom absent or wholly wrong"),
         f"share of the mines with an IoU of excavation below {NEAR_ZERO_IOU}",
-        pooled(near_zero, (union > 0).astype(int), _mines(explanations)),
+        pooled(near_zero, (union > 0).astype(int)),
         f"the paper's {PAPER_NEAR_ZERO} of {PAPER_AREAS} mines with an IoU close to 0",
         Pooled(printed, drawn, tuple(map(str, range(PAPER_AREAS)))),
     )
@@ -203,16 +203,16 @@ def _snow_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     yield _row(
         ("snow-iou", "4.1", "Scenes with snow score lower"),
         f"IoU of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
-        _share_of(counts["tp"], union, snowy, explanations),
+        _share_of(counts["tp"], union, snowy),
         "the same, other mines",
-        _share_of(counts["tp"], union, others, explanations),
+        _share_of(counts["tp"], union, others),
     )
     yield _row(
         ("snow-recall", "4.1", "Snow spoils precision, not recall"),
         f"recall of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
-        _share_of(counts["tp"], counts["tp"] + counts["fn"], snowy, explanations),
+        _share_of(counts["tp"], counts["tp"] + counts["fn"], snowy),
         "precision of the same mines",
-        _share_of(counts["tp"], counts["tp"] + counts["fp"], snowy, explanations),
+        _share_of(counts["tp"], counts["tp"] + counts["fp"], snowy),
     )
 
 
@@ -228,9 +228,9 @@ def _multi_pit_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     yield _row(
         ("several-pits", "4.1", "In mines of several pits much is missed"),
         f"recall of {name}, mines with two or more of at least 1 ha",
-        _share_of(counts["tp"], truth, pits.index[pits >= 2], explanations),
+        _share_of(counts["tp"], truth, pits.index[pits >= 2]),
         "the same, mines with one",
-        _share_of(counts["tp"], truth, pits.index[pits == 1], explanations),
+        _share_of(counts["tp"], truth, pits.index[pits == 1]),
     )
 
 
@@ -249,9 +249,9 @@ def _pond_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     yield _row(
         ("small-ponds", "4.3", "Small settling ponds are missed"),
         f"share of the settling ponds below {below} that are less than {MISSED_BELOW:.0%} found",
-        pooled(missed[small], one[small], _mines(explanations)),
+        pooled(missed[small], one[small]),
         "the same, larger ponds",
-        pooled(missed[~small], one[~small], _mines(explanations)),
+        pooled(missed[~small], one[~small]),
     )
 
 
@@ -265,23 +265,16 @@ _MEASURES: tuple[Callable[[Run, Explanations], Iterator[dict]], ...] = (
 )
 
 
-def _mines(explanations: Explanations) -> pd.Index:
-    """Return the test mines: all that are sampled, whichever a claim is about."""
-    return explanations.scenes.index
-
-
 def _class_counts(run: Run, name: str) -> pd.DataFrame:
     """Return tp, fp, fn of one class, indexed by mine."""
     rows = run.counts_of("test")
     return rows[rows["class"] == name].set_index("mine")[["tp", "fp", "fn"]]
 
 
-def _share_of(
-    there: pd.Series, whole: pd.Series, mines: pd.Index, explanations: Explanations
-) -> Pooled:
+def _share_of(there: pd.Series, whole: pd.Series, mines: pd.Index) -> Pooled:
     """Return a share pooled over some of the mines."""
     some = there.index.isin(mines)
-    return pooled(there[some], whole[some], _mines(explanations))
+    return pooled(there[some], whole[some])
 
 
 def _row(
