@@ -15,6 +15,7 @@ from minseg.fetching.boxes import BoxRule, mine_box
 from minseg.fetching.demo_catalogue import write_demo_catalogue
 from minseg.fetching.demo_server import serve
 from tests.fetching.pinned_scenes import write_catalogue
+from tests.fetching.stac_server import Behaviour, behaving
 
 MINE_TEXTS = [name for name in MINE_TABLE.columns if name not in ("mine", "longitude", "latitude")]
 
@@ -161,6 +162,34 @@ def test_polygons_that_are_elsewhere_are_one_line(minseg, options, catalogue, tm
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert f"{name}.gpkg: " in err and "reference system" in err
         assert not (tmp_path / "mines").exists()
+
+
+def test_malformed_items_are_left_out_and_told(minseg, options, catalogue, tmp_path):
+    def spoil(item):
+        name, kind = item["id"].split("_")[1:4:2]
+        if kind == "cloudy":
+            item["properties"] |= (
+                {"eo:cloud_cover": "n/a"} if name[-1] == "1" else {"datetime": None}
+            )
+        if kind == "half":  # what completes a relative address is gone too
+            item["links"] = []
+            item["assets"]["B02"] = {"href": "B02.tif"} if name[-1] == "3" else {}
+        if kind == "051":
+            item["geometry"] = {"type": "Polygon", "coordinates": []}
+        return item
+
+    handler = behaving(Behaviour(change=spoil))
+    with serve(catalogue.folder, handler) as api:
+        given = arguments(options, api=api)
+        status, _, err = minseg("dataset", "fetch", tmp_path / "mines", *given)
+    assert status == 0 and "of the catalogue left out: " in err, err
+    table = pd.read_csv(tmp_path / "mines" / "candidates.csv")
+    told = table[table["reason"].str.startswith("left out: ")].set_index("item")["reason"]
+    assert f"note: {len(told)} item(s) of the catalogue left out: {told.index[0]} (" in err
+    assert told.filter(regex="_half$").str.contains("no address|relative address").sum() == 3
+    assert told.filter(regex="_cloudy$").str.contains("'n/a'|datetime").sum() == 3
+    assert told.filter(regex="_051$").str.contains("geometry is empty").sum() == 6
+    assert table.set_index("item").loc[told.index, "chosen"].sum() == 0
 
 
 def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
