@@ -168,9 +168,8 @@ def test_malformed_items_are_left_out_and_told(minseg, options, catalogue, tmp_p
     def spoil(item):
         name, kind = item["id"].split("_")[1:4:2]
         if kind == "cloudy":
-            item["properties"] |= (
-                {"eo:cloud_cover": "n/a"} if name[-1] == "1" else {"datetime": None}
-            )
+            bad = {"eo:cloud_cover": "n/a"} if name[-1] == "1" else {"datetime": None}
+            item["properties"] = item["properties"] | bad
         if kind == "half":  # what completes a relative address is gone too
             item["links"] = []
             item["assets"]["B02"] = {"href": "B02.tif"} if name[-1] == "3" else {}
