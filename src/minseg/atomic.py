@@ -1,6 +1,7 @@
 """Writing so that a killed program leaves the old file or the new one, never half of either."""
 
 import errno
+import os
 import shutil
 import tempfile
 import uuid
@@ -131,7 +132,7 @@ def cannot_write(path: Path, error: Exception) -> CannotWriteError:
         What the operating system or a library said.
     """
     reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  (that of Path refuses a name that is too long)
         return CannotWriteError(f"{path}: is a folder; name a file to write")
     if getattr(error, "errno", None) in _NOT_HERE | {errno.ENOENT}:
         return CannotWriteError(
