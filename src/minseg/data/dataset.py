@@ -13,26 +13,24 @@ import shapely
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
 
 from minseg.data.bands import BANDS
+from minseg.data.dateline import ground_within
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, Task, decode_bits, task_target
 from minseg.data.mines import (
     MINE_TABLE,
     PARTS,
     SCENE_TABLE,
     SPLIT_TABLE,
-    read_table,
+    date_problems,
     split_problems,
     subset,
 )
-from minseg.data.raster import (
-    Grid,
-    open_raster,
-    read_grid,
-    read_window,
-)
-from minseg.data.reading import read_named
-from minseg.errors import MinsegError, summarise
+from minseg.data.raster import Grid, read_grid
+from minseg.data.reading import read_bits, read_named
+from minseg.data.tables import read_table
+from minseg.errors import MinsegError, require_word, summarise
 
 FORMAT_VERSION = 1
 
@@ -106,11 +104,20 @@ class Dataset:
         Returns
         -------
         pandas.DataFrame
-            Rows of the scene table, ordered by mine, year and scene.
+            Rows of the scene table, ordered by mine, date (or year) and scene.
+
+        Raises
+        ------
+        MinsegError
+            If there is no such part.
         """
+        require_word("part", part, PARTS)
         mines = self.split.loc[self.split["part"] == part, "mine"]
         chosen = self.scenes[self.scenes["mine"].isin(mines)]
-        chosen = chosen.sort_values(["mine", "year", "scene"], na_position="first")
+        years = chosen["year"].astype("string").fillna("")
+        when = chosen["date"].where(chosen["date"] != "", years)
+        chosen = chosen.assign(when=when).sort_values(["mine", "when", "scene"])
+        chosen = chosen.drop(columns="when")
         if part != "train":
             chosen = chosen.drop_duplicates("mine", keep="last")
         return chosen.reset_index(drop=True)
@@ -210,8 +217,7 @@ class Dataset:
 
     def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
         """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore."""
-        with open_raster(self.path / scene["labels"]) as source:
-            return read_window(source, [1], window)[0][0]
+        return read_bits(self.path / scene["labels"], window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
         """Read a scene's target for a task.
@@ -301,7 +307,7 @@ def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
     problems += [f"scenes.csv: mine {mine!r} is not in mines.csv" for mine in strangers]
     idle = sorted(set(mines["mine"]) - set(scenes["mine"]))
     problems += [f"mines.csv: mine {mine!r} has no scene; remove it or add one" for mine in idle]
-    problems += split_problems(split, mines)
+    problems += date_problems(scenes, "scenes.csv") + split_problems(split, mines)
     if problems:
         return None, problems
     # The path serves workers in other folders too.
@@ -328,15 +334,16 @@ def _description_problems(description: Description, path: Path) -> list[str]:
     return problems
 
 
-def footprint(grid: Grid) -> shapely.Polygon:
-    """Return the ground a grid covers as a polygon in degrees (WGS 84)."""
+def footprint(grid: Grid) -> BaseGeometry:
+    """Return the ground a grid covers in degrees (WGS 84), in two parts at the date line."""
     edge = np.linspace(0, 1, 9)[:-1]
     zero, one = np.zeros_like(edge), np.ones_like(edge)
     columns = np.concatenate([edge, one, 1 - edge, zero]) * grid.width
     rows = np.concatenate([zero, edge, one, 1 - edge]) * grid.height
     points = [grid.transform @ (column, row) for column, row in zip(columns, rows, strict=True)]
     xs, ys = zip(*points, strict=True)
-    return shapely.Polygon(zip(*warp_points(grid.crs, "EPSG:4326", xs, ys), strict=True))
+    longitudes, latitudes = map(np.array, warp_points(grid.crs, "EPSG:4326", xs, ys))
+    return ground_within(longitudes, latitudes)
 
 
 def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
@@ -344,7 +351,7 @@ def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
     return [(scene["mine"], dataset.grid(scene)) for _, scene in dataset.scenes.iterrows()]
 
 
-def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, shapely.Polygon]:
+def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, BaseGeometry]:
     """Return the ground that each mine's scenes cover, in degrees (WGS 84).
 
     Parameters
@@ -354,9 +361,9 @@ def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, shapely.Polygon]:
 
     Returns
     -------
-    dict of mine to shapely polygon
+    dict of mine to shapely geometry
     """
-    shapes: dict[str, list[shapely.Polygon]] = {}
+    shapes: dict[str, list[BaseGeometry]] = {}
     for mine, grid in grids:
         shapes.setdefault(mine, []).append(footprint(grid))
     return {mine: shapely.union_all(parts) for mine, parts in shapes.items()}

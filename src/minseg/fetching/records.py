@@ -13,12 +13,11 @@ from minseg.data.bands import RADAR_BANDS
 from minseg.data.labels import overlapping_pixels
 from minseg.data.writing import SceneRasters, scene_row
 from minseg.errors import summarise
-from minseg.fetching.catalogue import date_of
-from minseg.fetching.choices import YearChoice
-from minseg.fetching.items import processing_baseline, relative_orbit_of
+from minseg.fetching.choices import LEFT_OUT, YearChoice
+from minseg.fetching.items import date_of, processing_baseline, relative_orbit_of
 from minseg.fetching.plan import FetchRequest
 from minseg.fetching.scene_choice import RULES
-from minseg.fetching.sentinel import calibration_problem, offset_problem
+from minseg.fetching.sentinel import offset_problem
 
 MANIFEST = "fetch.json"
 """Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
@@ -41,9 +40,7 @@ def scene_record(
     """Tell what a scene was made of."""
     optical, radar = choice.optical, choice.radar
     assert optical is not None
-    problems = [offset_problem(scene.optical, scene.optical_bands)]
-    if radar is not None:
-        problems.append(calibration_problem(radar, request.provider))
+    problem = offset_problem(scene.optical, scene.optical_bands)
     return {
         "row": scene_row(
             scene_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene
@@ -64,7 +61,7 @@ def scene_record(
         "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
         "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
         "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
-        "problems": [problem for problem in problems if problem],
+        "problems": [problem] if problem else [],
         "sha256": {file.name: checksum(file) for file in sorted(beside.glob("*.tif"))},
     }
 
@@ -77,13 +74,13 @@ def checksum(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def record_notes(records: Iterable[Mapping[str, Any]], wants_radar: bool) -> list[str]:
     """Tell what a user should look at in the scenes that are there."""
     notes, overlapping, without_radar = [], {}, []
     for record in records:
         scene = record["row"]["scene"]
         notes += [f"{scene}: {problem}" for problem in record["problems"]]
-        if record["radar"] is None:
+        if record["radar"] is None and wants_radar:
             without_radar.append(scene)
         if record["overlapping_pixels"]:
             overlapping[scene] = record["overlapping_pixels"]
@@ -98,6 +95,26 @@ def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
             f"{len(overlapping)} scene(s); each class is kept"
         )
     return notes
+
+
+def candidate_rows(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[dict[str, Any]]:
+    """Return every item that was there for any mine and year."""
+    return [row for years in chosen.values() for year in years.values() for row in year.candidates]
+
+
+def catalogue_notes(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[str]:
+    """Tell which items of the catalogue cannot be used, and why."""
+    told = {
+        row["item"]: f"{row['item']} ({row['reason'].removeprefix(LEFT_OUT)})"
+        for row in candidate_rows(chosen)
+        if row["reason"].startswith(LEFT_OUT)
+    }
+    if not told:
+        return []
+    return [
+        f"{len(told)} item(s) of the catalogue left out: {summarise(list(told.values()), 3)}; "
+        f"{CANDIDATES} lists them"
+    ]
 
 
 def why_none(choice: YearChoice) -> str:
@@ -128,7 +145,7 @@ def write_manifest(
     notes: Sequence[str],
 ) -> None:
     """Write what was fetched from where, and the table of candidates."""
-    rows = [row for mine in chosen for year in chosen[mine].values() for row in year.candidates]
+    rows = candidate_rows(chosen)
     if rows:
         write_text(path / CANDIDATES, pd.DataFrame(rows).to_csv(index=False))
     manifest = {
