@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from minseg import MinsegError, open_study
-from minseg.audit.claims import read_claims
+from minseg.audit.ledger import read_claims
 from minseg.report.rerun import find_notebooks, rerun
 from minseg.study.experiments import band_entries, split_entries
 from minseg.study.runs import require, run_key

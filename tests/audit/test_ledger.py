@@ -1,10 +1,9 @@
 import pytest
 
 from minseg import MinsegError
-from minseg.audit.claims import CLAIMS_FILE, read_claims, select
-from minseg.audit.claims_contrasts import CONTRASTS
-from minseg.audit.claims_paper import PAPER_TESTS
-from minseg.audit.claims_runs import RUN_TESTS
+from minseg.audit.ledger import LEDGER_FILE, judge_print, read_claims, select
+from minseg.audit.measured import RUN_TESTS
+from minseg.audit.printed import CONTRASTS, PAPER_TESTS
 from minseg.data.labels import CLASS_NAMES
 from minseg.study.explanations import explain
 from minseg.study.mine_claims import claims as section4_claims
@@ -26,7 +25,7 @@ def ledger(tmp_path):
     """From a text to the path of a ledger that holds it."""
 
     def write(text):
-        path = tmp_path / "claims.yaml"
+        path = tmp_path / "ledger.yaml"
         path.write_text(text, encoding="utf-8")
         return path
 
@@ -44,7 +43,7 @@ def test_the_ledger_of_the_checkout():
         "5.4",
         "6",
     }
-    text = CLAIMS_FILE.read_text(encoding="utf-8").splitlines()
+    text = LEDGER_FILE.read_text(encoding="utf-8").splitlines()
     for one in claims:
         assert text[int(one.where.rsplit(":", 1)[1]) - 1] == f"- id: {one.id}"
 
@@ -61,15 +60,23 @@ def test_statements_of_section_4_are_named_as_the_mine_pages_name_them(tmp_path)
     labels = {"excavation": rectangle(4, 4, 8, 8), "settling pond": rectangle(20, 20, 4, 4)}
     mines = write_mines(tmp_path / "mines", [labels] * 2, CLASS_NAMES)
     wanted = {
-        (one.test_runs.parameters["model"], one.test_runs.parameters["measure"])
+        (model, one.test_runs.parameters["measure"])
         for one in read_claims()
         if one.test_runs and one.test_runs.test == "mine_claim"
+        for model in one.test_runs.parameters["models"]
     }
     found = set()
     for model in {model for model, _ in wanted}:
         run = write_predictions(tmp_path / model, mines, model, [{}, {}])
         found |= {(model, name) for name in section4_claims(run, explain(run, mines))["id"]}
     assert wanted <= found
+
+
+def test_every_contradiction_says_what_hangs_on_it():
+    printed = judge_print(read_claims())
+    assert 0 < len(printed.contradictions.judged) < len(printed.judged)
+    for one in printed.contradictions.judged:
+        assert one.claim.matters, one.claim.id
 
 
 def test_rows_of_a_claim_come_with_their_lines(ledger):
@@ -90,7 +97,7 @@ def test_rows_of_a_claim_come_with_their_lines(ledger):
         ("test: highest", "test: heighest", 5, "unknown test 'heighest'; there are above,"),
         ("row: M}", "raw: M}", 5, "test highest: missing a required argument: 'row'"),
         ("row: M}", "row: M, by: 1}", 5, "test highest: got an unexpected keyword argument 'by'"),
-        ('["3.1"]', '["3.9"]', 1, "place '3.9' is none of abstract, 3,"),
+        ('["3.1"]', '["3.9"]', 1, "place '3.9' is none of abstract, 2.1,"),
         ('["3.1"]', "[3.1]", 2, "place.0: Input should be a valid string"),
         ("  says: Something.\n", "", 1, "claim one: says: Field required"),
         ("  test_runs: null\n", "", 1, "test_runs: Field required"),
@@ -126,5 +133,5 @@ def test_all_problems_are_told_at_once(ledger):
 
 
 def test_a_ledger_that_is_not_there(tmp_path):
-    with pytest.raises(MinsegError, match=r"claims\.yaml: No such file"):
-        read_claims(tmp_path / "claims.yaml")
+    with pytest.raises(MinsegError, match=r"ledger\.yaml: No such file"):
+        read_claims(tmp_path / "ledger.yaml")

@@ -1,30 +1,51 @@
-"""The ledger's file: what the paper states, where, on which printed rows, and how it is tested."""
+"""The ledger: what the paper states, where, on which printed rows, how it is tested, and judged."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from minseg.audit.claims_contrasts import NOT_A_KEY, Rows
-from minseg.audit.claims_paper import PAPER_TESTS
-from minseg.audit.claims_runs import RUN_TESTS
+from minseg.audit.measured import (
+    CONTRADICTED,
+    RUN_TESTS,
+    SUPPORTED,
+    UNTESTABLE,
+    Evidence,
+    RunFinding,
+    decide,
+)
+from minseg.audit.printed import (
+    HOLDS,
+    NOT_A_KEY,
+    PAPER_TESTS,
+    UNDECIDABLE,
+    PaperFinding,
+    Rows,
+    weigh,
+)
 from minseg.errors import MinsegError, summarise
-from minseg.study.paper import paper_table
+from minseg.study.paper import paper_statements, paper_table
 from minseg.study.paper_files import TABLES
 
-CLAIMS_FILE = Path(__file__).with_name("claims.yaml").resolve()
+LEDGER_FILE = Path(__file__).with_name("ledger.yaml").resolve()
 """The ledger of the checkout."""
 
 SECTIONS: dict[str, str] = {
     "abstract": "Abstract",
+    "2.1": "2.1 Training data",
+    "2.2": "2.2 Subsets",
+    "2.3": "2.3 Segmentation task",
+    "2.4": "2.4 Experiments",
     "3": "3 Results",
     "3.1": "3.1 Band configuration",
     "3.2": "3.2 Dataset splits",
     "3.3": "3.3 Hyperparameter tuning",
+    "4": "4 Single mines",
     "4.1": "4.1 Model 1, mine by mine",
     "4.2": "4.2 Model 2, mine by mine",
     "4.3": "4.3 Model 3, mine by mine",
@@ -46,8 +67,8 @@ class _Part(BaseModel):
 class Selector(_Part):
     """Rows of one printed table; in the file ``{table: 3, model: model1, metric: iou}``."""
 
-    table: int
-    """Number of the table."""
+    table: int | Literal["statements"]
+    """Number of the table, or the numbers of the prose and captions (``statements.csv``)."""
     cells: dict[str, tuple[str, ...]]
     """Columns to the values wanted; columns that are not named take all values."""
 
@@ -71,15 +92,17 @@ class NamedTest(_Part):
     test: str
     """Name of the function in `PAPER_TESTS` or `RUN_TESTS`."""
     parameters: dict[str, Any]
+    share: float = 1.0
+    """The least share of the comparisons that must be as claimed."""
 
     @model_validator(mode="before")
     @classmethod
     def _parameters_beside_name(cls, given: Any) -> Any:
-        """Take everything beside `test` for a parameter."""
+        """Take everything that is not ours for a parameter."""
         if not isinstance(given, dict):
             return given
-        parameters = {name: value for name, value in given.items() if name != "test"}
-        return {"parameters": parameters} | ({"test": given["test"]} if "test" in given else {})
+        ours = {name: given[name] for name in ("test", "share") if name in given}
+        return ours | {"parameters": {name: given[name] for name in given if name not in ours}}
 
 
 class Claim(_Part):
@@ -97,6 +120,14 @@ class Claim(_Part):
     """The printed rows that it rests on; none where no table bears on it."""
     test_paper: NamedTest | None
     """How it is held against the printed rows."""
+    otherwise: Literal["fails", "holds in part", "not stated", "not decidable"] = "fails"
+    """The verdict where fewer comparisons than asked for are as claimed."""
+    part: float = 0.0
+    """The least share for that verdict; with fewer the claim fails."""
+    finding: str | None = None
+    """The finding in a sentence, where a count says less (`minseg.audit.printed.weigh`)."""
+    matters: str | None = None
+    """What it changes for a reader, whatever the verdict."""
     paper_cannot: str | None = None
     """Why the paper's tables cannot tell, where there is no such test."""
     test_runs: NamedTest | None
@@ -113,15 +144,13 @@ class Claim(_Part):
             test, reason = getattr(self, f"test_{side}"), getattr(self, f"{side}_cannot")
             if (test is None) == (reason is None):
                 raise ValueError(f"give either test_{side}, or null and the reason {side}_cannot")
-        if self.test_paper and not self.rows:
-            raise ValueError("test_paper needs rows")
         unknown = [place for place in self.place if place not in SECTIONS]
         if unknown:
             raise ValueError(f"place {unknown[0]!r} is none of {', '.join(SECTIONS)}")
         return self
 
 
-def read_claims(path: Path | str = CLAIMS_FILE) -> tuple[Claim, ...]:
+def read_claims(path: Path | str = LEDGER_FILE) -> tuple[Claim, ...]:
     """Read a ledger and check it against the tables and tests that it names.
 
     Parameters
@@ -152,7 +181,7 @@ def read_claims(path: Path | str = CLAIMS_FILE) -> tuple[Claim, ...]:
         raise MinsegError(f"{path}{line}: is no YAML ({_first_line(error)})") from None
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise MinsegError(f"{path}:1: is no list of claims; begin each with '- id: …'")
-    tables = {number: paper_table(number) for number in TABLES}
+    tables = {number: printed_table(number) for number in (*TABLES, "statements")}
     claims: dict[str, Claim] = {}
     problems: list[str] = []
     for node, entry in zip(root.value, entries, strict=True):
@@ -169,12 +198,19 @@ def read_claims(path: Path | str = CLAIMS_FILE) -> tuple[Claim, ...]:
     return tuple(claims.values())
 
 
-def select(claim: Claim) -> Rows:
+def printed_table(number: int | str, folder: Path | None = None) -> pd.DataFrame:
+    """Return a table of the paper, or the numbers of its prose, from a folder of them."""
+    return paper_statements(folder) if number == "statements" else paper_table(int(number), folder)
+
+
+def select(claim: Claim, folder: Path | None = None) -> Rows:
     """Return the printed rows that a claim rests on.
 
     Parameters
     ----------
     claim : Claim
+    folder : Path, optional
+        Where the transcribed numbers are, by default those of the checkout.
 
     Returns
     -------
@@ -187,12 +223,12 @@ def select(claim: Claim) -> Rows:
     MinsegError
         If a table has no such rows, or is not whole (`minseg.study.paper.paper_table`).
     """
-    tables = {one.table: paper_table(one.table) for one in claim.rows}
+    tables = {one.table: printed_table(one.table, folder) for one in claim.rows}
     return tuple(_select(one, tables[one.table], claim.where) for one in claim.rows)
 
 
 def _read_claim(
-    path: Path, node: yaml.Node, entry: Any, tables: Mapping[int, pd.DataFrame]
+    path: Path, node: yaml.Node, entry: Any, tables: Mapping[int | str, pd.DataFrame]
 ) -> tuple[Claim | None, list[str]]:
     """Read one claim; what is wrong with it, one line each."""
     if not isinstance(node, yaml.MappingNode):
@@ -282,3 +318,150 @@ def _line(node: yaml.Node) -> int:
 
 def _first_line(error: yaml.YAMLError) -> str:
     return str(getattr(error, "problem", None) or error).splitlines()[0]
+
+
+_NOT_ASKED = RunFinding(UNTESTABLE, "No runs were asked.")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, the printed rows that it rests on, and what tables and runs say of it."""
+
+    claim: Claim
+    rows: Rows
+    paper: PaperFinding
+    runs: RunFinding = _NOT_ASKED
+
+    @property
+    def contrary(self) -> bool:
+        """Whether the paper's own numbers do not bear it out as it is worded."""
+        return self.paper.verdict not in (HOLDS, UNDECIDABLE)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Claims with their verdicts, on the print and on one dataset."""
+
+    judged: tuple[Judged, ...]
+    dataset: str | None = None
+    """Name of the dataset of the runs; None where none were asked."""
+    synthetic: bool = False
+    """Whether that dataset was made, not observed."""
+
+    @property
+    def contradictions(self) -> Self:
+        """Those claims that the paper's own numbers do not bear out as they are worded."""
+        return replace(self, judged=tuple(one for one in self.judged if one.contrary))
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a claim: id, place, claim, paper, runs (verdicts), synthetic."""
+        return pd.DataFrame(
+            [
+                {
+                    "id": one.claim.id,
+                    "place": ", ".join(one.claim.place),
+                    "claim": one.claim.says,
+                    "paper": one.paper.verdict,
+                    "runs": one.runs.verdict,
+                    "synthetic": self.synthetic,
+                }
+                for one in self.judged
+            ]
+        )
+
+    def counts(self, side: str) -> pd.DataFrame:
+        """Count verdicts by section.
+
+        Parameters
+        ----------
+        side : {"paper", "runs"}
+
+        Returns
+        -------
+        pandas.DataFrame
+            Row: section, by its first place; column: verdict; int.
+        """
+        verdicts = [getattr(one, side).verdict for one in self.judged]
+        sections = [SECTIONS[one.claim.place[0]] for one in self.judged]
+        found = pd.crosstab(pd.Series(sections), pd.Series(verdicts))
+        return found.reindex([name for name in SECTIONS.values() if name in found.index])
+
+    @property
+    def evidence_about_real_mines(self) -> int:
+        """Number of claims that our runs support or contradict on real imagery: 0 if synthetic."""
+        if self.synthetic:
+            return 0
+        return sum(one.runs.verdict in (SUPPORTED, CONTRADICTED) for one in self.judged)
+
+
+def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:
+    """Hold a claim against the paper's own numbers, in the checkout or in a folder.
+
+    Raises
+    ------
+    MinsegError
+        With the ledger's line, if the test cannot use the rows.
+    """
+    if claim.test_paper is None:
+        return PaperFinding(UNDECIDABLE, str(claim.paper_cannot))
+    named = claim.test_paper
+    rows = select(claim, folder)
+    try:
+        found = PAPER_TESTS[named.test](rows, **named.parameters)
+        return weigh(found, named.share, claim.otherwise, claim.part, claim.finding)
+    except (MinsegError, KeyError) as error:
+        problem = str(error) if isinstance(error, MinsegError) else f"no printed number {error}"
+        raise MinsegError(_placed(claim, problem)) from None
+
+
+def against_runs(claim: Claim, evidence: Evidence) -> RunFinding:
+    """Hold a claim against our runs.
+
+    Raises
+    ------
+    MinsegError
+        With the ledger's line, if the test cannot use the rows.
+    """
+    if claim.test_runs is None:
+        return RunFinding(UNTESTABLE, str(claim.runs_cannot))
+    named = claim.test_runs
+    try:
+        found = RUN_TESTS[named.test](select(claim), evidence, **named.parameters)
+        return decide(found, named.share)
+    except MinsegError as error:
+        raise MinsegError(_placed(claim, str(error))) from None
+
+
+def judge_print(claims: Sequence[Claim], folder: Path | None = None) -> Ledger:
+    """Hold claims against the paper's own numbers alone, in the checkout or in a folder."""
+    return Ledger(
+        tuple(Judged(one, select(one, folder), against_paper(one, folder)) for one in claims)
+    )
+
+
+def judge(claims: Sequence[Claim], evidence: Evidence) -> Ledger:
+    """Reach both verdicts on each claim.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+    evidence : Evidence
+
+    Returns
+    -------
+    Ledger
+    """
+    study = evidence.study
+    return Ledger(
+        tuple(
+            Judged(claim, select(claim), against_paper(claim), against_runs(claim, evidence))
+            for claim in claims
+        ),
+        study.dataset.description.name,
+        study.dataset.synthetic,
+    )
+
+
+def _placed(claim: Claim, problem: str) -> str:
+    """Say in which line of the ledger a problem is, once."""
+    return problem if claim.where.split(":")[0] in problem else f"{claim.where}: {problem}"

@@ -1,24 +1,32 @@
 import dataclasses
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from minseg.audit.claims import read_claims, select
-from minseg.audit.claims_ledger import Judged, Ledger, against_paper
-from minseg.audit.claims_verdicts import (
-    ABOVE_ZERO,
+from minseg.audit.ledger import Judged, Ledger, against_paper, judge_print, read_claims, select
+from minseg.audit.measured import (
     RUN_VERDICTS,
     Effect,
     Missing,
-    Region,
     RunFinding,
     decide,
 )
-from minseg.report.claims import ledger_html, ledger_summary
-from minseg.report.claims_figures import verdict_figure
-from minseg.report.claims_strips import Span, strips
+from minseg.audit.printed import ABOVE_ZERO, PAPER_VERDICTS, Region
+from minseg.report.ledger import (
+    Span,
+    gain_figure,
+    ledger_html,
+    ledger_summary,
+    open_table,
+    strips,
+    subset_figure,
+    verdict_figure,
+    verdict_table,
+)
+from minseg.study.paper import PAPER_FOLDER, open_points
 from tests.report.conftest import draw
 
 
@@ -36,7 +44,7 @@ def ledger():
         Judged(claim, select(claim), against_paper(claim), found[k] if k < 4 else rest)
         for k, claim in enumerate(claims)
     ]
-    return Ledger(tuple(judged), "drawn & made", True, "standard", (0,))
+    return Ledger(tuple(judged), "drawn & made", True)
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +159,34 @@ def test_strips_share_a_scale_and_show_the_side():
 def test_a_strip_of_a_region_has_both_edges():
     (one,) = strips([Span(-0.02, 0.0, 0.02, Region(-0.01, 0.01))])
     assert one.count('y1="0"') == 2
+
+
+def test_the_page_of_contradictions_asks_no_runs():
+    printed = judge_print(read_claims())
+    page = ledger_html(printed.contradictions)
+    assert page.count("<details") == len(printed.contradictions.judged) > 30
+    assert "Against our runs" not in page and "Our runs" not in page
+    assert page.count("What hangs on it") == page.count("<details")
+    assert "data/paper/statements.csv, lines" in page
+    table = verdict_table(printed)
+    assert list(table.index) == list(PAPER_VERDICTS)
+    assert table["statements"].sum() == len(printed.judged)
+
+
+def test_charts_of_the_print():
+    subsets, gains = draw(subset_figure()), draw(gain_figure())
+    texts = [text.get_text() for text in subsets.axes[0].texts]
+    assert "+12" in texts and len(texts) == 24
+    cells = [text.get_text() for text in gains.axes[0].texts]
+    assert len(cells) == 128 and "+116" in cells
+    assert len(gains.axes[0].patches) == 30  # framed: the targeted model is ahead
+
+
+def test_text_of_a_file_stays_text(tmp_path):
+    folder = shutil.copytree(PAPER_FOLDER, tmp_path / "paper")
+    path = folder / "table5.csv"
+    path.write_text(path.read_text().replace("Model 1,model4", "<b>Model</b>,model4"))
+    page = ledger_html(judge_print(read_claims(), folder).contradictions)
+    assert "<b>Model" not in page and "&lt;b&gt;Model&lt;/b&gt;" in page
+    (folder / "open_points.csv").write_text("place,point,consequence\nsection 2,<i>x</i>,y\n")
+    assert "&lt;i&gt;x" in open_table(open_points(folder)).to_html()

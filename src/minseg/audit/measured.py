@@ -1,0 +1,775 @@
+"""What our runs have to say about the paper's statements: numbers with resamples, and verdicts.
+
+A test takes the printed rows that a statement rests on and the evidence, and decides on numbers
+that take the place of the printed ones.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from minseg.audit.power import POWER, mine_spread, needed_mines
+from minseg.audit.printed import (
+    ABOVE_ZERO,
+    BELOW_ZERO,
+    CONTRASTS,
+    Contrast,
+    Region,
+    Rows,
+    signature_of,
+    title,
+)
+from minseg.errors import MinsegError
+from minseg.learning.intervals import bootstrap, fewest_mines, interval, widened
+from minseg.learning.metrics import METRICS, scores
+from minseg.study import mine_claims
+from minseg.study.comparison import Scored, scored_rows
+from minseg.study.config import RunConfig
+from minseg.study.error_shares import pooled
+from minseg.study.experiments import AVERAGES, GROUPS, PAPER_BANDS, Result
+from minseg.study.explanations import explain
+from minseg.study.mine_claims import NEAR_ZERO_IOU
+from minseg.study.runs import Run, counted_mines, counts_array
+from minseg.study.search import Search
+from minseg.study.selection import Candidates, candidates
+from minseg.study.study import Study
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+INCONCLUSIVE, UNTESTABLE = "inconclusive", "not testable here"
+RUN_VERDICTS: tuple[str, ...] = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)
+"""What our runs on a dataset say of a claim."""
+
+
+MANY_MINES = 10_000
+"""Beyond so many mines an estimate says no more than “very many”."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One number from our runs in resamples of the test mines, and where it is claimed."""
+
+    name: str
+    draws: np.ndarray = field(repr=False, compare=False)
+    """The number for resamples of the mines."""
+    by_seed: tuple[float, ...]
+    """The same number for each seed."""
+    claimed: Region
+    mines: int
+    """Test mines that it rests on."""
+    paired: bool = True
+    """Whether both sides were tested on the same mines."""
+    signed: bool = True
+    """Whether it is a difference."""
+
+    @property
+    def value(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.by_seed))
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """The 95 % interval over mines."""
+        return interval(self.draws)
+
+    @property
+    def spread(self) -> float:
+        """Largest minus smallest value over the seeds; NaN with fewer than two."""
+        return max(self.by_seed) - min(self.by_seed) if len(self.by_seed) > 1 else math.nan
+
+    @property
+    def inside(self) -> bool:
+        """Whether the whole interval lies where the claim puts it, and enough mines say so."""
+        low, high = self.ends
+        return self.mines >= fewest_mines() and self.claimed.low < low and high < self.claimed.high
+
+    def outside(self, comparisons: int = 1) -> bool:
+        """Tell whether the whole interval lies where the claim excludes it.
+
+        Parameters
+        ----------
+        comparisons : int
+            So many numbers are looked at; the interval is widened (Bonferroni), so that one of
+            many does not refute a claim by chance.
+        """
+        low, high = widened(self.draws, comparisons)
+        beyond = high < self.claimed.low or low > self.claimed.high
+        return beyond and self.mines >= fewest_mines(comparisons)
+
+    def mines_needed(self, comparisons: int = 1) -> float:
+        """Return about how many mines would show on which side of the nearest edge it lies.
+
+        See `minseg.audit.power.needed_mines`. Infinite on the edge.
+
+        Parameters
+        ----------
+        comparisons : int
+            See `outside`.
+        """
+        edges = [edge for edge in (self.claimed.low, self.claimed.high) if math.isfinite(edge)]
+        distance = min(abs(self.value - edge) for edge in edges)
+        needed = needed_mines(distance, mine_spread(self.draws, self.mines), comparisons)
+        return max(needed, fewest_mines(comparisons))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A number that a claim asks for and that the runs do not give."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunFinding:
+    """What our runs say of a claim."""
+
+    verdict: str
+    """One of `RUN_VERDICTS`."""
+    summary: str
+    """The reason in one sentence, its numbers computed."""
+    effects: tuple[Effect, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    decides: str = ""
+    """What it would take, where the runs do not decide."""
+
+
+def decide(found: Sequence[Effect | Missing], share: float = 1.0) -> RunFinding:
+    """Reach a verdict on our numbers.
+
+    A claim is supported only where whole intervals lie on the claimed side, contradicted only
+    where whole intervals, widened for their number, lie on the other.
+
+    Parameters
+    ----------
+    found : sequence of Effect or Missing
+    share : float
+        See `weigh`.
+
+    Returns
+    -------
+    RunFinding
+        Not testable where what is missing could decide it.
+    """
+    effects = tuple(one for one in found if isinstance(one, Effect))
+    missing = tuple(one for one in found if isinstance(one, Missing))
+    inside = sum(one.inside for one in effects)
+    outside = sum(one.outside(len(effects)) for one in effects)
+    if effects and inside >= share * len(found):
+        verdict = SUPPORTED
+    elif outside > (1 - share) * len(found) + 1e-9:
+        verdict = CONTRADICTED
+    else:
+        verdict = UNTESTABLE if missing or not effects else INCONCLUSIVE
+    return RunFinding(
+        verdict,
+        _summary(effects, missing, inside, outside, share),
+        effects,
+        missing,
+        _what_decides(effects, share) if verdict == INCONCLUSIVE else "",
+    )
+
+
+def _summary(
+    effects: tuple[Effect, ...],
+    missing: tuple[Missing, ...],
+    inside: int,
+    outside: int,
+    share: float,
+) -> str:
+    """Count what lies where."""
+    if not effects:
+        reasons = dict.fromkeys(one.reason for one in missing)
+        return "; ".join(reasons) + "." if reasons else "There is nothing to compare."
+    number = len(effects)
+    what = "interval lies" if number == 1 else "intervals lie"
+    beyond = sum(one.outside() for one in effects)
+    text = f"{inside} of {number} {what} on the claimed side, {beyond} on the other"
+    text += f" ({outside} after widening for their number)" if number > 1 and beyond else ""
+    text += f"; {len(missing)} {_are(len(missing))} missing" if missing else ""
+    few = min(one.mines for one in effects)
+    if few < fewest_mines():
+        text += f"; with {few} mines an interval decides nothing (it takes {fewest_mines()})"
+    return text + ("." if share == 1 else f"; at least {share:.0%} are asked for.")
+
+
+def _what_decides(effects: tuple[Effect, ...], share: float) -> str:
+    """Say how many mines would decide an inconclusive claim, if the effects stay as they are."""
+    number = len(effects)
+    settled = sum(one.inside for one in effects)
+    favourable = [
+        (one.mines_needed(), one)
+        for one in effects
+        if not one.inside and one.claimed.holds(one.value)
+    ]
+    contrary = [
+        (one.mines_needed(number), one) for one in effects if not one.claimed.holds(one.value)
+    ]
+    to_support = math.ceil(share * number - 1e-9) - settled
+    to_contradict = math.floor((1 - share) * number + 1e-9) + 1
+    if len(favourable) >= to_support:
+        verdict, (needed, last) = "support", _nth(favourable, to_support)
+    else:
+        verdict, (needed, last) = "contradict", _nth(contrary, to_contradict)
+    which = f"; it hangs on {last.name}" if number > 1 else ""
+    if math.isinf(needed):
+        return f"No number of mines: the effect lies on the edge of what is claimed{which}."
+    needed = max(needed, last.mines + 1)
+    text = f"about {_rounded(needed):,}" if needed <= MANY_MINES else f"more than {MANY_MINES:,}"
+    return (
+        f"If the effects stay what they are, {text} test mines, not {last.mines}, would "
+        f"{verdict} it with {POWER:.0%} power{which}."
+    )
+
+
+def _nth(found: list[tuple[float, Effect]], n: int) -> tuple[float, Effect]:
+    """Return the n-th of numbers of mines and their effects, the smallest first."""
+    return sorted(found, key=lambda pair: pair[0])[n - 1]
+
+
+def _rounded(number: float) -> int:
+    """Round up to two significant digits: the estimate is no better."""
+    step = 10 ** max(math.floor(math.log10(max(number, 1))) - 1, 0)
+    return math.ceil(number / step - 1e-9) * step
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+BANDS_TABLE, SPLITS_TABLE = 3, 4
+"""Numbers of the tables that our runs have rows of."""
+
+
+class UntestableError(Exception):
+    """Why a number that a claim asks for cannot be had here; becomes part of its verdict."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Our scores in the place of one printed row."""
+
+    scored: Scored
+    by_seed: np.ndarray
+    """The four scores of each seed, float (seeds, 4)."""
+    mines: tuple[str, ...]
+    """Test mines; of an average those of all its rows."""
+    fewest: int
+    """Test mines; of an average the fewest of any of its rows."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that claims are tested on: a study's results of Tables 3 and 4, and its searches."""
+
+    study: Study
+    convention: str
+    tested: Mapping[tuple[int, str, str], Tested]
+    """By table, task and row."""
+    results: Mapping[tuple[int, str, str], Result]
+    searches: Mapping[str, Search]
+    """Searches for hyperparameters, by task."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the dataset was made, not observed."""
+        return self.study.dataset.synthetic
+
+    def find(self, table: int, keys: Mapping[str, str]) -> Tested:
+        """Return our scores in the place of a printed cell.
+
+        Parameters
+        ----------
+        table : int
+        keys : mapping of column to value
+            Of the tidy table.
+
+        Raises
+        ------
+        UntestableError
+            If there are no such runs, or they rest on one mine.
+        """
+        row = keys.get("bands") or keys.get("split")
+        if table not in (BANDS_TABLE, SPLITS_TABLE) or row is None:
+            raise UntestableError(f"Table {table} is about the paper's own mines and trials")
+        place = (table, keys["model"], row)
+        if place not in self.tested:
+            result = self.results.get(place)
+            reason = result.problem if result and result.problem else "it was not run"
+            raise UntestableError(f"no result for {keys['model']}, {row}: {reason}")
+        found = self.tested[place]
+        if found.fewest < 2:
+            raise UntestableError(f"{keys['model']}, {row} rests on a single test mine")
+        return found
+
+    def general(self, task: str) -> Result:
+        """Return the result of a model with the bands that the paper settles on, on all mines.
+
+        Raises
+        ------
+        UntestableError
+            If it has no runs.
+        """
+        result = self.results.get((BANDS_TABLE, task, PAPER_BANDS[task]))
+        if result is None or not result.runs:
+            reason = result.problem if result else "it was not run"
+            raise UntestableError(f"no run of {task} with {PAPER_BANDS[task]}: {reason}")
+        return result
+
+    @cached_property
+    def _section4(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def section4(self, task: str) -> pd.DataFrame:
+        """Return what section 4 says of errors, measured (`minseg.study.mine_claims.claims`).
+
+        From the stored predictions of the first seed; counted once for each task.
+
+        Raises
+        ------
+        UntestableError
+            If the model has no runs, or the run no predictions.
+        """
+        if task not in self._section4:
+            run = self.general(task).runs[0]
+            try:
+                explained = explain(run, self.study.dataset)
+            except MinsegError as error:  # stored without its predictions
+                raise UntestableError(str(error)) from None
+            self._section4[task] = mine_claims.claims(run, explained)
+        return self._section4[task]
+
+    def candidates(self, task: str) -> Candidates:
+        """Return the models that the search of a task could choose, on as many epochs as ours.
+
+        Raises
+        ------
+        UntestableError
+            If nothing was searched, or its trials were trained for another number of epochs than
+            the model that they are compared with.
+        """
+        if task not in self.searches:
+            raise UntestableError(f"no search for hyperparameters of {task} is stored")
+        search, plain = self.searches[task], self.general(task).runs[0].config
+        if search.base.epochs != plain.epochs:
+            raise UntestableError(
+                f"trials of {task} had up to {search.base.epochs} epochs and the untuned model "
+                f"{plain.epochs}: what tuning gives cannot be told from what epochs give"
+            )
+        try:
+            return candidates(search, self.convention)
+        except MinsegError as error:
+            raise UntestableError(str(error)) from None
+
+
+def gather(
+    study: Study,
+    bands: Sequence[Result],
+    splits: Sequence[Result],
+    convention: str,
+    searches: Mapping[str, Search] | None = None,
+) -> Evidence:
+    """Score the results of Tables 3 and 4 as evidence.
+
+    Nothing else counts: what more lies in the run store changes no verdict.
+
+    Parameters
+    ----------
+    study : Study
+    bands, splits : sequence of Result
+        `minseg.study.experiments.results` of `band_entries` and `split_entries`.
+    convention : str
+        See `minseg.learning.metrics.scores`.
+    searches : mapping of task to Search, optional
+        The study's own searches for hyperparameters (`minseg.study.tuning.tune_all`).
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    MinsegError
+        If stored counts are of another task, split or dataset.
+    """
+    tested: dict[tuple[int, str, str], Tested] = {}
+    results: dict[tuple[int, str, str], Result] = {}
+    for table, of_table in ((BANDS_TABLE, bands), (SPLITS_TABLE, splits)):
+        for result in of_table:
+            results[table, result.entry.task, result.entry.row] = result
+            for run in result.runs:
+                require_own_counts(run, result.entry.config, study)
+        for one in scored_rows(of_table, convention):
+            parts = AVERAGES.get(one.row, (one.row,))
+            of_parts = [results[table, one.task, part] for part in parts]
+            by_seed = np.mean([_by_seed(part, convention) for part in of_parts], axis=0)
+            mines = [tuple(_mines(part)) for part in of_parts]
+            tested[table, one.task, one.row] = Tested(
+                one, by_seed, tuple(m for part in mines for m in part), min(map(len, mines))
+            )
+    return Evidence(study, convention, tested, results, searches or {})
+
+
+def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
+    """Refuse stored counts that are not what they are taken for.
+
+    Parameters
+    ----------
+    run : Run
+    config : RunConfig
+        What the run should be of, whatever its seed.
+    study : Study
+        Its dataset is what the run should be on.
+
+    Raises
+    ------
+    MinsegError
+        With file and line: if the run is of another configuration or dataset, or counts are of
+        classes or mines that it has not.
+    """
+    mend = "delete the folder, and the run is made again"
+    expected = config.replace(seed=run.config.seed)
+    if run.config != expected:
+        fields = [
+            name
+            for name in expected.model_dump()
+            if getattr(run.config, name) != getattr(expected, name)
+        ]
+        name = fields[0]
+        raise MinsegError(
+            f"{run.path / 'config.json'}: is of {name} {getattr(run.config, name)!r}, not "
+            f"{getattr(expected, name)!r}; {mend}"
+        )
+    dataset = study.dataset
+    for name, ours in (("dataset_hash", dataset.digest), ("split_hash", dataset.split_digest)):
+        if run.provenance.get(name) != ours:
+            raise MinsegError(
+                f"{run.path / 'provenance.json'}: {name} is {run.provenance.get(name)}, of "
+                f"{dataset.path} it is {ours}: the counts are of other data; {mend}"
+            )
+    rows, parts = run.counts, dict(zip(dataset.split["mine"], dataset.split["part"], strict=True))
+    right_class = rows["class"].isin(run.task.target_names)
+    right_mine = rows["mine"].map(parts) == rows["part"]
+    for column, right in (("class", right_class), ("mine", right_mine)):
+        if not right.all():
+            row = rows[~right].iloc[0]
+            what = f"task {run.config.task}" if column == "class" else f"part {row['part']}"
+            raise MinsegError(
+                f"{run.path / 'counts.csv'}:{rows.index[~right][0] + 2}: {column} {row[column]!r} "
+                f"is not of {what}; {mend}"
+            )
+
+
+def _by_seed(result: Result, convention: str) -> np.ndarray:
+    """Score each seed by itself."""
+    found = [scores(counts_array(result.counts(run), run.task), convention) for run in result.runs]
+    return np.array([[one[name] for name in METRICS] for one in found])  # type: ignore[literal-required]
+
+
+def _mines(result: Result) -> list[str]:
+    """Return the test mines of a result."""
+    return sorted(result.counts(result.runs[0])["mine"].unique())
+
+
+_IOU = METRICS.index("iou")
+
+
+def evaluate(contrast: Contrast, evidence: Evidence) -> Effect | Missing:
+    """Do a contrast's arithmetic on our scores, the same resamples of the mines on each side.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    evidence : Evidence
+
+    Returns
+    -------
+    Effect or Missing
+        Not paired, and then between independent resamples, where sides have different mines.
+    """
+    try:
+        terms = [
+            (sign, evidence.find(cell.table, cell.keys), METRICS.index(cell.keys["metric"]))
+            for sign, cell in contrast.cells
+        ]
+    except UntestableError as reason:
+        return Missing(contrast.name, str(reason))
+    return effect_of_draws(
+        contrast.name,
+        draws=np.sum([sign * one.scored.resampled[:, k] for sign, one, k in terms], axis=0),
+        by_seed=np.sum([sign * one.by_seed[:, k] for sign, one, k in terms], axis=0),
+        claimed=contrast.claimed,
+        mines=min(len(set(one.mines)) for _, one, _ in terms),
+        paired=len({one.mines for _, one, _ in terms}) == 1,
+        signed=len(terms) > 1,
+    )
+
+
+def effect_of_draws(
+    name: str,
+    draws: np.ndarray,
+    by_seed: np.ndarray,
+    claimed: Region,
+    mines: int,
+    paired: bool = True,
+    signed: bool = True,
+) -> Effect | Missing:
+    """Make an effect of its resamples and its values by seed.
+
+    Parameters
+    ----------
+    name : str
+    draws : float ndarray (resamples,)
+    by_seed : float ndarray (seeds,)
+    claimed : Region
+    mines : int
+    paired, signed : bool
+        See `Effect`.
+
+    Returns
+    -------
+    Effect or Missing
+        Missing where any number is undefined.
+    """
+    if np.isnan([*by_seed, *interval(draws)]).any():
+        return Missing(name, "the test mines hold nothing to score")
+    return Effect(name, draws, tuple(map(float, by_seed)), claimed, mines, paired, signed)
+
+
+def class_difference(
+    evidence: Evidence, model: str, *, name: str, metric: str, other: str
+) -> Effect | Missing:
+    """Take one metric of a class from another."""
+    what = f"{title(model)}, {name}, pooled over mines: {title(metric)} − {title(other)}"
+    k, reference = METRICS.index(metric), METRICS.index(other)
+    try:
+        by_seed, draws, mines = _class_scores(evidence.general(model), name)
+    except UntestableError as reason:
+        return Missing(what, str(reason))
+    return effect_of_draws(
+        what,
+        draws[:, k] - draws[:, reference],
+        by_seed[:, k] - by_seed[:, reference],
+        ABOVE_ZERO,
+        mines,
+    )
+
+
+def gain_of_class(
+    evidence: Evidence, name: str, *, model: str, row: str, reference: str
+) -> Effect | Missing:
+    """Take the IoU of a class with some bands from that with others."""
+    what = f"{title(model)}, IoU of {name}: {row} − {reference}"
+    try:
+        sides = []
+        for bands in (row, reference):
+            evidence.find(BANDS_TABLE, {"model": model, "bands": bands})
+            result = evidence.results[BANDS_TABLE, model, bands]
+            sides.append(_class_scores(result, name))
+    except UntestableError as reason:
+        return Missing(what, str(reason))
+    (ours, our_draws, mines), (theirs, their_draws, _) = sides
+    draws = our_draws[:, _IOU] - their_draws[:, _IOU]
+    return effect_of_draws(what, draws, ours[:, _IOU] - theirs[:, _IOU], ABOVE_ZERO, mines)
+
+
+def near_zero_share(
+    evidence: Evidence, model: str, *, name: str, at_most: float
+) -> Effect | Missing:
+    """Return the share of the test mines in which a class has an IoU close to 0."""
+    what = f"share of the mines with an IoU of {name} below {NEAR_ZERO_IOU:g}"
+    shares, draws, mines = [], [], []
+    try:
+        result = evidence.general(model)
+        for run in result.runs:
+            counts, names = _class_counts(result, run, name)
+            union = counts[:, 1, :3].sum(axis=1)
+            low = (counts[:, 1, 0] < NEAR_ZERO_IOU * union).astype(float)
+            found = pooled(pd.Series(low, names), pd.Series(union > 0, names).astype(int))
+            shares.append(found.value)
+            draws.append(found.draws)
+            mines.append(len(found.mines))
+        if min(mines) < 2:
+            raise UntestableError(f"{min(mines)} test mines hold {name} or a prediction of it")
+    except UntestableError as reason:
+        return Missing(what, str(reason))
+    claimed = Region(high=at_most)
+    return effect_of_draws(
+        what, np.mean(draws, axis=0), np.array(shares), claimed, min(mines), signed=False
+    )
+
+
+def measured_claim(
+    evidence: Evidence, model: str, *, measure: str, side: Literal["above", "below"]
+) -> Effect | Missing:
+    """Take what a measure of section 4 is held against from it, both on the same resamples."""
+    try:
+        rows = evidence.section4(model).to_dict("records")
+        found = [row for row in rows if row["id"] == measure]
+        if not found:
+            raise UntestableError(f"the labels here do not tell of {measure}")
+        (row,) = found
+        if row["mines"] < 2:
+            raise UntestableError(f"too few test mines bear on “{row['claim'].lower()}”")
+    except UntestableError as reason:
+        return Missing(measure, str(reason))
+    name = f"{row['measured']} ({row['value']:.3f}) less {row['beside']} ({row['other']:.3f})"
+    claimed = ABOVE_ZERO if side == "above" else BELOW_ZERO
+    by_seed = np.array([row["difference"]])  # of the first seed, whose predictions are looked at
+    return effect_of_draws(name, row["draws"], by_seed, claimed, int(row["mines"]))
+
+
+def gain_of_epochs(evidence: Evidence, model: str) -> Effect | Missing:
+    """Take the IoU at the first epoch count from that at the last, the mean over trials.
+
+    One training scored at several lengths differs in nothing else. The trials that the search
+    stopped early have no later scores and are not among them.
+    """
+    what = f"{title(model)}, IoU, last minus first epoch count"
+    try:
+        found = evidence.candidates(model)
+    except UntestableError as reason:
+        return Missing(what, str(reason))
+    if len(found.mines) < 2:
+        return Missing(what, "a single test mine")
+    epochs = found.table.drop_duplicates(["run", "epochs"]).groupby("run")["epochs"]
+    first, last = epochs.idxmin(), epochs.idxmax()
+    gains = [found.resampled(b) - found.resampled(a) for a, b in zip(first, last, strict=True)]
+    draws = np.mean(gains, axis=0)
+    iou = found.table["test_iou"]
+    mean = np.array([(iou[last].to_numpy() - iou[first].to_numpy()).mean()])
+    number = f"{len(first)} complete trial{'s' * (len(first) > 1)}"
+    return effect_of_draws(f"{what}, mean over {number}", draws, mean, ABOVE_ZERO, len(found.mines))
+
+
+def gain_of_tuning(evidence: Evidence, model: str) -> Effect | Missing:
+    """Take the test IoU of the untuned model from that of the trial that validation chooses."""
+    what = f"{title(model)}, IoU, chosen trial minus untuned"
+    try:
+        found, plain = evidence.candidates(model), evidence.general(model).runs[0]
+    except UntestableError as reason:
+        return Missing(what, str(reason))
+    if len(found.mines) < 2:
+        return Missing(what, "a single test mine")
+    rows = plain.counts_of("test")
+    untuned = plain.scores("test", evidence.convention)["iou"]
+    drawn = bootstrap(counts_array(rows, plain.task), counted_mines(rows), evidence.convention)[
+        :, _IOU
+    ]
+    chosen = found.by_validation
+    return effect_of_draws(
+        f"{what} (of {found.table['run'].nunique()} complete)",
+        found.resampled(chosen) - drawn,
+        np.array([found.table["test_iou"][chosen] - untuned]),
+        ABOVE_ZERO,
+        len(found.mines),
+    )
+
+
+def volume_correlation(evidence: Evidence, model: str) -> Effect | Missing:
+    """Correlate the number of training scenes with the lead over the general model."""
+    what = (
+        f"{title(model)}: rank correlation of training scenes with the lead over the general model"
+    )
+    dataset, images = evidence.study.dataset, []
+    pairs: list[tuple[Tested, Tested]] = []
+    try:
+        for subset in (code for codes in GROUPS.values() for code in codes):
+            found = [
+                evidence.find(SPLITS_TABLE, {"model": model, "split": row})
+                for row in (subset, f"G{subset}")
+            ]
+            pairs.append((found[0], found[1]))
+            images.append(len(dataset.subset(subset).scenes_of("train")))
+    except (UntestableError, MinsegError) as reason:
+        return Missing(what, str(reason))
+    gaps = np.stack(
+        [a.scored.resampled[:, _IOU] - b.scored.resampled[:, _IOU] for a, b in pairs], 1
+    )
+    of_seeds = np.stack([a.by_seed[:, _IOU] - b.by_seed[:, _IOU] for a, b in pairs], axis=1)
+    mines = min(one.fewest for pair in pairs for one in pair)
+    return effect_of_draws(
+        what, _spearman(gaps, images), _spearman(of_seeds, images), ABOVE_ZERO, mines
+    )
+
+
+def _class_counts(result: Result, run: Run, name: str) -> tuple[np.ndarray, list[str]]:
+    """Return counts (scenes, 2, 4) of the background and one class, and the scenes' mines."""
+    rows = result.counts(run)
+    if name not in run.task.target_names:
+        raise UntestableError(f"{run.config.task} does not predict {name}")
+    counts = counts_array(rows, run.task)[:, [0, run.task.target_names.index(name)]]
+    if not counts[:, 1, [0, 2]].any():
+        raise UntestableError(f"no test scene holds {name}")
+    return counts, counted_mines(rows)
+
+
+def _class_scores(result: Result, name: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return pooled scores of one class: by seed (seeds, 4), resampled (draws, 4); and mines."""
+    by_seed, draws, mines = [], [], 0
+    for run in result.runs:
+        counts, names = _class_counts(result, run, name)
+        mines = int(counts[:, 1, [0, 2]].any(axis=1).sum())  # others say nothing of recall
+        tp, fp, fn, _ = counts[:, 1].sum(axis=0)
+        ratios = [tp / max(whole, 1) for whole in (tp + fp + fn, tp + fn, tp + fp)]
+        by_seed.append([*ratios, np.nan])  # accuracy of a single class is not asked for
+        draws.append(bootstrap(counts, names, "standard"))
+    if mines < 2:
+        raise UntestableError(f"a single test mine holds {name}")
+    return np.array(by_seed), np.mean(draws, axis=0), mines
+
+
+def _spearman(values: np.ndarray, beside: Sequence[float]) -> np.ndarray:
+    """Return the rank correlation of each row of values (rows, n) with n numbers."""
+    ranks = rankdata(values, axis=1) - (values.shape[1] + 1) / 2
+    against = rankdata(beside) - (len(beside) + 1) / 2
+    length = np.sqrt((ranks**2).sum(axis=1) * (against**2).sum())
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(values).any(axis=1), np.nan, ranks @ against / length)
+
+
+RunTest = Callable[..., list["Effect | Missing"]]
+"""From a claim's rows, the evidence and parameters to our numbers."""
+
+
+def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> RunTest:
+    """Make a test of our runs from comparisons."""
+
+    def test(rows: Rows, evidence: Evidence, **parameters: object) -> list[Effect | Missing]:
+        return [evaluate(one, evidence) for one in build(rows, **parameters)]
+
+    test.__signature__ = signature_of(build, "rows", "evidence")  # type: ignore[attr-defined]
+    return test
+
+
+def _of_each(measure: Callable[..., Effect | Missing], of: str) -> RunTest:
+    """Make a test from a number that is taken for each of several, such as models."""
+
+    def test(rows: Rows, evidence: Evidence, **parameters: Any) -> list[Effect | Missing]:
+        each = parameters.pop(of)
+        return [measure(evidence, one, **parameters) for one in each]
+
+    own = list(inspect.signature(measure).parameters.values())[2:]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    given = [inspect.Parameter(name, kind) for name in ("rows", "evidence", of)]
+    test.__signature__ = inspect.Signature([*given, *own])  # type: ignore[attr-defined]
+    return test
+
+
+RUN_TESTS: dict[str, RunTest] = {
+    **{name: _of_contrasts(build) for name, build in CONTRASTS.items()},
+    "class_metric_above": _of_each(class_difference, "models"),
+    "class_gain": _of_each(gain_of_class, "names"),
+    "near_zero": _of_each(near_zero_share, "models"),
+    "mine_claim": _of_each(measured_claim, "models"),
+    "longer_training": _of_each(gain_of_epochs, "models"),
+    "tuning_gain": _of_each(gain_of_tuning, "models"),
+    "volume_helps": _of_each(volume_correlation, "models"),
+}
+"""Tests by the names that the ledger calls them."""

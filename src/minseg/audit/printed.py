@@ -1,0 +1,1037 @@
+"""What the paper prints, and the tests that hold its statements against it, known by name.
+
+A test takes the printed rows that a statement rests on and makes comparisons: numbers with the
+place where the statement puts them. How many must lie there, and what it means if they do not, is
+said in the ledger (`weigh`).
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, permutations, product
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
+from minseg.data.labels import parse_task
+from minseg.data.radiometry import radar_channels
+from minseg.errors import MinsegError
+from minseg.learning.metrics import METRICS
+from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER_BANDS
+from minseg.study.paper import ROUNDING
+
+HOLDS, IN_PART, FAILS = "holds", "holds in part", "fails"
+NOT_STATED, UNDECIDABLE = "not stated", "not decidable"
+PAPER_VERDICTS: dict[str, str] = {
+    HOLDS: "the printed numbers bear it out",
+    IN_PART: "true of a part of what it speaks of",
+    FAILS: "it and the numbers cannot both be right as they are printed",
+    NOT_STATED: "the numbers fit only under a condition that the paper does not state",
+    UNDECIDABLE: "no printed number tells",
+}
+"""What the paper's own numbers say of a statement."""
+
+Rows = tuple[pd.DataFrame, ...]
+"""A statement's rows, one table for each of its selectors (`minseg.audit.ledger.select`)."""
+
+NOT_A_KEY = ("table", "line", "value", "printed_model", "printed", "unit", "place")
+"""Columns that do not say what a value is about."""
+
+EXACT = 9
+"""Decimals that differences of printed numbers are rounded to: binary fractions are not exact."""
+
+SLACK = 2 * ROUNDING + 1e-9
+"""Two rounded values may miss each other by that."""
+
+NAMED = 3
+"""So many contrary comparisons are named in a summary; more are counted."""
+
+_TITLES = {model: f"Model {model.removeprefix('model')}" for model in MODELS} | {"iou": "IoU"}
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a number must lie for a claim to be true: above `low` and below `high`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a value is as claimed; one on the edge is not."""
+        return self.low < value < self.high
+
+    @property
+    def text(self) -> str:
+        """The region in words."""
+        low, high = (f"{edge:g}".replace("-", "−") for edge in (self.low, self.high))
+        if math.isinf(self.high):
+            return f"above {low}"
+        if math.isinf(self.low):
+            return f"below {high}"
+        return f"between {low} and {high}"
+
+
+ABOVE_ZERO, BELOW_ZERO = Region(low=0.0), Region(high=0.0)
+ZERO = Region(-SLACK, SLACK)
+"""No difference but by rounding."""
+
+_TRUE = Region(low=0.5)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed value and what it is about."""
+
+    table: int
+    keys: Mapping[str, str]
+    """Columns of the tidy table to their values."""
+    printed: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A sum of cells with signs, and where a claim puts it."""
+
+    name: str
+    cells: tuple[tuple[int, Cell], ...]
+    """Sign and cell."""
+    claimed: Region
+    unit: str = ""
+    """See `Comparison`."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in one column alone."""
+
+    name: str
+    cells: Mapping[str, Cell]
+    """Value of that column to the cell."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number made from printed ones, and where the claim puts it."""
+
+    name: str
+    arithmetic: str
+    """How the number comes from the printed ones."""
+    value: float
+    claimed: Region
+    expected: str = ""
+    """Where the claim puts it, if words say it better than the region."""
+    drawable: bool = True
+    """Whether the value is one that a reader would want to see on a scale."""
+    unit: str = ""
+    """Comparisons of one unit are as claimed together or not at all; empty for one by itself."""
+
+    @property
+    def as_claimed(self) -> bool:
+        """Whether the number lies where the claim puts it."""
+        return self.claimed.holds(self.value)
+
+
+@dataclass(frozen=True)
+class PaperFinding:
+    """What the paper's numbers say of a claim."""
+
+    verdict: str
+    """One of `PAPER_VERDICTS`."""
+    summary: str
+    """The reason in one sentence, its numbers computed."""
+    comparisons: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a test found, before it is weighed."""
+
+    comparisons: Sequence[Comparison]
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """Numbers that the ledger's sentence may name."""
+    verdict: str | None = None
+    """The verdict, where the test itself decides."""
+
+
+PaperTest = Callable[..., Compared]
+"""From a claim's rows and its parameters to comparisons."""
+
+
+def weigh(
+    found: Compared,
+    share: float = 1.0,
+    otherwise: str = FAILS,
+    part: float = 0.0,
+    sentence: str | None = None,
+) -> PaperFinding:
+    """Reach a verdict on printed numbers.
+
+    Parameters
+    ----------
+    found : Compared
+    share : float
+        The least share of the comparisons that must be as claimed; 1 for a claim about all.
+    otherwise : str
+        The verdict where fewer are.
+    part : float
+        The least share for that verdict; with fewer the claim fails.
+    sentence : str, optional
+        What to say, in place of a count: ``{number}`` of ``{whole}`` are as claimed, ``{contrary}``
+        are not, and the test's own facts.
+
+    Returns
+    -------
+    PaperFinding
+    """
+    units: dict[object, bool] = {}
+    for k, one in enumerate(found.comparisons):
+        units[one.unit or k] = units.get(one.unit or k, True) and one.as_claimed
+    number, whole = sum(units.values()), len(units)
+    enough = number >= share * whole
+    verdict = HOLDS if enough else otherwise if number >= part * whole else FAILS
+    contrary = [one for one in found.comparisons if not one.as_claimed]
+    if sentence:
+        names = list(dict.fromkeys(one.unit or one.name for one in contrary))
+        facts = {
+            "number": number,
+            "whole": whole,
+            "contrary": "; ".join(names) or "none",
+            **found.facts,
+        }
+        summary = sentence.format(**facts)
+    elif whole == 1 == len(found.comparisons):
+        summary = f"{'Not as' if contrary else 'As'} claimed: {found.comparisons[0].arithmetic}."
+    else:
+        summary = f"{number} of {whole} are as claimed"
+        summary += "" if share == 1 else f", at least {share:.0%} are asked for"
+        if 0 < len(contrary) <= NAMED and len(contrary) < len(found.comparisons):
+            summary += "; except " + "; ".join(f"{one.name} ({one.arithmetic})" for one in contrary)
+        summary += "."
+    return PaperFinding(found.verdict or verdict, summary, tuple(found.comparisons))
+
+
+def title(value: str) -> str:
+    """Return how a reader knows a value of a tidy table: ``Model 1`` for model1."""
+    return _TITLES.get(value, value)
+
+
+def listed(names: Iterable[object]) -> str:
+    """Write names in a row; a dash for none."""
+    return ", ".join(map(str, names)) or "–"
+
+
+def written(value: float, signed: bool = False) -> str:
+    """Write a printed value: three decimals, more where the print has more, none for counts."""
+    sign = "+" if signed else ""
+    if float(value).is_integer() and abs(value) > 1:
+        return f"{value:{sign},.0f}".replace("-", "−")
+    short = f"{value:{sign}.3f}"
+    text = short if abs(float(short) - value) < 1e-9 else f"{value:{sign}.4f}"
+    return text.replace("-", "−")
+
+
+def evaluate(contrast: Contrast) -> Comparison:
+    """Do a contrast's arithmetic on the printed values."""
+    value = round(sum(sign * cell.printed for sign, cell in contrast.cells), EXACT)
+    terms = " ".join(
+        f"{'+' if sign > 0 else '−'} {written(cell.printed)}" for sign, cell in contrast.cells
+    ).removeprefix("+ ")
+    several = len(contrast.cells) > 1
+    arithmetic = f"{terms} = {written(value, signed=True)}" if several else terms
+    return Comparison(contrast.name, arithmetic, value, contrast.claimed, unit=contrast.unit)
+
+
+def groups(rows: Rows, of: str) -> list[Group]:
+    """Gather the cells of a claim that differ in one column alone.
+
+    Raises
+    ------
+    MinsegError
+        If a table has no such column.
+    """
+    found = []
+    for table in rows:
+        if of not in table:
+            raise MinsegError(f"table {table['table'].iloc[0]} has no column {of!r}")
+        others = [name for name in table.columns if name not in (*NOT_A_KEY, of)]
+        for values, part in table.groupby(others, sort=False):
+            texts = [str(value) for value in values]
+            keys = dict(zip(map(str, others), texts, strict=True))
+            cells = {
+                str(name): Cell(int(number), {**keys, of: str(name)}, value)
+                for name, number, value in zip(part[of], part["table"], part["value"], strict=True)
+            }
+            found.append(Group(", ".join(map(title, texts)), cells))
+    return found
+
+
+# Comparisons of cells: of printed values, and of our results in the same places ------------------
+
+
+def highest(rows: Rows, *, of: str, row: str | Sequence[str]) -> Iterator[Contrast]:
+    """Compare one row with each other one of its group: it is claimed to be above.
+
+    `row` may name several rows, one of which is in each group.
+    """
+    return _against_others(rows, of, row, ABOVE_ZERO)
+
+
+def lowest(rows: Rows, *, of: str, row: str | Sequence[str]) -> Iterator[Contrast]:
+    """Compare one row with each other one of its group: it is claimed to be below."""
+    return _against_others(rows, of, row, BELOW_ZERO)
+
+
+def above(
+    rows: Rows, *, of: str, pairs: Sequence[Sequence[str]], by: float = 0.0
+) -> Iterator[Contrast]:
+    """Compare pairs (row, reference): the row is claimed to be above by more than `by`."""
+    return _pairs(rows, of, pairs, Region(low=by))
+
+
+def close(
+    rows: Rows, *, of: str, by: float, pairs: Sequence[Sequence[str]] | None = None
+) -> Iterator[Contrast]:
+    """Compare pairs, all of each group by default: claimed to differ by less than `by`."""
+    return _pairs(rows, of, pairs, Region(-by, by))
+
+
+def within(rows: Rows, *, low: float = -math.inf, high: float = math.inf) -> Iterator[Contrast]:
+    """Take each cell by itself: it is claimed to lie above `low` and below `high`."""
+    for group in groups(rows, "metric"):
+        for metric, cell in group.cells.items():
+            yield Contrast(f"{group.name}, {title(metric)}", ((1, cell),), Region(low, high))
+
+
+def gain_above(
+    rows: Rows, *, of: str, pair: Sequence[str], models: Sequence[Sequence[str]]
+) -> Iterator[Contrast]:
+    """Compare gains (row minus reference) of pairs of models: the first's is claimed larger."""
+    row, reference = pair
+    by_model = {_model_of(group): group for group in groups(rows, of)}
+    for more, less in models:
+        signed = [
+            (sign, by_model[model].cells[name])
+            for model, signs in ((more, (1, -1)), (less, (-1, 1)))
+            for sign, name in zip(signs, (row, reference), strict=True)
+        ]
+        name = f"{row} − {reference}: {title(more)} minus {title(less)}"
+        yield Contrast(name, tuple(signed), ABOVE_ZERO)
+
+
+CONTRASTS: dict[str, Callable[..., Iterable[Contrast]]] = {
+    one.__name__: one for one in (highest, lowest, above, close, within, gain_above)
+}
+"""Tests that are the same for printed values and for ours."""
+
+
+def signature_of(build: Callable, *given: str) -> inspect.Signature:
+    """Return how a test made from comparisons is called: our arguments and its own."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = [one for one in inspect.signature(build).parameters.values() if one.name != "rows"]
+    return inspect.Signature([*(inspect.Parameter(name, kind) for name in given), *own])
+
+
+def _against_others(
+    rows: Rows, of: str, row: str | Sequence[str], claimed: Region
+) -> Iterator[Contrast]:
+    """Compare a row with each other one of its group, all of which it must be ahead of."""
+    wanted = [row] if isinstance(row, str) else list(row)
+    for group in groups(rows, of):
+        there = [name for name in wanted if name in group.cells]
+        if len(there) != 1:
+            raise MinsegError(
+                f"{of} {', '.join(wanted)}: {len(there)} of them among {', '.join(group.cells)}"
+            )
+        for other in group.cells:
+            if other != there[0]:
+                unit = f"{group.name}: {title(there[0])}"
+                yield _difference(group, there[0], other, claimed, unit)
+
+
+def _pairs(
+    rows: Rows, of: str, pairs: Sequence[Sequence[str]] | None, claimed: Region
+) -> Iterator[Contrast]:
+    """Compare pairs wherever a group has both sides; each pair must be met once at least."""
+    met = set()
+    for group in groups(rows, of):
+        wanted = combinations(group.cells, 2) if pairs is None else map(tuple, pairs)
+        for row, reference in wanted:
+            if row in group.cells and reference in group.cells:
+                met.add((row, reference))
+                yield _difference(group, row, reference, claimed)
+    unmet = [pair for pair in pairs or () if tuple(pair) not in met]
+    if unmet:
+        raise MinsegError(f"no rows to compare {of} {' and '.join(unmet[0])}")
+
+
+def _difference(
+    group: Group, row: str, reference: str, claimed: Region, unit: str = ""
+) -> Contrast:
+    """Take a row of a group from another."""
+    return Contrast(
+        f"{group.name}: {title(row)} − {title(reference)}",
+        ((1, group.cells[row]), (-1, group.cells[reference])),
+        claimed,
+        unit,
+    )
+
+
+def _model_of(group: Group) -> str:
+    return next(iter(group.cells.values())).keys["model"]
+
+
+# Tests of printed values alone -------------------------------------------------------------------
+
+
+def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> PaperTest:
+    """Make a test of printed values from comparisons."""
+
+    def test(rows: Rows, **parameters: object) -> Compared:
+        return Compared([evaluate(one) for one in build(rows, **parameters)])
+
+    test.__signature__ = signature_of(build, "rows")  # type: ignore[attr-defined]
+    return test
+
+
+def no_gain(rows: Rows, *, of: str, pairs: Sequence[Sequence[str]]) -> Compared:
+    """Test that nothing rose; whether a rise would be significant, printed means do not tell."""
+    edge = Region(high=10.0**-EXACT)
+    found = [
+        Comparison(one.name, one.arithmetic, one.value, edge, "not significantly above 0")
+        for one in map(evaluate, above(rows, of=of, pairs=pairs))
+    ]
+    most = max(found, key=lambda one: one.value)
+    return Compared(found, {"most": f"{most.name} by {written(most.value)}"})
+
+
+def ranges_exceed(rows: Rows, *, of: str, by: float) -> Compared:
+    """Test that the values of each group span more than `by`."""
+    found = []
+    for group in groups(rows, of):
+        values = pd.Series({name: cell.printed for name, cell in group.cells.items()})
+        top, bottom = str(values.idxmax()), str(values.idxmin())
+        span = round(values[top] - values[bottom], EXACT)
+        arithmetic = f"{written(values[top])} − {written(values[bottom])} = {written(span)}"
+        name = f"{group.name}: highest ({title(top)}) − lowest ({title(bottom)})"
+        found.append(Comparison(name, arithmetic, span, Region(low=by)))
+    return Compared(found)
+
+
+def largest_difference_in(rows: Rows, *, metric: str, pairs: Sequence[Sequence[str]]) -> Compared:
+    """Test that of all metrics one differs most between the splits of a pair."""
+    found = []
+    for row, reference in pairs:
+        differences: dict[str, dict[str, float]] = {}
+        for contrast in above(rows, of="split", pairs=[[row, reference]]):
+            keys = contrast.cells[0][1].keys
+            differences.setdefault(keys["model"], {})[keys["metric"]] = evaluate(contrast).value
+        for model, by_metric in differences.items():
+            others = {name: abs(value) for name, value in by_metric.items() if name != metric}
+            rival = max(others, key=lambda name: others[name])
+            lead = round(abs(by_metric[metric]) - others[rival], EXACT)
+            found.append(
+                Comparison(
+                    f"{title(model)}, {row} and {reference}: {metric} before {title(rival)}",
+                    f"{written(abs(by_metric[metric]))} − {written(others[rival])} = "
+                    f"{written(lead, signed=True)}",
+                    lead,
+                    ABOVE_ZERO,
+                )
+            )
+    return Compared(found)
+
+
+def labels_need_bands(rows: Rows) -> Compared:
+    """Test that the best configuration has the more channels the more labels a model predicts."""
+    best = []
+    for group in groups(rows, "bands"):
+        values = pd.Series({name: cell.printed for name, cell in group.cells.items()})
+        model, bands = _model_of(group), str(values.idxmax())
+        labels = parse_task(model).num_classes - 1
+        best.append((labels, len(BAND_CONFIGURATIONS[bands]), title(model), bands))
+    found = [
+        Comparison(
+            f"{more[2]} ({more[0]} labels) against {fewer[2]} ({fewer[0]})",
+            f"{more[3]}, {more[1]} channels − {fewer[3]}, {fewer[1]} channels = "
+            f"{written(more[1] - fewer[1], signed=True)}",
+            more[1] - fewer[1],
+            ABOVE_ZERO,
+        )
+        for fewer, more in combinations(sorted(best), 2)
+        if more[0] > fewer[0]
+    ]
+    return Compared(found)
+
+
+def every_value(rows: Rows, *, value: str) -> Compared:
+    """Test that each printed cell says one thing (Table 5)."""
+    return Compared(
+        [
+            Comparison(
+                f"{title(row['model'])}, {row['hyperparameter'].replace('_', ' ')}",
+                f"printed {row['printed']}",
+                float(str(row["value"]) == value),
+                _TRUE,
+                f"{value}, as a number",
+                drawable=False,
+            )
+            for table in rows
+            for row in table.to_dict("records")
+        ]
+    )
+
+
+def differ(rows: Rows) -> Compared:
+    """Test that the printed choices of the models are not all the same (Table 5)."""
+    found = []
+    for table in rows:
+        for name, part in table.groupby("hyperparameter", sort=False):
+            text = listed(
+                f"{title(model)} {value}"
+                for model, value in zip(part["model"], part["printed"], strict=True)
+            )
+            number = part["value"].nunique()
+            words = (str(name).replace("_", " "), text, number, Region(low=1), "not all the same")
+            found.append(Comparison(*words, drawable=False))
+    return Compared(found)
+
+
+def highest_rounds_to(rows: Rows, *, value: float, decimals: int) -> Compared:
+    """Test that the highest printed value is, rounded, the one that the prose gives."""
+    cells = pd.concat(rows)
+    half = 0.5 * 10.0**-decimals
+    region, best = Region(value - half - 1e-12, value + half), cells["value"].max()
+    found = []
+    for row in cells.sort_values("value", ascending=False).to_dict("records"):
+        what = ", ".join(title(str(row[name])) for name in row if name not in NOT_A_KEY)
+        found.append(Comparison(what, f"printed {written(row['value'])}", row["value"], region))
+    fits = all(one.as_claimed for one in found if one.value == best)
+    fitting = listed(one.name for one in found if one.as_claimed)
+    some = HOLDS if fits else IN_PART if fitting != "–" else FAILS
+    return Compared(found, {"fitting": fitting, "best": found[0].arithmetic}, some)
+
+
+def mean_bounds(rows: Rows) -> Compared:
+    """Test the bound that one averaging puts on means: IoU is not above recall or precision."""
+    found = []
+    for group in groups(rows, "metric"):
+        iou, recall, precision = (group.cells[name].printed for name in METRICS[:3])
+        room = round(min(recall, precision) - iou, EXACT)
+        found.append(
+            Comparison(
+                f"{group.name}: min(recall, precision) − IoU",
+                f"min({written(recall)}, {written(precision)}) − {written(iou)} = "
+                f"{written(room, signed=True)}",
+                room,
+                Region(low=-2 * ROUNDING),
+            )
+        )
+    return Compared(found)
+
+
+def sums(rows: Rows, *, of: Mapping[str, Sequence[str | float]]) -> Compared:
+    """Test that printed numbers are the sums of others.
+
+    Parameters
+    ----------
+    rows : tuple of pandas.DataFrame
+        A number is known by the values of its keys: ``test_areas_model1`` of the prose, ``All
+        model1 test`` of Table 2, ``locations of Table 7``.
+    of : mapping of number to its terms
+        Names, with a minus sign to be taken off, or plain numbers.
+    """
+    known: dict[str, float] = {}
+    for table in rows:
+        keys = [name for name in table.columns if name not in NOT_A_KEY]
+        known |= {" ".join(map(str, key)): value for key, value in _values(table, keys).items()}
+        if "location" in table:
+            known[f"locations of Table {table['table'].iloc[0]}"] = table["location"].nunique()
+    found = []
+    for name, terms in of.items():
+        total = known[name]
+        numbers = [
+            term
+            if not isinstance(term, str)
+            else (-1) ** term.startswith("-") * known[term.removeprefix("-")]
+            for term in terms
+        ]
+        text = " + ".join(written(one) for one in numbers).replace("+ −", "− ")
+        found.append(
+            Comparison(
+                name.replace("_", " "),
+                f"printed {written(total)}, elsewhere {text}"
+                + f" = {written(sum(numbers))}" * (len(numbers) > 1),
+                total - sum(numbers),
+                ZERO,
+                "the same number",
+                drawable=False,
+            )
+        )
+    return Compared(found)
+
+
+# Images and mines (Table 2) ----------------------------------------------------------------------
+
+
+def images(rows: Rows, *, more_than: int, years: int) -> Compared:
+    """Test how many images there are, by the split of one model (Table 2).
+
+    Of a validation or test mine one image is used (section 2.3); with one image a year there are at
+    most `years`. So a total with all of these counted is an upper bound of what the table can
+    account for.
+    """
+    found, used = [], []
+    for group in groups(rows, "part"):
+        test, validation, train = _parts(group.cells)
+        most = train + years * (test + validation)
+        used.append(train + test + validation)
+        arithmetic = (
+            f"{written(train)} + {years} × ({written(test)} + {written(validation)}) = "
+            f"{written(most)}, of which {written(used[-1])} were used"
+        )
+        name = f"{group.name}: images used, with all {years} years of the other mines"
+        found.append(Comparison(name, arithmetic, most, Region(low=more_than)))
+    reached = max(one.value for one in found)
+    some = HOLDS if max(used) > more_than else NOT_STATED if reached > more_than else FAILS
+    return Compared(found, {"used": written(max(used)), "most": written(reached)}, some)
+
+
+def mines(rows: Rows, *, more_than: int, test_and_validation: float) -> Compared:
+    """Test how many mines there are, by the split of one model (Table 2).
+
+    Test and validation hold one image a mine (section 2.3), and are a known share of all mines.
+    """
+    found = []
+    for group in groups(rows, "part"):
+        test, validation, train = _parts(group.cells)
+        total = (test + validation) / test_and_validation
+        each = train / max(more_than - test - validation, 1)
+        found.append(
+            Comparison(
+                f"{group.name}: test and validation mines are {test_and_validation:.0%} of all",
+                f"({written(test)} + {written(validation)}) / {test_and_validation:g} = "
+                f"{total:.0f}; with {more_than} mines, a training mine had {each:.1f} images",
+                total,
+                Region(low=more_than),
+            )
+        )
+    return Compared(found)
+
+
+def volume_helps(rows: Rows) -> Compared:
+    """Test that a targeted model stands the better against the general one the more images it had.
+
+    Rows are train images (Table 2) and IoU of targeted and general models (Table 4). Comparing with
+    the general model on the same mines takes out that subsets are not equally hard.
+    """
+    sizes = _values(rows[0], ["model", "split"])
+    found = []
+    for group in groups(rows[1:], "split"):
+        pairs = [(a, b) for a, b in GENERAL_OF.items() if {a, b} <= set(group.cells)]
+        model = _model_of(group)
+        train = [sizes[model, row] for row, _ in pairs]
+        gaps = [round(group.cells[a].printed - group.cells[b].printed, EXACT) for a, b in pairs]
+        text = listed(
+            f"{pairs[k][0]} {written(train[k])}: {written(gaps[k], signed=True)}"
+            for k in np.argsort(train)
+        )
+        rank = round(float(spearmanr(train, gaps).statistic), EXACT)
+        found.append(
+            Comparison(
+                f"{title(model)}: rank correlation of images with the lead over the general model",
+                f"{text}; Spearman {rank:+.2f}".replace("-", "−"),
+                rank,
+                ABOVE_ZERO,
+            )
+        )
+    return Compared(found)
+
+
+def ratio_of_mines(
+    rows: Rows, *, train: float, held_out: float, fewest: float, most: float
+) -> Compared:
+    """Test that training mines can be to the others in a ratio, with so many images each."""
+    found = []
+    for group in groups(rows, "part"):
+        test, validation, images_of = _parts(group.cells)
+        needed = images_of / ((test + validation) * train / held_out)
+        found.append(
+            Comparison(
+                group.name,
+                f"{written(images_of)} / (({written(test)} + {written(validation)}) × {train:g} / "
+                f"{held_out:g}) = {needed:.1f}",
+                needed,
+                Region(fewest - 1e-9, most + 1e-9),
+                f"{fewest:g} to {most:g} images of a training mine",
+            )
+        )
+    values = [one.value for one in found]
+    shares = [f"{c[2] / sum(c):.0%}" for c in (_parts(g.cells) for g in groups(rows, "part"))]
+    span = f"{min(values):.1f} to {max(values):.1f}"
+    return Compared(found, {"span": span, "share": shares[0]})
+
+
+def subsets_add_up(rows: Rows) -> Compared:
+    """Test that subsets, which are parts of all images, are no more than all (Table 2)."""
+    counts = _values(pd.concat(rows), ["split", "model", "part"])
+    found = []
+    for codes, model, part in product(GROUPS.values(), MODELS, ("test", "validation", "train")):
+        surplus = subset_surplus(counts, codes, model, part)
+        whole = counts["All", model, part]
+        name = f"{'+'.join(codes)}, {title(model)}, {part}: sum − All"
+        text = f"{written(whole + surplus)} − {written(whole)} = {written(surplus, signed=True)}"
+        found.append(Comparison(name, text, surplus, Region(high=0.5), "not above 0"))
+    return Compared(found, {"most": written(max(one.value for one in found))})
+
+
+def subset_surplus(
+    counts: Mapping[tuple[str, ...], float], codes: Sequence[str], model: str, part: str
+) -> float:
+    """Return by how many images subsets together exceed the row All; negative where some are left.
+
+    Parameters
+    ----------
+    counts : mapping of (split, model, part) to images
+        Table 2.
+    codes : sequence of str
+        Subsets such as RR, MO and CL.
+    model, part : str
+    """
+    return sum(counts[code, model, part] for code in codes) - counts["All", model, part]
+
+
+def union_has_most(rows: Rows, *, union: str) -> Compared:
+    """Test that the model of all labels has no fewer images than any other (Table 2)."""
+    counts = _values(pd.concat(rows), ["split", "model", "part"])
+    splits = list(dict.fromkeys(split for split, _, _ in counts))
+    parts = {part: (part,) for part in ("test", "validation", "train")}
+    found, together = [], 0
+    for split, (name, of), model in product(
+        splits, (parts | {"together": tuple(parts)}).items(), MODELS
+    ):
+        if model == union:
+            continue
+        ours, theirs = (sum(counts[split, one, part] for part in of) for one in (union, model))
+        text = f"{written(ours)} − {written(theirs)} = {written(ours - theirs, signed=True)}"
+        what = f"{split}, {name}: {title(union)} − {title(model)}"
+        found.append(Comparison(what, text, ours - theirs, Region(low=-0.5), "not below 0"))
+        together += len(of) > 1 and ours < theirs
+    cells = sum(not one.as_claimed for one in found) - together
+    return Compared(found, {"cells": cells, "totals": together}, FAILS if together else None)
+
+
+# Averages and identities (Tables 3, 4 and 6 to 8) ------------------------------------------------
+
+
+def averages(rows: Rows) -> Compared:
+    """Test that AVG rows of Table 4 are the means of the rows before them."""
+    scores = _values(pd.concat(rows), ["split", "model", "metric"])
+    found = []
+    for average, model, metric in product(AVERAGES, MODELS, METRICS):
+        mean = float(np.mean([scores[row, model, metric] for row in AVERAGES[average]]))
+        shown = scores[average, model, metric]
+        name = f"{average}, {title(model)}, {title(metric)}: printed − mean of its rows"
+        text = f"{written(shown)} − {mean:.4f} = {written(round(shown - mean, 4), signed=True)}"
+        found.append(Comparison(name, text, shown - mean, ZERO, "0, but for rounding"))
+    exact = sum(abs(one.value) <= ROUNDING + 1e-9 for one in found)
+    return Compared(found, {"exact": exact, "rounded": sum(o.as_claimed for o in found) - exact})
+
+
+def weights_change_nothing(rows: Rows) -> Compared:
+    """Test that a mean over subsets has one sign, whether each counts alike or by its test images.
+
+    Rows are test images (Table 2) and IoU (Table 4).
+    """
+    counts, iou = _values(rows[0], ["split", "model"]), _values(rows[1], ["split", "model"])
+    found = []
+    for codes, model in product(GROUPS.values(), MODELS):
+        weights = [counts[code, model] for code in codes]
+        gains = [round(iou[code, model] - iou[GENERAL_OF[code], model], 4) for code in codes]
+        plain, weighted = float(np.mean(gains)), float(np.average(gains, weights=weights))
+        found.append(
+            Comparison(
+                f"{title(model)} {'+'.join(codes)}",
+                f"targeted − general: plain {written(round(plain, 4), signed=True)}, weighted by "
+                f"{listed(map(written, weights))} test images "
+                f"{written(round(weighted, 4), signed=True)}",
+                float(_sign(plain) == _sign(weighted)),
+                _TRUE,
+                "one sign; a difference below 0.001 counts as none",
+                drawable=False,
+            )
+        )
+    return Compared(found)
+
+
+def whole_between_parts(rows: Rows) -> Compared:
+    """Test that the general model's score lies between those on the three parts of its mines.
+
+    Rows are Tables 3 and 4.
+    """
+    bands, splits = (
+        _values(table, [name, "model", "metric"])
+        for table, name in zip(rows, ("bands", "split"), strict=True)
+    )
+    found = []
+    for model, codes, metric in product(MODELS, GROUPS.values(), METRICS):
+        parts = [splits[GENERAL_OF[code], model, metric] for code in codes]
+        whole = bands[PAPER_BANDS[model], model, metric]
+        found.append(
+            Comparison(
+                f"{title(model)}, {title(metric)}, {'+'.join(codes)}",
+                f"{written(whole)} in Table 3, {written(min(parts))} to {written(max(parts))} in "
+                "Table 4",
+                whole,
+                Region(min(parts) - SLACK, max(parts) + SLACK),
+                "between its parts",
+                drawable=False,
+            )
+        )
+    return Compared(found)
+
+
+def one_general_model(rows: Rows) -> Compared:
+    """Test that the two general models, weighted by test images, have the same scores.
+
+    Rows are test images (Table 2), Table 4 and, to compare with, IoU of Table 3.
+    """
+    counts = _values(rows[0], ["split", "model"])
+    scores = _values(rows[1], ["split", "model", "metric"])
+    found, gaps = [], dict.fromkeys(METRICS, 0.0)
+    for model, metric in product(MODELS, METRICS):
+        means = [
+            np.average(
+                [scores[GENERAL_OF[code], model, metric] for code in codes],
+                weights=[counts[code, model] for code in codes],
+            )
+            for codes in GROUPS.values()
+        ]
+        gap = round(float(means[0] - means[1]), EXACT)
+        gaps[metric] = max(gaps[metric], abs(gap))
+        text = f"{means[0]:.3f} − {means[1]:.3f} = {gap:+.3f}".replace("-", "−")
+        name = f"{title(model)}, {title(metric)}: {' − '.join(GROUPS)}"
+        found.append(Comparison(name, text, gap, ZERO, "0, but for rounding"))
+    best = [sorted(part["value"])[::-1][:2] for _, part in rows[2].groupby("model")]
+    leads = [first - second for first, second in best]
+    texts = listed(f"up to {gap:.3f} in {title(metric)}" for metric, gap in gaps.items())
+    return Compared(found, {"gaps": texts, "leads": f"{min(leads):.3f} to {max(leads):.3f}"})
+
+
+def one_accuracy(rows: Rows) -> Compared:
+    """Test that accuracy is IoU in all tables or in none."""
+    shares = {}
+    for table in rows:
+        keys = [name for name in table.columns if name not in (*NOT_A_KEY, "metric")]
+        wide = table.pivot(index=keys, columns="metric", values="value")
+        same = (wide["accuracy"] - wide["iou"]).abs() < SLACK
+        shares[f"Table {table['table'].iloc[0]}"] = (int(same.sum()), len(same))
+    first = next(iter(shares.values()))
+    usual = round(first[0] / first[1])
+    found = [
+        Comparison(
+            name,
+            f"accuracy is IoU in {same} of {number} rows",
+            float(round(same / number) == usual),
+            _TRUE,
+            "as in the first table",
+            drawable=False,
+        )
+        for name, (same, number) in shares.items()
+    ]
+    texts = (f"{same} of {number} rows of {name}" for name, (same, number) in shares.items())
+    return Compared(found, {"tables": listed(texts)})
+
+
+def one_class_identity(rows: Rows) -> Compared:
+    """Test that IoU = 1 / (1/P + 1/R − 1), as it is for one class counted over all its pixels."""
+    found = []
+    for group in groups(rows, "metric"):
+        iou, recall, precision = (group.cells[name].printed for name in METRICS[:3])
+        low, high = (
+            _iou(max(precision + step, 0.0), max(recall + step, 0.0))
+            for step in (-ROUNDING, ROUNDING)
+        )
+        found.append(
+            Comparison(
+                group.name,
+                f"printed {written(iou)}; from {written(precision)} and {written(recall)}: "
+                f"{low:.4f} to {high:.4f}",
+                iou,
+                Region(low - ROUNDING - 1e-9, high + ROUNDING + 1e-9),
+                "as precision and recall say",
+                drawable=False,
+            )
+        )
+    return Compared(found)
+
+
+def more_of_both_is_more(rows: Rows) -> Compared:
+    """Test that no more recall at no less precision comes with less IoU or accuracy.
+
+    Rows are Tables 3 and 4 of models with one class; rows are compared that have the same mines.
+    """
+    bands, splits = (
+        _values(table, [name, "model", "metric"])
+        for table, name in zip(rows, ("bands", "split"), strict=True)
+    )
+    subsets = [pair for pair in GENERAL_OF.items() if pair[0] not in AVERAGES]
+    pairs: list[tuple[str, str]] = [
+        *permutations(dict.fromkeys(one for one, _, _ in bands), 2),
+        *(one for pair in subsets for one in (pair, pair[::-1])),
+    ]
+    scores, found = bands | splits, []
+    for model in dict.fromkeys(model for _, model, _ in scores):
+        for row, other in pairs:
+            gain = {m: round(scores[row, model, m] - scores[other, model, m], 4) for m in METRICS}
+            if min(gain["recall"], gain["precision"]) < 0:
+                continue
+            text = listed(f"{title(m)} {written(step, signed=True)}" for m, step in gain.items())
+            least = min(gain["iou"], gain["accuracy"])
+            name = f"{title(model)}: {row} against {other}"
+            found.append(Comparison(name, text, least, Region(low=-SLACK), "no less"))
+    return Compared(found, {"opposite": sum(not one.as_claimed for one in found)})
+
+
+def one_share_of_class(rows: Rows) -> Compared:
+    """Test that the share of the pixels of one class is the same, whatever predicts it.
+
+    Counted over all pixels it is (1 − accuracy) / ((1 − R) + R (1 − P) / P).
+    """
+    spans: dict[str, tuple[float, float]] = {}
+    for group in groups(rows, "metric"):
+        values = [group.cells[name].printed for name in ("recall", "precision", "accuracy")]
+        corners = product(*((max(v - ROUNDING, 1e-9), min(v + ROUNDING, 1.0)) for v in values))
+        shares = [_prevalence(*corner) for corner in corners]
+        spans[group.name] = min(shares), max(shares)
+    middle = sorted(spans.values())[len(spans) // 2]
+    apart = any(
+        max(one[0], other[0]) > min(one[1], other[1])
+        for one, other in combinations(spans.values(), 2)
+    )
+    middle = float(np.median([sum(span) for span in spans.values()]))
+    furthest = max(spans, key=lambda name: abs(sum(spans[name]) - middle))
+    found = [
+        Comparison(
+            name,
+            f"{low:.3f} to {high:.3f}",
+            float(not (apart and name == furthest)),
+            _TRUE,
+            "as the others",
+            drawable=False,
+        )
+        for name, (low, high) in spans.items()
+    ]
+    ends = [end for span in spans.values() for end in span]
+    return Compared(found, {"span": f"{min(ends):.3f} to {max(ends):.3f}"})
+
+
+# Bands, headings and the search ------------------------------------------------------------------
+
+
+def finest_pixels(rows: Rows, *, bands: str) -> Compared:
+    """Test that one configuration has smaller native pixels than any other."""
+    coarsest_m = {
+        name: max(BANDS[band].native_gsd_m for band in of)
+        for name, of in BAND_CONFIGURATIONS.items()
+    }
+    found = [
+        Comparison(
+            f"{name}: coarsest native pixel − that of {bands}",
+            f"{size} m − {coarsest_m[bands]} m = {size - coarsest_m[bands]:+} m",
+            size - coarsest_m[bands],
+            ABOVE_ZERO,
+        )
+        for name, size in coarsest_m.items()
+        if name != bands
+    ]
+    alike = listed(one.name.split(":")[0] for one in found if not one.as_claimed)
+    return Compared(found, {"size": coarsest_m[bands], "alike": alike})
+
+
+def independent_radar_channels(rows: Rows, *, stated: int) -> Compared:
+    """Test how many of the radar channels, in decibels, are independent up to a constant."""
+    vv_db, vh_db = np.meshgrid(np.linspace(-20.0, 0.0, 5), np.linspace(-28.0, -8.0, 5))
+    stack = radar_channels(vv_db, vh_db).reshape(stated, -1)
+    rank = int(np.linalg.matrix_rank(np.vstack([stack, np.ones(stack.shape[1])]), tol=1e-3)) - 1
+    text = f"VV/(10·VH) is VV − VH − 10 in decibels: {rank} of {stated}"
+    return Compared([Comparison("independent channels", text, rank, Region(low=stated - 0.5))])
+
+
+def headings(rows: Rows) -> Compared:
+    """Test that each column of Table 5 is headed as its place says."""
+    heads = pd.concat(rows)[["printed_model", "model"]].drop_duplicates().to_dict("records")
+    return Compared(
+        [
+            Comparison(
+                f"column {k}",
+                f"headed {head['printed_model']}, by its place {title(head['model'])}",
+                float(head["printed_model"] == title(head["model"])),
+                _TRUE,
+                "headed as its place says",
+                drawable=False,
+            )
+            for k, head in enumerate(heads, 1)
+        ]
+    )
+
+
+def whole_space_tried(rows: Rows) -> Compared:
+    """Test that a search made as many trials as its values have combinations."""
+    known = _values(pd.concat(rows), ["name"])
+    tried = {name[0]: value for name, value in known.items() if name[0].startswith("tried_")}
+    number, trials = math.prod(tried.values()), known[("trials",)]
+    text = (
+        f"{' × '.join(map(written, tried.values()))} = {written(number)}; {written(trials)} tried"
+    )
+    found = [Comparison("trials − combinations", text, trials - number, Region(low=-0.5))]
+    return Compared(found, {"combinations": written(number), "share": f"{trials / number:.1%}"})
+
+
+def _values(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple, float]:
+    """Return a table's values by their keys."""
+    return {tuple(line[k] for k in keys): line["value"] for line in table.to_dict("records")}
+
+
+def _parts(cells: Mapping[str, Cell]) -> tuple[float, float, float]:
+    """Return the images of test, validation and train."""
+    try:
+        test, validation, train = (cells[name].printed for name in ("test", "validation", "train"))
+    except KeyError as missing:
+        raise MinsegError(f"Table 2: rows of part {missing} are needed") from None
+    return test, validation, train
+
+
+def _iou(precision: float, recall: float) -> float:
+    """Return the IoU of one class."""
+    return 1 / (1 / precision + 1 / recall - 1) if min(precision, recall) > 0 else 0.0
+
+
+def _prevalence(recall: float, precision: float, accuracy: float) -> float:
+    """Return the share of pixels of a class, from its scores over all pixels."""
+    wrong = (1 - recall) + recall * (1 - precision) / precision
+    return (1 - accuracy) / wrong if wrong > 0 else 0.0
+
+
+def _sign(value: float) -> int:
+    """Return the sign of a difference, 0 for one that rounding can make."""
+    return 0 if abs(value) < 2 * ROUNDING else int(np.sign(value))
+
+
+PAPER_TESTS: dict[str, PaperTest] = {
+    **{name: _of_contrasts(build) for name, build in CONTRASTS.items()},
+    **{
+        one.__name__: one
+        for one in (
+            *(no_gain, ranges_exceed, largest_difference_in, labels_need_bands, every_value),
+            *(differ, highest_rounds_to, mean_bounds, sums, images, mines, volume_helps),
+            *(ratio_of_mines, subsets_add_up, union_has_most, averages, weights_change_nothing),
+            *(whole_between_parts, one_general_model, one_accuracy, one_class_identity),
+            *(more_of_both_is_more, one_share_of_class, finest_pixels),
+            *(independent_radar_channels, headings, whole_space_tried),
+        )
+    },
+}
+"""Tests by the names that the ledger calls them."""

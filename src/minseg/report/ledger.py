@@ -1,0 +1,554 @@
+"""The ledger as pages show it: a table to scan, each claim unfolding to its evidence; charts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import PercentFormatter
+from pandas.io.formats.style import Styler
+from pandas.io.formats.style_render import CSSDict
+
+from minseg.audit.ledger import SECTIONS, Claim, Judged, Ledger, NamedTest, printed_table
+from minseg.audit.measured import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    RUN_VERDICTS,
+    SUPPORTED,
+    UNTESTABLE,
+    Effect,
+    RunFinding,
+)
+from minseg.audit.printed import (
+    FAILS,
+    HOLDS,
+    IN_PART,
+    NOT_STATED,
+    PAPER_VERDICTS,
+    UNDECIDABLE,
+    Comparison,
+    PaperFinding,
+    Region,
+    subset_surplus,
+    title,
+)
+from minseg.learning.metrics import METRICS
+from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic
+from minseg.report.text import markdown_text, text_table
+from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS
+
+SYMBOLS: dict[str, tuple[str, str]] = {
+    HOLDS: ("true", "✓"),
+    IN_PART: ("part", "◐"),
+    FAILS: ("false", "✗"),
+    NOT_STATED: ("part", "…"),
+    UNDECIDABLE: ("open", "?"),
+    SUPPORTED: ("true", "✓"),
+    CONTRADICTED: ("false", "✗"),
+    INCONCLUSIVE: ("open", "?"),
+    UNTESTABLE: ("none", "–"),
+}
+"""Kind and sign of each verdict; the same on both sides, so that the pages read alike."""
+
+_PAGE = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def ledger_html(ledger: Ledger) -> str:
+    """Write a ledger as one piece of HTML, without scripts.
+
+    Parameters
+    ----------
+    ledger : Ledger
+
+    Returns
+    -------
+    str
+        A line for each claim, which opens on a click; ``#claim-ID`` is its address. Verdicts on
+        synthetic data bear the word, and are drawn hollow.
+    """
+    sections: dict[str, list[Judged]] = {}
+    for one in ledger.judged:
+        sections.setdefault(SECTIONS[one.claim.place[0]], []).append(one)
+    in_order = {name: sections[name] for name in SECTIONS.values() if name in sections}
+    return _PAGE.get_template("ledger.html").render(
+        ledger=ledger,
+        asked=ledger.dataset is not None,
+        sections=in_order,
+        badge=_badge,
+        call=_call,
+        claimed=_claimed,
+        ledger_line=_ledger_line,
+        number=_number,
+        paper_strips=_paper_strips,
+        places=_places,
+        run_strips=_run_strips,
+        seeds=_seeds,
+        sources=_sources,
+    )
+
+
+def ledger_summary(ledger: Ledger) -> str:
+    """Say in Markdown how many verdicts there are of each kind, and what they count for.
+
+    Parameters
+    ----------
+    ledger : Ledger
+
+    Returns
+    -------
+    str
+        Verdicts on synthetic data are counted apart, and as no evidence about real mines.
+    """
+    sides = {
+        side: [getattr(one, side).verdict for one in ledger.judged] for side in ("paper", "runs")
+    }
+    counted = {
+        side: ", ".join(f"{verdicts.count(name)} {name}" for name in SYMBOLS if name in verdicts)
+        for side, verdicts in sides.items()
+    }
+    word = " (**synthetic**)" if ledger.synthetic else ""
+    return (
+        f"- {len(ledger.judged)} claims.\n"
+        f"- Against the paper's own tables: {counted['paper']}.\n"
+        f"- Against our runs on {markdown_text(ledger.dataset)}{word}: {counted['runs']}.\n"
+        "- Claims that these runs support or contradict on real imagery: "
+        f"**{ledger.evidence_about_real_mines}**."
+    )
+
+
+def verdict_table(ledger: Ledger) -> pd.DataFrame:
+    """Count what the paper's own numbers say: verdict, its meaning, and how many claims have it."""
+    counts = ledger.counts("paper").sum()
+    lines = [[meaning, int(counts.get(name, 0))] for name, meaning in PAPER_VERDICTS.items()]
+    return pd.DataFrame(lines, columns=["meaning", "statements"], index=list(PAPER_VERDICTS))
+
+
+def open_table(points: pd.DataFrame) -> Styler:
+    """List what the paper leaves open (`minseg.study.paper.open_points`)."""
+    titles = {"place": "where", "point": "left open", "consequence": "what follows"}
+    left = "text-align: left; vertical-align: top; padding: 0.2em 0.7em"
+    styler = text_table(points.rename(columns=titles)).hide(axis="index")
+    return styler.set_table_styles([CSSDict(selector="td, th", props=left)])
+
+
+def _badge(verdict: str, synthetic: bool = False) -> Markup:
+    """Return a verdict as a label, with the word where its data are made."""
+    kind, sign = SYMBOLS[verdict]
+    made = synthetic and verdict != UNTESTABLE
+    label = Markup('<span class="badge {}{}">{} {}</span>').format(
+        kind, " made" * made, sign, verdict
+    )
+    return label + Markup('<span class="word">synthetic</span>') * made
+
+
+def _places(claim: Claim) -> str:
+    """Name the sections that state a claim."""
+    return ", ".join(SECTIONS[place] for place in claim.place)
+
+
+def _call(named: NamedTest) -> str:
+    """Write a test as it is called."""
+    given = ", ".join(f"{name}={value!r}" for name, value in named.parameters.items())
+    return f"{named.test}({given})"
+
+
+def _claimed(numbers: Sequence[Comparison | Effect]) -> str:
+    """Say where a claim puts its numbers."""
+    texts = (getattr(one, "expected", "") or one.claimed.text for one in numbers)
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _ledger_line(claim: Claim) -> str:
+    """Return the claim's line in the ledger, from the checkout's folder."""
+    path, line = claim.where.rsplit(":", 1)
+    return f"data/{Path(path).name}, line {line}"
+
+
+def _sources(one: Judged) -> str:
+    """Name the files and lines that a claim rests on."""
+    return "; ".join(
+        f"data/paper/{_file(table['table'].iloc[0])}, lines {_ranges(sorted(table['line']))}"
+        for table in one.rows
+    )
+
+
+def _file(table: int | str) -> str:
+    """Name the file of a printed table."""
+    return f"{table}.csv" if isinstance(table, str) else f"table{table}.csv"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Write sorted numbers with runs of them joined: 2–5, 9."""
+    starts = [numbers[0], *(b for a, b in pairwise(numbers) if b != a + 1)]
+    ends = [*(a for a, b in pairwise(numbers) if b != a + 1), numbers[-1]]
+    return ", ".join(
+        f"{start}–{end}" if end > start else f"{start}"
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _number(value: float, signed: bool) -> str:
+    """Write an effect with three decimals."""
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")
+
+
+def _seeds(effect: Effect) -> str:
+    """Say how many seeds there are, and how far they lie apart."""
+    if math.isnan(effect.spread):
+        return "one"
+    return f"{len(effect.by_seed)}, spread {effect.spread:.3f}"
+
+
+def _paper_strips(finding: PaperFinding) -> list[Markup]:
+    """Draw the printed differences; nothing where they are no numbers on one scale."""
+    if len(finding.comparisons) < 2 or not all(one.drawable for one in finding.comparisons):
+        return [Markup("")] * len(finding.comparisons)
+    return strips([Span(*3 * (one.value,), one.claimed, exact=True) for one in finding.comparisons])
+
+
+def _run_strips(finding: RunFinding) -> list[Markup]:
+    """Draw our effects with their intervals."""
+    return strips(
+        [Span(one.ends[0], one.value, one.ends[1], one.claimed) for one in finding.effects]
+    )
+
+
+WIDTH, HEIGHT = 130, 14
+"""Size of a strip, CSS pixels."""
+
+_CLAIMED, _EDGE = "#d5e6f2", "#555555"
+_INSIDE, _OUTSIDE, _ACROSS = "#00629b", "#b34700", "#777777"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A value, its interval (equal ends where there is none), and where it is claimed."""
+
+    low: float
+    value: float
+    high: float
+    claimed: Region
+    exact: bool = False
+    """Whether it is a printed value: on the edge it is not as claimed."""
+
+
+def strips(spans: Sequence[Span]) -> list[Markup]:
+    """Draw values on one scale, a strip for each.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+
+    Returns
+    -------
+    list of Markup
+        Inline SVG: the claimed side is shaded, its edge a dark line; the interval is blue where it
+        lies on the claimed side, orange where it lies on the other, grey across the edge.
+    """
+    edges = [e for one in spans for e in (one.claimed.low, one.claimed.high) if math.isfinite(e)]
+    ends = [end for one in spans for end in (one.low, one.value, one.high)] + edges
+    if not spans or not all(map(math.isfinite, ends)):
+        return [Markup("")] * len(spans)
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
+    left, right = min(ends) - margin, max(ends) + margin
+    return [_strip(one, left, right) for one in spans]
+
+
+def _strip(span: Span, left: float, right: float) -> Markup:
+    """Draw one value on a given scale."""
+
+    def at(value: float) -> float:
+        return round((min(max(value, left), right) - left) / (right - left) * WIDTH, 1)
+
+    start, end, middle = at(span.claimed.low), at(span.claimed.high), HEIGHT / 2
+    edges = Markup("").join(
+        Markup('<line x1="{0}" x2="{0}" y1="0" y2="{1}" stroke="{2}"/>').format(
+            at(edge), HEIGHT, _EDGE
+        )
+        for edge in (span.claimed.low, span.claimed.high)
+        if math.isfinite(edge)
+    )
+    colour = _colour(span)
+    text = f"{span.value:.3f}, claimed {span.claimed.text}"
+    if span.low < span.high:
+        text = f"{span.low:.3f} to {span.high:.3f}, claimed {span.claimed.text}"
+    return Markup(
+        '<svg width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img"><title>{text}</title>'
+        '<rect x="{start}" width="{length}" height="{h}" fill="{shade}"/>{edges}'
+        '<line x1="{low}" x2="{high}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2.2"/>'
+        '<circle cx="{value}" cy="{y}" r="3.4" fill="{colour}"/></svg>'
+    ).format(
+        w=WIDTH,
+        h=HEIGHT,
+        text=text,
+        start=start,
+        length=round(end - start, 1),
+        shade=_CLAIMED,
+        edges=edges,
+        low=at(span.low),
+        high=at(span.high),
+        value=at(span.value),
+        y=middle,
+        colour=colour,
+    )
+
+
+def _colour(span: Span) -> str:
+    """Colour an interval by the side that it lies on."""
+    if span.claimed.low < span.low and span.high < span.claimed.high:
+        return _INSIDE
+    beyond = span.high < span.claimed.low or span.low > span.claimed.high
+    return _OUTSIDE if span.exact or beyond else _ACROSS
+
+
+_COLOURS = {
+    "true": "#00629B",
+    "part": "#E69F00",
+    "false": "#B34700",
+    "open": "#B5B5B5",
+    "none": "#FFFFFF",
+}
+"""Kind of verdict to its colour: blue and orange differ to every eye, and in grey."""
+
+_SIGN_COLOURS = {
+    "true": "white",
+    "part": "#222222",
+    "false": "white",
+    "open": "#222222",
+    "none": "#777777",
+}
+
+
+@in_style()
+def verdict_figure(ledger: Ledger) -> Figure:
+    """Show all verdicts, a tile for each claim: left on the paper's tables, right on our runs.
+
+    Parameters
+    ----------
+    ledger : Ledger
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Rows are the sections of the paper, by the first place of each claim. Verdicts on synthetic
+        data are hollow tiles.
+    """
+    sections = [
+        (name, [one for one in ledger.judged if one.claim.place[0] == place])
+        for place, name in SECTIONS.items()
+    ]
+    sections = [(name, judged) for name, judged in sections if judged]
+    longest = max(len(judged) for _, judged in sections)
+    figure = ReportFigure(figsize=(8.2, 1.35 + 0.25 * len(sections)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    sides: Sequence[tuple[Axes, str, Sequence[str], str, bool]] = (
+        (left, "paper", tuple(PAPER_VERDICTS), "Against the paper's own tables", False),
+        (right, "runs", RUN_VERDICTS, "Against our runs", ledger.synthetic),
+    )
+    for axes, side, verdicts, heading, hollow in sides:
+        for row, (_, judged) in enumerate(sections):
+            found = sorted((getattr(one, side).verdict for one in judged), key=verdicts.index)
+            for column, verdict in enumerate(found):
+                _tile(axes, column, row, verdict, hollow)
+        counts = ledger.counts(side).sum()
+        axes.legend(
+            handles=[_entry(name, int(counts.get(name, 0)), hollow) for name in verdicts],
+            loc="upper center",
+            bbox_to_anchor=(0.45, -0.01),
+            ncols=2,
+        )
+        axes.set_title(heading, fontweight="bold")
+        axes.set_xlim(-0.1, longest)
+        axes.set_ylim(len(sections) - 0.1, -0.1)
+        axes.set_yticks(
+            [row + 0.45 for row in range(len(sections))], [name for name, _ in sections]
+        )
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    mark_synthetic(figure, ledger.synthetic)
+    return figure
+
+
+def _tile(axes: Axes, column: int, row: int, verdict: str, hollow: bool) -> None:
+    """Draw one claim's verdict."""
+    kind, sign = SYMBOLS[verdict]
+    face, edge, ink = _look(kind, hollow)
+    axes.add_patch(
+        Rectangle((column, row), 0.88, 0.88, facecolor=face, edgecolor=edge, linewidth=1.1)
+    )
+    axes.text(
+        column + 0.44,
+        row + 0.46,
+        sign,
+        ha="center",
+        va="center",
+        color=ink,
+        fontsize=8,
+        weight="bold",
+    )
+
+
+def _entry(verdict: str, number: int, hollow: bool) -> Patch:
+    """Return a verdict's entry in the legend, with its sign and count."""
+    kind, sign = SYMBOLS[verdict]
+    face, edge, _ = _look(kind, hollow)
+    return Patch(facecolor=face, edgecolor=edge, label=f"{sign} {verdict}: {number}")
+
+
+def _look(kind: str, hollow: bool) -> tuple[str, str, str]:
+    """Return face, edge and ink of a tile."""
+    colour = _COLOURS[kind]
+    if kind == "none":
+        return colour, "#BBBBBB", _SIGN_COLOURS[kind]
+    if hollow:
+        ink = _SIGN_COLOURS[kind] if kind in ("open", "part") else colour
+        return "white", colour, ink
+    return colour, colour, _SIGN_COLOURS[kind]
+
+
+_SHORT = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
+
+
+@in_style()
+def subset_figure(folder: Path | None = None) -> Figure:
+    """Show by how much the subsets of a group exceed all images (Table 2).
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the transcribed numbers are, by default those of the checkout.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row a group and model; per part, the sum of the subsets minus All, in percent of All.
+    """
+    counts = _printed(2, ["split", "model", "part"], folder)
+    cases = [(codes, model) for codes in GROUPS.values() for model in MODELS]
+    figure = ReportFigure(figsize=(7.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for row, (codes, model) in enumerate(cases):
+        for part, step in (("train", -0.27), ("validation", 0.0), ("test", 0.27)):
+            colour, marker = PART_STYLES[part]
+            surplus = round(subset_surplus(counts, codes, model, part))
+            share = surplus / counts["All", model, part]
+            axes.plot([0, share], [row + step] * 2, color=colour, linewidth=1.2)
+            axes.scatter(share, row + step, 26, color=colour, marker=marker, zorder=3)
+            axes.annotate(
+                _signed(surplus),
+                (share, row + step),
+                (6 if share >= 0 else -6, 0),
+                textcoords="offset points",
+                ha="left" if share >= 0 else "right",
+                va="center",
+                fontsize=7,
+                color=colour,
+            )
+    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+    left, right = axes.get_xlim()
+    reach = 1.12 * max(-left, right, 0.01)
+    axes.axvspan(0, reach, color="#F3EDE3", linewidth=0, zorder=0)
+    axes.set_xlim(-reach, reach)
+    axes.set_yticks(
+        range(len(cases)), [f"{'+'.join(codes)}, {title(model)}" for codes, model in cases]
+    )
+    axes.set_ylim(len(cases) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.axhline(len(MODELS) - 0.5, color="#999999", linewidth=0.7)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("sum of the subsets − All, in percent of All (numbers: images)")
+    axes.set_title("shaded: more images than there are")
+    entries = [
+        Line2D([], [], color=colour, marker=marker, label=part)
+        for part, (colour, marker) in PART_STYLES.items()
+    ]
+    figure.legend(handles=entries, loc="outside lower center", ncols=3)
+    return figure
+
+
+@in_style()
+def gain_figure(folder: Path | None = None) -> Figure:
+    """Show where targeted models are ahead of the general one (Table 4).
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the transcribed numbers are, by default those of the checkout.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row a subset, one column a model and score; the difference in thousandths, framed where
+        the targeted model is ahead.
+    """
+    rows = list(GENERAL_OF)
+    columns = [(model, metric) for model in MODELS for metric in METRICS]
+    scores = _printed(4, ["split", "model", "metric"], folder)
+    values = np.array(
+        [[scores[row, *of] - scores[GENERAL_OF[row], *of] for of in columns] for row in rows]
+    ).round(4)
+    figure = ReportFigure(figsize=(7.4, 3.5), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="PuOr_r", vmin=-0.2, vmax=0.2, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        dark = abs(value) > 0.12
+        axes.text(
+            column,
+            row,
+            _signed(round(1000 * value)),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "#222222",
+        )
+        if value > 0:
+            frame = Rectangle((column - 0.43, row - 0.43), 0.86, 0.86)
+            frame.set(fill=False, edgecolor="#222222", linewidth=1.3, zorder=3)
+            axes.add_patch(frame)
+    for edge in range(len(METRICS), len(columns), len(METRICS)):
+        axes.axvline(edge - 0.5, color="white", linewidth=4, zorder=1)
+    for row, name in enumerate(rows[:-1]):
+        if name in AVERAGES:  # Table 4 closes a group of subsets with its mean
+            axes.axhline(row + 0.5, color="white", linewidth=4, zorder=1)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), [_SHORT[metric] for _, metric in columns], fontsize=7.5)
+    axes.tick_params(length=0)
+    above = axes.secondary_xaxis("top")
+    middle = (len(METRICS) - 1) / 2
+    above.set_xticks(
+        [middle + k * len(METRICS) for k in range(len(MODELS))], [title(m) for m in MODELS]
+    )
+    above.tick_params(length=0)
+    for sides in (axes.spines, above.spines):
+        sides[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="both", pad=0.02)
+    bar.set_label("targeted − general")
+    bar.outline.set_visible(False)
+    figure.supxlabel("in thousandths; framed: the targeted model is ahead", fontsize=8.5)
+    return figure
+
+
+def _printed(number: int, keys: list[str], folder: Path | None) -> dict[tuple, float]:
+    """Return a printed table's values by their keys."""
+    table = printed_table(number, folder).rename(columns={"images": "value"})
+    return {tuple(line[k] for k in keys): line["value"] for line in table.to_dict("records")}
+
+
+def _signed(number: int) -> str:
+    """Write a number with its sign, zero without."""
+    return f"{number:+d}".replace("-", "−") if number else "0"
