@@ -1,5 +1,6 @@
 """Checking a dataset folder: every problem of its tables and rasters, one line each."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.mines import leakage_problems
-from minseg.data.raster import grid_of, open_raster, read_window
+from minseg.data.radiometry import require_reflectance
+from minseg.data.raster import grid_of, open_raster, read_window, require_located
+from minseg.data.reading import REFLECTANCE_SCALE, possible, require_format
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
@@ -51,20 +54,19 @@ def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
         try:
             with open_raster(path) as source:
                 grids[kind] = grid_of(source)
+                require_located(grids[kind], path)
+                require_format(source, kind)
                 values, valid = read_window(source, source.indexes)
                 names = source.descriptions
         except MinsegError as error:
             problems.append(str(error))
             continue
-        if grids[kind].crs is None:
-            problems.append(f"{path}: has no coordinate reference system")
         if kind == "labels":
             problems += _label_problems(values[0], dataset, path)
         else:
             problems += _band_problems(names, kind, dataset, path)
-            if not valid.any():
-                problems.append(f"{path}: no pixel has a value in every band")
-    if len(grids) > 1 and not all(grid.matches(grids["labels"]) for grid in grids.values()):
+            problems += _value_problems(values[:, valid], kind, path)
+    if not all(one.matches(other) for one, other in pairwise(grids.values())):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
         )
@@ -80,10 +82,22 @@ def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Pa
     return [f"{path}: band {band} of dataset.json is missing" for band in missing]
 
 
+def _value_problems(values: np.ndarray, kind: str, path: Path) -> list[str]:
+    """Check that valid pixels (bands, pixels) hold what can be measured."""
+    if not values.size:
+        return [f"{path}: no pixel has a value in every band"]
+    if kind == "optical":
+        try:
+            require_reflectance(values * REFLECTANCE_SCALE, str(path))
+        except MinsegError as error:
+            return [str(error)]
+        return []
+    strange = np.sum(~possible(values, "VV"))
+    return [f"{path}: {strange} values are no decibels; they count as missing"] if strange else []
+
+
 def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:
     """Check that labels are bit masks of annotated classes, and that somebody looked."""
-    if labels.dtype != np.uint16:
-        return [f"{path}: labels are {labels.dtype}; they must be a uint16 bit mask"]
     allowed = sum(class_bit(name) for name in dataset.description.class_names)
     known = labels[labels != IGNORE_BITS]
     if not known.size:

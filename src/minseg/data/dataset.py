@@ -31,7 +31,7 @@ from minseg.data.raster import (
     read_grid,
     read_window,
 )
-from minseg.data.reading import read_named
+from minseg.data.reading import read_named, require_format
 from minseg.errors import MinsegError, summarise
 
 FORMAT_VERSION = 1
@@ -211,6 +211,7 @@ class Dataset:
     def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
         """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore."""
         with open_raster(self.path / scene["labels"]) as source:
+            require_format(source, "labels")
             return read_window(source, [1], window)[0][0]
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
