@@ -81,7 +81,7 @@ def test_radar_that_is_no_decibels_is_missing_and_found(own_dataset):
         target.write(values)
     for window in (None, Window(0, 0, 64, 64)):
         assert not own_dataset.read_inputs(scene, ["VV"], window)[1][:2].any()
-    assert "384 values are no decibels" in check_dataset(own_dataset.path)[0]
+    assert "128 pixels hold no decibels" in check_dataset(own_dataset.path)[0]
 
 
 def test_files_in_memory_are_bounded_by_their_bytes(own_dataset, monkeypatch):

@@ -50,6 +50,9 @@ def import_images(
     nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
     radar: Annotated[str | None, typer.Option(help="Pattern of radar images (VV, VH).")] = None,
     radar_unit: Annotated[str, typer.Option(help="db, power or amplitude.")] = "db",
+    radar_scale: Annotated[
+        float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Recorded in the dataset.")] = "not stated",
     seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
 ) -> None:
@@ -67,6 +70,7 @@ def import_images(
         nodata=nodata,
         radar=radar,
         radar_unit=radar_unit,
+        radar_scale=radar_scale,
     )
     dataset = import_dataset(folder, folders, table, licence=licence, split_seed=seed)
     _print_parts(dataset)
@@ -121,6 +125,11 @@ def fetch(
 
     fields = PolygonFields(class_field, value_mapping(classes or []), year_field, mine_field, layer)
     chosen_years, provider, table = year_range(years), provider_for(api), read_mines(mines)
+    if provider.radar is None and not no_radar:
+        raise MinsegError(
+            f"--api {api}: has no terrain-corrected radar; add --no-radar to go without, or take "
+            "planetary-computer"
+        )
     request = FetchRequest(
         table,
         read_annotations(polygons, table, fields),

@@ -104,8 +104,9 @@ deviation or a count is no reflectance."""
 def band_name(text: str) -> str | None:
     """Find the band that a name tells, in the product's spelling: ``b2`` is ``B02``.
 
-    So are ``B2_median``, ``T33TWM_20230813T100031_B02_10m`` and ``blue``. Returns None for a name
-    that is no band of ours (B10, which L2A lacks, among them), or more than one.
+    So are ``B2_median``, ``T33TWM_20230813T100031_B02_10m`` and ``blue``. A radar band is known by
+    the polarisation it speaks of: ``Sigma0_VH_db`` is ``VH``. Returns None for a name that is no
+    band of ours (B10, which L2A lacks, among them), or more than one.
     """
     whole = text.strip().upper()
     if whole in BANDS:
@@ -113,13 +114,34 @@ def band_name(text: str) -> str | None:
     words = [word for word in re.split(r"[^A-Z0-9]+", whole) if word]
     own = [word for word in words if not _BESIDE_A_NAME.fullmatch(word)]
     found = {_spelled("".join(words)) or _spelled(word) for word in own}
-    return found.pop() if len(found) == 1 else None
+    if found - {None}:
+        return found.pop() if len(found) == 1 else None
+    return _radar_name(whole)
 
 
 def _spelled(word: str) -> str | None:
-    """Find the band that one word names."""
+    """Find the optical band that one word names."""
     name = _COMMON_NAMES.get(word, re.sub(r"^B(\d)$", r"B0\1", word))
-    return name if name in BANDS else None
+    return name if name in _OPTICAL else None
+
+
+def _radar_name(name: str) -> str | None:
+    """Find the one polarisation in a radar band's name; None if it is another quantity of it."""
+    spoken = polarisations(name)
+    known = len(spoken) == 1 and spoken[0] in BANDS and not _NO_BACKSCATTER.search(name)
+    return spoken[0] if known else None
+
+
+def polarisations(text: str) -> list[str]:
+    """Return the polarisations that a name speaks of, in its order: ``S1_vh_vv`` of VH and VV."""
+    return re.findall(r"(?<![A-Z])([VH][VH])(?:DB|LIN)?(?![A-Z])", text.upper())
+
+
+_NO_BACKSCATTER = re.compile(
+    r"ANGLE|COHEREN|STD|VARIAN|PHASE|RATIO|ENTROP|CONTRAST"
+    r"|(?<![A-Z])(I|Q|COH|VAR|COUNT|MASK)(?![A-Z])"
+)
+"""What else bands are made of for each polarisation."""
 
 
 def parse_bands(text: str) -> tuple[str, ...]:

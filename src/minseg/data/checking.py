@@ -10,9 +10,9 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.mines import leakage_problems
-from minseg.data.radiometry import require_reflectance
+from minseg.data.radiometry import require_backscatter, require_reflectance
 from minseg.data.raster import grid_of, open_raster, read_window, require_located
-from minseg.data.reading import REFLECTANCE_SCALE, possible, require_format
+from minseg.data.reading import REFLECTANCE_SCALE, possible, read_bits, require_format
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
@@ -40,6 +40,9 @@ def check_dataset(path: Path | str) -> list[str]:
         problems += scene_problems(dataset, scene)
     if not problems:
         problems += leakage_problems(dataset.split, footprints(scene_grids(dataset)))
+        labels = (dataset.read_labels(scene) for _, scene in dataset.scenes.iterrows())
+        if not any(((bits > 0) & (bits != IGNORE_BITS)).any() for bits in labels):
+            problems.append(f"{path}: no label holds any class; import it with other --classes")
     return problems
 
 
@@ -58,14 +61,15 @@ def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
                 require_format(source, kind)
                 values, valid = read_window(source, source.indexes)
                 names = source.descriptions
+            labels = read_bits(path) if kind == "labels" else None
         except MinsegError as error:
             problems.append(str(error))
             continue
-        if kind == "labels":
-            problems += _label_problems(values[0], dataset, path)
+        if labels is not None:
+            problems += _label_problems(labels, dataset, path)
         else:
             problems += _band_problems(names, kind, dataset, path)
-            problems += _value_problems(values[:, valid], kind, path)
+            problems += _value_problems(values[:, valid], names, kind, path)
     if not all(one.matches(other) for one, other in pairwise(grids.values())):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
@@ -82,18 +86,22 @@ def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Pa
     return [f"{path}: band {band} of dataset.json is missing" for band in missing]
 
 
-def _value_problems(values: np.ndarray, kind: str, path: Path) -> list[str]:
-    """Check that valid pixels (bands, pixels) hold what can be measured."""
+def _value_problems(values: np.ndarray, names: tuple[str, ...], kind: str, path: Path) -> list[str]:
+    """Check that valid pixels (bands, pixels) hold reflectance, or decibels."""
     if not values.size:
         return [f"{path}: no pixel has a value in every band"]
-    if kind == "optical":
-        try:
+    try:
+        if kind == "optical":
             require_reflectance(values * REFLECTANCE_SCALE, str(path))
-        except MinsegError as error:
-            return [str(error)]
-        return []
-    strange = np.sum(~possible(values, "VV"))
-    return [f"{path}: {strange} values are no decibels; they count as missing"] if strange else []
+            return []
+        fits = possible(values, "VV").all(axis=0)
+        bands = [name for name in ("VV", "VH") if name in names]
+        decibels = values[[names.index(name) for name in bands]]
+        require_backscatter(decibels[:, fits], bands, str(path))
+    except MinsegError as error:
+        return [str(error)]
+    strange = np.sum(~fits)
+    return [f"{path}: {strange} pixels hold no decibels; they count as missing"] if strange else []
 
 
 def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:

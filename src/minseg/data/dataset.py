@@ -21,18 +21,14 @@ from minseg.data.mines import (
     PARTS,
     SCENE_TABLE,
     SPLIT_TABLE,
-    read_table,
+    date_problems,
     split_problems,
     subset,
 )
-from minseg.data.raster import (
-    Grid,
-    open_raster,
-    read_grid,
-    read_window,
-)
-from minseg.data.reading import read_named, require_format
-from minseg.errors import MinsegError, summarise
+from minseg.data.raster import Grid, read_grid
+from minseg.data.reading import read_bits, read_named
+from minseg.data.tables import read_table
+from minseg.errors import MinsegError, require_word, summarise
 
 FORMAT_VERSION = 1
 
@@ -106,11 +102,20 @@ class Dataset:
         Returns
         -------
         pandas.DataFrame
-            Rows of the scene table, ordered by mine, year and scene.
+            Rows of the scene table, ordered by mine, date (or year) and scene.
+
+        Raises
+        ------
+        MinsegError
+            If there is no such part.
         """
+        require_word("part", part, PARTS)
         mines = self.split.loc[self.split["part"] == part, "mine"]
         chosen = self.scenes[self.scenes["mine"].isin(mines)]
-        chosen = chosen.sort_values(["mine", "year", "scene"], na_position="first")
+        years = chosen["year"].astype("string").fillna("")
+        when = chosen["date"].where(chosen["date"] != "", years)
+        chosen = chosen.assign(when=when).sort_values(["mine", "when", "scene"])
+        chosen = chosen.drop(columns="when")
         if part != "train":
             chosen = chosen.drop_duplicates("mine", keep="last")
         return chosen.reset_index(drop=True)
@@ -210,9 +215,7 @@ class Dataset:
 
     def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
         """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore."""
-        with open_raster(self.path / scene["labels"]) as source:
-            require_format(source, "labels")
-            return read_window(source, [1], window)[0][0]
+        return read_bits(self.path / scene["labels"], window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
         """Read a scene's target for a task.
@@ -302,7 +305,7 @@ def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
     problems += [f"scenes.csv: mine {mine!r} is not in mines.csv" for mine in strangers]
     idle = sorted(set(mines["mine"]) - set(scenes["mine"]))
     problems += [f"mines.csv: mine {mine!r} has no scene; remove it or add one" for mine in idle]
-    problems += split_problems(split, mines)
+    problems += date_problems(scenes, "scenes.csv") + split_problems(split, mines)
     if problems:
         return None, problems
     # The path serves workers in other folders too.

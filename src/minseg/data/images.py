@@ -1,8 +1,9 @@
 """A user's image file as reflectance and dB: bands by name in any order, scale, offset, nodata."""
 
 import math
+import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,23 +13,16 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from minseg.data.bands import BANDS, SKIPPED, band_name
+from minseg.data.bands import BANDS, SKIPPED, band_name, polarisations
 from minseg.data.radiometry import (
-    amplitude_to_db,
+    RADAR_TO_DB,
     clip_reflectance,
-    power_to_db,
+    require_backscatter,
     require_reflectance,
 )
 from minseg.data.raster import read_window
 from minseg.data.reading import possible
 from minseg.errors import MinsegError
-
-RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "db": lambda values: values,
-    "power": power_to_db,
-    "amplitude": amplitude_to_db,
-}
-"""What radar pixels may hold, and how decibels come of it."""
 
 SAMPLE_SIDE = 512
 """Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
@@ -205,7 +199,9 @@ class Image:
         if times.size:
             fill, share = str(strange[times.argmax()]), times.max() / times.sum()
             if not fits.any() or (fits.mean() < 0.5 and share < 0.9):
-                if not radar:
+                if radar:
+                    self._require_backscatter(bands, values[:, fits])
+                else:
                     require_reflectance(values, where)
                 raise MinsegError(
                     f"{where}: {np.mean(~fits):.0%} of its pixels hold {fill} or another number "
@@ -216,7 +212,9 @@ class Image:
                 f"{np.sum(~fits)} of {fits.size} pixels hold {fill} or another number that is no "
                 f"{kind}; they are taken as missing, as --nodata {fill} would say"
             )
-        if not radar:
+        if radar:
+            self._require_backscatter(bands, values[:, fits])
+        else:
             require_reflectance(values[:, fits], where)
         fills = [0]
         if len(bands) > 1 and not radar and numbers.dtype.kind in "ui":  # else just a bright pixel
@@ -228,6 +226,14 @@ class Image:
                     f"{share:.1%} of the pixels hold {fill} in every band and count as ground; "
                     f"if nothing was seen there, give --nodata {fill}"
                 )
+
+    def _require_backscatter(self, bands: Sequence[str], decibels: np.ndarray) -> None:
+        """Refuse what is no backscatter in VV or VH; their ratio may be anything."""
+        own = [band for band in bands if band in ("VV", "VH")]
+        if own:
+            require_backscatter(
+                decibels[[bands.index(band) for band in own]], own, self.source.name
+            )
 
     def _tell(self, line: str) -> None:
         """Tell what the numbers of this image look like."""
@@ -288,24 +294,23 @@ def band_indexes(
     MinsegError
         If bands are missing, or one is there twice.
     """
-    channels = _channels(source)
+    channels = channels_of(source)
     names = [band_name(source.descriptions[index - 1] or "") for index in channels]
-    by_position = wanted is not None and len(wanted) == len(channels)
-    if wanted is not None and (SKIPPED in wanted or (by_position and not any(names))):
-        if not by_position:
-            raise MinsegError(
-                f"{source.name}: has {len(channels)} bands, but {len(wanted)} are listed; list "
-                f"every one in the file's order{_alpha_note(source)}"
-            )
-        found = zip(wanted, channels, strict=True)
-        return {band: index for band, index in found if band != SKIPPED}
-    if not any(names) and len(channels) == 1:
-        names = [band_name(Path(source.name).stem)]
+    if wanted is not None and SKIPPED in wanted:
+        return _listed_indexes(source, wanted, channels, names)
+    if not any(names):
+        _require_radar_as_wanted(source, wanted or ())
+        if wanted is not None and len(wanted) == len(channels):
+            return dict(zip(wanted, channels, strict=True))
+        if len(channels) == 1:
+            names = [band_name(Path(source.name).stem)]
     if not any(names):
         raise MinsegError(
-            f"{source.name}: its {len(channels)} bands carry no names that we know; list them "
-            "all in the file's order, - for one to leave out, with --bands B02,-,B04 or before "
-            f"the path of an image to predict, B02,-,B04=PATH{_alpha_note(source)}"
+            f"{source.name}: its {len(channels)} bands carry no names that we know; name each, "
+            f"e.g. `rio edit-info --bidx 1 --description {(wanted or ('B02',))[0]} "
+            f"{source.name}`, or list them all in the file's order, - for one to leave out, with "
+            "--bands B02,-,B04 or before the path of an image to predict, "
+            f"B02,-,B04=PATH{_alpha_note(source)}"
         )
     named = {name: index for name, index in zip(names, channels, strict=True) if name}
     missing = [band for band in wanted or () if band not in named]
@@ -325,7 +330,41 @@ def band_indexes(
     return chosen
 
 
-def _channels(source: rasterio.DatasetReader) -> list[int]:
+def _listed_indexes(
+    source: rasterio.DatasetReader,
+    listed: Sequence[str],
+    channels: Sequence[int],
+    names: Sequence[str | None],
+) -> dict[str, int]:
+    """Take bands by position, where some are left out."""
+    if len(listed) != len(channels):
+        raise MinsegError(
+            f"{source.name}: has {len(channels)} bands, but {len(listed)} are listed; list every "
+            f"one in the file's order{_alpha_note(source)}"
+        )
+    for index, name, band in zip(channels, names, listed, strict=True):
+        if name and band not in (name, SKIPPED):
+            raise MinsegError(
+                f"{source.name}: band {index} is called {name} and listed as {band}; mend a wrong "
+                f"name by `rio edit-info --bidx {index} --description {band} {source.name}`"
+            )
+    return {band: k for band, k in zip(listed, channels, strict=True) if band != SKIPPED}
+
+
+def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[str]) -> None:
+    """Refuse to read radar by position if band names, or the file's, speak of anything else."""
+    radar = [band for band in wanted if band in ("VV", "VH")]
+    named = [name for name in source.descriptions if re.search("[VH][VH]", (name or "").upper())]
+    said = named or polarisations(Path(source.name).stem)
+    if radar and said and said != radar:
+        raise MinsegError(
+            f"{source.name}: by its names it holds {', '.join(said)}, where {', '.join(radar)} "
+            "are needed and no other polarisation or quantity; mend wrong names band by band, "
+            f"e.g. `rio edit-info --bidx 1 --description {radar[0]} {source.name}`"
+        )
+
+
+def channels_of(source: rasterio.DatasetReader) -> list[int]:
     """Return the numbers of the bands, from 1, but those that only tell what is see-through."""
     kinds = zip(source.indexes, source.colorinterp, strict=True)
     return [index for index, kind in kinds if kind != ColorInterp.alpha]
@@ -333,7 +372,7 @@ def _channels(source: rasterio.DatasetReader) -> list[int]:
 
 def _alpha_note(source: rasterio.DatasetReader) -> str:
     """Say what to do if a passed-over band is none: GDAL calls the fourth of 8 bits alpha."""
-    passed = set(source.indexes) - set(_channels(source))
+    passed = set(source.indexes) - set(channels_of(source))
     if not passed:
         return ""
     kinds = ",".join(["gray"] + ["undefined"] * (source.count - 1))
@@ -349,8 +388,7 @@ def _tagged_scale(source: rasterio.DatasetReader, band: str, index: int, radar_u
     if scale != 1.0 or dtype.kind not in "ui":
         return scale
     worth = (
-        f"{radar_unit}: `minseg predict --radar-scale 0.01`, or as a tag, "
-        f"`gdal_edit.py -scale 0.01 {source.name}`"
+        f"{radar_unit}, e.g. --radar-scale 0.01"
         if BANDS[band].is_radar
         else "reflectance, e.g. --scale 1e-4 (with --offset -0.1 for Sentinel-2 products of "
         "processing baseline 04.00 or later, from 2022 on)"

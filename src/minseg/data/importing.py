@@ -2,23 +2,48 @@
 
 import glob
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 import rasterio
 
+from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import RADAR_TO_DB, Image
+from minseg.data.images import Image, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
-from minseg.data.mines import MINE_TABLE
-from minseg.data.radiometry import encode_reflectance, radar_channels
-from minseg.data.raster import open_raster, read_grid, read_window, require_located
+from minseg.data.mines import (
+    MINE_TABLE,
+    SCENE_TABLE,
+    date_problems,
+    folder_problems,
+    require_enough,
+    require_seed,
+)
+from minseg.data.radiometry import (
+    RADAR_TO_DB,
+    encode_reflectance,
+    radar_channels,
+    require_backscatter,
+)
+from minseg.data.raster import (
+    Grid,
+    open_raster,
+    read_dataset_mask,
+    read_grid,
+    read_window,
+    require_located,
+)
+from minseg.data.tables import read_cells, validate_table
 from minseg.data.writing import SceneRasters, write_dataset
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
 
 SPECIAL_VALUES = ("background", "ignore")
@@ -50,6 +75,8 @@ class ImageFolders:
     """Pattern of the radar images (bands VV and VH on the same grid)."""
     radar_unit: str = "db"
     """What radar pixels hold: ``db``, ``power`` or ``amplitude``."""
+    radar_scale: float | None = None
+    """Decibels, power or amplitude of one digital number; None = the file's own scale tag."""
 
 
 def import_dataset(
@@ -93,9 +120,13 @@ def import_dataset(
         raise MinsegError(
             f"radar unit {folders.radar_unit!r} is unknown; use {', '.join(RADAR_TO_DB)}"
         )
-    scenes = _read_scene_list(table)
+    require_new_folder(Path(path))
+    require_seed(split_seed)
+    scenes = read_scene_list(table)
+    require_enough(scenes["mine"].nunique())
     files = _pair_files(folders, scenes)
     _require_same_bands(folders, [pair["image"] for pair in files.values()])
+    _check_files(files, folders.classes)
     meanings = set(folders.classes.values())
     return write_dataset(
         path,
@@ -122,34 +153,133 @@ def _check_classes(classes: Mapping[int, str]) -> None:
         raise MinsegError('no class mapped; say what mask values mean, e.g. --classes 1="dam"')
 
 
-def _read_scene_list(table: Path) -> pd.DataFrame:
-    """Read the user's table into columns key, mine, year, date and what else is there."""
-    if not Path(table).is_file():
-        raise MinsegError(f"{table}: no such file; give a CSV with a row per scene")
-    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
-    if rows.empty:
-        raise MinsegError(f"{table}: the table is empty; it needs a row per scene")
-    rows = rows.rename(columns={rows.columns[0]: "key"})
-    if rows["key"].duplicated().any():
-        twice = rows.loc[rows["key"].duplicated(), "key"].iloc[0]
-        raise MinsegError(f"{table}: {twice!r} stands twice in the first column, the scene's key")
-    mine = next((column for column in ("mine", "site") if column in rows), "key")
-    safe = rows[mine].str.strip().str.replace(r"[^\w.-]+", "-", regex=True)
-    rows["name"] = rows.get("name", f"{mine} " + rows[mine])
-    # A bare number would sort and read badly as a folder name.
-    rows["mine"] = safe.where(~safe.str.fullmatch(r"\d+"), f"{mine}-" + safe.str.zfill(3))
-    for column in ("year", "date"):
-        rows[column] = rows.get(column, "")
-    return rows
+_SCENE_LIST = (
+    MINE_TABLE.update_columns({name: {"nullable": True} for name in ("longitude", "latitude")})
+    .update_columns({"mine": {"checks": pa.Check.str_length(min_value=1), "unique": False}})
+    .add_columns({"key": pa.Column(str, pa.Check.str_length(min_value=1), unique=True)})
+    .add_columns({name: SCENE_TABLE.columns[name] for name in ("year", "date")})
+)
+
+_OF_A_MINE = ["country", "continent", "raw_material", "mine_type", "case"]
+"""Columns in which the scenes of a mine may not differ."""
+
+LONGEST_SCENE_BYTES = 200
+"""Of a scene's name, in UTF-8: a folder may carry it."""
+
+
+def read_scene_list(table: Path) -> pd.DataFrame:
+    """Read a user's table of scenes and refuse all that is wrong with it, before any raster.
+
+    Parameters
+    ----------
+    table : Path
+        As `import_dataset` takes it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each scene: key, scene, year, date, and the columns of ``mines.csv``.
+
+    Raises
+    ------
+    MinsegError
+        If a value is wrong, a mine's rows disagree, or names would share a folder.
+    """
+    cells = read_cells(table, ["site", *(name for name in _SCENE_LIST.columns if name != "key")])
+    first = str(cells.columns[0])
+    named = next((name for name in ("mine", "site") if name in cells), None)
+    rows = pd.DataFrame("", cells.index, list(_SCENE_LIST.columns))
+    rows = rows.assign(**{name: cells[name] for name in rows.columns.intersection(cells.columns)})
+    rows = rows.assign(key=cells[first], mine=cells[named or first])
+    rows, problems = validate_table(rows, _SCENE_LIST, str(table))
+    if problems:
+        spelled = {"key": first, "mine": named or first}
+        lines = (
+            re.sub(r"(?<=column ')(key|mine)(?=')", lambda m: spelled[m[0]], line)
+            for line in problems
+        )
+        raise MinsegError(summarise(list(lines)))
+    rows["year"] = rows["year"].fillna(pd.to_numeric(rows["date"].str[:4]).astype("Int64"))
+    folders = {mine: _folder_name(mine, named or "key") for mine in rows["mine"]}
+    if "name" not in cells:
+        rows["name"] = f"{named or 'key'} " + rows["mine"]
+    if "case" not in cells:
+        rows = rows.drop(columns="case")
+    rows["mine"] = rows["mine"].map(folders)
+    rows["scene"] = [_safe(f"{row.mine}-{row.key}") for row in rows.itertuples()]
+    problems = folder_problems(folders, str(table)) + _row_problems(rows, str(table))
+    if problems:
+        raise MinsegError(summarise(problems))
+    unused = [n for n in cells.columns[1:] if n not in _SCENE_LIST.columns and n != "site"]
+    _tell_of_doubts(rows, named is not None, unused, table)
+    return rows.reset_index(drop=True)
+
+
+def _folder_name(mine: str, column: str) -> str:
+    """Return a mine's name as that of a folder; a bare number would sort and read badly as one."""
+    safe = _safe(mine).lstrip("-")
+    return f"{column}-{safe.zfill(3)}" if re.fullmatch(r"\d+", safe) else safe
+
+
+def _safe(name: str) -> str:
+    """Put a hyphen for what no identifier of mines and scenes has."""
+    return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name))
+
+
+def _row_problems(rows: pd.DataFrame, table: str) -> list[str]:
+    """Find rows that contradict themselves or one another."""
+    problems = date_problems(rows.assign(scene=rows["key"]), table)
+    for scene, keys in rows.groupby(rows["scene"].str.casefold(), sort=False)["key"]:
+        if len(keys) > 1:
+            problems.append(
+                f"{table}: scenes {' and '.join(map(repr, keys))} would have one name, {scene!r}; "
+                "rename one"
+            )
+        if len(str(scene).encode()) > LONGEST_SCENE_BYTES:
+            problems.append(
+                f"{table}: scene {keys.iloc[0]!r} has too long a name with its mine "
+                f"({LONGEST_SCENE_BYTES} bytes at most); shorten it"
+            )
+    for column in rows.columns.intersection(_OF_A_MINE):
+        for mine, values in rows[rows[column] != ""].groupby("mine", sort=False)[column]:
+            if values.nunique() > 1:
+                found = " and ".join(map(repr, values.unique()))
+                problems.append(
+                    f"{table}: mine {mine!r} has {column} {found}; give all its rows one"
+                )
+    return problems
+
+
+def _tell_of_doubts(rows: pd.DataFrame, mines_named: bool, unused: list[str], table: Path) -> None:
+    """Say on standard error what was taken for granted, and may be meant otherwise."""
+    notes = []
+    if not mines_named:
+        notes.append(
+            "no column mine or site: each scene is taken for a mine of its own, and two scenes of "
+            "one mine may come into train and test; name the mines if there are such scenes"
+        )
+    if unused:
+        notes.append(
+            f"not used: column {', '.join(unused)}; used are {', '.join(_SCENE_LIST.columns)}"
+        )
+    years = rows["year"].astype("string").fillna("")
+    when = rows["date"].where(rows["date"] != "", years)
+    latest = when == when.groupby(rows["mine"]).transform("max")
+    several = rows.loc[latest, "mine"].value_counts()
+    if tied := sorted(several.index[several > 1]):
+        notes.append(
+            f"several scenes of the latest date, or without one, of mine {summarise(tied, 3)}: "
+            "validation and test take the one whose name comes last; give dates"
+        )
+    for note in notes:
+        print(f"note: {table}: {note}", file=sys.stderr)
 
 
 def _mine_table(scenes: pd.DataFrame) -> pd.DataFrame:
-    """Gather the mine table from the first scene of each mine."""
-    mines = scenes.drop_duplicates("mine").reset_index(drop=True)
-    for column, wanted in MINE_TABLE.columns.items():
-        if wanted.required and column not in mines:
-            mines[column] = np.nan if column in ("longitude", "latitude") else ""
-    return mines
+    """Gather the mine table: what the first of a mine's scenes says that says something."""
+    given = scenes[[name for name in MINE_TABLE.columns if name in scenes]]
+    mines = given.mask(given == "").groupby("mine", sort=False, as_index=False).first()
+    return mines.fillna(dict.fromkeys(mines.columns.difference(["longitude", "latitude"]), ""))
 
 
 def _pair_files(folders: ImageFolders, scenes: pd.DataFrame) -> dict[str, dict[str, Path]]:
@@ -211,27 +341,58 @@ def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Ima
     return image
 
 
+def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, str]) -> None:
+    """Refuse scenes whose files lie apart, and masks that mean nothing, before they are read."""
+    there = set[float]()
+    for scene in progress(files.values(), "checking masks", len(files)):
+        grid = read_grid(scene["image"])
+        require_located(grid, scene["image"])
+        for kind, path in scene.items():
+            _require_grid(grid, scene["image"], kind, path)
+        found = _class_numbers(scene["mask"], classes)[2]
+        if all(classes.get(value) == "ignore" for value in found):
+            raise MinsegError(f"{scene['mask']}: no pixel is annotated; leave this scene out")
+        there.update(found)
+    for value, meaning in classes.items():
+        if meaning in CLASS_NAMES and value not in there:
+            raise MinsegError(
+                f"mask value {value} ({meaning}) occurs in no mask; the masks hold "
+                f"{_listed(sorted(there))}: correct --classes, or leave the value out of it"
+            )
+
+
+def _require_grid(grid: Grid, image: Path, kind: str, path: Path) -> None:
+    """Refuse a file that does not lie on its image's grid, with the command that mends it."""
+    other = read_grid(path)
+    if other.matches(grid):
+        return
+    here, like = quote(str(path)), quote(str(image))
+    nowhere = other.crs is None or other.transform.is_identity
+    if nowhere and (other.height, other.width) == (grid.height, grid.width):
+        raise MinsegError(
+            f"{path}: the {kind} does not say where it lies; if its pixels are those of {image}, "
+            f"`rio edit-info --crs like --transform like --like {like} {here}`"
+        )
+    how = "" if other.crs is None else f", e.g. `rio warp {here} MOVED.tif --like {like}`"
+    raise MinsegError(
+        f"{path}: the {kind} is on another grid than {image}, for they differ in "
+        f"{grid.difference(other)}; bring it to the image's grid by nearest neighbour{how}"
+    )
+
+
 def _read_scenes(
     folders: ImageFolders, scenes: pd.DataFrame, files: Mapping[str, Mapping[str, Path]]
 ) -> Iterator[SceneRasters]:
     """Read the scenes one after the other."""
     for row in progress(scenes.to_dict("records"), "importing scenes"):
         image, mask = files[row["key"]]["image"], files[row["key"]]["mask"]
-        grid = read_grid(image)
-        require_located(grid, image)
-        for kind, other in files[row["key"]].items():
-            if not read_grid(other).matches(grid):
-                raise MinsegError(
-                    f"{other}: the {kind} is on another grid than {image}; bring both to one "
-                    "size, transform and coordinate reference system"
-                )
         optical, bands = read_optical(image, folders)
         yield SceneRasters(
-            scene=re.sub(r"[^\w.-]+", "-", f"{row['mine']}-{row['key']}"),
+            scene=row["scene"],
             mine=row["mine"],
-            year=int(row["year"]) if row["year"] else None,
+            year=None if pd.isna(row["year"]) else int(row["year"]),
             date=row["date"],
-            grid=grid,
+            grid=read_grid(image),
             optical=optical,
             optical_bands=bands,
             radar=read_radar(files[row["key"]]["radar"], folders) if folders.radar else None,
@@ -275,50 +436,106 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
     -------
     float32 ndarray (3, height, width)
         VV, VH, VV/(10·VH); NaN where missing.
+
+    Raises
+    ------
+    MinsegError
+        If a band is missing or the values cannot be backscatter.
     """
+    bands = ("VV", "VH")
     with open_raster(path) as source:
-        image = Image.of(source, ("VV", "VH"), radar_unit=folders.radar_unit)
+        image = Image.of(
+            source,
+            bands,
+            nodata=folders.nodata,
+            radar_scale=folders.radar_scale,
+            radar_unit=folders.radar_unit,
+        )
         image.examine()
-        in_db, valid = image.read(("VV", "VH"))
-    return radar_channels(*np.where(valid, in_db, np.nan))
+        decibels, valid = image.read(bands)
+    require_backscatter(decibels[:, valid], bands, str(path))
+    return radar_channels(*np.where(valid, decibels, np.nan))
 
 
 def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:
-    """Read a mask of class values as a bit mask.
+    """Read a mask of class numbers as a bit mask.
 
     Parameters
     ----------
     path : Path
     classes : mapping of int to str
-        Mask value to class name, ``background`` or ``ignore``; 0 is background unless mapped, and
-        the file's nodata value is ignored unless mapped.
+        Mask value to class name, ``background`` or ``ignore``. Unless mapped, 0 is background, and
+        the file's nodata value is ignored; if that is 0, only where another value is background.
 
     Returns
     -------
     uint16 ndarray (height, width)
-        Bit k = class k of Table 1; 65535 = ignore.
+        Bit k = class k of Table 1; 65535 = ignore, also what is not finite, or hidden by the
+        file's mask or alpha band.
 
     Raises
     ------
     MinsegError
-        If the mask holds a value that nobody mapped.
+        If the mask is not one band of class numbers, or holds a value that nobody mapped.
     """
-    with open_raster(path) as source:
-        values = read_window(source, [1])[0][0]
-        meaning = {0: "background"}
-        if source.nodata is not None and source.nodata != 0:
-            meaning[int(source.nodata)] = "ignore"
-    meaning.update(classes)
-    found = np.unique(values)
-    unmapped = [f"{value:g}" for value in found if value not in meaning]
-    if unmapped:
-        raise MinsegError(
-            f"{path}: mask value(s) {', '.join(unmapped)} nobody mapped; "
-            'add e.g. --classes 2="dam" or --classes 2=ignore'
-        )
-    bits = np.zeros(values.shape, np.uint16)
-    codes = {"background": 0, "ignore": IGNORE_BITS}
+    numbers, shown, found = _class_numbers(path, classes)
+    bits = np.full(numbers.shape, IGNORE_BITS, np.uint16)
     for value in found:
-        name = meaning[int(value)]
-        bits[values == value] = codes[name] if name in codes else class_bit(name)
+        name = classes.get(value, "background")
+        code = {"background": 0, "ignore": IGNORE_BITS}.get(name)
+        bits[shown & (numbers == value)] = class_bit(name) if code is None else code
     return bits
+
+
+def _class_numbers(
+    path: Path, classes: Mapping[int, str]
+) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Return a mask's numbers, where they count, and which ones are found there, all mapped."""
+    with open_raster(path) as source:
+        band = _only_band(source)
+        (numbers,), shown = read_window(source, [band])
+        background = source.nodata == 0 and "background" not in classes.values()
+        if background or source.nodata in classes:  # what marks no data means something here
+            mask = read_dataset_mask(source, band)
+            shown |= (numbers == source.nodata) & (True if mask is None else mask)
+    found = np.unique(numbers[shown]).tolist()
+    unmapped = [value for value in found if value not in classes and value != 0]
+    if any(value % 1 for value in unmapped):
+        raise MinsegError(
+            f"{path}: holds {_listed(unmapped)}, not class numbers but what lies between them, as "
+            "averaging and probabilities give; bring the mask to its grid by nearest neighbour"
+        )
+    if unmapped:
+        first = f"--classes {unmapped[0]:.12g}"
+        raise MinsegError(
+            f"{path}: mask value(s) {_listed(unmapped)} nobody mapped; "
+            f'add e.g. {first}="dam" or {first}=ignore'
+        )
+    return numbers, shown, found
+
+
+def _only_band(source: rasterio.DatasetReader) -> int:
+    """Return the number of a mask's one band; refuse colours, and a band for each class."""
+    channels = channels_of(source)
+    if len(channels) != 1:
+        here = quote(source.name)
+        how = (
+            "of colours, or of a band a class, make one, e.g. 1 where band 1 is above 0 and 2 "
+            'where band 2 is: `rio calc --not-masked --dtype uint8 "(+ (* 1 (> (read 1 1) 0)) '
+            f'(* 2 (> (read 1 2) 0)))" {here} ONE.tif`'
+        )
+        bands = read_window(source, channels)[0]
+        if (bands == bands[0]).all():
+            how = f"these are alike, so keep one: `rio stack {here} --bidx 1 -o ONE.tif`"
+        raise MinsegError(
+            f"{source.name}: has {len(channels)} bands, and a mask has one, of class numbers; {how}"
+        )
+    if np.dtype(source.dtypes[channels[0] - 1]).kind not in "uif":
+        raise MinsegError(f"{source.name}: its numbers are complex; give a mask of class numbers")
+    return channels[0]
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Write numbers out, a few of many."""
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return ", ".join(f"{value:.12g}" for value in values[:5]) + more

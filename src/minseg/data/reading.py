@@ -11,6 +11,7 @@ import rasterio
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS
+from minseg.data.labels import IGNORE_BITS
 from minseg.data.raster import open_raster, read_dataset_mask, read_window, valid_pixels
 from minseg.errors import MinsegError
 
@@ -24,9 +25,9 @@ REFLECTANCE_SCALE = 1e-4
 """Reflectance of one unit of ``optical.tif``."""
 
 _FORMATS = {
-    "optical": ("uint16", (REFLECTANCE_SCALE, 1.0), "reflectance × 10 000"),
-    "radar": ("float32", (1.0,), "decibels"),
-    "labels": ("uint16", (1.0,), "a bit mask of classes"),
+    "optical": ("uint16", (REFLECTANCE_SCALE, 1.0), "reflectance × 10 000 as uint16"),
+    "radar": ("float32", (1.0,), "decibels as float32"),
+    "labels": ("uint16", (1.0,), "one band of uint16, a bit mask"),
 }
 """Of each file of a scene: type, scale tags it may have, and what its numbers are. Programs that
 write a file anew often leave the tag out, which changes no number."""
@@ -85,6 +86,25 @@ def read_named(
     return values, valid
 
 
+def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
+    """Read a scene's labels; what a mask in the file hides, nobody annotated.
+
+    Returns
+    -------
+    uint16 ndarray (height, width)
+
+    Raises
+    ------
+    MinsegError
+        If the file is missing or damaged, or is not one band of bit masks.
+    """
+    with open_raster(path) as source:
+        require_format(source, "labels")
+        (bits,), _ = read_window(source, [1], window)
+        shown = read_dataset_mask(source, 1, window)
+    return bits if shown is None else np.where(shown, bits, np.uint16(IGNORE_BITS))
+
+
 def require_format(source: rasterio.DatasetReader, kind: str) -> None:
     """Refuse a scene's file that was written anew in another form.
 
@@ -109,8 +129,8 @@ def require_format(source: rasterio.DatasetReader, kind: str) -> None:
         strange = [value for value in values if value not in promised]
         if strange:
             raise MinsegError(
-                f"{source.name}: has {name} {strange[0]}, not {promised[0]}: a dataset has {what} "
-                f"as {dtype} here; import the scene again"
+                f"{source.name}: has {name} {strange[0]}, not {promised[0]}; a dataset has {what}: "
+                "make it again with `minseg dataset import`"
             )
 
 
