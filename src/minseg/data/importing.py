@@ -343,7 +343,7 @@ def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Ima
 
 def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, str]) -> None:
     """Refuse scenes whose files lie apart, and masks that mean nothing, before they are read."""
-    there, hidden = set[float](), False
+    there, hidden = set[int](), False
     for scene in progress(files.values(), "checking masks", len(files)):
         grid = read_grid(scene["image"])
         require_located(grid, scene["image"])
@@ -497,7 +497,7 @@ def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:
 
 def _class_numbers(
     path: Path, classes: Mapping[int, str]
-) -> tuple[np.ndarray, np.ndarray, list[float]]:
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Return a mask's numbers, where they count, and which ones are found there, all mapped."""
     with open_raster(path) as source:
         band = _only_band(source)
@@ -519,7 +519,7 @@ def _class_numbers(
             f"{path}: mask value(s) {_listed(unmapped)} nobody mapped; "
             f'add e.g. {first}="dam" or {first}=ignore'
         )
-    return numbers, shown, found
+    return numbers, shown, [int(value) for value in found]
 
 
 def _only_band(source: rasterio.DatasetReader) -> int:
