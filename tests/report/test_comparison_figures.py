@@ -43,7 +43,7 @@ def without_run(scores, task, *rows):
 
 
 def differences(task="model1", **rows):
-    """A difference table of IoU: row to difference, low, high, paper; of a mine where low = high."""
+    """A difference table of IoU: row to difference, low, high, paper; one mine where low = high."""
     lines = [
         (
             *(task, row, "RGB", "iou", value, low, high),
