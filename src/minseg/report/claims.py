@@ -173,11 +173,11 @@ def _paper_strips(finding: PaperFinding) -> list[Markup]:
     """Draw the printed differences; nothing where they are no numbers on one scale."""
     if len(finding.comparisons) < 2 or not all(one.drawable for one in finding.comparisons):
         return [Markup("")] * len(finding.comparisons)
-    return strips(
-        [Span(one.value, one.value, one.value, one.claimed) for one in finding.comparisons]
-    )
+    return strips([Span(*3 * (one.value,), one.claimed, exact=True) for one in finding.comparisons])
 
 
 def _run_strips(finding: RunFinding) -> list[Markup]:
     """Draw our effects with their intervals."""
-    return strips([Span(one.low, one.value, one.high, one.claimed) for one in finding.effects])
+    return strips(
+        [Span(one.ends[0], one.value, one.ends[1], one.claimed) for one in finding.effects]
+    )
