@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def project(tmp_path):
     """A copy of what the section is made from."""
     (tmp_path / "results").mkdir()
-    for path in (publish.OUTCOMES, publish.TAILINGS):
+    for path in (publish.OUTCOMES, publish.TAILINGS, publish.SPREAD):
         shutil.copy(ROOT / path, tmp_path / path)
     return tmp_path
 
