@@ -24,6 +24,7 @@ from minseg.audit.claims_verdicts import (
     RunFinding,
 )
 from minseg.report.claims_strips import Span, strips
+from minseg.report.text import markdown_text
 
 SYMBOLS: dict[str, tuple[str, str]] = {
     HOLDS: ("true", "✓"),
@@ -100,7 +101,7 @@ def ledger_summary(ledger: Ledger) -> str:
     return (
         f"- {len(ledger.judged)} claims.\n"
         f"- Against the paper's own tables: {counted['paper']}.\n"
-        f"- Against our runs on {ledger.dataset}{word}: {counted['runs']}.\n"
+        f"- Against our runs on {markdown_text(ledger.dataset)}{word}: {counted['runs']}.\n"
         "- Claims that these runs support or contradict on real imagery: "
         f"**{ledger.evidence_about_real_mines}**."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from minseg.atomic import cannot_write
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.study.config import RunConfig, profile_config
 from minseg.study.runs import Outcome, Run, RunStore, run_key
@@ -91,12 +92,18 @@ def open_study(
 
 
 def project_folder() -> Path:
-    """Return the checkout that the working directory is in, or the working directory."""
+    """Return minseg's checkout that the working directory is in, or the working directory."""
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return here
+    return next(filter(is_checkout, (here, *here.parents)), here)
+
+
+def is_checkout(folder: Path) -> bool:
+    """Tell whether a folder is a checkout of minseg: other projects have notebooks too."""
+    project = folder / "pyproject.toml"
+    if not (project.is_file() and (folder / "notebooks").is_dir()):
+        return False
+    lines = project.read_text(encoding="utf-8", errors="replace").splitlines()
+    return 'name = "minseg"' in lines
 
 
 def default_store() -> Path:
@@ -109,6 +116,11 @@ def synthetic_dataset() -> Dataset:
     from minseg.synthetic.dataset import VERSION, write_synthetic
 
     folder = project_folder() / "data" / "synthetic" / f"version-{VERSION}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        return open_dataset(folder) if folder.exists() else write_synthetic(folder)
+    if folder.exists():  # whole, as all datasets are; no lock, for the place may be read-only
+        return open_dataset(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            return open_dataset(folder) if folder.exists() else write_synthetic(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from None

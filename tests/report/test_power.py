@@ -3,9 +3,8 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
-from minseg.audit.paper_resolution import paper_differences, paper_mine_spreads, with_needed
-from minseg.report.resolution_figures import needed_figure
-from minseg.report.resolution_tables import needed_table, paper_spread_table, spread_table
+from minseg.audit.power import paper_differences, paper_mine_spreads, with_needed
+from minseg.report.power import needed_figure, needed_table, paper_spread_table, spread_table
 from tests.report.conftest import draw, notes, row_names
 
 ENOUGH, TOO_FEW = "#0072b2", "#d55e00"
@@ -60,7 +59,7 @@ def test_needed_mines_as_a_table(needed):
     table = shown.data
     assert table.loc["best − second", "Model 1"].tolist() == ["+0.011", "38", "160"]
     assert table.loc["AVG RR+MO+CL", ("Model 1", "needs")] == "no number"
-    assert table.loc["RR", ("Model 1", "needs")] == "< 10"
+    assert table.loc["RR", ("Model 1", "needs")] == "&lt; 10"
     assert table.loc["best − RGB", "Model 2"].tolist() == ["–", "–", "–"]  # RGB is best
     assert "font-weight: bold" in shown.to_html()
 
