@@ -5,7 +5,10 @@ import pytest
 
 import minseg
 from minseg import MinsegError
+from minseg.study.runs import run_key
 from minseg.study.study import default_store, project_folder
+from minseg.study.tuning import tune_all
+from tests.conftest import TINY
 from tests.study.test_execution import SMALL
 
 
@@ -43,3 +46,23 @@ def test_where_runs_are_kept(tmp_path, monkeypatch):
     assert default_store() == tmp_path / "runs"
     monkeypatch.setenv("MINSEG_RUNS", str(tmp_path / "elsewhere"))
     assert default_store() == tmp_path / "elsewhere"
+
+
+def test_a_page_whose_every_run_failed_fails(dataset, tmp_path):
+    """What the dataset lacks is told on the page; a broken store is not."""
+    study = minseg.open_study("demo", dataset.path, runs=tmp_path)
+    config = TINY
+    (tmp_path / run_key(config, study.dataset)).mkdir()
+    lacking = config.replace(bands="B11")
+    (told,) = study.run_all([lacking])
+    assert "has no band" in told.problem
+    with pytest.raises(MinsegError, match=r"no run could be made: .*delete the folder"):
+        study.run_all([config, lacking])
+
+
+def test_a_page_whose_every_search_failed_fails(dataset, tmp_path):
+    study = minseg.open_study("demo", dataset.path, runs=tmp_path)
+    assert tune_all(study, ["dam"], {}, 1)[0] == {}
+    (tmp_path / "tuning").write_text("in the way")
+    with pytest.raises(MinsegError, match=r"no run could be made: .*tuning"):
+        tune_all(study, ["excavation", "dam"], {}, 1)
