@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import GenericAlias, UnionType
+from typing import Any
 
 import pandas as pd
 import papermill
@@ -233,7 +234,7 @@ class _Declared:
     default: str
 
     @property
-    def kind(self) -> object:
+    def kind(self) -> Any:
         """The type; anything where none is declared, or one that only the notebook knows."""
         try:
             kind = eval(self.annotation)  # what the notebook itself would execute next
@@ -334,7 +335,7 @@ def _literally(path: Path) -> str:
 def _results_folder(notebook: Path, folder: Path | None) -> Path:
     """Return where the executed copies of a notebook go."""
     here = project_folder()
-    from_elsewhere = notebook.parent == NOTEBOOKS and NOTEBOOKS != here / "notebooks"
+    from_elsewhere = notebook.parent == NOTEBOOKS and here / "notebooks" != NOTEBOOKS
     return folder or (here if from_elsewhere else notebook.parent) / "executed"
 
 
