@@ -8,7 +8,8 @@ from minseg import MinsegError
 from minseg.study.runs import run_key
 from minseg.study.study import default_store, project_folder
 from minseg.study.tuning import tune_all
-from tests.conftest import TINY
+from minseg.synthetic.dataset import VERSION
+from tests.conftest import TINY, names
 from tests.study.test_execution import SMALL
 
 
@@ -51,13 +52,12 @@ def test_where_runs_are_kept(tmp_path, monkeypatch):
 def test_a_page_whose_every_run_failed_fails(dataset, tmp_path):
     """What the dataset lacks is told on the page; a broken store is not."""
     study = minseg.open_study("demo", dataset.path, runs=tmp_path)
-    config = TINY
-    (tmp_path / run_key(config, study.dataset)).mkdir()
-    lacking = config.replace(bands="B11")
+    (tmp_path / run_key(TINY, study.dataset)).mkdir()
+    lacking = TINY.replace(bands="B11")
     (told,) = study.run_all([lacking])
     assert "has no band" in told.problem
     with pytest.raises(MinsegError, match=r"no run could be made: .*delete the folder"):
-        study.run_all([config, lacking])
+        study.run_all([TINY, lacking])
 
 
 def test_a_page_whose_every_search_failed_fails(dataset, tmp_path):
@@ -66,3 +66,12 @@ def test_a_page_whose_every_search_failed_fails(dataset, tmp_path):
     (tmp_path / "tuning").write_text("in the way")
     with pytest.raises(MinsegError, match=r"no run could be made: .*tuning"):
         tune_all(study, ["excavation", "dam"], {}, 1)
+
+
+def test_a_checkout_that_is_only_read_is_asked_for_no_lock(dataset, tmp_path, monkeypatch):
+    made = tmp_path / "data" / "synthetic" / f"version-{VERSION}"
+    made.parent.mkdir(parents=True)
+    made.symlink_to(dataset.path)
+    monkeypatch.setattr("minseg.study.study.project_folder", lambda: tmp_path)
+    assert minseg.open_study("demo").dataset.digest == dataset.digest
+    assert names(made.parent) == [made.name]

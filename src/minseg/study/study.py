@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from minseg.atomic import cannot_write
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.errors import MinsegError, summarise
 from minseg.study.config import RunConfig, profile_config
@@ -136,6 +137,11 @@ def synthetic_dataset() -> Dataset:
     from minseg.synthetic.dataset import VERSION, write_synthetic
 
     folder = project_folder() / "data" / "synthetic" / f"version-{VERSION}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        return open_dataset(folder) if folder.exists() else write_synthetic(folder)
+    if folder.exists():  # whole, as all datasets are; no lock, for the place may be read-only
+        return open_dataset(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            return open_dataset(folder) if folder.exists() else write_synthetic(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
