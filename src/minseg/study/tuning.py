@@ -111,15 +111,16 @@ def tune_all(
     Raises
     ------
     MinsegError
-        If the scheduler cannot be used.
+        If the scheduler cannot be used, or every search failed that the dataset can serve.
     """
-    searches, problems = {}, []
+    searches: dict[str, Search] = {}
+    problems: dict[str, str] = {}
     for task in tasks:
         name = parse_task(task).name
         try:
             searches[name] = open_search(study, name, bands.get(name, "RGB"), None, **settings)
         except MinsegError as error:
-            problems.append(f"{name}: {error}")
+            problems[name] = str(error)
     missing = [name for name, search in searches.items() if len(search.finished()) < trials]
     if missing:
         with connect(trials, scheduler) as client:
@@ -127,8 +128,16 @@ def tune_all(
                 try:
                     _go_on(searches[name], client, trials)
                 except MinsegError as error:
-                    problems.append(f"{name}: {error}")
-    return {name: one for name, one in searches.items() if one.finished()}, problems
+                    problems[name] = str(error)
+    finished = {name: one for name, one in searches.items() if one.finished()}
+    if not finished:
+        study.raise_failures(
+            {
+                study.config(task=name, bands=bands.get(name, "RGB")): problem
+                for name, problem in problems.items()
+            }
+        )
+    return finished, [f"{name}: {problem}" for name, problem in problems.items()]
 
 
 def open_search(
