@@ -57,14 +57,14 @@ def import_images(
     seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
 ) -> None:
     """Turn folders of images and masks into a dataset."""
-    from minseg.data.bands import parse_bands
+    from minseg.data.bands import parse_file_bands
     from minseg.data.importing import ImageFolders, import_dataset
 
     folders = ImageFolders(
         images=images,
         masks=masks,
         classes=class_mapping(classes),
-        bands=parse_bands(bands) if bands else None,
+        bands=parse_file_bands(bands) if bands else None,
         scale=scale,
         offset=offset,
         nodata=nodata,
