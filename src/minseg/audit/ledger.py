@@ -181,7 +181,8 @@ def read_claims(path: Path | str = LEDGER_FILE) -> tuple[Claim, ...]:
         raise MinsegError(f"{path}{line}: is no YAML ({_first_line(error)})") from None
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise MinsegError(f"{path}:1: is no list of claims; begin each with '- id: …'")
-    tables = {number: printed_table(number) for number in (*TABLES, "statements")}
+    numbers: tuple[int | str, ...] = (*TABLES, "statements")
+    tables = {number: printed_table(number) for number in numbers}
     claims: dict[str, Claim] = {}
     problems: list[str] = []
     for node, entry in zip(root.value, entries, strict=True):

@@ -380,7 +380,7 @@ def gather(
     convention : str
         See `minseg.learning.metrics.scores`.
     searches : mapping of task to Search, optional
-        The study's own searches for hyperparameters (`minseg.study.tuning.tune_all`).
+        The study's own searches for hyperparameters (`minseg.study.tuning.stored_searches`).
 
     Returns
     -------

@@ -470,13 +470,11 @@ def every_value(rows: Rows, *, value: str) -> Compared:
     """Test that each printed cell says one thing (Table 5)."""
     return Compared(
         [
-            Comparison(
+            _said(
                 f"{title(row['model'])}, {row['hyperparameter'].replace('_', ' ')}",
                 f"printed {row['printed']}",
-                float(str(row["value"]) == value),
-                _TRUE,
+                str(row["value"]) == value,
                 f"{value}, as a number",
-                drawable=False,
             )
             for table in rows
             for row in table.to_dict("records")
@@ -493,9 +491,8 @@ def differ(rows: Rows) -> Compared:
                 f"{title(model)} {value}"
                 for model, value in zip(part["model"], part["printed"], strict=True)
             )
-            number = part["value"].nunique()
-            words = (str(name).replace("_", " "), text, number, Region(low=1), "not all the same")
-            found.append(Comparison(*words, drawable=False))
+            several = part["value"].nunique() > 1
+            found.append(_said(str(name).replace("_", " "), text, several, "not all the same"))
     return Compared(found)
 
 
@@ -752,15 +749,13 @@ def weights_change_nothing(rows: Rows) -> Compared:
         gains = [round(iou[code, model] - iou[GENERAL_OF[code], model], 4) for code in codes]
         plain, weighted = float(np.mean(gains)), float(np.average(gains, weights=weights))
         found.append(
-            Comparison(
+            _said(
                 f"{title(model)} {'+'.join(codes)}",
                 f"targeted − general: plain {written(round(plain, 4), signed=True)}, weighted by "
                 f"{listed(map(written, weights))} test images "
                 f"{written(round(weighted, 4), signed=True)}",
-                float(_sign(plain) == _sign(weighted)),
-                _TRUE,
+                _sign(plain) == _sign(weighted),
                 "one sign; a difference below 0.001 counts as none",
-                drawable=False,
             )
         )
     return Compared(found)
@@ -831,13 +826,11 @@ def one_accuracy(rows: Rows) -> Compared:
     first = next(iter(shares.values()))
     usual = round(first[0] / first[1])
     found = [
-        Comparison(
+        _said(
             name,
             f"accuracy is IoU in {same} of {number} rows",
-            float(round(same / number) == usual),
-            _TRUE,
+            round(same / number) == usual,
             "as in the first table",
-            drawable=False,
         )
         for name, (same, number) in shares.items()
     ]
@@ -906,7 +899,6 @@ def one_share_of_class(rows: Rows) -> Compared:
         corners = product(*((max(v - ROUNDING, 1e-9), min(v + ROUNDING, 1.0)) for v in values))
         shares = [_prevalence(*corner) for corner in corners]
         spans[group.name] = min(shares), max(shares)
-    middle = sorted(spans.values())[len(spans) // 2]
     apart = any(
         max(one[0], other[0]) > min(one[1], other[1])
         for one, other in combinations(spans.values(), 2)
@@ -914,14 +906,7 @@ def one_share_of_class(rows: Rows) -> Compared:
     middle = float(np.median([sum(span) for span in spans.values()]))
     furthest = max(spans, key=lambda name: abs(sum(spans[name]) - middle))
     found = [
-        Comparison(
-            name,
-            f"{low:.3f} to {high:.3f}",
-            float(not (apart and name == furthest)),
-            _TRUE,
-            "as the others",
-            drawable=False,
-        )
+        _said(name, f"{low:.3f} to {high:.3f}", not (apart and name == furthest), "as the others")
         for name, (low, high) in spans.items()
     ]
     ends = [end for span in spans.values() for end in span]
@@ -965,13 +950,11 @@ def headings(rows: Rows) -> Compared:
     heads = pd.concat(rows)[["printed_model", "model"]].drop_duplicates().to_dict("records")
     return Compared(
         [
-            Comparison(
+            _said(
                 f"column {k}",
                 f"headed {head['printed_model']}, by its place {title(head['model'])}",
-                float(head["printed_model"] == title(head["model"])),
-                _TRUE,
+                head["printed_model"] == title(head["model"]),
                 "headed as its place says",
-                drawable=False,
             )
             for k, head in enumerate(heads, 1)
         ]
@@ -988,6 +971,11 @@ def whole_space_tried(rows: Rows) -> Compared:
     )
     found = [Comparison("trials − combinations", text, trials - number, Region(low=-0.5))]
     return Compared(found, {"combinations": written(number), "share": f"{trials / number:.1%}"})
+
+
+def _said(name: str, arithmetic: str, as_claimed: bool, expected: str) -> Comparison:
+    """Compare what is no number on a scale."""
+    return Comparison(name, arithmetic, float(as_claimed), _TRUE, expected, drawable=False)
 
 
 def _values(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple, float]:

@@ -124,7 +124,7 @@ def ledger_summary(ledger: Ledger) -> str:
     return (
         f"- {len(ledger.judged)} claims.\n"
         f"- Against the paper's own tables: {counted['paper']}.\n"
-        f"- Against our runs on {markdown_text(ledger.dataset)}{word}: {counted['runs']}.\n"
+        f"- Against our runs on {markdown_text(ledger.dataset or '')}{word}: {counted['runs']}.\n"
         "- Claims that these runs support or contradict on real imagery: "
         f"**{ledger.evidence_about_real_mines}**."
     )

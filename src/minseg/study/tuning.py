@@ -140,6 +140,22 @@ def tune_all(
     return finished, [f"{name}: {problem}" for name, problem in problems.items()]
 
 
+def stored_searches(
+    study: Study, tasks: Sequence[str], bands: Mapping[str, str], **settings: object
+) -> dict[str, Search]:
+    """Return the searches of several tasks that have a finished trial, without a new one.
+
+    See `tune_all`; a task whose search these settings or the dataset do not allow has none.
+    """
+    found = {}
+    for name in (parse_task(task).name for task in tasks):
+        with suppress(MinsegError):
+            search = open_search(study, name, bands.get(name, "RGB"), None, **settings)
+            if search.finished():
+                found[name] = search
+    return found
+
+
 def open_search(
     study: Study, task: str, bands: str, storage: str | None = None, **settings: object
 ) -> Search:
