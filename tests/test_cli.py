@@ -117,6 +117,7 @@ def test_import_by_the_promised_command(minseg, tmp_path, write_tif):
         ["dataset", "synth", "{missing}", "--years", "２０１９"],
         ["dataset", "synth", "{missing}", "--years", "20²"],
         ["dataset", "synth", "{missing}", "--seed", "-1"],
+        ["dataset", "synth", "{missing}", "--years", "20190"],
         ["dataset", "synth", "a" * 260, "--mines", "3", "--size", "64"],
         ["dataset", "synth", ".", "--mines", "3", "--size", "64"],
         ["dataset", "synth", "{dataset}/mines.csv", "--mines", "3", "--size", "64"],
