@@ -125,6 +125,7 @@ MALFORMED = {
     "null links": (lambda one: one.update(links=None), "its links are None"),
     "null link": (lambda one: one.update(links=[None]), "no sound STAC item"),
     "null properties": (lambda one: one.update(properties=None), "its properties are None"),
+    "number": (lambda one: one.update(bbox="x", id=7), "has no id in text"),
     "no item": (lambda one: one.update(type="Collection"), "no sound STAC item"),
 }
 
@@ -138,8 +139,9 @@ def test_a_malformed_item_is_left_out_by_its_id_and_reason(server, name):
     answer_sending(server, [broken, sound.to_dict()])
     found = search(provider_at(server), "optical", BOX, START, END)
     assert [one.id for one in found.items] == ["S"]
-    assert list(found.left_out) == ["B"] and said in found.left_out["B"]
-    if name != "other year":
+    (told,) = found.left_out.values()
+    assert list(found.left_out) == ["(without id)" if name == "number" else "B"] and said in told
+    if name not in ("other year", "number"):
         with pytest.raises(MinsegError, match=r"^B: .*; pin another item$") as error:
             find(provider_at(server), "optical", "B")
         assert said in str(error.value) and "\n" not in str(error.value)
@@ -217,6 +219,14 @@ def test_what_is_no_stac_api_is_told(server):
         with pytest.raises(MinsegError, match="does not answer like a STAC API"):
             page = replace(provider_at(server), url=f"{server.url}/{name}")
             search(page, "optical", BOX, START, END)
+
+
+@pytest.mark.filterwarnings("ignore:Server does not advertise")
+def test_a_catalogue_without_item_search_is_told(server):
+    landing = server.answers["/"]
+    server.answers["/"] = lambda body: landing(body) | {"conformsTo": []}
+    with pytest.raises(MinsegError, match="does not answer like a STAC API with item search"):
+        search(provider_at(server), "optical", BOX, START, END)
 
 
 def test_without_a_network_one_line_tells_it(server):

@@ -264,6 +264,40 @@ def test_pruned_trial_leaves_no_run(cluster, study):
     assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
 
 
+def test_untuned_settings_are_the_first_trial_and_never_stopped(cluster, study, monkeypatch):
+    space = SPACE.model_copy(update={"epochs": (1, 10)})
+    monkeypatch.setitem(tuning.SPACES, "demo", space)
+    untuned = {"learning_rate": 1e-3, "crop": 32, "encoder": "tu-mobilenetv3_small_050"}
+    found = search_for(study, 0, **untuned)
+    better = found.trials.ask()
+    better.report(1.0, found.first_rung)
+    assert not better.should_prune()
+    trial = tuning._ask(found)
+    demo = study.config(**untuned)
+    assert trial.params == {name: getattr(demo, name) for name in space.sampled} == found.default
+    with Client(cluster.address) as client:
+        future = client.submit(
+            tuning._run_trial, found, found.config(trial.params), trial._trial_id, pure=False
+        )
+        outcome = future.result(PATIENCE_S)
+    assert len(outcome.run.history) == demo.epochs
+    tuning._ask(found)
+    assert all(one.params != found.default for one in found.known()[2:])
+    assert search_for(study, 0, **untuned | {"crop": 64}).default is None  # not in the space
+
+
+@pytest.mark.parametrize("profile", search.SPACES)
+def test_each_space_holds_its_profiles_own_settings_and_length(
+    dataset, tmp_path, profile, monkeypatch
+):
+    monkeypatch.undo()
+    study = Study(profile, dataset, (0,), RunStore(tmp_path / "runs"))
+    found = tuning.open_search(study, "model1", "B02,B04,VV")
+    config = study.config()
+    assert found.default == {name: getattr(config, name) for name in found.space.sampled}
+    assert config.epochs in found.space.epochs
+
+
 def test_validation_without_a_class_fails_a_trial(cluster, study, tmp_path):
     found = search_for(study, 0)
     trial = tuning._ask(found)

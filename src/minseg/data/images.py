@@ -216,15 +216,15 @@ class Image:
             self._require_backscatter(bands, values[:, fits])
         else:
             require_reflectance(values[:, fits], where)
-        fills = [0]
+        numbers_told = [0]
         if len(bands) > 1 and not radar and numbers.dtype.kind in "ui":  # else just a bright pixel
-            fills += [9999, np.iinfo(numbers.dtype).max]
-        for fill in fills:
-            share = np.mean((numbers == fill).all(axis=0) & fits)
-            if share > _FILL_TOLD:
+            numbers_told += [9999, np.iinfo(numbers.dtype).max]
+        for number in numbers_told:
+            covered = np.mean((numbers == number).all(axis=0) & fits)
+            if covered > _FILL_TOLD:
                 self._tell(
-                    f"{share:.1%} of the pixels hold {fill} in every band and count as ground; "
-                    f"if nothing was seen there, give --nodata {fill}"
+                    f"{covered:.1%} of the pixels hold {number} in every band and count as ground; "
+                    f"if nothing was seen there, give --nodata {number}"
                 )
 
     def _require_backscatter(self, bands: Sequence[str], decibels: np.ndarray) -> None:
