@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 import papermill
-from filelock import FileLock
 from papermill.exceptions import PapermillExecutionError
 
-from minseg.atomic import write_text
+from minseg.atomic import hold, write_text
 from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
 from minseg.study.study import SCHEDULER_VARIABLE, project_folder
@@ -326,8 +325,7 @@ def _update_outcomes(execution: Execution, outcome: Outcome | None = None) -> No
 def _alone_in(folder: Path) -> Iterator[None]:
     """Make a folder and keep other batches from its table of outcomes."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{OUTCOMES}.lock"):
+        with hold(folder / f".{OUTCOMES}.lock", f"{folder / OUTCOMES} is in use"):
             yield
     except OSError as error:
         reason = error.strerror or error

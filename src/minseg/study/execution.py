@@ -1,5 +1,6 @@
 """Making one run, or loading the one that is there; opening a run's model."""
 
+import errno
 import json
 import logging
 import os
@@ -13,6 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import (
+    LightningEnvironment,
+    find_free_network_port,
+)
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -51,6 +56,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 CHECKPOINT = "checkpoint.safetensors"
 """File of an unfinished run."""
+
+_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Models = Iterable[tuple[int, Callable[[EvaluationScene], np.ndarray]]]
 """Number of epochs, and a function from a scene to its class numbers, uint8 (height, width)."""
@@ -91,9 +98,11 @@ def run(
             if folder is not None:
                 _make(config, dataset, scope, folder, after_epoch, devices)
     except (OSError, SafetensorError) as error:
+        full = isinstance(error, SafetensorError) or error.errno in _DISK_IS_FULL
+        hint = "free some space or choose another folder with --runs, and " if full else ""
         raise MinsegError(
-            f"{store.path / key}: the run cannot be written ({error}); free some space or choose "
-            "another folder with --runs, and run again: it goes on from its last checkpoint"
+            f"{store.path / key}: the run cannot be written ({error}); {hint}run again: it goes on "
+            "from its last checkpoint"
         ) from None
     return Run(store.path / key)
 
@@ -125,6 +134,34 @@ def _make(
         scratch.unlink(missing_ok=True)
 
 
+class _ThisMachine(LightningEnvironment):
+    """The processes that this one starts, whatever a cluster's variables say of others."""
+
+    @property
+    def main_address(self) -> str:
+        """Where the first of them is reached."""
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """Port of the first of them, drawn once."""
+        if self._main_port == -1:
+            self._main_port = find_free_network_port()
+        return self._main_port
+
+    def node_rank(self) -> int:
+        """Return the number of the machine."""
+        return 0
+
+
+def _fabric(devices: int = 1, **settings: str) -> Fabric:
+    """Return devices of this machine, the fastest at hand.
+
+    By itself Fabric takes what SLURM, MPI or torchrun say for a division of this one training.
+    """
+    return Fabric(accelerator="auto", devices=devices, plugins=[_ThisMachine()], **settings)
+
+
 def open_segmenter(run: Run) -> Segmenter:
     """Load a run's network, ready to predict on the fastest device at hand.
 
@@ -149,7 +186,7 @@ def open_segmenter(run: Run) -> Segmenter:
     bands = run.statistics.bands
     network = build_model(config.architecture, config.encoder, bands, run.task.num_classes, None)
     load_weights(network, run.path / "weights.safetensors")
-    device = Fabric(accelerator="auto", devices=1).device
+    device = _fabric().device
     network.to(device).to(memory_format=torch.channels_last)
     precision = resolve_precision(config.precision)
     return Segmenter(network, run.task, run.statistics, device, precision)
@@ -265,14 +302,14 @@ def _train_network(
     precision = resolve_precision(config.precision)
     try:
         strategy = "ddp_spawn" if devices > 1 else "auto"
-        fabric = Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=precision)
+        fabric = _fabric(devices=devices, strategy=strategy, precision=precision)
     except MisconfigurationException as error:
         raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
     if devices > 1:
         # As arguments of `launch`, Fabric would refuse frozen dataclasses.
         fit = partial(_fit, config=config, dataset=dataset, statistics=statistics, folder=folder)
         fabric.launch(fit)
-        fabric = Fabric(accelerator="auto", devices=1)
+        fabric = _fabric()
     else:
         _fit(fabric, config, dataset, statistics, folder, after_epoch)
     task = parse_task(config.task)

@@ -13,7 +13,7 @@ from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_comple
 from distributed.comm import CommClosedError
 
 from minseg.data.dataset import Dataset
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
 from minseg.study.config import RunConfig
 from minseg.study.provenance import cpu_cores
@@ -54,7 +54,7 @@ def run_all(
     Raises
     ------
     MinsegError
-        If the scheduler does not answer.
+        If the scheduler does not answer, or runs were begun and not one of all can be had.
     """
     store = RunStore(store.path.absolute())  # for workers in other folders
     outcomes = {config: _stored(config, dataset, store) for config in dict.fromkeys(configs)}
@@ -70,6 +70,10 @@ def run_all(
             for future in progress(done, "making runs", len(missing)):
                 config = futures[future]
                 outcomes[config] = _outcome_of(future, config)
+        failed = [one for config in missing if (one := outcomes[config]) and one.problem]
+        if failed and not any(outcome and outcome.run for outcome in outcomes.values()):
+            reasons = summarise(list(dict.fromkeys(one.problem or "" for one in failed)))
+            raise MinsegError(f"none of {len(failed)} run(s) could be made: {reasons}")
     return [outcome for config in configs if (outcome := outcomes[config])]
 
 
@@ -202,7 +206,10 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
 
     num_gpus = torch.cuda.device_count()
     if num_gpus:
-        environments = [{"CUDA_VISIBLE_DEVICES": str(k)} for k in range(min(num_gpus, num_tasks))]
+        # A cluster may have given us some of the machine's cards only.
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(num_gpus)))
+        cards = shown.split(",")[: min(num_gpus, num_tasks)]
+        environments = [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
     else:
         fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
         environments = [{} for _ in range(max(1, min(cpu_cores(), fitting, num_tasks)))]

@@ -108,13 +108,16 @@ def tune_all(
     Raises
     ------
     MinsegError
-        If the scheduler cannot be used.
+        If the scheduler cannot be used, or not one task that the dataset serves could be searched.
     """
-    searches, problems = {}, []
+    searches, problems, served = {}, [], []
     for task in tasks:
         name = parse_task(task).name
+        taken = bands.get(name, "RGB")
         try:
-            searches[name] = open_search(study, name, bands.get(name, "RGB"), None, **settings)
+            require(study.config(task=name, bands=taken), study.dataset)
+            served.append(name)
+            searches[name] = open_search(study, name, taken, None, **settings)
         except MinsegError as error:
             problems.append(f"{name}: {error}")
     missing = [name for name, search in searches.items() if len(search.finished()) < trials]
@@ -125,7 +128,10 @@ def tune_all(
                     _go_on(searches[name], client, trials)
                 except MinsegError as error:
                     problems.append(f"{name}: {error}")
-    return {name: one for name, one in searches.items() if one.finished()}, problems
+    found = {name: one for name, one in searches.items() if one.finished()}
+    if served and not found:
+        raise MinsegError(f"no model could be searched: {summarise(problems)}")
+    return found, problems
 
 
 def open_search(
@@ -152,8 +158,10 @@ def open_search(
         dataset=study.dataset,
         store=store,
     )
-    with search.alone():  # two programs cannot both make a database's tables
-        search.finished()
+    if search.in_database:
+        with search.alone():  # two programs cannot both make the tables
+            search.finished()
+    search.finished()
     return search
 
 
