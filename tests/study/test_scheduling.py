@@ -159,6 +159,15 @@ def test_runs_that_cannot_be_made_do_not_stop_the_others(cluster, dataset, tmp_p
     assert [run.config for run in store] == [TINY]
 
 
+def test_runs_none_of_which_can_be_made_are_an_error(cluster, dataset, tmp_path):
+    (tmp_path / "runs").write_text("in the way of a folder")
+    store = RunStore(tmp_path / "runs")
+    with pytest.raises(MinsegError, match=r"none of 3 run\(s\) could be made: .*cannot write runs"):
+        run_all(GRID, dataset, store, cluster.address)
+    (outcome,) = run_all([TINY.replace(bands="M")], dataset, store, cluster.address)
+    assert "has no band" in outcome.problem  # which no run can change
+
+
 def test_damaged_run_is_named_and_the_others_go_on(cluster, dataset, undisturbed, tmp_path, capsys):
     store = RunStore(tmp_path / "runs")
     shutil.copytree(undisturbed[0].path, store.path)

@@ -15,7 +15,7 @@ from minseg.study import scheduling, search, tuning
 from minseg.study.runs import Outcome, Run, RunStore, run_key
 from minseg.study.search import SearchSpace, absolute
 from minseg.study.study import Study
-from minseg.study.tuning import tune
+from minseg.study.tuning import tune, tune_all
 from tests.conftest import names
 from tests.study.cluster import PATIENCE_S, wait_until
 
@@ -335,6 +335,53 @@ def test_storage_that_cannot_be_used_is_one_line(study, tmp_path, storage, messa
     assert places["file"].read_text() == text
 
 
+def fill_journal(study):
+    """The journal of a search with three finished trials, and what is known of these."""
+    found = search_for(study, 0)
+    for k in range(3):
+        trial = found.trials.ask()
+        trial.report(0.1 * k, 1)
+        found.trials.tell(trial, 0.1 * k)
+    return Path(found.storage), found.known()
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", b'{"op_code":9', b"\0" * 100, b'{"op_code":6,"trial_id":0']
+)
+def test_journal_that_was_cut_keeps_all_that_is_whole(study, behind):
+    journal, before = fill_journal(study)
+    journal.write_bytes(journal.read_bytes() + behind)
+    again = search_for(study, 0)
+    assert again.known() == before
+    again.trials.tell(again.trials.ask(), 0.7)
+    assert search_for(study, 0).known()[:3] == before
+    assert [trial.value for trial in search_for(study, 0).finished()] == [0.0, 0.1, 0.2, 0.7]
+
+
+def test_journal_written_on_behind_a_cut_keeps_all_that_is_whole(study):
+    journal, before = fill_journal(study)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for length in range(1, len(lines[-1])):  # by a program that knew nothing of the cut
+        cut = lines[-1][:length]
+        journal.write_bytes(b"".join([*lines, cut, *lines[1:]]))
+        found = search_for(study, 0).known()
+        assert len(found) == 6, length
+        assert found[:3] == before
+    journal.write_bytes(lines[0][:20])  # at the very first line
+    assert search_for(study, 0).known() == []
+
+
+def test_full_disk_leaves_a_journal_whole(study, file_limit):
+    journal, before = fill_journal(study)
+    whole = journal.read_bytes()
+    for more in range(0, 200, 40):
+        with file_limit(len(whole) + more), pytest.raises(OSError, match="File too large"):
+            while True:
+                search_for(study, 0).trials.ask()
+        assert journal.read_bytes().endswith(b"\n")
+        assert search_for(study, 0).known()[:3] == before
+
+
 def test_run_of_another_store_is_named(study, tmp_path):
     found = search_for(study, 0)
     trial = tuning._ask(found)
@@ -355,6 +402,25 @@ def test_task_that_the_dataset_lacks_is_refused_at_once(study):
     with pytest.raises(MinsegError, match="nobody annotated"):
         tune(study, "model3", "RGB", 2, scheduler=NOWHERE)
     assert not study.store.path.exists()
+
+
+def test_searches_that_are_over_need_no_place_to_write(study, monkeypatch):
+    journal, before = fill_journal(study)
+    found_names = names(journal.parent)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    monkeypatch.setattr(search, "hold", lambda *_: pytest.fail("asked for a lock"))
+    monkeypatch.setattr(search.Journal, "append_logs", lambda *_: pytest.fail("wrote"))
+    assert search_for(study, 3).known() == before
+    assert names(journal.parent) == found_names
+
+
+def test_searches_none_of_which_can_be_kept_are_an_error(study):
+    study.store.path.write_text("in the way of a folder")
+    with pytest.raises(MinsegError, match="no model could be searched: model1: tuning storage"):
+        tune_all(study, ["model1"], {"model1": "B02,B04,VV"}, 1, **COMMON)
+    searches, problems = tune_all(study, ["model3"], {}, 1, **COMMON)
+    assert searches == {}
+    assert "nobody annotated" in problems[0]  # which no search can change
 
 
 def test_trial_is_keyed_like_any_run(study):
