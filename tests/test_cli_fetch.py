@@ -78,7 +78,7 @@ def test_fetch_then_check_then_with_a_pin(minseg, options, tmp_path):
 def test_without_radar_there_is_none(minseg, options, tmp_path):
     given = [tmp_path / "mines", *arguments(options), "--no-radar"]
     status, _, err = minseg("dataset", "fetch", *given)
-    assert status == 0 and "without radar" in err
+    assert status == 0 and "without radar" not in err  # for that is what was asked for
     assert not list((tmp_path / "mines").rglob("radar.tif"))
     assert set(pd.read_csv(tmp_path / "mines" / "candidates.csv")["kind"]) == {"optical"}
 
@@ -99,6 +99,7 @@ def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
         ({"mines": "none.csv"}, "no such file"),
         ({"polygons": "none.gpkg"}, "no such file"),
         ({"api": "nowhere"}, "--api nowhere: unknown"),
+        ({"api": "earth-search"}, "no terrain-corrected radar; add --no-radar"),
         ({"class_field": "kind"}, "has no field 'kind'"),
         ({"classes": "pit"}, "write value=class name"),
         ({"classes": "dam=pit"}, "unknown class 'pit'"),

@@ -2,9 +2,12 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 import rasterio
 
+from minseg import MinsegError
 from minseg.data.checking import check_dataset
+from minseg.data.labels import IGNORE, TASKS
 
 
 def change(path, name, edit):
@@ -47,6 +50,50 @@ def test_scene_nobody_annotated(own_dataset):
     with rasterio.open(path, "r+") as source:
         source.write(np.full((source.height, source.width), 65535, np.uint16), 1)
     assert "not annotated" in check_dataset(own_dataset.path)[0]
+
+
+def rewrite(path, labels):
+    """Write labels anew as they are, without our own writer."""
+    with rasterio.open(path) as source:
+        profile = {"crs": source.crs, "transform": source.transform, "driver": "GTiff"}
+    count, height, width = labels.shape
+    profile |= {"count": count, "height": height, "width": width, "dtype": labels.dtype}
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(labels)
+
+
+@pytest.mark.parametrize("change", [lambda a: a.astype(np.float32), lambda a: a.repeat(2, 0)])
+def test_labels_that_are_no_bit_mask_are_no_labels(own_dataset, change):
+    path = own_dataset.path / own_dataset.scenes["labels"][0]
+    rewrite(path, change(own_dataset.read_labels(own_dataset.scenes.iloc[0])[np.newaxis]))
+    assert ["one band of uint16" in problem for problem in check_dataset(own_dataset.path)] == [
+        True
+    ]
+    with pytest.raises(MinsegError, match="one band of uint16"):
+        own_dataset.read_target(own_dataset.scenes.iloc[0], TASKS["model1"])
+
+
+def test_what_a_mask_hides_of_labels_is_not_annotated(own_dataset):
+    scene = own_dataset.scenes.iloc[0]
+    with rasterio.open(own_dataset.path / scene["labels"], "r+") as source:
+        source.write_mask(np.arange(source.height)[:, None] * np.ones(source.width) > 9)
+    target = own_dataset.read_target(scene, TASKS["model1"])
+    assert (target[:10] == IGNORE).all()
+    assert (target[10:, :-1] != IGNORE).all()
+
+
+def test_labels_that_are_missing_are_told(own_dataset):
+    (own_dataset.path / own_dataset.scenes["labels"][0]).unlink()
+    assert ["no such file" in problem for problem in check_dataset(own_dataset.path)] == [True]
+
+
+def test_labels_that_hold_no_class_anywhere_are_told(own_dataset):
+    for name in own_dataset.scenes["labels"]:
+        with rasterio.open(own_dataset.path / name, "r+") as source:
+            source.write(np.zeros((1, source.height, source.width), np.uint16))
+    assert ["no label holds any class" in line for line in check_dataset(own_dataset.path)] == [
+        True
+    ]
 
 
 def test_promised_band_that_is_not_in_the_files(own_dataset):

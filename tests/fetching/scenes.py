@@ -8,7 +8,6 @@ import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
 
 from minseg.data.bands import OPTICAL_BANDS
@@ -79,53 +78,15 @@ def item(item_id: str, date: str, hrefs: dict[str, str], bounds=None, **properti
     )
 
 
-GRD = Affine(1.4e-4, 2e-5, 14.97, -1.5e-5, -9.5e-5, 46.965)
-"""Column and row of the made-up GRD to longitude and latitude: a rotated swath."""
-
-
-def ground_range(path: Path, numbers: np.ndarray, east: float = 0.0) -> Path:
-    """Write numbers as GRD is: no coordinate reference system, a lattice of control points.
-
-    The whole swath may be moved east, by degrees, as far as over the date line.
-    """
+def ground_range(path: Path, numbers: np.ndarray) -> Path:
+    """Write numbers as GRD is: no coordinate reference system, a lattice of control points."""
     height, width = numbers.shape
-    points = []
-    for row in np.linspace(0, height, 6):
-        for column in np.linspace(0, width, 8):
-            longitude, latitude = GRD @ (column, row)
-            longitude = (longitude + east + 180) % 360 - 180
-            points.append(GroundControlPoint(row, column, longitude, latitude, 300.0))
+    points = [
+        GroundControlPoint(row, column, 14.97 + 1.4e-4 * column, 46.965 - 9.5e-5 * row, 300.0)
+        for row in np.linspace(0, height, 6)
+        for column in np.linspace(0, width, 8)
+    ]
     with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=numbers.dtype) as target:
         target.write(numbers, 1)
         target.gcps = (points, CRS.from_epsg(4326))
-    return path
-
-
-def ground_range_places(grid: Grid, east: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of a grid's pixel centres in the made-up GRD, worked out exactly."""
-    i, j = np.mgrid[: grid.height, : grid.width] + 0.5
-    x = grid.transform.c + grid.transform.a * j
-    y = grid.transform.f + grid.transform.e * i
-    longitude, latitude = warp_points(grid.crs, "EPSG:4326", x.ravel(), y.ravel())
-    inverse = ~GRD
-    longitude, latitude = (np.array(longitude) - east) % 360, np.array(latitude)
-    columns = inverse.a * longitude + inverse.b * latitude + inverse.c
-    rows = inverse.d * longitude + inverse.e * latitude + inverse.f
-    return rows.reshape(i.shape), columns.reshape(i.shape)
-
-
-def calibration(path: Path, height: int, width: int) -> Path:
-    """Write a calibration file whose gain is 200 + line/10 + pixel/5."""
-    vectors = []
-    for line in (0, height // 2, height):
-        pixels = np.linspace(0, width, 5)
-        gains = 200 + line / 10 + pixels / 5
-        vectors.append(
-            f"<calibrationVector><line>{line}</line>"
-            f"<pixel count='5'>{' '.join(f'{pixel:.1f}' for pixel in pixels)}</pixel>"
-            f"<sigmaNought count='5'>{' '.join(f'{gain:e}' for gain in gains)}</sigmaNought>"
-            "</calibrationVector>"
-        )
-    text = f"<calibration><calibrationVectorList>{''.join(vectors)}</calibrationVectorList>"
-    path.write_text(f"<?xml version='1.0'?>{text}</calibration>", encoding="utf-8")
     return path

@@ -188,7 +188,7 @@ def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server):
         assert ("(slowly)" in str(error.value)) is helps
 
 
-@pytest.mark.parametrize("package", ["pystac_client", "planetary_computer", "boto3"])
+@pytest.mark.parametrize("package", ["pystac_client", "planetary_computer"])
 def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch, package):
     real = builtins.__import__
 

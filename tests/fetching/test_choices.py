@@ -1,9 +1,7 @@
 """What goes wrong in one year of a mine, and what the others make of it."""
 
 import json
-from dataclasses import replace
 
-import pystac
 import pytest
 
 from minseg import MinsegError
@@ -124,23 +122,3 @@ def test_a_pin_of_another_year_is_refused_in_one_line(choose, made):
     choices = choose(pins=[f"synthetic-001:2019:radar={other}"])
     assert "is pinned for 2019 and was taken on 2022-" in choices[2019].failure
     assert choices[2022].failure == ""
-
-
-def test_radar_without_keys_fails_before_anything_is_read(choose, request_, behaviour, monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_NO_SIGN_REQUEST"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, "/none")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-    def on_s3(found):
-        for key in {"vv", "vh"} & found["assets"].keys():
-            found["assets"][key]["href"] = f"s3://bucket/{found['id']}_{key}.tif"
-        return found
-
-    behaviour.change = on_s3
-    with pytest.raises(MinsegError, match=r"S1_.*asset vv .* leave radar out with --no-radar"):
-        choose()
-    assert all("SCL" in path for path in behaviour.files)
-    choices = choose(provider=replace(request_.provider, radar=None))
-    assert all(isinstance(choice.optical, pystac.Item) for choice in choices.values())

@@ -1,22 +1,19 @@
 """A whole fetch from a catalogue in which every mine's items have another of the known faults."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from rasterio.control import GroundControlPoint
-from rasterio.warp import transform
 
 from minseg.data.checking import check_dataset
 from minseg.fetching import access, assets
 from minseg.fetching.dataset import Fetched, fetch_dataset
 from minseg.fetching.demo_catalogue import write_demo_catalogue
 from minseg.fetching.demo_server import serve
-from minseg.fetching.providers import provider_for
 from tests.fetching.test_dataset import request_of
 
 YEARS = (2019,)
@@ -178,59 +175,3 @@ def test_under_snow_another_scene_is_taken(fetched):
     (taken,) = table.index[table["chosen"]]
     assert taken.endswith("_cloudy")
     assert "snow 100%" in table["reason"].filter(regex="_clear$").item()
-
-
-def as_ground_range(path: Path, places: int = 7):
-    """Make GRD of a radar file: amplitude, and control points instead of a position."""
-    with rasterio.open(path) as source:
-        power, crs, at = source.read(1), source.crs, source.transform
-    numbers = np.where(power > 0, np.sqrt(np.clip(power, 0, None)) * 1000, 0)
-    numbers = np.rint(numbers).astype(np.uint16)
-    points = []
-    for row in np.linspace(0, numbers.shape[0], places):
-        for column in np.linspace(0, numbers.shape[1], places):
-            (longitude,), (latitude,) = transform(
-                crs, "EPSG:4326", *[[edge] for edge in at @ (column, row)]
-            )
-            points.append(GroundControlPoint(row, column, longitude, latitude, 0.0))
-    path.unlink()
-    with rasterio.open(
-        path, "w", "GTiff", numbers.shape[1], numbers.shape[0], 1, dtype="uint16"
-    ) as target:
-        target.write(numbers, 1)
-        target.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
-
-
-def test_ground_range_lies_where_its_points_are_and_not_where_the_item_says(tmp_path, quick):
-    catalogue = made_catalogue(tmp_path / "made", mines=3)
-    truth = {}
-    for identifier, item in catalogue.items.items():
-        for key in {"vv", "vh"} & item["assets"].keys():
-            path = catalogue.file(item, key)
-            with rasterio.open(path) as source:
-                truth[identifier, key] = source.read(1), source.transform
-            as_ground_range(path)
-            made_up = item["assets"][key]["proj:transform"]
-            made_up[2] += 700.0
-    catalogue.save()
-    with serve(catalogue.folder) as api:
-        request = request_of(catalogue, api, YEARS)
-        as_power = fetch_dataset(tmp_path / "as_power", request)
-        table = tmp_path / "grd.toml"
-        table.write_text(Path(api).read_text() + '[radar]\npixels = "amplitude"\nnodata = 0\n')
-        amplitude = replace(request, provider=provider_for(str(table)))
-        found = fetch_dataset(tmp_path / "mines", amplitude)
-    # Taken for terrain-corrected power, nothing is made of it.
-    assert len(as_power.failures) == 4  # each scene, and that too few are left
-    assert all("located by ground control points" in text for text in as_power.failures[1:])
-    assert found.failures == () and check_dataset(found.dataset.path) == []
-    assert sum("amplitude without a calibration file" in note for note in found.notes) == 3
-    records = json.loads((found.dataset.path / "fetch.json").read_text())["scenes"]
-    for record in records:
-        with rasterio.open(found.dataset.path / record["row"]["radar"]) as source:
-            vv = source.read(1)
-            power, at = truth[record["radar"]["item"], "vv"]
-            left, top = (round(x) for x in ~at @ (source.transform.c, source.transform.f))
-        power = power[top : top + vv.shape[0], left : left + vv.shape[1]]
-        expected = 20 * np.log10(np.rint(np.sqrt(power) * 1000))
-        assert np.mean(np.abs(vv - expected) < 1e-3) > 0.999

@@ -17,7 +17,6 @@ from minseg.fetching import access, assets
 from minseg.fetching.boxes import BoxRule, mine_box
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.sentinel import (
-    calibration_problem,
     offset_problem,
     processing_baseline,
     read_optical,
@@ -32,9 +31,7 @@ from tests.fetching.scenes import (
     BOX,
     TILE,
     UTM,
-    calibration,
     ground_range,
-    ground_range_places,
     item,
     numbers_at,
     optical_bands,
@@ -354,7 +351,6 @@ def test_power_becomes_decibels_and_missing_pixels_nan(server):
     assert channels[:, 0, 0] == pytest.approx([-10, -30, 10], abs=1e-4)
     assert np.isnan(channels).sum() == 6
     assert np.isnan(channels[:, [4, 14], [12, 22]]).all()
-    assert calibration_problem(scene, PLANETARY) == ""
     far = replace(BOX, transform=Affine.translation(50_000, 0) @ BOX.transform)
     with pytest.raises(MinsegError, match="S1A: no valid radar pixel"):
         read_radar(scene, PLANETARY, far)
@@ -363,72 +359,16 @@ def test_power_becomes_decibels_and_missing_pixels_nan(server):
         read_radar(scene, PLANETARY, BOX)
 
 
-@pytest.fixture
-def ground_range_scene(server):
-    """A GRD item whose numbers tell their place, with the position that catalogues make up."""
-    rows, columns = np.mgrid[:300, :320]
-    numbers = (1000 + 50 * (rows % 97) + columns).astype(np.uint16)
+def test_radar_that_only_control_points_locate_is_refused(server):
+    for name in ("vv", "vh"):
+        ground_range(server.folder / f"{name}.tif", numbers_at(10, 0))
     hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
-    for name, factor in (("vv", 2), ("vh", 1)):
-        ground_range(server.folder / f"{name}.tif", (numbers * factor).astype(np.uint16))
-    made_up = {
-        "proj__epsg": 4326,
-        "proj__shape": [300, 320],
-        "proj__transform": [1.4e-4, 0, 14.97, 0, -9.5e-5, 46.965],
-    }
-    return item("S1A_IW_GRDH", "2020-07-02", hrefs, **made_up), numbers
-
-
-def test_ground_range_is_located_by_its_control_points(ground_range_scene):
-    scene, numbers = ground_range_scene
-    rows, columns = ground_range_places(BOX)
-    channels = read_radar(scene, EARTH_SEARCH, BOX)
-    # What the item's proj: says would be another place.
-    inside = (rows > 0.01) & (rows < 299.99) & (columns > 0.01) & (columns < 319.99)
-    clear = np.minimum(rows % 1, columns % 1) > 0.01  # not on an edge of pixels
-    clear &= np.maximum(rows % 1, columns % 1) < 0.99
-    assert inside.mean() > 0.6
-    there = numbers[rows[inside & clear].astype(int), columns[inside & clear].astype(int)]
-    expected = 20 * np.log10(there.astype(float))
-    assert channels[1][inside & clear] == pytest.approx(expected, abs=1e-3)
-    assert np.isnan(channels[:, ~inside & clear]).all()
-    ratio = 20 * math.log10(2) - 10
-    assert channels[2][inside] == pytest.approx(ratio, abs=1e-3)
-    assert "amplitude without a calibration file" in calibration_problem(scene, EARTH_SEARCH)
-
-
-@pytest.mark.parametrize("longitude", [179.999, -179.999])
-def test_ground_range_over_the_date_line_is_located_too(server, longitude):
-    numbers = numbers_at(10, 0)
-    for channel in ("vv", "vh"):
-        ground_range(server.folder / f"{channel}.tif", numbers, east=165.015)
-    grid = mine_box(longitude, 46.945, rule=BoxRule(0, 480))
-    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
-    channels = read_radar(item("S1A", "2020-07-02", hrefs), EARTH_SEARCH, grid)
-    rows, columns = ground_range_places(grid, east=165.015)
-    assert rows.min() > 0 and rows.max() < 240 and columns.min() > 0 and columns.max() < 240
-    there = numbers[rows.astype(int), columns.astype(int)]
-    right = np.abs(channels[0] - 20 * np.log10(there.astype(float))) < 1e-3
-    assert right.mean() > 0.97  # pixels that lie on an edge may fall either way
-
-
-def test_ground_range_is_calibrated_by_its_file(server, ground_range_scene):
-    scene, numbers = ground_range_scene
-    for channel in ("vv", "vh"):
-        calibration(server.folder / f"{channel}.xml", 300, 320)
-        asset = pystac.Asset(f"{server.url}/{channel}.xml")
-        scene.add_asset(f"schema-calibration-{channel}", asset)
-    assert calibration_problem(scene, EARTH_SEARCH) == ""
-    channels = read_radar(scene, EARTH_SEARCH, BOX)
-    rows, columns = ground_range_places(BOX)
-    at = np.isfinite(channels[0])
-    i, j = rows[at].astype(int), columns[at].astype(int)
-    gain = 200 + rows[at] / 10 + columns[at] / 5
-    expected = 10 * np.log10((2.0 * numbers[i, j] / gain) ** 2)
-    assert np.mean(np.abs(channels[0][at] - expected) < 1e-3) > 0.99
-    (server.folder / "vv.xml").write_text("<html/>")
-    with pytest.raises(MinsegError, match="asset schema-calibration-vv cannot be read as a calib"):
-        read_radar(scene, EARTH_SEARCH, BOX)
+    # What catalogues say in proj: of such files is made up.
+    made_up = {"proj__epsg": 4326, "proj__shape": [240, 240]}
+    scene = item("S1A_IW_GRDH", "2020-07-02", hrefs, **made_up)
+    said = "S1A_IW_GRDH: asset vv is located by ground control points, without terrain.*--no-radar"
+    with pytest.raises(MinsegError, match=said):
+        read_radar(scene, PLANETARY, BOX)
 
 
 def test_where_real_radar_items_lie(shared_data, tmp_path):
@@ -448,14 +388,6 @@ def test_where_real_radar_items_lie(shared_data, tmp_path):
         pytest.raises(MinsegError, match="located by ground control points"),
     ):
         assets.location(source, in_swath, "vv")
-
-
-def test_amplitude_without_control_points_is_refused(server):
-    for name in ("vv", "vh"):
-        tif(server.folder / f"{name}.tif", numbers_at(10, 0), TILE.transform)
-    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
-    with pytest.raises(MinsegError, match="no ground control points"):
-        read_radar(item("S1A", "2020-07-02", hrefs), EARTH_SEARCH, BOX)
 
 
 def test_addresses_are_signed_where_the_provider_wants_it(server, monkeypatch):

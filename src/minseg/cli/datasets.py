@@ -121,6 +121,11 @@ def fetch(
 
     fields = PolygonFields(class_field, value_mapping(classes or []), year_field, mine_field, layer)
     chosen_years, provider, table = year_range(years), provider_for(api), read_mines(mines)
+    if provider.radar is None and not no_radar:
+        raise MinsegError(
+            f"--api {api}: has no terrain-corrected radar; add --no-radar to go without, or take "
+            "planetary-computer"
+        )
     request = FetchRequest(
         table,
         read_annotations(polygons, table, fields),

@@ -1,5 +1,6 @@
 """How values are spelled on the command line."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,24 +22,31 @@ def whole_numbers(text: str, option: str) -> tuple[int, ...]:
 
 def class_mapping(pairs: list[str]) -> dict[int, str]:
     """Read ``1=tailing storage facility``, several of them with commas between."""
-    mapping = {}
-    for pair in (part for given in pairs for part in given.split(",")):
-        value, _, name = pair.partition("=")
-        if not value.strip().isdigit() or not name:
-            raise MinsegError(f'--classes {pair!r}: write value=class name, e.g. 1="dam"')
-        mapping[int(value)] = name.strip().strip("\"'").lower()
-    return mapping
+    mapping = value_mapping(pairs, '1="dam"') or {}
+    for value in mapping:
+        if not re.fullmatch(r"[+-]?[0-9]+", value):
+            raise MinsegError(f'--classes {value!r}: mask values are whole numbers, as in 1="dam"')
+    numbers = [int(value) for value in mapping]
+    if twice := [number for number in numbers if numbers.count(number) > 1]:
+        raise _mapped_twice(twice[0])
+    return dict(zip(numbers, mapping.values(), strict=True))
 
 
-def value_mapping(pairs: list[str]) -> dict[str, str] | None:
+def value_mapping(pairs: list[str], example: str = "pit=excavation") -> dict[str, str] | None:
     """Read ``pit=excavation``, several of them with commas between; None for nothing."""
     mapping = {}
     for pair in (part for given in pairs for part in given.split(",")):
-        value, equals, name = pair.rpartition("=")
-        if not equals or not value.strip() or not name.strip():
-            raise MinsegError(f"--classes {pair!r}: write value=class name, e.g. pit=excavation")
-        mapping[value.strip()] = name.strip().strip("\"'").lower()
+        value, equals, name = (part.strip() for part in pair.rpartition("="))
+        if not equals or not value or not name:
+            raise MinsegError(f"--classes {pair!r}: write value=class name, e.g. {example}")
+        if value in mapping:
+            raise _mapped_twice(value)
+        mapping[value] = name.strip("\"'").lower()
     return mapping or None
+
+
+def _mapped_twice(value: object) -> MinsegError:
+    return MinsegError(f"--classes: {value} is mapped twice; say once what it means")
 
 
 def year_range(text: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.mines import leakage_problems
 from minseg.data.raster import grid_of, open_raster, read_window
+from minseg.data.reading import read_bits
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
@@ -37,6 +38,9 @@ def check_dataset(path: Path | str) -> list[str]:
         problems += scene_problems(dataset, scene)
     if not problems:
         problems += leakage_problems(dataset.split, footprints(scene_grids(dataset)))
+        labels = (dataset.read_labels(scene) for _, scene in dataset.scenes.iterrows())
+        if not any(((bits > 0) & (bits != IGNORE_BITS)).any() for bits in labels):
+            problems.append(f"{path}: no label holds any class; import it with other --classes")
     return problems
 
 
@@ -51,20 +55,22 @@ def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
         try:
             with open_raster(path) as source:
                 grids[kind] = grid_of(source)
-                values, valid = read_window(source, source.indexes)
+                _, valid = read_window(source, source.indexes)
                 names = source.descriptions
+            labels = read_bits(path) if kind == "labels" else None
         except MinsegError as error:
             problems.append(str(error))
             continue
         if grids[kind].crs is None:
             problems.append(f"{path}: has no coordinate reference system")
-        if kind == "labels":
-            problems += _label_problems(values[0], dataset, path)
+        if labels is not None:
+            problems += _label_problems(labels, dataset, path)
         else:
             problems += _band_problems(names, kind, dataset, path)
             if not valid.any():
                 problems.append(f"{path}: no pixel has a value in every band")
-    if len(grids) > 1 and not all(grid.matches(grids["labels"]) for grid in grids.values()):
+    first, *others = grids.values() or [None]
+    if not all(grid.matches(first) for grid in others):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
         )
@@ -82,8 +88,6 @@ def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Pa
 
 def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:
     """Check that labels are bit masks of annotated classes, and that somebody looked."""
-    if labels.dtype != np.uint16:
-        return [f"{path}: labels are {labels.dtype}; they must be a uint16 bit mask"]
     allowed = sum(class_bit(name) for name in dataset.description.class_names)
     known = labels[labels != IGNORE_BITS]
     if not known.size:

@@ -25,13 +25,8 @@ from minseg.data.mines import (
     split_problems,
     subset,
 )
-from minseg.data.raster import (
-    Grid,
-    open_raster,
-    read_grid,
-    read_window,
-)
-from minseg.data.reading import read_named
+from minseg.data.raster import Grid, read_grid
+from minseg.data.reading import read_bits, read_named
 from minseg.errors import MinsegError, summarise
 
 FORMAT_VERSION = 1
@@ -210,8 +205,7 @@ class Dataset:
 
     def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
         """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore."""
-        with open_raster(self.path / scene["labels"]) as source:
-            return read_window(source, [1], window)[0][0]
+        return read_bits(self.path / scene["labels"], window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
         """Read a scene's target for a task.

@@ -205,7 +205,7 @@ def band_indexes(
     MinsegError
         If bands are missing.
     """
-    channels = _channels(source)
+    channels = channels_of(source)
     named = {
         name: index
         for index in channels
@@ -228,7 +228,7 @@ def band_indexes(
     return {band: index for band, index in named.items() if band in (wanted or BANDS)}
 
 
-def _channels(source: rasterio.DatasetReader) -> list[int]:
+def channels_of(source: rasterio.DatasetReader) -> list[int]:
     """Return the numbers of the bands, from 1, but those that only tell what is see-through."""
     kinds = zip(source.indexes, source.colorinterp, strict=True)
     return [index for index, kind in kinds if kind != ColorInterp.alpha]
@@ -236,7 +236,7 @@ def _channels(source: rasterio.DatasetReader) -> list[int]:
 
 def _alpha_note(source: rasterio.DatasetReader) -> str:
     """Say what to do if a passed-over band is none: GDAL calls the fourth of 8 bits alpha."""
-    passed = set(source.indexes) - set(_channels(source))
+    passed = set(source.indexes) - set(channels_of(source))
     if not passed:
         return ""
     kinds = ",".join(["gray"] + ["undefined"] * (source.count - 1))

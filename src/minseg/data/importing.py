@@ -2,20 +2,29 @@
 
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pandas as pd
+import rasterio
 
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import RADAR_TO_DB, Image
+from minseg.data.images import RADAR_TO_DB, Image, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
 from minseg.data.mines import MINE_TABLE
 from minseg.data.radiometry import encode_reflectance, radar_channels
-from minseg.data.raster import open_raster, read_grid, read_window, require_located
+from minseg.data.raster import (
+    Grid,
+    open_raster,
+    read_dataset_mask,
+    read_grid,
+    read_window,
+    require_located,
+)
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
@@ -91,6 +100,7 @@ def import_dataset(
         )
     scenes = _read_scene_list(table)
     files = _pair_files(folders, scenes)
+    _check_files(files, folders.classes)
     meanings = set(folders.classes.values())
     return write_dataset(
         path,
@@ -178,27 +188,58 @@ def _match(pattern: str) -> dict[str, Path]:
     return files
 
 
+def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, str]) -> None:
+    """Refuse scenes whose files lie apart, and masks that mean nothing, before they are read."""
+    there = set[float]()
+    for scene in progress(files.values(), "checking masks", len(files)):
+        grid = read_grid(scene["image"])
+        require_located(grid, scene["image"])
+        for kind, path in scene.items():
+            _require_grid(grid, scene["image"], kind, path)
+        found = _class_numbers(scene["mask"], classes)[2]
+        if all(classes.get(value) == "ignore" for value in found):
+            raise MinsegError(f"{scene['mask']}: no pixel is annotated; leave this scene out")
+        there.update(found)
+    for value, meaning in classes.items():
+        if meaning in CLASS_NAMES and value not in there:
+            raise MinsegError(
+                f"mask value {value} ({meaning}) occurs in no mask; the masks hold "
+                f"{_listed(sorted(there))}: correct --classes, or leave the value out of it"
+            )
+
+
+def _require_grid(grid: Grid, image: Path, kind: str, path: Path) -> None:
+    """Refuse a file that does not lie on its image's grid, with the command that mends it."""
+    other = read_grid(path)
+    if other.matches(grid):
+        return
+    here, like = quote(str(path)), quote(str(image))
+    nowhere = other.crs is None or other.transform.is_identity
+    if nowhere and (other.height, other.width) == (grid.height, grid.width):
+        raise MinsegError(
+            f"{path}: the {kind} does not say where it lies; if its pixels are those of {image}, "
+            f"`rio edit-info --crs like --transform like --like {like} {here}`"
+        )
+    how = "" if other.crs is None else f", e.g. `rio warp {here} MOVED.tif --like {like}`"
+    raise MinsegError(
+        f"{path}: the {kind} is on another grid than {image}, for they differ in "
+        f"{grid.difference(other)}; bring it to the image's grid by nearest neighbour{how}"
+    )
+
+
 def _read_scenes(
     folders: ImageFolders, scenes: pd.DataFrame, files: Mapping[str, Mapping[str, Path]]
 ) -> Iterator[SceneRasters]:
     """Read the scenes one after the other."""
     for row in progress(scenes.to_dict("records"), "importing scenes"):
         image, mask = files[row["key"]]["image"], files[row["key"]]["mask"]
-        grid = read_grid(image)
-        require_located(grid, image)
-        for kind, other in files[row["key"]].items():
-            if not read_grid(other).matches(grid):
-                raise MinsegError(
-                    f"{other}: the {kind} is on another grid than {image}; bring both to one "
-                    "size, transform and coordinate reference system"
-                )
         optical, bands = read_optical(image, folders)
         yield SceneRasters(
             scene=re.sub(r"[^\w.-]+", "-", f"{row['mine']}-{row['key']}"),
             mine=row["mine"],
             year=int(row["year"]) if row["year"] else None,
             date=row["date"],
-            grid=grid,
+            grid=read_grid(image),
             optical=optical,
             optical_bands=bands,
             radar=read_radar(files[row["key"]]["radar"], folders) if folders.radar else None,
@@ -249,41 +290,84 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
 
 
 def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:
-    """Read a mask of class values as a bit mask.
+    """Read a mask of class numbers as a bit mask.
 
     Parameters
     ----------
     path : Path
     classes : mapping of int to str
-        Mask value to class name, ``background`` or ``ignore``; 0 is background unless mapped, and
-        the file's nodata value is ignored unless mapped.
+        Mask value to class name, ``background`` or ``ignore``. Unless mapped, 0 is background, and
+        the file's nodata value is ignored; if that is 0, only where another value is background.
 
     Returns
     -------
     uint16 ndarray (height, width)
-        Bit k = class k of Table 1; 65535 = ignore.
+        Bit k = class k of Table 1; 65535 = ignore, also what is not finite, or hidden by the
+        file's mask or alpha band.
 
     Raises
     ------
     MinsegError
-        If the mask holds a value that nobody mapped.
+        If the mask is not one band of class numbers, or holds a value that nobody mapped.
     """
-    with open_raster(path) as source:
-        values = read_window(source, [1])[0][0]
-        meaning = {0: "background"}
-        if source.nodata is not None and source.nodata != 0:
-            meaning[int(source.nodata)] = "ignore"
-    meaning.update(classes)
-    found = np.unique(values)
-    unmapped = [f"{value:g}" for value in found if value not in meaning]
-    if unmapped:
-        raise MinsegError(
-            f"{path}: mask value(s) {', '.join(unmapped)} nobody mapped; "
-            'add e.g. --classes 2="dam" or --classes 2=ignore'
-        )
-    bits = np.zeros(values.shape, np.uint16)
-    codes = {"background": 0, "ignore": IGNORE_BITS}
+    numbers, shown, found = _class_numbers(path, classes)
+    bits = np.full(numbers.shape, IGNORE_BITS, np.uint16)
     for value in found:
-        name = meaning[int(value)]
-        bits[values == value] = codes[name] if name in codes else class_bit(name)
+        name = classes.get(value, "background")
+        code = {"background": 0, "ignore": IGNORE_BITS}.get(name)
+        bits[shown & (numbers == value)] = class_bit(name) if code is None else code
     return bits
+
+
+def _class_numbers(
+    path: Path, classes: Mapping[int, str]
+) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Return a mask's numbers, where they count, and which ones are found there, all mapped."""
+    with open_raster(path) as source:
+        band = _only_band(source)
+        (numbers,), shown = read_window(source, [band])
+        background = source.nodata == 0 and "background" not in classes.values()
+        if background or source.nodata in classes:  # what marks no data means something here
+            mask = read_dataset_mask(source, band)
+            shown |= (numbers == source.nodata) & (True if mask is None else mask)
+    found = np.unique(numbers[shown]).tolist()
+    unmapped = [value for value in found if value not in classes and value != 0]
+    if any(value % 1 for value in unmapped):
+        raise MinsegError(
+            f"{path}: holds {_listed(unmapped)}, not class numbers but what lies between them, as "
+            "averaging and probabilities give; bring the mask to its grid by nearest neighbour"
+        )
+    if unmapped:
+        first = f"--classes {unmapped[0]:.12g}"
+        raise MinsegError(
+            f"{path}: mask value(s) {_listed(unmapped)} nobody mapped; "
+            f'add e.g. {first}="dam" or {first}=ignore'
+        )
+    return numbers, shown, found
+
+
+def _only_band(source: rasterio.DatasetReader) -> int:
+    """Return the number of a mask's one band; refuse colours, and a band for each class."""
+    channels = channels_of(source)
+    if len(channels) != 1:
+        here = quote(source.name)
+        how = (
+            "of colours, or of a band a class, make one, e.g. 1 where band 1 is above 0 and 2 "
+            'where band 2 is: `rio calc --not-masked --dtype uint8 "(+ (* 1 (> (read 1 1) 0)) '
+            f'(* 2 (> (read 1 2) 0)))" {here} ONE.tif`'
+        )
+        bands = read_window(source, channels)[0]
+        if (bands == bands[0]).all():
+            how = f"these are alike, so keep one: `rio stack {here} --bidx 1 -o ONE.tif`"
+        raise MinsegError(
+            f"{source.name}: has {len(channels)} bands, and a mask has one, of class numbers; {how}"
+        )
+    if np.dtype(source.dtypes[channels[0] - 1]).kind not in "uif":
+        raise MinsegError(f"{source.name}: its numbers are complex; give a mask of class numbers")
+    return channels[0]
+
+
+def _listed(values: Sequence[float]) -> str:
+    """Write numbers out, a few of many."""
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return ", ".join(f"{value:.12g}" for value in values[:5]) + more

@@ -90,6 +90,21 @@ class Grid:
             for corner in corners
         )
 
+    def difference(self, other: "Grid") -> str | None:
+        """Say in what another grid differs, or None where they match."""
+        if self.matches(other):
+            return None
+        if self.crs != other.crs:
+            return f"coordinate reference system ({self.crs} and {other.crs})"
+        sizes = [f"{grid.height}×{grid.width}" for grid in (self, other)]
+        if sizes[0] != sizes[1]:
+            return f"size ({sizes[0]} and {sizes[1]} pixels)"
+        corners = [grid.transform @ (0, 0) for grid in (self, other)]
+        if corners[0] != corners[1]:
+            told = ("{:.10g}, {:.10g}".format(*corner) for corner in corners)
+            return f"position (first corner {' and '.join(told)})"
+        return "pixel size or direction"
+
     def window(self, window: Window) -> "Grid":
         """Return the grid of a window of this one."""
         transform = rasterio.windows.transform(window, self.transform)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.windows import Window
 
+from minseg.data.labels import IGNORE_BITS
 from minseg.data.raster import open_raster, read_dataset_mask, read_window, valid_pixels
 from minseg.errors import MinsegError
 
@@ -56,6 +57,29 @@ def read_named(
             values, valid = read_window(source, [position + 1 for position in positions], window)
     scale = REFLECTANCE_SCALE if values.dtype.kind == "u" else 1.0
     return values.astype(np.float32) * np.float32(scale), valid
+
+
+def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
+    """Read a scene's labels; what a mask in the file hides, nobody annotated.
+
+    Returns
+    -------
+    uint16 ndarray (height, width)
+
+    Raises
+    ------
+    MinsegError
+        If the file is missing or damaged, or is not one band of bit masks.
+    """
+    with open_raster(path) as source:
+        if source.dtypes != ("uint16",):
+            raise MinsegError(
+                f"{path}: labels are {', '.join(source.dtypes)}; they must be one band of uint16, "
+                "a bit mask, so make them again with `minseg dataset import`"
+            )
+        (bits,), _ = read_window(source, [1], window)
+        shown = read_dataset_mask(source, 1, window)
+    return bits if shown is None else np.where(shown, bits, np.uint16(IGNORE_BITS))
 
 
 # A worker that makes many runs in a row reads the same scenes again and again.

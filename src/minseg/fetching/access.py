@@ -1,16 +1,12 @@
 """How the files of a catalogue are reached: GDAL's options, signing, S3 keys, refusals."""
 
-import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import rasterio
-from rasterio.session import AWSSession, DummySession
+from rasterio.session import DummySession
 
 from minseg.fetching.providers import Provider
-
-if TYPE_CHECKING:
-    import boto3
 
 GDAL_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
@@ -51,29 +47,38 @@ _S3_STATUS = {
 _S3_REFUSALS = re.compile(
     r"\b(AccessDenied|ExpiredToken|InvalidAccessKeyId|SignatureDoesNotMatch)\b"
     r"|token has expired|AWS Access Key Id you provided"
+    r"|AWS_(SECRET_ACCESS_KEY|ACCESS_KEY_ID)\b.* not defined"
 )
-"""What S3 says where GDAL has no error for it."""
+"""What S3 says where GDAL has no error for it, and GDAL itself where it finds no keys."""
 
 
-def environment(href: str, provider: Provider) -> rasterio.Env:
-    """Return GDAL's environment to read an address in.
+class _Keys(DummySession):
+    """Keys of S3 that a provider's table holds; rasterio takes none as options."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        super().__init__()
+        self.credentials = dict(keys)
+
+    def get_credential_options(self) -> dict[str, str]:
+        """Return them under GDAL's names."""
+        return self.credentials
+
+
+def environment(provider: Provider) -> rasterio.Env:
+    """Return GDAL's environment to read a provider's files in.
 
     Parameters
     ----------
-    href : str
     provider : Provider
 
     Returns
     -------
     rasterio.Env
-        To enter by ``with``. Keys of S3 are those that boto3 finds, or the provider's own.
+        To enter by ``with``. Keys of S3 are the provider's own, or those that GDAL finds.
     """
-    options = GDAL_OPTIONS | {k: v for k, v in provider.gdal.items() if k not in _KEYS}
-    if not href.startswith("s3://"):  # a session would look for keys each time
-        return rasterio.Env(DummySession(), **options)
-    return rasterio.Env(
-        AWSSession(_s3_session(provider), aws_unsigned=_is_unsigned(provider)), **options
-    )
+    keys = {name: provider.gdal[name] for name in _KEYS if name in provider.gdal}
+    options = {name: value for name, value in provider.gdal.items() if name not in _KEYS}
+    return rasterio.Env(_Keys(keys), **(GDAL_OPTIONS | options))
 
 
 def gdal_path(href: str) -> str:
@@ -104,70 +109,6 @@ def can_sign_anew(provider: Provider) -> bool:
     return True
 
 
-def missing_keys(href: str, provider: Provider) -> str:
-    """Tell that an address needs keys of S3 that are not there; empty where nothing is missing.
-
-    GDAL would search for them for minutes, and then give another reason.
-    """
-    if not href.startswith("s3://") or _is_unsigned(provider):
-        return ""
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        found = _s3_session(provider).get_credentials() is not None
-        return "" if found else "no keys for S3 are set"
-    except BotoCoreError as error:  # of a half of a key, or a profile that is not there
-        return f"no keys for S3 can be found ({error})"
-
-
-def read_s3_text(href: str, provider: Provider) -> str:
-    """Read a small text file from S3, with the provider's endpoint, region and payer.
-
-    Parameters
-    ----------
-    href : str
-        ``s3://BUCKET/KEY``.
-    provider : Provider
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    OSError
-        If it cannot be read, with the reason.
-    """
-    from botocore import UNSIGNED
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    options = provider.gdal
-    endpoint = options.get("AWS_S3_ENDPOINT")
-    scheme = "http" if _is_off(options.get("AWS_HTTPS", "")) else "https"
-    style = "path" if _is_off(options.get("AWS_VIRTUAL_HOSTING", "")) else "auto"
-    payer = options.get("AWS_REQUEST_PAYER")
-    bucket, _, key = href.removeprefix("s3://").partition("/")
-    config = Config(
-        signature_version=UNSIGNED if _is_unsigned(provider) else None,
-        s3={"addressing_style": style},
-        connect_timeout=TIMEOUT_S,
-        read_timeout=TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-    )
-    try:
-        client = _s3_session(provider).client(
-            "s3", endpoint_url=f"{scheme}://{endpoint}" if endpoint else None, config=config
-        )
-        asked = {"RequestPayer": payer} if payer else {}
-        return client.get_object(Bucket=bucket, Key=key, **asked)["Body"].read().decode()
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        raise OSError(f"HTTP {status}{refusal(status, provider)}") from None
-    except BotoCoreError as error:
-        raise OSError(str(error)) from None
-
-
 def status_of(error: BaseException | None) -> int | None:
     """Return the status of the answer that an error comes from; None where it tells none."""
     while error is not None:
@@ -186,24 +127,3 @@ def refusal(status: int | None, provider: Provider) -> str:
     cause = ": a token or key is missing, has expired or does not open it"
     helps = f" ({provider.access})" if provider.access and status in (*REFUSED, 429) else ""
     return (cause if status in REFUSED else "") + helps
-
-
-def _s3_session(provider: Provider) -> "boto3.Session":
-    """Return what finds keys: the provider's own, or wherever boto3 looks for them."""
-    import boto3
-
-    return boto3.Session(
-        *(provider.gdal.get(name) for name in _KEYS), region_name=provider.gdal.get("AWS_REGION")
-    )
-
-
-def _is_unsigned(provider: Provider) -> bool:
-    """Whether S3 is to be asked without keys."""
-    name = "AWS_NO_SIGN_REQUEST"
-    text = provider.gdal.get(name) or os.environ.get(name) or ""
-    return text.upper() in ("YES", "TRUE", "ON", "1")
-
-
-def _is_off(text: str) -> bool:
-    """Whether a switch of GDAL is off."""
-    return text.upper() in ("NO", "FALSE", "OFF", "0")

@@ -23,13 +23,10 @@ from minseg.fetching.access import (
     can_sign_anew,
     environment,
     gdal_path,
-    missing_keys,
-    read_s3_text,
     refusal,
     signed,
     status_of,
 )
-from minseg.fetching.catalogue import read_text
 from minseg.fetching.providers import Provider
 
 if TYPE_CHECKING:
@@ -73,12 +70,11 @@ def read_asset(
         If the item has no such asset, or it cannot be read in several attempts.
     """
     href = asset_href(item, key)
-    require_keys(item, key, provider)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with (
                 _LOCKS[hash(href) % len(_LOCKS)],
-                environment(href, provider),
+                environment(provider),
                 rasterio.open(gdal_path(signed(href, provider))) as source,
             ):
                 if source.crs is not None or source.gcps[0] or attempt == ATTEMPTS:
@@ -95,42 +91,6 @@ def read_asset(
     advice = "" if status in REFUSED else "; try again later or choose another item"
     raise MinsegError(
         f"{item.id}: asset {key} cannot be read: {reason}{refusal(status, provider)}{advice}"
-    )
-
-
-def read_asset_text(item: "pystac.Item", key: str, provider: Provider) -> str:
-    """Read an asset that is a small text file.
-
-    Raises
-    ------
-    MinsegError
-        If the item has no such asset, or keys of S3 are missing.
-    OSError
-        If it cannot be read.
-    """
-    href = asset_href(item, key)
-    require_keys(item, key, provider)
-    if href.startswith("s3://"):
-        return read_s3_text(href, provider)
-    return read_text(signed(href, provider))
-
-
-def require_keys(item: "pystac.Item", key: str, provider: Provider) -> None:
-    """Refuse an asset on S3 for which there are no keys.
-
-    Raises
-    ------
-    MinsegError
-        With what to set, or that radar can be left out.
-    """
-    missing = missing_keys(asset_href(item, key), provider)
-    if not missing:
-        return
-    radar = provider.radar is not None and key in provider.radar.assets.values()
-    raise MinsegError(
-        f"{item.id}: asset {key} cannot be read: {missing}; set AWS_ACCESS_KEY_ID and "
-        f"AWS_SECRET_ACCESS_KEY{', or leave radar out with --no-radar' if radar else ''}"
-        f"{f' ({provider.access})' if provider.access else ''}"
     )
 
 
@@ -269,8 +229,9 @@ def location(source: rasterio.DatasetReader, item: "pystac.Item", key: str) -> t
     crs, transform = source.crs, source.transform
     if source.gcps[0]:  # what catalogues say of such files is made up
         raise MinsegError(
-            f"{item.id}: asset {key} is located by ground control points; if it is Sentinel-1 GRD, "
-            'say pixels = "amplitude" in the API\'s table'
+            f"{item.id}: asset {key} is located by ground control points, without terrain, as "
+            "Sentinel-1 GRD is; choose a terrain-corrected collection (RTC), or leave radar out "
+            "with --no-radar"
         )
     if crs is None:
         code = fields.get("proj:code") or fields.get("proj:epsg")  # pystac turns epsg into code

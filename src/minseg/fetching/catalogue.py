@@ -140,22 +140,6 @@ def date_of(item: "pystac.Item") -> datetime.date:
     return moment.astimezone(datetime.UTC).date()
 
 
-def read_text(href: str) -> str:
-    """Read a small text file by path or address, as patiently as a search.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
-    from pystac_client.exceptions import APIError
-
-    try:
-        return _connection().read_text(href)
-    except APIError as error:
-        raise OSError(_reason(error)) from None
-
-
 def require_stac() -> None:
     """Refuse to go on without the packages of the extra ``stac``.
 
@@ -165,7 +149,6 @@ def require_stac() -> None:
         With the command that installs them.
     """
     try:
-        import boto3  # noqa: F401
         import planetary_computer  # noqa: F401
         import pystac_client  # noqa: F401
     except ImportError as error:

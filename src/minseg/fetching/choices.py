@@ -18,7 +18,6 @@ from minseg.fetching.catalogue import Kind, date_of, find, require_answer, searc
 from minseg.fetching.items import relative_orbit_of
 from minseg.fetching.providers import Provider
 from minseg.fetching.scene_choice import RULES, choose_optical, choose_radar
-from minseg.fetching.sentinel import require_radar_keys
 
 if TYPE_CHECKING:
     import pystac
@@ -227,8 +226,6 @@ def _add_radar(
             items = search(provider, "radar", grid.bounds_lonlat, date - around, date + around)
             if pinned is not None and pinned not in {item.id for item in items}:
                 items.append(_find_of_year(provider, "radar", pinned, year))
-            if items:  # now, rather than when all of the optical scene has been read
-                require_radar_keys(items[0], provider)
             found[year] = date, items
         except MinsegError as error:
             chosen[year] = _failed(earlier.get(year), error)

@@ -133,7 +133,8 @@ def fetch_dataset(
                 else:
                     failures.append(f"{key[0]} {key[1]}: {error}")
         there = [records[key] for key in wanted if key in records]
-        notes = [*request.annotations.notes, *notes, *record_notes(there)]
+        wants_radar = request.provider.radar is not None
+        notes = [*request.annotations.notes, *notes, *record_notes(there, wants_radar)]
         if damaged:
             notes.append(f"not as fetched, so fetched again: {summarise(sorted(damaged))}")
         dataset = _finish(path, request, plans, there, failures, licence, split_seed)

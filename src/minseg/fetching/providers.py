@@ -25,8 +25,8 @@ class Collection:
     """The collection's id."""
     assets: Mapping[str, str]
     """Band (B01 ... B12, VV, VH) or SCL to the key of the asset that holds it."""
-    pixels: Literal["reflectance", "power", "amplitude"]
-    """What a digital number stands for: reflectance × 10 000, linear power, or amplitude."""
+    pixels: Literal["reflectance", "power"]
+    """What a digital number stands for: reflectance × 10 000, or linear power."""
     nodata: float = 0.0
     """Digital number of missing pixels, where the file does not say."""
     offset: Literal["baseline", "flag", "applied"] = "baseline"
@@ -34,8 +34,6 @@ class Collection:
     item's `offset_flag` says that it was; or never, since the catalogue's files had it applied."""
     offset_flag: str = ""
     """Property of an item that tells that 1000 was already subtracted from its pixels."""
-    calibration: Mapping[str, str] = field(default_factory=dict)
-    """VV and VH to the key of the asset with the calibration (XML), for amplitude."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -56,7 +54,7 @@ class Provider:
     optical: Collection
     """Sentinel-2 L2A."""
     radar: Collection | None = None
-    """Sentinel-1, where the catalogue has it."""
+    """Sentinel-1 corrected for terrain (RTC), where the catalogue has it."""
     signing: Literal["none", "planetary-computer"] = "none"
     """How addresses of assets are signed: not at all, or by tokens of the Planetary Computer.
     Addresses on S3 (``s3://``) always need keys, unless AWS_NO_SIGN_REQUEST is YES."""
@@ -76,8 +74,6 @@ _COMMON_NAMES = (
 
 _RADAR = {"VV": "vv", "VH": "vh"}
 
-_CALIBRATION = {"VV": "schema-calibration-vv", "VH": "schema-calibration-vh"}
-
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
@@ -90,7 +86,8 @@ PROVIDERS: dict[str, Provider] = {
                 {band: band for band in (*_OPTICAL, SCENE_CLASSES)},
                 "reflectance",
             ),
-            # Terrain corrected γ0: fits deep pits better than GRD on an ellipsoid.
+            # γ0 on the terrain. Sentinel-1 GRD, which the others have, is located by ground control
+            # points alone: 100 m of relief put it 10 to 18 pixels off the labels.
             Collection("sentinel-1-rtc", _RADAR, "power", nodata=-32768.0),
             signing="planetary-computer",
             access="its tokens are free and fetched as they run out; it answers 429 to many "
@@ -108,10 +105,6 @@ PROVIDERS: dict[str, Provider] = {
                 offset="flag",
                 offset_flag="earthsearch:boa_offset_applied",
             ),
-            Collection("sentinel-1-grd", _RADAR, "amplitude", calibration=_CALIBRATION),
-            gdal={"AWS_REQUEST_PAYER": "requester", "AWS_REGION": "eu-central-1"},
-            access="its Sentinel-1 is paid by who asks, with keys of an AWS account; its "
-            "Sentinel-2 needs none",
         ),
         Provider(
             "copernicus",
@@ -124,8 +117,6 @@ PROVIDERS: dict[str, Provider] = {
                 | {SCENE_CLASSES: f"{SCENE_CLASSES}_20m"},
                 "reflectance",
             ),
-            # Keys of assets as in the catalogue's own examples (eu-cdse/eometadatatool on GitHub).
-            Collection("sentinel-1-grd", _RADAR, "amplitude", calibration=_CALIBRATION),
             gdal={
                 "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
                 "AWS_VIRTUAL_HOSTING": "FALSE",
@@ -237,7 +228,7 @@ def _require_complete(provider: Provider, path: Path) -> None:
         problems.append('optical.offset = "flag" needs offset_flag')
     if radar is not None and set(radar.assets) != set(_RADAR):
         problems.append("radar.assets: needs VV and VH and nothing else")
-    if radar is not None and radar.pixels == "reflectance":
-        problems.append('radar.pixels must be "power" or "amplitude"')
+    if radar is not None and radar.pixels != "power":
+        problems.append('radar.pixels must be "power"')
     if problems:
         raise MinsegError(f"{path}: {summarise(problems)}; correct the table")

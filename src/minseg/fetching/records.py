@@ -18,7 +18,7 @@ from minseg.fetching.choices import YearChoice
 from minseg.fetching.items import processing_baseline, relative_orbit_of
 from minseg.fetching.plan import FetchRequest
 from minseg.fetching.scene_choice import RULES
-from minseg.fetching.sentinel import calibration_problem, offset_problem
+from minseg.fetching.sentinel import offset_problem
 
 MANIFEST = "fetch.json"
 """Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
@@ -41,9 +41,7 @@ def scene_record(
     """Tell what a scene was made of."""
     optical, radar = choice.optical, choice.radar
     assert optical is not None
-    problems = [offset_problem(scene.optical, scene.optical_bands)]
-    if radar is not None:
-        problems.append(calibration_problem(radar, request.provider))
+    problem = offset_problem(scene.optical, scene.optical_bands)
     return {
         "row": scene_row(
             scene_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene
@@ -64,7 +62,7 @@ def scene_record(
         "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
         "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
         "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
-        "problems": [problem for problem in problems if problem],
+        "problems": [problem] if problem else [],
         "sha256": {file.name: checksum(file) for file in sorted(beside.glob("*.tif"))},
     }
 
@@ -77,13 +75,13 @@ def checksum(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def record_notes(records: Iterable[Mapping[str, Any]]) -> list[str]:
+def record_notes(records: Iterable[Mapping[str, Any]], wants_radar: bool) -> list[str]:
     """Tell what a user should look at in the scenes that are there."""
     notes, overlapping, without_radar = [], {}, []
     for record in records:
         scene = record["row"]["scene"]
         notes += [f"{scene}: {problem}" for problem in record["problems"]]
-        if record["radar"] is None:
+        if record["radar"] is None and wants_radar:
             without_radar.append(scene)
         if record["overlapping_pixels"]:
             overlapping[scene] = record["overlapping_pixels"]

@@ -6,7 +6,6 @@ The fusion of section 2.1 and Figure 1: every band by nearest neighbour on one g
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rasterio
 
 from minseg.data.radiometry import (
     LARGEST_REFLECTANCE,
@@ -17,15 +16,8 @@ from minseg.data.radiometry import (
 from minseg.data.raster import Grid
 from minseg.data.reading import REFLECTANCE_SCALE
 from minseg.errors import MinsegError
-from minseg.fetching.assets import (
-    asset_href,
-    onto_grid,
-    read_asset,
-    read_asset_text,
-    require_keys,
-)
+from minseg.fetching.assets import asset_href, onto_grid, read_asset
 from minseg.fetching.catalogue import collection_of
-from minseg.fetching.groundrange import calibration_gain, ground_range_onto_grid
 from minseg.fetching.items import processing_baseline
 from minseg.fetching.providers import SCENE_CLASSES, Collection, Provider
 
@@ -116,8 +108,7 @@ def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarra
     Returns
     -------
     float32 ndarray (3, height, width)
-        VV, VH and VV/(10·VH), dB; NaN = missing. γ0 of terrain-corrected scenes, σ0 of GRD with
-        a calibration file, and else uncalibrated: show `calibration_problem` to the user.
+        VV, VH and VV/(10·VH), dB; NaN = missing.
 
     Raises
     ------
@@ -127,24 +118,14 @@ def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarra
     collection = collection_of(provider, "radar")
     for channel in ("VV", "VH"):
         asset_href(item, collection.assets[channel])
-    vv, vh = (power_to_db(_power(item, channel, provider, grid)) for channel in ("VV", "VH"))
-    channels = radar_channels(vv, vh)
+    powers = (
+        _read_band(item, collection.assets[channel], provider, grid, collection.nodata)
+        for channel in ("VV", "VH")
+    )
+    channels = radar_channels(*(power_to_db(np.where(ok, power, np.nan)) for power, ok in powers))
     if not np.isfinite(channels).any():
         raise MinsegError(f"{item.id}: no valid radar pixel in the box; choose another item")
     return channels
-
-
-def require_radar_keys(item: "pystac.Item", provider: Provider) -> None:
-    """Refuse radar for which there are no keys, before anything is read.
-
-    Raises
-    ------
-    MinsegError
-        If the scene's channels lie on S3, and no keys are set.
-    """
-    for key in collection_of(provider, "radar").assets.values():
-        if key in item.assets:
-            require_keys(item, key, provider)
 
 
 def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
@@ -215,17 +196,6 @@ def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
     return ""
 
 
-def calibration_problem(item: "pystac.Item", provider: Provider) -> str:
-    """Tell in one line that a radar scene stays uncalibrated; empty where it does not."""
-    collection = collection_of(provider, "radar")
-    if collection.pixels == "power" or _calibrated(item, collection):
-        return ""
-    return (
-        "its radar is amplitude without a calibration file: decibels of the numbers as they are, "
-        "some 50 to 60 above σ0; do not mix it with calibrated scenes"
-    )
-
-
 def _some(optical: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Return some valid pixels of all bands, (bands, pixels): enough to judge by."""
     indices = np.flatnonzero(valid)
@@ -239,45 +209,3 @@ def _read_band(
     return read_asset(
         item, key, provider, lambda source: onto_grid(source, item, key, grid, nodata)
     )
-
-
-def _power(item: "pystac.Item", channel: str, provider: Provider, grid: Grid) -> np.ndarray:
-    """Read a radar channel as linear power on a grid, NaN where missing."""
-    collection = collection_of(provider, "radar")
-    key = collection.assets[channel]
-    if collection.pixels == "power":
-        values, valid = _read_band(item, key, provider, grid, collection.nodata)
-        return np.where(valid, values, np.nan)
-
-    def read(source: rasterio.DatasetReader) -> tuple[np.ndarray, ...]:
-        if not source.gcps[0]:
-            raise MinsegError(
-                f"{item.id}: asset {key} has no ground control points to locate its amplitude by; "
-                "choose another item"
-            )
-        return ground_range_onto_grid(source, grid, collection.nodata)
-
-    amplitude, rows, columns = read_asset(item, key, provider, read)
-    if _calibrated(item, collection):
-        amplitude = amplitude / _gain(
-            item, collection.calibration[channel], provider, rows, columns
-        )
-    return amplitude**2
-
-
-def _calibrated(item: "pystac.Item", collection: Collection) -> bool:
-    """Whether both channels have a calibration file."""
-    return all(collection.calibration.get(channel) in item.assets for channel in ("VV", "VH"))
-
-
-def _gain(
-    item: "pystac.Item", key: str, provider: Provider, rows: np.ndarray, columns: np.ndarray
-) -> np.ndarray:
-    """Read a channel's σ0 gain at places of its image."""
-    try:
-        return calibration_gain(read_asset_text(item, key, provider), rows, columns)
-    except (OSError, ValueError) as error:
-        raise MinsegError(
-            f"{item.id}: asset {key} cannot be read as a calibration ({error}); try again later "
-            "or choose another item"
-        ) from None

@@ -8,7 +8,6 @@ import pandas as pd
 
 from minseg.atomic import require_writable
 from minseg.data.labels import IGNORE, Task
-from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap
 from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
@@ -160,8 +159,7 @@ def require_comparable(before: ClassMap, after: ClassMap) -> None:
             f"the earlier map is of task {before.task.name} and the later of {after.task.name}; "
             "predict both years with one run"
         )
-    difference = _grid_difference(before.grid, after.grid)
-    if difference:
+    if difference := before.grid.difference(after.grid):
         raise MinsegError(
             f"the two maps differ in {difference}; predict both years on one grid, e.g. after "
             "`rio warp LATER.tif MOVED.tif --like EARLIER.tif` of the images"
@@ -203,20 +201,6 @@ def require_apart(before: Path, after: Path, output: Path) -> None:
                 f"{output}: its style {style.name} would be that of {other.name} too, whose "
                 f"colours it lacks; name it e.g. {output.with_name(f'{output.stem}_change.gpkg')}"
             )
-
-
-def _grid_difference(one: Grid, other: Grid) -> str | None:
-    """Say in what two grids differ, or None."""
-    if one.matches(other):
-        return None
-    if one.crs != other.crs:
-        return f"coordinate reference system ({one.crs} and {other.crs})"
-    if (one.height, one.width) != (other.height, other.width):
-        return f"size ({one.height}×{one.width} and {other.height}×{other.width} pixels)"
-    if one.transform @ (0, 0) != other.transform @ (0, 0):
-        corners = ("{:.10g}, {:.10g}".format(*(grid.transform @ (0, 0))) for grid in (one, other))
-        return f"position (first corner {' and '.join(corners)})"
-    return "pixel size or direction"
 
 
 def _transitions_ha(before: ClassMap, after: ClassMap) -> tuple[np.ndarray, float]:

@@ -1,0 +1,200 @@
+import shlex
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+from rasterio.enums import ColorInterp
+from rasterio.rio.main import main_group
+
+from minseg.data.dataset import open_dataset
+from minseg.data.labels import IGNORE_BITS, class_bit
+from minseg.data.raster import Grid
+from tests import test_cli
+from tests.conftest import grid_at, names
+
+minseg = test_cli.minseg
+
+SIDE = 20
+NOWHERE = Grid(SIDE, SIDE, Affine.identity(), None)
+MASK = np.zeros((1, SIDE, SIDE), np.uint8)
+MASK[0, 2:9], MASK[0, 12:15] = 1, 2
+BOTH = ("--classes", "1=dam,2=excavation")
+
+
+@pytest.fixture
+def run_import(minseg, tmp_path, write_tif):
+    """Write three images, as many masks, and radar if wanted; import them by the command."""
+
+    def run(mask, *options, grid=None, nodata=None, change=None, radar=None, radar_bands=None):
+        random = np.random.default_rng(0)
+        (tmp_path / "t.csv").write_text("key,mine\n0,a\n1,b\n2,c\n")
+        for k in range(3):
+            image = random.integers(500, 4000, (2, SIDE, SIDE)).astype(np.uint16)
+            write_tif(f"i{k}.tif", image, grid_at(k, SIDE), descriptions=["B02", "B04"])
+            path = write_tif(f"m{k}.tif", mask, grid or grid_at(k, SIDE), nodata=nodata)
+            if change:
+                change(path)
+            if radar is not None:
+                write_tif(f"r{k}.tif", radar, grid_at(k, SIDE), descriptions=radar_bands)
+        if radar is not None:
+            options = (*options, "--radar", tmp_path / "r*.tif")
+        return minseg(
+            "dataset", "import", tmp_path / "new", "--images", tmp_path / "i*.tif",
+            "--masks", tmp_path / "m*.tif", "--table", tmp_path / "t.csv", "--scale", 1e-4,
+            *options,
+        )  # fmt: skip
+
+    return run
+
+
+def labels_of(tmp_path):
+    dataset = open_dataset(tmp_path / "new")
+    return dataset.read_labels(dataset.scenes.iloc[0])
+
+
+def hide(path):
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as target:
+        target.write_mask(np.arange(SIDE)[:, None] * np.ones(SIDE) > 0)
+
+
+def hide_by_alpha(path):
+    with rasterio.open(path, "r+") as target:
+        target.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        target.write((np.arange(SIDE)[:, None] * np.ones(SIDE) > 0).astype(np.uint8), 2)
+
+
+def as_float(value, of=1):
+    """The mask with one pixel of a value."""
+    mask = MASK.astype(np.float32)
+    mask[0, 0, :of] = value
+    return mask
+
+
+FLOATS = {
+    "nodata NaN": (as_float(np.nan), {"nodata": np.nan}),
+    "NaN untagged": (as_float(np.nan), {}),
+    "nodata infinite": (as_float(-np.inf), {"nodata": -np.inf}),
+    "nodata fractional": (as_float(1.7), {"nodata": 1.7}),
+    "nodata negative": (as_float(-9999), {"nodata": -9999}),
+    "nodata of the largest kind": (as_float(-3.4028235e38), {"nodata": -3.4028235e38}),
+}
+
+
+@pytest.mark.parametrize("case", FLOATS)
+def test_what_is_no_data_in_a_mask_is_ignored(run_import, tmp_path, case):
+    mask, how = FLOATS[case]
+    assert run_import(mask, *BOTH, **how)[::2] == (0, "")
+    labels = labels_of(tmp_path)
+    assert labels[0, 0] == IGNORE_BITS
+    assert (labels == IGNORE_BITS).sum() == 1
+    assert (labels == class_bit("dam")).sum() == 7 * SIDE
+
+
+@pytest.mark.parametrize(
+    ("mask", "change"), [(MASK, hide), (np.concatenate([MASK, MASK]), hide_by_alpha)]
+)
+def test_hidden_pixels_of_a_mask_are_ignored(run_import, tmp_path, mask, change):
+    assert run_import(mask, *BOTH, change=change)[::2] == (0, "")
+    labels = labels_of(tmp_path)
+    assert (labels[0] == IGNORE_BITS).all()
+    assert (labels[1:] == IGNORE_BITS).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "first"),
+    [
+        ("1=dam,2=excavation", 0),  # the usual raster of polygons, on no data 0
+        ("1=dam,2=background", IGNORE_BITS),
+        ("0=ignore,1=dam,2=excavation", IGNORE_BITS),
+        ("0=background,1=dam,2=background", 0),
+    ],
+)
+def test_zero_as_no_data_is_background_unless_another_value_is(
+    run_import, tmp_path, classes, first
+):
+    assert run_import(MASK, "--classes", classes, nodata=0)[0] == 0
+    assert labels_of(tmp_path)[0, 0] == first
+
+
+def test_negative_values_can_be_named(run_import, tmp_path):
+    mask = MASK.astype(np.int16)
+    mask[0, 0] = -1
+    assert run_import(mask, "--classes", "-1=ignore,1=dam", "--classes", "2=background")[0] == 0
+    assert (labels_of(tmp_path)[0] == IGNORE_BITS).all()
+
+
+ONE_HOT = np.stack([MASK[0] == value for value in (1, 2)]).astype(np.uint8)
+REFUSED = {
+    "rgb": (np.stack([255 * (MASK[0] == 1), 0 * MASK[0], 0 * MASK[0]]).astype(np.uint8),
+            BOTH, "has 3 bands, and a mask has one"),
+    "grey as rgb": (np.repeat(MASK, 3, 0), BOTH, "these are alike, so keep one: `rio stack"),
+    "rgba": (np.repeat(MASK, 4, 0), BOTH, "has 3 bands"),
+    "one-hot": (ONE_HOT, BOTH, "has 2 bands"),
+    "complex": (MASK.astype(np.complex64), BOTH, "complex"),
+    "probabilities": (as_float(0.25, 3), BOTH, "holds 0.25, not class numbers"),
+    "infinite nowhere named": (np.full_like(as_float(0), np.inf), BOTH, "no pixel is annotated"),
+    "a photograph": (np.arange(400, dtype=np.uint16).reshape(1, 20, 20), BOTH,
+                     "3, 4, 5, 6, 7 and 392 more nobody mapped; add e.g. --classes 3="),
+    "negative": (MASK.astype(np.int8) - 1, ("--classes", "1=dam"), "-1 nobody mapped"),
+    "wrong number": (255 * (MASK > 0).astype(np.uint8), ("--classes", "1=dam,255=excavation"),
+                     "1 (dam) occurs in no mask; the masks hold 0, 255"),
+    "all background": (0 * MASK, ("--classes", "1=dam"), "occurs in no mask; the masks hold 0"),
+    "all ignored": (MASK[:, 2:3].repeat(20, 1), ("--classes", "1=ignore,2=dam"),
+                    "no pixel is annotated"),
+    "mapped twice": (MASK, ("--classes", "1=dam,2=excavation,1=stockpile"), "1 is mapped twice"),
+    "twice in other words": (MASK, (*BOTH, "--classes", "01=dam"), "1 is mapped twice"),
+    "a fraction": (MASK, ("--classes", "0.5=dam"), "whole numbers"),
+    "digits of another script": (MASK, ("--classes", "²=dam"), "whole numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_masks_that_mean_nothing_are_one_line(run_import, tmp_path, case):
+    mask, options, said = REFUSED[case]
+    status, out, err = run_import(mask, *options)
+    assert (status, out) == (1, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert "new" not in names(tmp_path)
+
+
+def follow_advice(said):
+    """Run the command of rasterio in a message."""
+    program, *words = shlex.split(said.partition("`")[2].partition("`")[0])
+    assert program == "rio"
+    done = CliRunner().invoke(main_group, words)
+    assert done.exit_code == 0, done.output
+
+
+def test_masks_that_lie_nowhere_are_mended_by_the_command_told(run_import, tmp_path):
+    status, _, err = run_import(MASK, *BOTH, grid=NOWHERE)
+    assert (status, "does not say where it lies" in err) == (1, True)
+    follow_advice(err)
+    with rasterio.open(tmp_path / "m0.tif") as mask, rasterio.open(tmp_path / "i0.tif") as image:
+        assert (mask.crs, mask.transform) == (image.crs, image.transform)
+        assert np.array_equal(mask.read(), MASK)
+
+
+def test_masks_on_another_grid_are_mended_by_the_command_told(run_import, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    moved = Grid(30, 30, Affine(10, 0, 399_950, 0, -10, 5_000_050), grid_at(0).crs)
+    status, _, err = run_import(np.pad(MASK, ((0, 0), (5, 5), (5, 5))), *BOTH, grid=moved)
+    assert (status, "size (20×20 and 30×30 pixels)" in err) == (1, True)
+    follow_advice(err)
+    with rasterio.open(tmp_path / "MOVED.tif") as mask:
+        assert np.array_equal(mask.read(), MASK)
+
+
+@pytest.mark.parametrize("case", ["rgb", "grey as rgb", "one-hot"])
+def test_masks_of_several_bands_are_mended_by_the_command_told(
+    run_import, tmp_path, monkeypatch, case
+):
+    monkeypatch.chdir(tmp_path)
+    mask, options, _ = REFUSED[case]
+    follow_advice(run_import(mask, *options)[2])
+    with rasterio.open(tmp_path / "ONE.tif") as made:
+        wanted = MASK * (MASK == 1) if case == "rgb" else MASK
+        assert np.array_equal(made.read(), wanted)
+        assert made.transform == grid_at(0).transform
