@@ -245,7 +245,6 @@ def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeyp
         [sys.executable, "-c", FULL_DISK, str(dataset.path), str(store.path), *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=120,
         check=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )

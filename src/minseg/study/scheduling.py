@@ -21,7 +21,10 @@ from minseg.study.runs import Outcome, RunStore, require, run_key
 from minseg.study.study import SCHEDULER_VARIABLE
 
 ANSWER_WITHIN_S = 15
-"""Seconds that a scheduler, or the first worker, may take to answer."""
+"""Seconds that a scheduler may take to answer."""
+
+WORKERS_WITHIN_S = 15
+"""Seconds that its first worker may take."""
 
 WORKER_MEMORY_BYTES = 2 * 2**30
 """Memory a worker of this machine should find free."""
@@ -176,7 +179,7 @@ def connect(num_tasks: int, scheduler: str | None = None) -> Iterator[Client]:
         ) from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=ANSWER_WITHIN_S)
+            client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)
         except TimeoutError:
             raise MinsegError(
                 f"scheduler {address}: has no workers; start some with "
