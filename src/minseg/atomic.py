@@ -21,6 +21,9 @@ _NOT_HERE = {
 }  # fmt: skip
 """Errors that are due to the place, and would come again."""
 
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Errors that are due to the disk: full, or failing."""
+
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 """Errors of disks that offer no file locks, as some network mounts."""
 
@@ -45,7 +48,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
     Raises
     ------
     MinsegError
-        If the folder cannot be written to, or a folder is in the file's place.
+        If the folder cannot be written to, the disk is full, or a folder is in the file's place.
     """
     path = Path(path)
     beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
@@ -54,7 +57,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        if error.errno not in _NOT_HERE:
+        if error.errno not in _NOT_HERE | DISK_ERRORS:  # it has to do with something else
             raise
         raise cannot_write(path, error) from None
     finally:

@@ -1,6 +1,5 @@
 """Making one run, or loading the one that is there; opening a run's model."""
 
-import errno
 import json
 import logging
 import os
@@ -21,8 +20,9 @@ from lightning.fabric.plugins.environments.lightning import (
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from minseg.atomic import write_text
+from minseg.atomic import DISK_ERRORS, write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task, parse_task
@@ -56,8 +56,6 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 CHECKPOINT = "checkpoint.safetensors"
 """File of an unfinished run."""
-
-_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Models = Iterable[tuple[int, Callable[[EvaluationScene], np.ndarray]]]
 """Number of epochs, and a function from a scene to its class numbers, uint8 (height, width)."""
@@ -98,7 +96,7 @@ def run(
             if folder is not None:
                 _make(config, dataset, scope, folder, after_epoch, devices)
     except (OSError, SafetensorError) as error:
-        full = isinstance(error, SafetensorError) or error.errno in _DISK_IS_FULL
+        full = isinstance(error, SafetensorError) or error.errno in DISK_ERRORS
         hint = "free some space or choose another folder with --runs, and " if full else ""
         raise MinsegError(
             f"{store.path / key}: the run cannot be written ({error}); {hint}run again: it goes on "
@@ -308,7 +306,7 @@ def _train_network(
     if devices > 1:
         # As arguments of `launch`, Fabric would refuse frozen dataclasses.
         fit = partial(_fit, config=config, dataset=dataset, statistics=statistics, folder=folder)
-        fabric.launch(fit)
+        _launch(fabric, fit)
         fabric = _fabric()
     else:
         _fit(fabric, config, dataset, statistics, folder, after_epoch)
@@ -319,6 +317,22 @@ def _train_network(
     segmenter = Segmenter(network, task, statistics, fabric.device, precision)
     name = f"{_device_name(fabric.device)}, {precision}"
     return _models(config, segmenter, folder), f"{devices} × {name}" if devices > 1 else name
+
+
+def _launch(fabric: Fabric, fit: Callable[..., None]) -> None:
+    """Train in a process for each device; what a user can mend there is told as anywhere."""
+    try:
+        fabric.launch(fit)
+    except ProcessRaisedException as error:
+        *_, told = str(error).rpartition(f"{MinsegError.__module__}.{MinsegError.__name__}: ")
+        if told == str(error):
+            raise
+        raise MinsegError(told.strip()) from None
+    except ProcessExitedException as error:
+        raise MinsegError(
+            f"one of the processes ended ({error}), as for want of memory; run again with fewer "
+            "devices: it goes on from its last checkpoint"
+        ) from None
 
 
 def _fit(

@@ -166,7 +166,7 @@ def connect(num_tasks: int, scheduler: str | None = None) -> Iterator[Client]:
         If the scheduler, or all its workers, do not answer, or the scheduler goes away.
     """
     address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
-    if address is None:
+    if not address:
         with local_cluster(num_tasks) as cluster, Client(cluster) as client:
             yield client
         return
