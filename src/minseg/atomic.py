@@ -18,6 +18,7 @@ from minseg.errors import MinsegError
 
 _NOT_HERE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+    errno.ENAMETOOLONG,
 }  # fmt: skip
 """Errors that are due to the place, and would come again."""
 
@@ -51,7 +52,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
         If the folder cannot be written to, the disk is full, or a folder is in the file's place.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    beside = path.with_name(f".{path.stem[:50]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
@@ -89,10 +90,38 @@ def require_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError
-        there = next(folder for folder in path.absolute().parents if folder.exists())
-        tempfile.TemporaryFile(dir=there).close()
+        _try_writing_beside(path)
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def require_new_folder(path: Path) -> None:
+    """Refuse a name that no new folder can take, before any work is done; nothing is made.
+
+    Parameters
+    ----------
+    path : Path
+        An empty folder that is there may be replaced; the working directory may not.
+
+    Raises
+    ------
+    MinsegError
+        If something is there, or nothing can be written there.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise MinsegError(f"{path}: exists and is not an empty folder; name a new one")
+        if path.resolve() == Path.cwd():
+            raise MinsegError(f"{path}: is the folder you work in; name a new one")
+        _try_writing_beside(path)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _try_writing_beside(path: Path) -> None:
+    """Write to the nearest folder above a path and leave no trace."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    tempfile.TemporaryFile(dir=there).close()
 
 
 def hold(path: Path, held: str, *, wait: bool = True) -> AbstractContextManager[object]:

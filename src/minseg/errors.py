@@ -1,5 +1,7 @@
 """The one error a user can cause."""
 
+from collections.abc import Iterable
+
 
 class MinsegError(Exception):
     """A mistake in the input, told in one line: what, where, and how to mend it.
@@ -12,3 +14,10 @@ def summarise(problems: list[str], shown: int = 5) -> str:
     """Join problems into one line, the first few in full."""
     rest = len(problems) - shown
     return "; ".join(problems[:shown]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def require_word(what: str, word: str, allowed: Iterable[str]) -> None:
+    """Refuse a word that is none of those allowed, and list these."""
+    words = list(allowed)
+    if word not in words:
+        raise MinsegError(f"unknown {what} {word!r}; use {', '.join(words[:-1])} or {words[-1]}")

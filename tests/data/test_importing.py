@@ -176,8 +176,97 @@ def test_tables_that_do_not_help(tmp_path, folders):
     with pytest.raises(MinsegError, match="empty"):
         import_dataset(tmp_path / "new", folders, tmp_path / "empty.csv")
     (tmp_path / "twice.csv").write_text("chip,site\n1,a\n1,b\n")
-    with pytest.raises(MinsegError, match="stands twice"):
+    with pytest.raises(MinsegError, match=r"row 3 column .chip.: .1. stands in row 2 already"):
         import_dataset(tmp_path / "new", folders, tmp_path / "twice.csv")
+
+
+def listed(tmp_path, text):
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("column", ["Mine", " mine", "SITE", "Site "])
+def test_the_column_of_the_mine_is_found_in_any_spelling(tmp_path, folders, column, capsys):
+    table = listed(tmp_path, f"chip;{column}\n0;a\n1;b\n2;b\n3;c\n")
+    dataset = import_dataset(tmp_path / "new", folders, table)
+    assert list(dataset.mines["mine"]) == ["a", "b", "c"]
+    told = capsys.readouterr().err
+    assert "no column mine" not in told
+    assert "several scenes of the latest date, or without one, of mine b:" in told
+
+
+def test_what_is_taken_for_granted_is_told(tmp_path, folders, capsys):
+    table = listed(tmp_path, "chip,mine id,year\n0,a,2019\n1,b,2019\n2,b,2019\n")
+    import_dataset(tmp_path / "new", folders, table)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no column mine or site: each scene is taken for a mine of its own" in first
+    assert "not used: column mine id; used are mine, name" in second
+
+
+def test_the_latest_scene_is_the_latest_by_date(tmp_path, folders):
+    text = "chip,mine,date\n0,a,2021-08-01\n1,a,2019-06-01\n2,a,2021-07-01\n3,b,\n4,c,\n"
+    dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, text))
+    assert list(dataset.scenes["year"])[:3] == [2021, 2019, 2021]
+    dataset.split["part"] = ["test", "train", "validation"]
+    assert list(dataset.scenes_of("test")["date"]) == ["2021-08-01"]
+
+
+def test_what_a_mines_scenes_say_together_is_kept(tmp_path, folders):
+    text = "chip,mine,raw_material,longitude\n0,a,,\n1,a,CL,10.1\n2,b,MO,\n3,c,,\n"
+    dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, text))
+    assert list(dataset.mines["raw_material"]) == ["CL", "MO", ""]
+    assert dataset.mines["longitude"][0] == 10.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chip,mine\n0,A/B\n1,A B\n2,c\n", "mines 'A/B' and 'A B' would share the folder 'A-B'"),
+        ("chip,mine\n0,bor\n1,Bor\n2,c\n", "mines 'bor' and 'Bor' would share the folder"),
+        ("chip,mine\n0,7\n1,007\n2,c\n", "mines '7' and '007' would share the folder 'mine-007'"),
+        ("chip,mine\n0,..\n1,b\n2,c\n", r"mine '\.\.' cannot name a folder; begin it with"),
+        ("chip,mine\n0,.\n1,b\n2,c\n", r"mine '\.' cannot name a folder; begin it with"),
+        ("chip,mine\n0,???\n1,b\n2,c\n", r"mine '\?\?\?' cannot name a folder; begin it with"),
+        ("chip,mine\n0,Aux\n1,b\n2,c\n", "mine 'Aux' cannot name a folder on Windows"),
+        (f"chip,mine\n0,{'b' * 260}\n1,b\n2,c\n", "it takes more than 100 bytes"),
+        (f"chip,mine\n{'b' * 260},a\n1,b\n2,c\n", "has too long a name with its mine"),
+        ("chip,site\n0,\n1,b\n2,c\n", "row 2 column 'site': an empty cell cannot stand here"),
+        ("chip,mine\n,a\n1,b\n2,c\n", "row 2 column 'chip': an empty cell cannot stand here"),
+        ("chip,mine\n0 1,a\n0-1,a\n2,c\n", "scenes '0 1' and '0-1' would have one name"),
+        (
+            "chip,year\n0,2019-07-31\n1,n/a\n2,1066\n",
+            "row 2 column 'year': '2019-07-31'.*row 3 column 'year': 'n/a'.*row 4 column 'year'",
+        ),
+        ("chip,date\n0,31.7.2019\n1,\n2,\n", "give a date such as 2019-07-31"),
+        ("chip,year,date\n0,2018,2019-07-31\n1,,\n2,,\n", "scene '0' is of 2018 and its date is"),
+        ("chip,raw_material\n0,gold\n1,\n2,\n", "'gold' cannot stand here; give one of RR, MO"),
+        ("chip;longitude\n0;22,1\n1;\n2;\n", "'22,1' cannot stand .* with a decimal point"),
+        ("chip,mine,mine_type\n0,a,OC\n1,a,OP\n2,b,\n", "mine 'a' has mine_type 'OC' and 'OP'"),
+        (",chip,mine\n0,0,a\n1,1,b\n", "column 1 has no name"),
+        ("chip,mine\n0,a\n1,b\n2,a\n", "2 separate mine.s.: a split by mine needs at least 3"),
+    ],
+)
+def test_a_table_is_refused_before_any_raster_is_read(tmp_path, folders, text, message):
+    nowhere = changed(folders, images=str(tmp_path / "none" / "*.tif"))
+    with pytest.raises(MinsegError, match=rf"{message}") as told:
+        import_dataset(tmp_path / "new", nowhere, listed(tmp_path, text))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["mine", "site", "key", "name"])
+def test_the_key_may_have_any_name(tmp_path, folders, key):
+    dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, f"{key}\n0\n1\n2\n"))
+    assert len(dataset.mines) == 3
+
+
+def test_a_negative_seed_and_a_file_in_the_way_are_refused_before_the_work(tmp_path, folders):
+    nowhere, table = changed(folders, images="none/*.tif"), tmp_path / "chips.csv"
+    with pytest.raises(MinsegError, match="seed -1: give a whole number from 0"):
+        import_dataset(tmp_path / "new", nowhere, table, split_seed=-1)
+    for there in (table, tmp_path):
+        with pytest.raises(MinsegError, match="exists and is not an empty folder"):
+            import_dataset(there, nowhere, table)
 
 
 def test_one_site_only(tmp_path, folders):

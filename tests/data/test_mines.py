@@ -8,12 +8,11 @@ from minseg.data.mines import (
     MINE_TABLE,
     leakage_problems,
     overlapping_mines,
-    read_table,
     split_mines,
     split_problems,
     subset,
-    validate_table,
 )
+from minseg.data.tables import read_table, validate_table
 
 
 def mine_table(count, seed=0):

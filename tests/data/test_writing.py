@@ -88,7 +88,7 @@ def write(path, scenes, count=4):
 
 def test_existing_folder_is_not_touched(own_dataset):
     before = names(own_dataset.path)
-    with pytest.raises(MinsegError, match="not empty"):
+    with pytest.raises(MinsegError, match="not an empty folder"):
         write(own_dataset.path, [scene_of(0)])
     assert names(own_dataset.path) == before
 

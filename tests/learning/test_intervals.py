@@ -1,9 +1,14 @@
-import zlib
-
 import numpy as np
 import pytest
 
-from minseg.learning.intervals import bootstrap, interval, intervals
+from minseg.learning.intervals import (
+    bootstrap,
+    draw_mines,
+    fewest_mines,
+    interval,
+    intervals,
+    widened,
+)
 from minseg.learning.metrics import CONVENTIONS, METRICS, scores
 
 
@@ -39,19 +44,50 @@ def test_interval_holds_the_score_itself(convention):
         assert 0 <= low < point[metric] < high <= 1
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
-def test_resamples_are_scored_as_one_by_one(convention, monkeypatch):
+def test_every_resample_is_over_the_classes_of_the_truth():
+    counts = np.zeros((6, 3, 4), np.int64)
+    counts[:, 1] = [60, 20, 20, 100]  # found alike in each mine: IoU .6
+    counts[0, 2] = [10, 0, 40, 150]  # in one mine alone: IoU .2
+    names = [f"m{k}" for k in range(6)]
+    assert bootstrap(counts, names, "standard")[:, 0] == pytest.approx((0.6 + 0.2) / 2)
+    counts[:5, 2] = [0, 30, 0, 170]  # predicted where the truth has none of it, by another model
+    counts[5, 2] = [0, 0, 0, 200]
+    assert bootstrap(counts, names, "standard")[:, 0] == pytest.approx(0.6)
+
+
+def test_weights_vary_as_numbers_of_times_drawn_and_none_is_zero(monkeypatch):
+    monkeypatch.setattr("minseg.learning.intervals.RESAMPLES", 20_000)
+    for number in (2, 3, 15):
+        weights = draw_mines([f"m{k}" for k in range(number)])
+        assert weights.min() > 0
+        assert weights.sum(axis=1) == pytest.approx(number)
+        assert weights.var(axis=0) == pytest.approx(1 - 1 / number, rel=0.1)
+
+
+def test_a_mine_has_the_same_luck_whatever_mines_are_drawn_with_it():
+    few, many = draw_mines(["b", "a"]), draw_mines(["a", "c", "b", "d"])
+    more = many[:, 0] > many[:, 2]
+    assert ((few[:, 1] > few[:, 0]) == more).all()
+
+
+def test_resamples_are_scores_of_the_mines_as_they_are_weighed():
     counts = mines(6)
     counts[2, :, :3] = 0  # a mine that has no class at all
     counts[4] = 0  # a mine without a counted pixel
     names = list("fbadce")
-    found = bootstrap(counts, names, convention)
-    order = np.argsort(names)
-    random = np.random.default_rng(zlib.crc32(b"a,b,c,d,e,f"))
-    draws = random.multinomial(6, np.full(6, 1 / 6), len(found))
-    for draw, row in zip(draws, found, strict=True):
-        expected = scores(np.repeat(counts[order], draw, axis=0), convention)
-        assert row == pytest.approx([expected[metric] for metric in METRICS], nan_ok=True)
+    found = bootstrap(counts, names, "standard")
+    for weights, row in zip(draw_mines(names)[:50], found, strict=False):
+        weighed = (counts * (1e6 * weights[:, None, None])).round().astype(np.int64)
+        expected = scores(weighed, "standard")
+        assert row == pytest.approx([expected[metric] for metric in METRICS], rel=1e-5)
+
+
+def test_one_rule_widens_for_the_number_of_comparisons():
+    values = np.linspace(-1, 1, 4001)
+    assert widened(values, 1) == interval(values)
+    low, high = widened(values, 10)
+    assert (low, high) == pytest.approx((-0.995, 0.995))
+    assert [fewest_mines(n) for n in (1, 16, 32)] == [6, 10, 11]
 
 
 def test_same_mines_meet_the_same_resamples_whatever_their_order():

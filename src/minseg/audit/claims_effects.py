@@ -244,13 +244,13 @@ def _class_scores(result: Result, name: str) -> tuple[np.ndarray, np.ndarray, in
     by_seed, draws, mines = [], [], 0
     for run in result.runs:
         counts, names = _class_counts(result, run, name)
-        mines = len(names)
+        mines = int(counts[:, 1, [0, 2]].any(axis=1).sum())  # others say nothing of recall
         tp, fp, fn, _ = counts[:, 1].sum(axis=0)
         ratios = [tp / max(whole, 1) for whole in (tp + fp + fn, tp + fn, tp + fp)]
         by_seed.append([*ratios, np.nan])  # accuracy of a single class is not asked for
         draws.append(bootstrap(counts, names, "standard"))
     if mines < 2:
-        raise UntestableError("a single test mine")
+        raise UntestableError(f"a single test mine holds {name}")
     return np.array(by_seed), np.mean(draws, axis=0), mines
 
 

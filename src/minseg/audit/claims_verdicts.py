@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minseg.learning.intervals import LEVEL, interval
+from minseg.learning.intervals import fewest_mines, widened
 
 HOLDS, FAILS, UNDECIDABLE = "holds", "fails", "not decidable"
 PAPER_VERDICTS: tuple[str, ...] = (HOLDS, FAILS, UNDECIDABLE)
@@ -150,22 +150,7 @@ class Effect:
         """Return the interval, widened for a number of comparisons where resamples are known."""
         if self.draws is None or comparisons == 1:
             return self.low, self.high
-        return interval(self.draws, 1 - (1 - LEVEL) / comparisons)
-
-
-def fewest_mines(comparisons: int = 1) -> int:
-    """Return how many mines it takes at least to decide anything.
-
-    Without any difference, all of n mines lie on one side with probability 2 · 2⁻ⁿ. Resampling so
-    few mines gives intervals that exclude zero in just these cases, whatever level they are said
-    to have; so n must be large enough to make them rarer than that level.
-
-    Parameters
-    ----------
-    comparisons : int
-        See `Effect.outside`.
-    """
-    return math.ceil(1 + math.log2(comparisons / (1 - LEVEL)))
+        return widened(self.draws, comparisons)
 
 
 @dataclass(frozen=True)

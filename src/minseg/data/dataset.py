@@ -21,13 +21,14 @@ from minseg.data.mines import (
     PARTS,
     SCENE_TABLE,
     SPLIT_TABLE,
-    read_table,
+    date_problems,
     split_problems,
     subset,
 )
 from minseg.data.raster import Grid, read_grid
 from minseg.data.reading import read_bits, read_named
-from minseg.errors import MinsegError, summarise
+from minseg.data.tables import read_table
+from minseg.errors import MinsegError, require_word, summarise
 
 FORMAT_VERSION = 1
 
@@ -101,11 +102,20 @@ class Dataset:
         Returns
         -------
         pandas.DataFrame
-            Rows of the scene table, ordered by mine, year and scene.
+            Rows of the scene table, ordered by mine, date (or year) and scene.
+
+        Raises
+        ------
+        MinsegError
+            If there is no such part.
         """
+        require_word("part", part, PARTS)
         mines = self.split.loc[self.split["part"] == part, "mine"]
         chosen = self.scenes[self.scenes["mine"].isin(mines)]
-        chosen = chosen.sort_values(["mine", "year", "scene"], na_position="first")
+        years = chosen["year"].astype("string").fillna("")
+        when = chosen["date"].where(chosen["date"] != "", years)
+        chosen = chosen.assign(when=when).sort_values(["mine", "when", "scene"])
+        chosen = chosen.drop(columns="when")
         if part != "train":
             chosen = chosen.drop_duplicates("mine", keep="last")
         return chosen.reset_index(drop=True)
@@ -295,7 +305,7 @@ def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
     problems += [f"scenes.csv: mine {mine!r} is not in mines.csv" for mine in strangers]
     idle = sorted(set(mines["mine"]) - set(scenes["mine"]))
     problems += [f"mines.csv: mine {mine!r} has no scene; remove it or add one" for mine in idle]
-    problems += split_problems(split, mines)
+    problems += date_problems(scenes, "scenes.csv") + split_problems(split, mines)
     if problems:
         return None, problems
     # The path serves workers in other folders too.

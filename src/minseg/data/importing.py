@@ -2,6 +2,8 @@
 
 import glob
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,22 @@ from shlex import quote
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 import rasterio
 
+from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
 from minseg.data.images import RADAR_TO_DB, Image, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
-from minseg.data.mines import MINE_TABLE
+from minseg.data.mines import (
+    MINE_TABLE,
+    SCENE_TABLE,
+    date_problems,
+    folder_problems,
+    require_enough,
+    require_seed,
+)
 from minseg.data.radiometry import encode_reflectance, radar_channels
 from minseg.data.raster import (
     Grid,
@@ -25,8 +36,9 @@ from minseg.data.raster import (
     read_window,
     require_located,
 )
+from minseg.data.tables import read_cells, validate_table
 from minseg.data.writing import SceneRasters, write_dataset
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
 
 SPECIAL_VALUES = ("background", "ignore")
@@ -98,7 +110,10 @@ def import_dataset(
         raise MinsegError(
             f"radar unit {folders.radar_unit!r} is unknown; use {', '.join(RADAR_TO_DB)}"
         )
-    scenes = _read_scene_list(table)
+    require_new_folder(Path(path))
+    require_seed(split_seed)
+    scenes = read_scene_list(table)
+    require_enough(scenes["mine"].nunique())
     files = _pair_files(folders, scenes)
     _check_files(files, folders.classes)
     meanings = set(folders.classes.values())
@@ -127,34 +142,133 @@ def _check_classes(classes: Mapping[int, str]) -> None:
         raise MinsegError('no class mapped; say what mask values mean, e.g. --classes 1="dam"')
 
 
-def _read_scene_list(table: Path) -> pd.DataFrame:
-    """Read the user's table into columns key, mine, year, date and what else is there."""
-    if not Path(table).is_file():
-        raise MinsegError(f"{table}: no such file; give a CSV with a row per scene")
-    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
-    if rows.empty:
-        raise MinsegError(f"{table}: the table is empty; it needs a row per scene")
-    rows = rows.rename(columns={rows.columns[0]: "key"})
-    if rows["key"].duplicated().any():
-        twice = rows.loc[rows["key"].duplicated(), "key"].iloc[0]
-        raise MinsegError(f"{table}: {twice!r} stands twice in the first column, the scene's key")
-    mine = next((column for column in ("mine", "site") if column in rows), "key")
-    safe = rows[mine].str.strip().str.replace(r"[^\w.-]+", "-", regex=True)
-    rows["name"] = rows.get("name", f"{mine} " + rows[mine])
-    # A bare number would sort and read badly as a folder name.
-    rows["mine"] = safe.where(~safe.str.fullmatch(r"\d+"), f"{mine}-" + safe.str.zfill(3))
-    for column in ("year", "date"):
-        rows[column] = rows.get(column, "")
-    return rows
+_SCENE_LIST = (
+    MINE_TABLE.update_columns({name: {"nullable": True} for name in ("longitude", "latitude")})
+    .update_columns({"mine": {"checks": pa.Check.str_length(min_value=1), "unique": False}})
+    .add_columns({"key": pa.Column(str, pa.Check.str_length(min_value=1), unique=True)})
+    .add_columns({name: SCENE_TABLE.columns[name] for name in ("year", "date")})
+)
+
+_OF_A_MINE = ["country", "continent", "raw_material", "mine_type", "case"]
+"""Columns in which the scenes of a mine may not differ."""
+
+LONGEST_SCENE_BYTES = 200
+"""Of a scene's name, in UTF-8: a folder may carry it."""
+
+
+def read_scene_list(table: Path) -> pd.DataFrame:
+    """Read a user's table of scenes and refuse all that is wrong with it, before any raster.
+
+    Parameters
+    ----------
+    table : Path
+        As `import_dataset` takes it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each scene: key, scene, year, date, and the columns of ``mines.csv``.
+
+    Raises
+    ------
+    MinsegError
+        If a value is wrong, a mine's rows disagree, or names would share a folder.
+    """
+    cells = read_cells(table, ["site", *(name for name in _SCENE_LIST.columns if name != "key")])
+    first = str(cells.columns[0])
+    named = next((name for name in ("mine", "site") if name in cells), None)
+    rows = pd.DataFrame("", cells.index, list(_SCENE_LIST.columns))
+    rows = rows.assign(**{name: cells[name] for name in rows.columns.intersection(cells.columns)})
+    rows = rows.assign(key=cells[first], mine=cells[named or first])
+    rows, problems = validate_table(rows, _SCENE_LIST, str(table))
+    if problems:
+        spelled = {"key": first, "mine": named or first}
+        lines = (
+            re.sub(r"(?<=column ')(key|mine)(?=')", lambda m: spelled[m[0]], line)
+            for line in problems
+        )
+        raise MinsegError(summarise(list(lines)))
+    rows["year"] = rows["year"].fillna(pd.to_numeric(rows["date"].str[:4]).astype("Int64"))
+    folders = {mine: _folder_name(mine, named or "key") for mine in rows["mine"]}
+    if "name" not in cells:
+        rows["name"] = f"{named or 'key'} " + rows["mine"]
+    if "case" not in cells:
+        rows = rows.drop(columns="case")
+    rows["mine"] = rows["mine"].map(folders)
+    rows["scene"] = [_safe(f"{row.mine}-{row.key}") for row in rows.itertuples()]
+    problems = folder_problems(folders, str(table)) + _row_problems(rows, str(table))
+    if problems:
+        raise MinsegError(summarise(problems))
+    unused = [n for n in cells.columns[1:] if n not in _SCENE_LIST.columns and n != "site"]
+    _tell_of_doubts(rows, named is not None, unused, table)
+    return rows.reset_index(drop=True)
+
+
+def _folder_name(mine: str, column: str) -> str:
+    """Return a mine's name as that of a folder; a bare number would sort and read badly as one."""
+    safe = _safe(mine).lstrip("-")
+    return f"{column}-{safe.zfill(3)}" if re.fullmatch(r"\d+", safe) else safe
+
+
+def _safe(name: str) -> str:
+    """Put a hyphen for what no identifier of mines and scenes has."""
+    return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name))
+
+
+def _row_problems(rows: pd.DataFrame, table: str) -> list[str]:
+    """Find rows that contradict themselves or one another."""
+    problems = date_problems(rows.assign(scene=rows["key"]), table)
+    for scene, keys in rows.groupby(rows["scene"].str.casefold(), sort=False)["key"]:
+        if len(keys) > 1:
+            problems.append(
+                f"{table}: scenes {' and '.join(map(repr, keys))} would have one name, {scene!r}; "
+                "rename one"
+            )
+        if len(str(scene).encode()) > LONGEST_SCENE_BYTES:
+            problems.append(
+                f"{table}: scene {keys.iloc[0]!r} has too long a name with its mine "
+                f"({LONGEST_SCENE_BYTES} bytes at most); shorten it"
+            )
+    for column in rows.columns.intersection(_OF_A_MINE):
+        for mine, values in rows[rows[column] != ""].groupby("mine", sort=False)[column]:
+            if values.nunique() > 1:
+                found = " and ".join(map(repr, values.unique()))
+                problems.append(
+                    f"{table}: mine {mine!r} has {column} {found}; give all its rows one"
+                )
+    return problems
+
+
+def _tell_of_doubts(rows: pd.DataFrame, mines_named: bool, unused: list[str], table: Path) -> None:
+    """Say on standard error what was taken for granted, and may be meant otherwise."""
+    notes = []
+    if not mines_named:
+        notes.append(
+            "no column mine or site: each scene is taken for a mine of its own, and two scenes of "
+            "one mine may come into train and test; name the mines if there are such scenes"
+        )
+    if unused:
+        notes.append(
+            f"not used: column {', '.join(unused)}; used are {', '.join(_SCENE_LIST.columns)}"
+        )
+    years = rows["year"].astype("string").fillna("")
+    when = rows["date"].where(rows["date"] != "", years)
+    latest = when == when.groupby(rows["mine"]).transform("max")
+    several = rows.loc[latest, "mine"].value_counts()
+    if tied := sorted(several.index[several > 1]):
+        notes.append(
+            f"several scenes of the latest date, or without one, of mine {summarise(tied, 3)}: "
+            "validation and test take the one whose name comes last; give dates"
+        )
+    for note in notes:
+        print(f"note: {table}: {note}", file=sys.stderr)
 
 
 def _mine_table(scenes: pd.DataFrame) -> pd.DataFrame:
-    """Gather the mine table from the first scene of each mine."""
-    mines = scenes.drop_duplicates("mine").reset_index(drop=True)
-    for column, wanted in MINE_TABLE.columns.items():
-        if wanted.required and column not in mines:
-            mines[column] = np.nan if column in ("longitude", "latitude") else ""
-    return mines
+    """Gather the mine table: what the first of a mine's scenes says that says something."""
+    given = scenes[[name for name in MINE_TABLE.columns if name in scenes]]
+    mines = given.mask(given == "").groupby("mine", sort=False, as_index=False).first()
+    return mines.fillna(dict.fromkeys(mines.columns.difference(["longitude", "latitude"]), ""))
 
 
 def _pair_files(folders: ImageFolders, scenes: pd.DataFrame) -> dict[str, dict[str, Path]]:
@@ -235,9 +349,9 @@ def _read_scenes(
         image, mask = files[row["key"]]["image"], files[row["key"]]["mask"]
         optical, bands = read_optical(image, folders)
         yield SceneRasters(
-            scene=re.sub(r"[^\w.-]+", "-", f"{row['mine']}-{row['key']}"),
+            scene=row["scene"],
             mine=row["mine"],
-            year=int(row["year"]) if row["year"] else None,
+            year=None if pd.isna(row["year"]) else int(row["year"]),
             date=row["date"],
             grid=read_grid(image),
             optical=optical,

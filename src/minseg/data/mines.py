@@ -1,7 +1,7 @@
-"""The mine, scene and split tables: validation, the split by mine, subsets, and leakage."""
+"""The mine, scene and split tables: what they hold, the split by mine, subsets, and leakage."""
 
+import datetime
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,6 @@ import pandera.pandas as pa
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from minseg.data.table_problems import table_problems
 from minseg.errors import MinsegError
 
 RAW_MATERIALS: dict[str, str] = {
@@ -28,11 +27,26 @@ PARTS: tuple[str, ...] = ("train", "validation", "test")
 SPLIT_RATIOS: dict[str, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Shares of mines per part (section 2.3)."""
 
-_IDENTIFIER = pa.Check.str_matches(r"^[\w.-]+\Z", error="letters, digits, _ . and - only")
-
-_DATE = pa.Check.str_matches(
-    r"^(\d{4}-\d{2}-\d{2})?\Z", error="a date such as 2019-07-31, or nothing"
+_IDENTIFIER = pa.Check.str_matches(
+    r"^(?!\.{1,2}\Z)[\w.-]+\Z", error="letters, digits, _ . and - only, but no dots alone"
 )
+
+_PATH = r"(?![/\\~]|[A-Za-z]:)(?!(.*[/\\])?\.\.([/\\]|\Z)).+"
+_INSIDE, _INSIDE_OR_NONE = (
+    pa.Check.str_matches(pattern, error=f"a path from the dataset's folder that stays in it{more}")
+    for pattern, more in ((rf"^{_PATH}\Z", ""), (rf"^({_PATH})?\Z", ", or nothing"))
+)
+
+
+def _is_date(text: str) -> bool:
+    """Whether a text is a day of the calendar, or nothing."""
+    try:
+        return text == "" or datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+_DATE = pa.Check(_is_date, element_wise=True, error="a date such as 2019-07-31, or nothing")
 
 MINE_TABLE = pa.DataFrameSchema(
     {
@@ -59,9 +73,9 @@ SCENE_TABLE = pa.DataFrameSchema(
         "mine": pa.Column(str),
         "year": pa.Column("Int64", pa.Check.in_range(1972, 2100), nullable=True),
         "date": pa.Column(str, _DATE),
-        "optical": pa.Column(str, pa.Check.str_length(min_value=1)),
-        "radar": pa.Column(str),
-        "labels": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "optical": pa.Column(str, _INSIDE),
+        "radar": pa.Column(str, _INSIDE_OR_NONE),
+        "labels": pa.Column(str, _INSIDE),
     },
     coerce=True,
 )
@@ -72,59 +86,88 @@ SPLIT_TABLE = pa.DataFrameSchema(
 )
 """Columns of ``split.csv``."""
 
+LONGEST_NAME_BYTES = 100
+"""Of a mine, in UTF-8: file systems take 255, and files beside it add to the name."""
 
-def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[str]]:
-    """Read a CSV table and hold it against its schema.
-
-    Parameters
-    ----------
-    path : Path
-    schema : pandera.DataFrameSchema
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        With the schema's types where it is valid.
-    problems : list of str
-        Every problem found, one line each.
-    """
-    if not path.is_file():
-        return pd.DataFrame(columns=list(schema.columns)), [f"{path}: no such file"]
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        return pd.DataFrame(columns=list(schema.columns)), [f"{path}: not a CSV table ({reason})"]
-    return validate_table(table, schema, str(path))
+_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
+    f"{port}{k}" for port in ("COM", "LPT") for k in "123456789"
+}
 
 
-def validate_table(
-    table: pd.DataFrame, schema: pa.DataFrameSchema, where: str
-) -> tuple[pd.DataFrame, list[str]]:
-    """Hold a table against a schema and name all its problems at once.
+def folder_problems(folders: Mapping[str, str], where: str) -> list[str]:
+    """Find the mines that cannot have a folder of their own on every system.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-    schema : pandera.DataFrameSchema
+    folders : mapping of str to str
+        Each mine as its table spells it, to the name of its folder.
     where : str
-        What to call the table in messages.
+        What to call the table.
 
     Returns
     -------
-    table : pandas.DataFrame
-        Coerced to the schema's types where it is valid.
-    problems : list of str
-        One line for each fault.
+    list of str
+        Every problem, one line each.
     """
-    if "year" in table:
-        table = table.assign(year=table["year"].replace("", pd.NA))
-    if table.empty:
-        return table, [f"{where}: the table is empty; it needs at least one row"]
-    try:
-        return schema.validate(table, lazy=True), []
-    except pa.errors.SchemaErrors:
-        return table, table_problems(table, schema, where)
+    faults = {mine: _name_fault(folder) for mine, folder in folders.items()}
+    problems = [
+        f"{where}: mine {mine!r} cannot name a folder{fault}"
+        for mine, fault in faults.items()
+        if fault
+    ]
+    sharing: dict[str, list[str]] = {}
+    for mine, folder in folders.items():
+        sharing.setdefault(folder.casefold(), []).append(mine)
+    return problems + [
+        f"{where}: mines {' and '.join(map(repr, mines))} would share the folder "
+        f"{folders[mines[0]]!r}, for case does not count everywhere; spell one mine in one way, "
+        "or rename the other"
+        for mines in sharing.values()
+        if len(mines) > 1
+    ]
+
+
+def _name_fault(name: str) -> str:
+    """Tell what keeps a name from being a folder's on some system, and how to mend it."""
+    if not name[:1].isalnum():
+        return "; begin it with a letter or digit"
+    if name.endswith("."):
+        return " on Windows; end it with a letter or digit"
+    if name.partition(".")[0].upper() in _RESERVED:
+        return " on Windows, which keeps this name for itself; rename it"
+    if len(name.encode()) > LONGEST_NAME_BYTES:
+        return f": it takes more than {LONGEST_NAME_BYTES} bytes; shorten it"
+    return ""
+
+
+def date_problems(scenes: pd.DataFrame, where: str) -> list[str]:
+    """Find the scenes whose date is of another year than they say.
+
+    Parameters
+    ----------
+    scenes : pandas.DataFrame
+        Columns scene, year (may be missing) and date (ISO, or empty).
+    where : str
+        What to call the table.
+
+    Returns
+    -------
+    list of str
+        Every problem, one line each.
+    """
+    dated = scenes[(scenes["date"] != "") & scenes["year"].notna()]
+    wrong = dated[dated["date"].str[:4] != dated["year"].astype(str)]
+    return [
+        f"{where}: scene {row['scene']!r} is of {row['year']} and its date is {row['date']}; "
+        "correct one of them"
+        for row in wrong.to_dict("records")
+    ]
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that no generator of random numbers takes."""
+    if seed < 0:
+        raise MinsegError(f"seed {seed}: give a whole number from 0")
 
 
 def split_mines(
@@ -153,15 +196,12 @@ def split_mines(
     Raises
     ------
     MinsegError
-        With fewer than three mines that do not overlap.
+        With fewer than three mines that do not overlap, or a negative seed.
     """
+    require_seed(seed)
     group = _overlap_groups(list(mines["mine"]), footprints or {})
     heads = mines.assign(group=mines["mine"].map(group)).drop_duplicates("group")
-    if len(heads) < len(PARTS):
-        raise MinsegError(
-            f"{len(heads)} separate mine(s): a split by mine needs at least {len(PARTS)}, "
-            "one for each of train, validation and test; add mines"
-        )
+    require_enough(len(heads))
     random = np.random.default_rng(seed)
     shuffled = heads.sample(frac=1, random_state=random)
     ordered = shuffled.sort_values(["raw_material", "mine_type"], kind="stable")
@@ -175,6 +215,15 @@ def split_mines(
         remaining = [name for name in remaining if part_of[name] == "train"]
     parts = [part_of[group[mine]] for mine in mines["mine"]]
     return pd.DataFrame({"mine": list(mines["mine"]), "part": parts})
+
+
+def require_enough(num_mines: int) -> None:
+    """Refuse fewer separate mines than a split has parts."""
+    if num_mines < len(PARTS):
+        raise MinsegError(
+            f"{num_mines} separate mine(s): a split by mine needs at least {len(PARTS)}, "
+            "one for each of train, validation and test; add mines"
+        )
 
 
 def _overlap_groups(mines: list[str], footprints: Mapping[str, BaseGeometry]) -> dict[str, str]:

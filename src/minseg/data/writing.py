@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from minseg.atomic import replace_when_done, write_text
+from minseg.atomic import replace_when_done, require_new_folder, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
 from minseg.data.dataset import (
     Dataset,
@@ -17,9 +17,10 @@ from minseg.data.dataset import (
     scene_grids,
 )
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
-from minseg.data.mines import MINE_TABLE, SCENE_TABLE, split_mines, validate_table
+from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines
 from minseg.data.raster import Grid, write_geotiff
 from minseg.data.reading import REFLECTANCE_SCALE
+from minseg.data.tables import validate_table
 from minseg.errors import MinsegError, summarise
 
 
@@ -84,8 +85,8 @@ def write_dataset(
         If the folder exists with content, a table is not valid, or no split can be made.
     """
     path = Path(path)
-    if path.exists() and any(path.iterdir()):
-        raise MinsegError(f"{path}: exists and is not empty; name a new folder or remove it")
+    require_new_folder(path)
+    require_seed(split_seed)
     with replace_when_done(path) as beside:
         beside.mkdir(parents=True)
         rows, grids, bands = [], [], set[str]()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from minseg.data.mines import MINE_TABLE, PARTS, read_table
+from minseg.data.mines import MINE_TABLE, PARTS, folder_problems
 from minseg.data.raster import Grid
+from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
 from minseg.fetching.boxes import BoxRule, mine_box
@@ -16,13 +17,6 @@ from minseg.fetching.providers import Provider
 
 FIRST_YEAR = 2015
 """Sentinel-2 began in this year."""
-
-LONGEST_NAME_BYTES = 100
-"""Of a mine, in UTF-8: file systems take 255, and files beside it add to the name."""
-
-_RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
-    f"{port}{k}" for port in ("COM", "LPT") for k in "123456789"
-}
 
 
 @dataclass(frozen=True)
@@ -74,35 +68,10 @@ def read_mines(path: Path) -> pd.DataFrame:
     """
     table, problems = read_table(Path(path), MINE_TABLE)
     if not problems:
-        faults = {mine: _name_fault(mine) for mine in table["mine"]}
-        problems = [
-            f"{path}: mine {mine!r} cannot name a folder{fault}"
-            for mine, fault in faults.items()
-            if fault
-        ]
-        alike = table.groupby(table["mine"].str.casefold(), sort=False)["mine"]
-        problems += [
-            f"{path}: mines {' and '.join(map(repr, mines))} differ in case only, and their "
-            "folders would be one on some systems; rename one"
-            for _, mines in alike
-            if len(mines) > 1
-        ]
+        problems = folder_problems({mine: mine for mine in table["mine"]}, str(path))
     if problems:
         raise MinsegError(summarise(problems))
     return table
-
-
-def _name_fault(mine: str) -> str:
-    """Tell what keeps a mine from naming a folder on some system, and how to mend it."""
-    if not mine[0].isalnum():
-        return "; begin it with a letter or digit"
-    if mine.endswith("."):
-        return " on Windows; end it with a letter or digit"
-    if mine.partition(".")[0].upper() in _RESERVED:
-        return " on Windows, which keeps this name for itself; rename it"
-    if len(mine.encode()) > LONGEST_NAME_BYTES:
-        return f": it takes more than {LONGEST_NAME_BYTES} bytes; shorten it"
-    return ""
 
 
 def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:

@@ -159,7 +159,7 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-STANDARD = Convention("standard", "macro", False, None, None)
+STANDARD = Convention("standard", "macro", False, None, None, absent_from="truth")
 """`minseg.learning.metrics.scores`, ``standard``."""
 
 PAPER = Convention("paper", "macro-imagewise", True, 1.0, 0.0)

@@ -5,7 +5,8 @@ open over what the counts are pooled and what a class scores that is not there. 
 
 ``standard``
     Counts are pooled over the scenes; each class of the foreground is scored; the mean goes over
-    the classes that are present in the truth or the prediction. The background is left out.
+    the classes of the truth, so that it is over the same ones whatever a model predicts. The
+    background is left out.
 ``paper``
     Each scene and class is scored on its own, the background included; a class that is neither in
     the truth nor in the prediction scores IoU 1 and recall and precision 0; the mean goes over
@@ -140,9 +141,10 @@ def scores(
     Returns
     -------
     Scores
-        NaN where there is nothing to score. ``standard``: a present class scores 0 where recall
-        or precision is 0/0, an absent one is NaN in `per_class` and not in the mean, and
-        `per_class` has no background. ``paper``: `per_class` holds the means over scenes.
+        NaN where there is nothing to score. ``standard``: a class of the truth has precision 0
+        where it is 0/0; one that is not in the truth is NaN in `per_class`, its false positives
+        beside, and not in the mean; `per_class` has no background. ``paper``: `per_class` holds
+        the means over scenes.
 
     Raises
     ------
@@ -176,8 +178,7 @@ def scores(
     else:
         counts, names = counts[:, 1:], names[1:]
         pooled = counts.sum(axis=0)  # (classes, 4)
-        present = pooled[:, :3].sum(axis=1) > 0
-        values = np.where(present[:, None], _ratios(pooled, absent_iou=0.0), np.nan)
+        values = np.where(_in_truth(pooled)[:, None], _ratios(pooled, absent_iou=0.0), np.nan)
     return _with_means(values, counts.sum(axis=0), names)
 
 
@@ -188,8 +189,8 @@ def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> n
     ----------
     counts : integer ndarray (scenes, classes, 4)
         As in `scores`.
-    draws : integer ndarray (resamples, scenes)
-        How often each resample holds each scene.
+    draws : number ndarray (resamples, scenes)
+        How much each scene weighs in each resample.
     convention : str
         ``standard`` or ``paper``.
 
@@ -204,10 +205,15 @@ def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> n
         if convention == "paper":
             by_scene = _ratios(counts, absent_iou=1.0).mean(axis=1)  # (scenes, 4)
             return draws @ by_scene / draws.sum(axis=1, keepdims=True)
-        pooled = np.einsum("rs,sck->rck", draws, counts[:, 1:])  # (resamples, classes, 4)
-        present = pooled[..., :3].sum(axis=2) > 0
+        pooled = np.tensordot(draws, counts[:, 1:].astype(float), axes=1)  # (resamples, classes, 4)
+        present = _in_truth(pooled)
         values = np.where(present[..., None], _ratios(pooled, absent_iou=0.0), 0.0)
         return values.sum(axis=1) / present.sum(axis=1, keepdims=True)
+
+
+def _in_truth(counts: np.ndarray) -> np.ndarray:
+    """Tell which counts (..., 4) are of a class that the truth holds."""
+    return counts[..., 0] + counts[..., 2] > 0  # TP + FN
 
 
 def _ratios(counts: np.ndarray, absent_iou: float) -> np.ndarray:
