@@ -293,7 +293,7 @@ def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     with pytest.raises(MinsegError, match="cannot share batches of 4 crops"):
         run(config, dataset, store, devices=3)
-    with pytest.raises(MinsegError, match="^epoch 1: the training loss is nan.*--set learning"):
+    with pytest.raises(MinsegError, match=r"^epoch 1: the training loss is nan.*--set learning"):
         run(config.replace(learning_rate=1e30, optimiser="sgd"), dataset, store, devices=2)
     made = run(config, dataset, store, devices=2)
     assert made.provenance["device"].startswith("2 × ")
