@@ -40,6 +40,14 @@ TINY = RunConfig(
 """The cheapest training that goes the whole way."""
 
 
+NASTY = (
+    *("{{7*7}}", "{#3", "{% raw %}", "{{ [].append.__self__ }}", "${7*7}`x`", "<b>&lt;</script>"),
+    *("<script>alert('1')</script>", "$A^^", "$3M north, $4M south", "=1+1", "a_b*c*", "| `q` |"),
+    *('1. "quoted"', "[x](http://x)", "_hidden_"),
+)
+"""Names that are code, markup or mathematics to one program or another."""
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     if not SHARED_DATA.is_dir():

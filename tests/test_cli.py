@@ -114,11 +114,11 @@ def test_import_by_the_promised_command(minseg, tmp_path, write_tif):
         ["rerun", "99"],
         ["rerun", "01", "-p", "dataset"],
         ["rerun", "--each", "task"],
-        ["rerun", "--each", "task", "[model1"],
-        ["rerun", "--each", "task", "model1,,model2"],
+        ["rerun", "02", "--each", "task", "[model1"],
+        ["rerun", "06", "-p", "mines", "[9]"],
+        ["rerun", "03", "-p", "seeds", "0"],
         ["rerun", "-p", "task", "model1", "-p", "task", "model2"],
         ["rerun", "-p", "task", "model1", "--each", "task", "model1,model2"],
-        ["rerun"],
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monkeypatch, arguments):
@@ -131,22 +131,9 @@ def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monk
     assert names(tmp_path) in ([], ["runs"])
 
 
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("model1,model2", ["model1", "model2"]),
-        ("RGB, R+N", ["RGB", "R+N"]),
-        ("0,1", [0, 1]),
-        ("3", [3]),
-        ("model1,3", ["model1", 3]),
-        ("[[0],[1]]", [[0], [1]]),
-        ("[0, 1],[2]", [[0, 1], [2]]),
-        ("['dam,excavation', 'model1']", ["dam,excavation", "model1"]),
-    ],
-)
-def test_values_of_each(text, values):
-    found = notebooks_and_parameters(["02", "--each", "x", text, "-p", "seeds", "[0]", "01"])
-    assert found == (["02", "01"], {"seeds": [0]}, {"x": values})
+def test_notebooks_parameters_and_values_to_go_through():
+    found = notebooks_and_parameters(["02", "--each", "x", "1,2", "-p", "seeds", "[0]", "01"])
+    assert found == (["02", "01"], {"seeds": "[0]"}, {"x": "1,2"})
 
 
 def test_rerun_over_values_tells_which_failed(minseg, tmp_path, monkeypatch):

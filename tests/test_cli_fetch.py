@@ -10,8 +10,14 @@ import shapely
 from minseg import open_dataset
 from minseg.cli import main
 from minseg.cli.values import year_range
+from minseg.data.mines import MINE_TABLE
+from minseg.fetching.boxes import BoxRule, mine_box
 from minseg.fetching.demo_catalogue import write_demo_catalogue
 from minseg.fetching.demo_server import serve
+from tests.fetching.pinned_scenes import write_catalogue
+from tests.fetching.stac_server import Behaviour, behaving
+
+MINE_TEXTS = [name for name in MINE_TABLE.columns if name not in ("mine", "longitude", "latitude")]
 
 
 @pytest.fixture
@@ -158,6 +164,66 @@ def test_polygons_that_are_elsewhere_are_one_line(minseg, options, catalogue, tm
         assert not (tmp_path / "mines").exists()
 
 
+def test_malformed_items_are_left_out_and_told(minseg, options, catalogue, tmp_path):
+    def spoil(item):
+        name, kind = item["id"].split("_")[1:4:2]
+        if kind == "cloudy":
+            bad = {"eo:cloud_cover": "n/a"} if name[-1] == "1" else {"datetime": None}
+            item["properties"] = item["properties"] | bad
+        if kind == "half":  # what completes a relative address is gone too
+            item["links"] = []
+            item["assets"]["B02"] = {"href": "B02.tif"} if name[-1] == "3" else {}
+        if kind == "051":
+            item["geometry"] = {"type": "Polygon", "coordinates": []}
+        return item
+
+    handler = behaving(Behaviour(change=spoil))
+    with serve(catalogue.folder, handler) as api:
+        given = arguments(options, api=api)
+        status, _, err = minseg("dataset", "fetch", tmp_path / "mines", *given)
+    assert status == 0 and "of the catalogue left out: " in err, err
+    table = pd.read_csv(tmp_path / "mines" / "candidates.csv")
+    told = table[table["reason"].str.startswith("left out: ")].set_index("item")["reason"]
+    assert f"note: {len(told)} item(s) of the catalogue left out: {told.index[0]} (" in err
+    assert told.filter(regex="_half$").str.contains("no address|relative address").sum() == 3
+    assert told.filter(regex="_cloudy$").str.contains("'n/a'|datetime").sum() == 3
+    assert told.filter(regex="_051$").str.contains("geometry is empty").sum() == 6
+    assert table.set_index("item").loc[told.index, "chosen"].sum() == 0
+
+
+def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
+    places = {
+        "west": (179.999, "60K"),
+        "east": (-179.999, "01K"),
+        "a": (170, "59K"),
+        "b": (9, "32K"),
+    }
+    mines = pd.DataFrame({"mine": list(places), "longitude": [x for x, _ in places.values()]})
+    mines = mines.assign(latitude=-17.0, **dict.fromkeys(MINE_TEXTS, ""))
+    mines.to_csv(tmp_path / "mines.csv", index=False)
+    rule = BoxRule(margin_m=0, smallest_m=600)
+    write_catalogue(
+        tmp_path / "made",
+        {
+            f"S2A_MSIL2A_20190701T0_R1_T{tile}AB_2019{mine}": mine_box(longitude, -17, rule=rule)
+            for mine, (longitude, tile) in places.items()
+        },
+    )
+    drawn = gpd.points_from_xy(mines["longitude"], mines["latitude"]).buffer(1e-4)
+    table = gpd.GeoDataFrame({"class": "excavation", "geometry": drawn}, crs="EPSG:4326")
+    table.to_file(tmp_path / "drawn.gpkg")
+    with serve(tmp_path / "made") as api:
+        status, _, err = minseg(
+            *("dataset", "fetch", tmp_path / "got", "--mines", tmp_path / "mines.csv"),
+            *("--polygons", tmp_path / "drawn.gpkg", "--years", 2019, "--api", api),
+            *("--no-radar", "--margin-m", 0, "--smallest-m", 600),
+        )
+    assert status == 0 and "failed" not in err
+    part = open_dataset(tmp_path / "got").split.set_index("mine")["part"]
+    assert part["west"] == part["east"] and part.nunique() == 3
+    assert minseg("dataset", "check", tmp_path / "got")[0] == 0
+
+
 def test_an_unknown_collection_is_one_line_and_corrected_it_goes_on(minseg, options, tmp_path):
     folder, table = tmp_path / "mines", tmp_path / "api.toml"
     good = Path(options["--api"]).read_text()
@@ -191,7 +257,7 @@ def test_years_are_ranges_and_lists():
 
 def test_a_recipe_without_a_file_tells_where_to_get_it(minseg):
     status, out, err = minseg("dataset", "recipe", "tang")
-    assert (status, err) == (0, "")
+    assert status == 0 and "failed" not in err
     assert "licence: CC BY 4.0" in out and "10.5281/zenodo.6806817" in out
 
 

@@ -198,3 +198,69 @@ def test_masks_of_several_bands_are_mended_by_the_command_told(
         wanted = MASK * (MASK == 1) if case == "rgb" else MASK
         assert np.array_equal(made.read(), wanted)
         assert made.transform == grid_at(0).transform
+
+
+DECIBELS = np.stack([np.full((SIDE, SIDE), value, np.float32) for value in (-11, -17)])
+POWER = 10 ** (DECIBELS / 10)
+SWAPPED = DECIBELS[::-1]
+
+
+@pytest.mark.parametrize(
+    ("radar", "bands", "options"),
+    [
+        (DECIBELS, ["VV", "VH"], ()),
+        (DECIBELS, None, ()),
+        (SWAPPED, ["Sigma0_VH_db", "Sigma0_VV_db"], ()),
+        (SWAPPED, ["VH_dB", "VV_dB"], ()),
+        (POWER[::-1], ["gamma0_vh", "gamma0_vv"], ("--radar-unit", "power")),
+        (POWER**0.5, None, ("--radar-unit", "amplitude")),
+        ((100 * DECIBELS).astype(np.int16), None, ("--radar-scale", 0.01)),
+        ((65535 * POWER).astype(np.uint16), None,
+         ("--radar-scale", 1 / 65535, "--radar-unit", "power")),
+    ],
+)  # fmt: skip
+def test_radar_is_known_by_polarisation_and_unit(run_import, tmp_path, radar, bands, options):
+    assert run_import(MASK, *BOTH, *options, radar=radar, radar_bands=bands)[::2] == (0, "")
+    dataset = open_dataset(tmp_path / "new")
+    values, _ = dataset.read_inputs(dataset.scenes.iloc[0], ("VV", "VH", "VV/(10·VH)"))
+    assert values[:, 5, 5] == pytest.approx([-11, -17, -4], abs=0.01)
+
+
+NO_RADAR = {
+    "HH and HV": (DECIBELS, ["HH", "HV"], (), "it holds HH, HV, where VV, VH are needed"),
+    "HV beside VV": (DECIBELS, ["VV", "HV"], (), "has no band VH"),
+    "other quantities": (
+        DECIBELS,
+        ["VV_angle", "VH_angle"],
+        (),
+        "VV_angle, VH_angle, where VV, VH are needed",
+    ),
+    "swapped without names": (SWAPPED, None, (), "VH would be 6.0 dB brighter than VV"),
+    "swapped by names": (DECIBELS, ["VH", "VV"], (), "VH would be 6.0 dB brighter than VV"),
+    "power as decibels": (POWER, None, (), "the median of VV would be 0.0794 dB"),
+    "decibels as power": (DECIBELS, None, ("--radar-unit", "power"), "--radar-unit"),
+    "decibels as amplitude": (DECIBELS, None, ("--radar-unit", "amplitude"), "--radar-unit"),
+    "numbers as amplitude": (1000 * POWER, None, ("--radar-unit", "amplitude"), "--radar-scale"),
+    "whole numbers": ((100 * DECIBELS).astype(np.int16), None, (), "--radar-scale 0.01"),
+    "nothing": (DECIBELS * np.nan, None, (), "no pixel has decibels"),
+    "one band": (DECIBELS[:1], ["VV"], (), "has no band VH"),
+    "three bands": (DECIBELS[[0, 1, 1]], None, (), "carry no names that we know; name each"),
+}
+
+
+@pytest.mark.parametrize("case", NO_RADAR)
+def test_radar_that_cannot_be_is_one_line(run_import, tmp_path, case):
+    radar, bands, options, said = NO_RADAR[case]
+    status, out, err = run_import(MASK, *BOTH, *options, radar=radar, radar_bands=bands)
+    assert (status, out) == (1, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert "new" not in names(tmp_path)
+
+
+def test_names_of_radar_bands_are_mended_by_the_command_told(run_import, tmp_path):
+    """SWAPPED has VH first: the command names the first band, the user the other."""
+    said = run_import(MASK, *BOTH, radar=SWAPPED)[2]
+    follow_advice(said)
+    with rasterio.open(tmp_path / "r0.tif") as radar:
+        assert radar.descriptions == ("VH", None)

@@ -4,6 +4,7 @@ import sys
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 from minseg import MinsegError
 from minseg.data.labels import CLASS_NAMES
@@ -57,6 +58,26 @@ def test_page_of_single_mines(number, folder, all_classes):
     assert f"Table {number.removeprefix('0')}" in seen
     assert f"4.{int(number) - 5}" in seen  # claims of the page's own section
     assert "It has all classes and bands" in seen
+
+
+def test_names_are_text_on_a_page(folder):
+    """Neither the page on a dataset nor the one on its mines runs what a table brings."""
+    wicked = "<script>{{7*7}}{#3 $A^^ b_x*"
+    made = write_mines(folder / "wicked", [LABELS] * 2, CLASS_NAMES, name=wicked)
+    path = made.path / "dataset.json"
+    about = json.loads(path.read_text()) | {"name": wicked, "licence": wicked}
+    path.write_text(json.dumps(about))
+    given = {"dataset": str(made.path)}
+    rerun(*find_notebooks(["01"]), given, folder / "wicked-01.ipynb")
+    settings = {"settings": SETTINGS, "bands": "RGB", "runs": str(folder / "runs")}
+    rerun(*find_notebooks(["06"]), given | settings, folder / "wicked-06.ipynb")
+    for number in ("01", "06"):
+        cells = nbformat.read(folder / f"wicked-{number}.ipynb", 4).cells
+        shown = [o["data"] for c in cells for o in c.get("outputs", ()) if "data" in o]
+        pages = [one["text/html"] for one in shown if "text/html" in one]
+        soups = [BeautifulSoup(page, "html.parser") for page in pages]
+        assert any(wicked in soup.get_text() for soup in soups)
+        assert not any(soup.find("script") for soup in soups)  # a map's stand in its frame
 
 
 def test_chosen_mines_and_an_unknown_one(folder, all_classes):

@@ -39,7 +39,7 @@ def result_of_hits(study, hits_of_seeds, bands="RGB", row=None, false=0, problem
             for mine, number in zip(mines_of(study.dataset), hits, strict=False)
         }
         first = mines_of(study.dataset, "validation")[0]
-        found = {2: {"validation": {first: excavation(10)}, "test": tested}}
+        found = {config.epochs: {"validation": {first: excavation(10)}, "test": tested}}
         runs.append(
             write_run(
                 study.store.path / f"{row}-{seed}".replace("+", ""),

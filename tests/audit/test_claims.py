@@ -61,14 +61,14 @@ def test_statements_of_section_4_are_named_as_the_mine_pages_name_them(tmp_path)
     labels = {"excavation": rectangle(4, 4, 8, 8), "settling pond": rectangle(20, 20, 4, 4)}
     mines = write_mines(tmp_path / "mines", [labels] * 2, CLASS_NAMES)
     wanted = {
-        (one.test_runs.parameters["model"], one.test_runs.parameters["claim"])
+        (one.test_runs.parameters["model"], one.test_runs.parameters["measure"])
         for one in read_claims()
         if one.test_runs and one.test_runs.test == "mine_claim"
     }
     found = set()
     for model in {model for model, _ in wanted}:
         run = write_predictions(tmp_path / model, mines, model, [{}, {}])
-        found |= {(model, claim) for claim in section4_claims(run, explain(run, mines))["claim"]}
+        found |= {(model, name) for name in section4_claims(run, explain(run, mines))["id"]}
     assert wanted <= found
 
 

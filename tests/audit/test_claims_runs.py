@@ -8,7 +8,8 @@ from minseg.audit.claims_evidence import gather
 from minseg.audit.claims_ledger import against_runs, judge
 from minseg.learning.intervals import bootstrap, interval
 from minseg.study.experiments import Entry, Result
-from minseg.study.runs import Run
+from minseg.study.runs import Run, run_key
+from minseg.study.search import Search, SearchSpace
 from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_hits, study_of
 from tests.study.made_runs import excavation, write_run
 
@@ -64,7 +65,7 @@ def test_a_difference_with_its_interval(banded, claims):
         bootstrap(counts["b"], names, "standard")[:, 0]
         - bootstrap(counts["a"], names, "standard")[:, 0]
     )
-    assert (effect.low, effect.high) == pytest.approx(other, abs=0.02)  # other draws
+    assert effect.ends == pytest.approx(other, abs=0.02)  # other draws
     assert found.verdict == "not testable here"
     assert [one.name for one in found.missing] == ["Model 3, IoU: M+S − RGB"]
     assert "it was not run" in found.missing[0].reason
@@ -165,44 +166,98 @@ def test_share_of_mines_that_are_hardly_found(banded, claims):
     assert none.verdict == "supported"
 
 
-def trial(study, name, of_epochs, validation):
-    """A stored trial: hits in every test mine at each epoch count."""
-    config = CONFIG.replace(bands="M", epochs=8, score_epochs=(4, 6), loss=name)
-    mines, checked = mines_of(study.dataset), mines_of(study.dataset, "validation")[0]
+SPACE = SearchSpace(
+    learning_rate=(1e-3,),
+    batch_size=(4,),
+    epochs=(4, 6, 8),
+    crop=(32,),
+    optimiser=("adam",),
+    encoder=("resnet18",),
+    architecture=("unet",),
+    loss=("focal", "jaccard"),
+)
+
+
+def trial(search, loss, of_epochs, validation):
+    """A complete trial: hits in every test mine at each epoch count."""
+    parameters = {name: values[0] for name, values in SPACE.sampled.items()} | {"loss": loss}
+    search.trials.enqueue_trial(parameters)
+    asked = search.trials.ask()
+    for name, values in SPACE.sampled.items():
+        asked.suggest_categorical(name, values)
+    config, dataset = search.config(parameters), search.dataset
+    key = run_key(config, dataset)
+    asked.set_user_attr("run", key)
+    search.trials.tell(asked, max(validation))
+    mines = mines_of(dataset)
     found = {
-        epochs: {
-            "validation": {checked: excavation(good)},
-            "test": {mine: excavation(k) for mine, k in zip(mines, hits, strict=True)},
-        }
-        for (epochs, hits), good in zip(of_epochs.items(), validation, strict=True)
+        epochs: {"test": {mine: excavation(k) for mine, k in zip(mines, hits, strict=True)}}
+        for epochs, hits in of_epochs.items()
     }
-    return write_run(
-        study.store.path / name.encode().hex(),
-        config,
-        found,
-        dataset_hash=study.dataset.digest,
-        split_hash=study.dataset.split_digest,
+    curve = np.interp(range(1, 9), list(of_epochs), validation)
+    write_run(search.store.path / key, config, found, curve)
+
+
+@pytest.fixture
+def search(study):
+    base = CONFIG.replace(bands="M", epochs=8, score_epochs=(4, 6), checkpoint="last")
+    made = Search(
+        *("made", str(study.store.path / "made.journal"), base, SPACE, study.dataset, study.store)
     )
+    trial(made, "focal", {4: WORSE, 6: WORSE, 8: BETTER}, (0.3, 0.4, 0.6))
+    trial(made, "jaccard", {4: WORSE, 6: [9] * 8, 8: BETTER}, (0.3, 0.8, 0.6))
+    return made
 
 
-def test_trials_of_a_search_tell_of_epochs_and_of_tuning(study, claims):
-    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M")
-    trial(study, "focal", {4: WORSE, 6: WORSE, 8: BETTER}, (3, 4, 6))
-    trial(study, "jaccard", {4: WORSE, 6: [9] * 8, 8: BETTER}, (3, 8, 6))
-    evidence = gather(study, [plain], [], "standard")
+def test_trials_of_the_search_tell_of_epochs_and_of_tuning(study, claims, search):
+    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=8)
+    evidence = gather(study, [plain], [], "standard", {"model1": search})
     longer = against_runs(claims["tuning-epochs"], evidence)
     assert longer.effects[0].value == pytest.approx((sum(BETTER) - sum(WORSE)) / 80)
     assert "mean over 2 complete trials" in longer.effects[0].name
     tuned = against_runs(claims["tuning-critical"], evidence)
     assert tuned.effects[0].value == pytest.approx(0.9 - 0.5)  # six epochs, by validation
-    assert tuned.effects[0].low > 0
-    assert tuned.verdict == "not testable here"  # the other models have no trials
-    # Trials on another content of the data do not count.
-    for name in ("focal", "jaccard"):
-        path = study.store.path / name.encode().hex() / "provenance.json"
-        path.write_text(path.read_text().replace(study.dataset.digest, "0123"))
-    again = gather(study, [plain], [], "standard")
-    assert not against_runs(claims["tuning-epochs"], again).effects
+    assert tuned.effects[0].ends[0] > 0
+    assert tuned.verdict == "not testable here"  # the other models were not searched
+
+
+def test_whatever_else_lies_in_the_store_changes_no_verdict(study, claims, search):
+    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=8)
+    alone = gather(study, [plain], [], "standard")
+    for name in ("tuning-epochs", "tuning-critical"):
+        found = against_runs(claims[name], alone)
+        assert found.verdict == "not testable here" and not found.effects
+        assert "no search for hyperparameters of model1 is stored" in found.summary
+
+
+def test_no_claim_is_judged_on_unequal_budgets(study, claims, search):
+    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=2)
+    evidence = gather(study, [plain], [], "standard", {"model1": search})
+    for name in ("tuning-epochs", "tuning-critical"):
+        found = against_runs(claims[name], evidence)
+        assert not found.effects
+        assert "up to 8 epochs and the untuned model 2" in found.summary
+
+
+def test_subsets_that_share_mines_are_drawn_once(study, claims):
+    """Two subsets of the same mines and the same lead: their draws are the same."""
+    mines = tuple(mines_of(study.dataset))
+    splits = []
+    for row, hits, of_subset in (
+        *(("RR", BETTER, mines), ("GRR", WORSE, mines)),
+        *(("OP", BETTER, mines[:5]), ("GOP", WORSE, mines[:5])),
+        *(("CL", BETTER, mines[:5]), ("GCL", WORSE, mines[:5])),
+    ):
+        result = result_of_hits(study, [hits], "RGB", row)
+        splits.append(Result(Entry("model1", row, result.entry.config, of_subset), result.runs))
+    evidence = gather(study, [], splits, "standard")
+    drawn = {
+        row: evidence.find(4, {"model": "model1", "split": row}).scored.resampled[:, 0]
+        for row in ("RR", "OP", "CL")
+    }
+    known = ~np.isnan(drawn["OP"])
+    assert (drawn["OP"][known] == drawn["CL"][known]).all()
+    assert np.corrcoef(drawn["RR"][known], drawn["OP"][known])[0, 1] > 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,26 @@
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from minseg.audit.claims_verdicts import ABOVE_ZERO, Effect, Missing, Region, decide
+from minseg.audit.resolution import needed_mines
 
 
-def effect(low, high, claimed=ABOVE_ZERO, mines=10, **others):
-    return Effect("effect", (low + high) / 2, low, high, claimed, mines, **others)
+def effect(low, high, claimed=ABOVE_ZERO, mines=10, draws=None):
+    """An effect with that interval, whatever it is widened for."""
+    middle = (low + high) / 2
+    if draws is None:
+        draws = np.repeat([low, middle, high], [100, 1800, 100])
+    return Effect("effect", draws, (middle,), claimed, mines)
+
+
+def normal(value, error, mines=10, claimed=ABOVE_ZERO):
+    """An effect with a standard error."""
+    quantiles = NormalDist().inv_cdf
+    draws = np.array([value + error * quantiles((k + 0.5) / 2000) for k in range(2000)])
+    return Effect("effect", draws, (value,), claimed, mines)
 
 
 YES, NO, OPEN = effect(0.1, 0.3), effect(-0.3, -0.1), effect(-0.1, 0.3)
@@ -53,36 +66,39 @@ def test_a_claim_that_two_things_differ_little(low, high, verdict):
 
 def test_one_of_many_comparisons_refutes_only_with_a_wider_interval():
     draws = np.linspace(-0.30, 0.0075, 2000)  # 97.6 % below zero
-    contrary = effect(*np.quantile(draws, [0.025, 0.975]), draws=draws)
-    assert contrary.high < 0
+    contrary = effect(-0.3, 0, draws=draws)
+    assert contrary.ends[1] < 0
     assert decide([contrary]).verdict == "contradicted"
     both = decide([contrary, YES])
     assert both.verdict == "inconclusive"
     assert "1 on the other (0 after widening for their number)" in both.summary
 
 
-def test_mines_that_would_decide():
-    # Half width 0.2 at an effect of 0.1: twice too wide, so four times the mines.
-    assert effect(-0.1, 0.3).mines_needed() == pytest.approx(40)
-    skewed = Effect("effect", 0.1, -0.2, 0.15, ABOVE_ZERO, 10)
-    assert skewed.mines_needed() == pytest.approx(90)  # the end towards zero counts
-    found = decide([effect(-0.1, 0.3)])
-    assert "about 40 test mines, not 10, would support it" in found.decides
-    assert "would contradict it" in decide([effect(-0.3, 0.1)]).decides
+def test_mines_that_would_decide_are_those_of_the_page_on_power():
+    """2.8 standard errors: what the interval alone excludes it finds only every other time."""
+    one = normal(0.1, 0.1)
+    spread = 0.1 * math.sqrt(10) * math.sqrt(10 / 9)
+    assert one.mines_needed() == pytest.approx(needed_mines(0.1, spread), abs=2)
+    assert one.mines_needed() == pytest.approx(2.8**2 * 10 * 10 / 9, rel=0.02)
+    assert one.mines_needed(12) > one.mines_needed()
+    number = "about 88 test mines, not 10"
+    assert f"{number}, would support it with 80% power" in decide([one]).decides
+    assert f"{number}, would contradict it" in decide([normal(-0.1, 0.1)]).decides
     # The distance counts from what is claimed, not from zero.
-    assert effect(0.1, 0.3, Region(low=0.1)).mines_needed() == pytest.approx(10)
-    assert math.isinf(effect(-0.1, 0.1).mines_needed())
-    assert "No number of mines" in decide([effect(-0.1, 0.1)]).decides
-    assert "more than 10,000 test mines" in decide([effect(-0.1, 0.101)]).decides
+    above = normal(0.2, 0.1, claimed=Region(low=0.1))
+    assert above.mines_needed() == pytest.approx(one.mines_needed(), abs=1)
+    assert math.isinf(normal(0, 0.1).mines_needed())
+    assert "No number of mines" in decide([normal(0, 0.1)]).decides
+    assert "more than 10,000 test mines" in decide([normal(0.001, 0.1)]).decides
     assert decide([YES]).decides == ""
 
 
 def test_what_decides_a_claim_about_several():
-    small, large = effect(-0.1, 0.3), effect(-0.1, 0.2)  # 40 and 90 mines
-    assert "about 90 test mines" in decide([YES, small, large]).decides
-    assert "about 40 test mines" in decide([YES, small, large], 0.6).decides
-    assert "contradict it" in decide([small, effect(-0.3, 0.1)]).decides  # one contrary is enough
-    assert "support it" in decide([small, effect(-0.3, 0.1)], 0.5).decides
+    small, large = normal(0.1, 0.1), normal(0.05, 0.1)  # 88 mines, and four times as many
+    assert "about 350 test mines" in decide([YES, small, large]).decides
+    assert "about 88 test mines" in decide([YES, small, large], 0.6).decides
+    assert "contradict it" in decide([small, normal(-0.1, 0.1)]).decides  # one contrary is enough
+    assert "support it" in decide([small, normal(-0.1, 0.1)], 0.5).decides
 
 
 def test_few_mines_decide_nothing():

@@ -27,7 +27,7 @@ AS_PRINTED = {
     IMPRECISE: {
         *("images-a-mine", "third-decimal", "multispectral-best", "resolution"),
         *("third-radar-channel", "best-accuracy", "nearly-all-cases", "both-smaller-better"),
-        *("largest-in-recall", "negligible-for-model4", "data-volume", "labels"),
+        *("largest-in-recall", "negligible-for-model4", "labels"),
         *("search-share", "best-mine", "figure-order"),
         "small-quarries",
     },

@@ -31,6 +31,31 @@ def test_band_spellings(text, name):
     assert band_name(text) == name
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Sigma0_VH_db", "VH"),
+        ("VV_dB", "VV"),
+        ("VVdb", "VV"),
+        ("gamma0_vv", "VV"),
+        ("sigma0VH", "VH"),
+        ("S1A_IW_GRDH_1SDV_20200103T164810_VV", "VV"),
+        ("Sigma0_VV_slv1_10Jan2023", "VV"),
+        ("VV/(10·VH)", "VV/(10·VH)"),
+        ("VV/VH", None),
+        ("VV_VH_ratio", None),
+        ("HH", None),
+        ("Sigma0_HV_db", None),
+        ("localIncidenceAngle_VV", None),
+        ("i_VV", None),
+        ("coh_VV", None),
+        ("VV_stdDev", None),
+    ],
+)
+def test_radar_bands_are_known_by_polarisation(text, name):
+    assert band_name(text) == name
+
+
 def test_bands_by_configuration_or_by_name():
     assert parse_bands("rgb") == ("B04", "B03", "B02")
     assert parse_bands("R + N") == BAND_CONFIGURATIONS["R+N"]

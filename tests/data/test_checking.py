@@ -87,6 +87,13 @@ def test_labels_that_are_missing_are_told(own_dataset):
     assert ["no such file" in problem for problem in check_dataset(own_dataset.path)] == [True]
 
 
+def test_radar_that_holds_no_decibels_is_told(own_dataset):
+    with rasterio.open(own_dataset.path / own_dataset.scenes["radar"][0], "r+") as source:
+        source.write(10 ** (source.read() / 10))
+    (problem,) = check_dataset(own_dataset.path)
+    assert "the median of VV would be 0.06" in problem
+
+
 def test_labels_that_hold_no_class_anywhere_are_told(own_dataset):
     for name in own_dataset.scenes["labels"]:
         with rasterio.open(own_dataset.path / name, "r+") as source:

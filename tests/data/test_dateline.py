@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 
-from minseg.data.dateline import seen_from, shape_seen_from, split_box, whole_box
+from minseg.data.dateline import ground_within, seen_from, shape_seen_from, split_box, whole_box
 
 WEST, EAST = shapely.box(178, -20, 180, -16), shapely.box(-180, -20, -178, -16)
 RING = shapely.Polygon([(178, -20), (-178, -20), (-178, -16), (178, -16)])
@@ -33,3 +33,15 @@ def test_a_box_over_the_line_has_two_sides_and_is_one():
     assert whole_box(over) == (179, -20, 182, -16)
     assert split_box(elsewhere) == [elsewhere]
     assert whole_box(elsewhere) == elsewhere
+
+
+def test_ground_within_a_ring_is_cut_at_the_line_and_left_alone_elsewhere():
+    latitudes = np.array([-20, -20, -16, -16])
+    for longitudes in ([178, -178, -178, 178], [178, 182, 182, 178], [-182, -178, -178, -182]):
+        assert ground_within(np.array(longitudes), latitudes).equals(WEST | EAST)
+    assert ground_within(np.array([190, 192, 192, 190]), latitudes).bounds == (-170, -20, -168, -16)
+    assert ground_within(np.array([178, 180, 180, 178]), latitudes).equals(WEST)
+    assert ground_within(np.array([178, -180, -180, 178]), latitudes).equals(WEST)
+    assert ground_within(np.array([10, 20, 20, 10]), latitudes).equals(
+        shapely.box(10, -20, 20, -16)
+    )

@@ -95,14 +95,14 @@ def test_another_projection_and_footprint_as_gdal_warps_it(write_band, nodata):
     optical = write_band("B02.tif", grid_of(10), 1, descriptions=["B02"])
     radar = write_band("vv.tif", degrees, 2, np.float32, nodata=nodata)
     files = [ImageFile(optical), ImageFile(radar, ("VV",))]
-    reading = ImageReading(scale=1e-4, radar_unit="amplitude")
+    reading = ImageReading(scale=1e-4, radar_scale=1e-4, radar_unit="amplitude")
     values, valid, grid = read(files, ("VV", "B02"), reading)
     assert grid.matches(grid_of(10))
     expected = nearest(radar, grid, outside=-1)[0]
     inside = (expected >= 0) & (expected != (-1 if nodata is None else nodata))
     assert 0.3 < inside.mean() < 0.95
     assert np.array_equal(valid, inside)
-    difference = np.abs(values[0, inside] - 20 * np.log10(expected[inside]))
+    difference = np.abs(values[0, inside] - 20 * np.log10(1e-4 * expected[inside]))
     assert (difference > 1e-4).sum() <= 3  # where two pixels are equally near
 
 
@@ -338,3 +338,24 @@ def test_an_alpha_band_hides_pixels_on_another_grid_too(write_band, write_tif):
     assert grid.matches(fine)
     assert not valid[:, :20].any() and valid[:, 20:].all()
     assert np.allclose(values[1, :, 20:], nearest(path, fine)[0, :, 20:] * 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("bands", "unit", "name", "said"),
+    [
+        (["Sigma0_VH_db", "Sigma0_VV_db"], "db", "s1.tif", None),
+        (None, "db", "s1.tif", "VH would be 6.0 dB brighter than VV"),
+        (None, "db", "s1_vh_vv.tif", "it holds VH, VV, where VV, VH are needed"),
+        (["HV", "HH"], "db", "s1.tif", "it holds HV, HH, where VV, VH are needed"),
+    ],
+)
+def test_radar_is_read_as_import_reads_it(write_tif, bands, unit, name, said):
+    decibels = np.stack([np.full((8, 8), value, np.float32) for value in (-17, -11)])
+    files = [ImageFile(write_tif(name, decibels, descriptions=bands), ("VV", "VH"))]
+    if said is None:
+        values, _, _ = read(files, ("VV", "VH"), ImageReading(radar_unit=unit))
+        assert values[:, 0, 0].tolist() == [-11, -17]
+    else:
+        with pytest.raises(MinsegError, match=said) as error:
+            read(files, ("VV", "VH"), ImageReading(radar_unit=unit))
+        assert "\n" not in str(error.value)

@@ -6,6 +6,7 @@ import pytest
 
 from minseg import MinsegError
 from minseg.fetching import catalogue
+from minseg.fetching.assets import asset_href
 from minseg.fetching.catalogue import find, search
 from minseg.fetching.providers import PROVIDERS
 from tests.fetching.loopback import serving
@@ -79,16 +80,99 @@ def answer_with(server, *items, pages=1):
 def test_all_pages_are_read_and_sorted_by_date(server):
     days = ("2020-07-03", "2020-03-01", "2020-05-09")
     bodies = answer_with(server, *(item(f"S{day}", day, {}) for day in days), pages=3)
-    found = search(provider_at(server), "optical", BOX, START, END)
+    found = search(provider_at(server), "optical", BOX, START, END).items
     assert [one.id for one in found] == ["S2020-03-01", "S2020-05-09", "S2020-07-03"]
     assert bodies[0]["collections"] == ["sentinel-2-l2a"]
     assert bodies[0]["bbox"] == list(BOX)
     assert bodies[0]["datetime"] == "2020-01-01T00:00:00Z/2020-12-31T23:59:59Z"
 
 
+def answer_sending(server, features, links=()):
+    page = {"type": "FeatureCollection", "features": features, "links": links}
+    server.answers["/search"] = lambda body: page
+
+
+MALFORMED = {
+    "no date": (lambda one: one["properties"].update(datetime=None), "datetime"),
+    "no start": (
+        lambda one: one["properties"].update(datetime=None, start_datetime=None, end_datetime=None),
+        "has no date",
+    ),
+    "impossible": (lambda one: one["properties"].update(datetime="2020-02-31T10:00:00Z"), "day"),
+    "before time": (
+        lambda one: one["properties"].update(datetime="0001-01-01T00:00:00+09:00"),
+        "date",
+    ),
+    "other year": (
+        lambda one: one["properties"].update(datetime="2019-12-31T10:00:00Z"),
+        "was taken on 2019-12-31",
+    ),
+    "empty": (lambda one: one["geometry"].update(coordinates=[]), "geometry is empty"),
+    "NaN": (
+        lambda one: one["geometry"]["coordinates"][0].__setitem__(1, [15.0, float("nan")]),
+        "geometry is empty",
+    ),
+    "text": (lambda one: one.update(geometry={"type": "Polygon", "coordinates": "x"}), "geometry"),
+    "no type": (lambda one: one.update(geometry={}), "geometry"),
+    "cloud": (lambda one: one["properties"].update({"eo:cloud_cover": "n/a"}), "is 'n/a'"),
+    "fill": (lambda one: one["properties"].update({"eo:cloud_cover": -9999}), "is -9999"),
+    "orbit": (lambda one: one["properties"].update({"sat:relative_orbit": []}), "orbit is []"),
+    "no address": (lambda one: one["assets"]["B02"].pop("href"), "asset B02 has no address"),
+    "empty address": (lambda one: one["assets"]["B02"].update(href=""), "B02 has no address"),
+    "relative": (lambda one: one["assets"]["B02"].update(href="./B02.tif"), "(rel: self)"),
+    "no asset": (lambda one: one["assets"].update(B02=None), "asset B02 has no address"),
+    "null assets": (lambda one: one.update(assets=None), "its assets are None"),
+    "null links": (lambda one: one.update(links=None), "its links are None"),
+    "null link": (lambda one: one.update(links=[None]), "no sound STAC item"),
+    "null properties": (lambda one: one.update(properties=None), "its properties are None"),
+    "no item": (lambda one: one.update(type="Collection"), "no sound STAC item"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_item_is_left_out_by_its_id_and_reason(server, name):
+    spoil, said = MALFORMED[name]
+    sound, broken = (item(one, "2020-03-01", {"B02": "http://a/b.tif"}) for one in ("S", "B"))
+    broken = broken.to_dict()
+    spoil(broken)
+    answer_sending(server, [broken, sound.to_dict()])
+    found = search(provider_at(server), "optical", BOX, START, END)
+    assert [one.id for one in found.items] == ["S"]
+    assert list(found.left_out) == ["B"] and said in found.left_out["B"]
+    if name != "other year":
+        with pytest.raises(MinsegError, match=r"^B: .*; pin another item$") as error:
+            find(provider_at(server), "optical", "B")
+        assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_unusual_and_sound_stays(server):
+    plain, without, naive = (item(name, "2020-03-01", {}).to_dict() for name in "ABC")
+    plain["properties"]["eo:cloud_cover"] = "12.5"
+    plain["assets"] = {"thumbnail": {"title": "nowhere"}, "B02": {"href": "../B02.tif"}}
+    plain["links"] = [{"rel": "self", "href": "http://example.org/items/A/A.json"}]
+    without["geometry"] = None
+    naive["properties"]["datetime"] = "2020-12-31T23:59:59"
+    answer_sending(server, [plain, without, naive, None, "?", {}], links=None)
+    found = search(provider_at(server), "optical", BOX, START, END)
+    assert [one.id for one in found.items] == ["A", "B", "C"]
+    assert asset_href(found.items[0], "B02") == "http://example.org/items/B02.tif"
+    assert list(found.left_out) == ["(without id)"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_page_that_leads_back_to_itself_ends_the_search(server, method):
+    link = {"rel": "next", "href": f"{server.url}/search", "method": method}
+    sent = [item("S", "2020-03-01", {}).to_dict()]
+    answer_sending(server, sent, [link | {"body": {"token": "1"}}])
+    with pytest.raises(MinsegError, match="same scenes page after page") as error:
+        search(provider_at(server), "optical", BOX, START, END)
+    assert sum("/search" in request for request in server.requests) == 2
+    assert "\n" not in str(error.value)
+
+
 def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server):
     bodies = answer_with(server, item("S", "2020-03-01", {}))
-    found = search(provider_at(server), "optical", (179.9, -17, -179.9, -16.8), START, END)
+    found = search(provider_at(server), "optical", (179.9, -17, -179.9, -16.8), START, END).items
     assert [one.id for one in found] == ["S"]  # once
     assert [body["bbox"] for body in bodies] == [
         [179.9, -17, 180, -16.8],
@@ -100,7 +184,7 @@ def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server):
 def test_a_busy_server_is_asked_again(server, status):
     answer_with(server, item("S", "2020-03-01", {}))
     server.failures["/search"] = [status, status]
-    assert len(search(provider_at(server), "optical", BOX, START, END)) == 1
+    assert len(search(provider_at(server), "optical", BOX, START, END).items) == 1
     assert server.requests.count("POST /search") == 3
 
 
@@ -116,7 +200,7 @@ def test_a_server_busy_for_good_is_told(server):
 def test_no_scene_is_no_error_but_no_collection_is(server):
     answer_with(server)
     provider = provider_at(server)
-    assert search(provider, "optical", BOX, START, END) == []
+    assert search(provider, "optical", BOX, START, END).items == []
     with pytest.raises(MinsegError, match="no collection 'sentinel-1-rtc'"):
         search(provider, "radar", BOX, START, END)
     with pytest.raises(MinsegError, match="has no radar"):
@@ -124,14 +208,15 @@ def test_no_scene_is_no_error_but_no_collection_is(server):
 
 
 def test_what_is_no_stac_api_is_told(server):
-    (server.folder / "index.html").write_text("<html>hello</html>")
     with pytest.raises(MinsegError, match=r"gives no answer \(HTTP 404\)"):
         search(
             replace(provider_at(server), url=f"{server.url}/nothing"), "optical", BOX, START, END
         )
-    with pytest.raises(MinsegError, match="does not answer like a STAC API"):
-        page = replace(provider_at(server), url=f"{server.url}/index.html")
-        search(page, "optical", BOX, START, END)
+    for name, text in (("index.html", "<html>"), ("a.json", "{}"), ("b.json", "[]"), ("c", "7")):
+        (server.folder / name).write_text(text)
+        with pytest.raises(MinsegError, match="does not answer like a STAC API"):
+            page = replace(provider_at(server), url=f"{server.url}/{name}")
+            search(page, "optical", BOX, START, END)
 
 
 def test_without_a_network_one_line_tells_it(server):
@@ -175,7 +260,7 @@ def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, st
         search(provider, "optical", BOX, START, END)
     assert "\n" not in str(error.value)
     assert server.requests.count("POST /search") == 1  # no waiting mends it
-    assert len(search(provider, "optical", BOX, START, END)) == 1
+    assert len(search(provider, "optical", BOX, START, END).items) == 1
 
 
 def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server):

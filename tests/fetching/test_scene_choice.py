@@ -119,6 +119,26 @@ def test_of_copies_of_one_datatake_only_the_newest_baseline_competes(scene):
     assert "hidden" in reasons(choice)["other"]  # its pixels are others
 
 
+def test_of_tiles_of_one_overpass_the_boxs_own_projection_comes_first_then_that_of_other_years(
+    scene,
+):
+    # Read from another zone every pixel would be moved; from another tile none, but why change?
+    tiles = ("32TQT", "33TWM", "33TVM", "33TWN")
+    items = [
+        scene(f"{tile}-{month}", f"2020-{month}-01", s2__mgrs_tile=tile, s2__datatake_id=month)
+        for tile in tiles
+        for month in ("06", "07")
+    ]
+    july = {"day_of_year": 183}
+    assert choose_optical(items, BOX, PROVIDER, **july).item.id == "33TVM-07"
+    assert choose_optical(items, BOX, PROVIDER, tile="33TWN", **july).item.id == "33TWN-07"
+    assert choose_optical(items, BOX, PROVIDER, tile="32TQT", **july).item.id == "33TVM-07"
+    assert choose_optical(items[:2], BOX, PROVIDER, tile="33TWN", **july).item.id == "32TQT-07"
+    # A scene that tells no tile tells its projection, perhaps.
+    untold = scene("0", "2020-07-01", proj__code="EPSG:32633")
+    assert choose_optical([items[1], untold], BOX, PROVIDER, **july).item.id == "0"
+
+
 def test_granules_of_one_datatake_on_either_side_of_a_border_compete(scene):
     # ESA cuts a datatake into datastrips; where one ends in a tile there are two items of it.
     datatake = {"s2__datatake_id": "GS2A_20200701T1_1_N05.09", "s2__mgrs_tile": "33TWN"}

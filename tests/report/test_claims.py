@@ -2,6 +2,7 @@ import dataclasses
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from minseg.audit.claims import read_claims, select
@@ -25,7 +26,7 @@ from tests.report.conftest import draw
 def ledger():
     """All claims; the first four with each of the verdicts on runs."""
     effects = [
-        Effect("M − RGB", 0.02, *ends, ABOVE_ZERO, 6, (0.01, 0.03))
+        Effect("M − RGB", np.linspace(*ends, 100), (0.01, 0.03), ABOVE_ZERO, 6)
         for ends in ((0.01, 0.03), (-0.03, -0.01), (-0.01, 0.05))
     ]
     found = [decide([one]) for one in effects] + [decide([Missing("M", "no <run>")])]
@@ -131,15 +132,17 @@ def test_strips_share_a_scale_and_show_the_side():
             Span(0.1, 0.2, 0.3, ABOVE_ZERO),
             Span(-0.3, -0.2, -0.1, ABOVE_ZERO),
             Span(-0.1, 0.0, 0.1, ABOVE_ZERO),
+            Span(0.0, 0.0, 0.0, ABOVE_ZERO, exact=True),
             Span(0.0, 0.0, 0.0, ABOVE_ZERO),
         ]
     )
     centres = [float(re.search(r'cx="([\d.]+)"', one)[1]) for one in drawn]
     colours = [re.search(r'<circle[^>]*fill="(#\w+)"', one)[1] for one in drawn]
-    assert centres[1] < centres[2] == centres[3] < centres[0]
+    assert centres[1] < centres[2] == centres[3] == centres[4] < centres[0]
     assert centres[2] == pytest.approx((centres[0] + centres[1]) / 2, abs=0.2)
     assert len({*colours[:3]}) == 3
     assert colours[3] == colours[1]  # a printed value on the edge is not as claimed
+    assert colours[4] == colours[2]  # an effect of nothing on any mine is open
     for one in drawn:
         assert "claimed above 0" in one
     assert strips([]) == []

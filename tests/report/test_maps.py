@@ -34,7 +34,7 @@ from minseg.report.map_layers import (
 )
 from minseg.report.style import PART_STYLES
 from tests.browser import open_browser
-from tests.conftest import write_small_dataset
+from tests.conftest import NASTY, write_small_dataset
 
 TASK = parse_task("model1")
 WHITE = {1: "#FFFFFF"}
@@ -304,19 +304,23 @@ def test_made_up_places_lie_among_no_real_ones(dataset):
     assert mark in page_of(maps.mine_locations_map(dataset))
 
 
-def test_names_are_text_not_markup(tmp_path):
-    wicked = "<script>alert('x')</script>`${1}`"
-    dataset = write_small_dataset(tmp_path / "wicked", 8, (2020,), name=wicked)
+@pytest.mark.parametrize("wicked", NASTY)
+def test_names_are_text_not_markup_and_no_template(tmp_path, wicked):
+    """Branca compiles a finished script as a template once more."""
+    dataset = write_small_dataset(tmp_path / "wicked", 8, (2020,), name=wicked, country=wicked)
     page = page_of(maps.mine_locations_map(dataset))
-    assert wicked not in page
-    title = EmbeddedMap(wicked, [LegendGroup(wicked, {wicked: "#FFFFFF"})], synthetic=True)
-    assert wicked not in page_of(title)
+    shown = json.loads(re.search(r'"mine": ("(?:[^"\\]|\\.)*")', page)[1])
+    assert unescape(shown) == wicked
+    group = LegendGroup(wicked, {wicked: "#FFFFFF"})
+    title = EmbeddedMap(wicked, [group], synthetic=True, attribution=wicked)
+    own = page_of(title).partition("L_NO_TOUCH = ")[2]
+    assert unescape(json.loads(re.search(r"addAttribution\((.*)\);", own)[1])) == wicked
     assert "<script>alert" not in title._repr_html_()
 
 
 def test_in_a_browser(tmp_path):
     """Every layer is drawn, a wicked name does no harm, and a click opens a popup."""
-    wicked = "<img src=x onerror='window.harmed = true'>"
+    wicked = "<img src=x onerror='window.harmed = true'>{{7*7}}{#3{% raw %}&lt;`${1}`"
     dataset = write_small_dataset(tmp_path / "wicked", 8, (2020,), name=wicked)
     one, other = squares(utm_grid()), squares(utm_grid(), (20, 45))
     image = picture_of(one.grid)

@@ -1,4 +1,5 @@
 import os
+import sys
 
 import nbformat
 import pandas as pd
@@ -6,7 +7,6 @@ import pytest
 
 from minseg import MinsegError
 from minseg.report.rerun import (
-    Execution,
     execute,
     find_notebooks,
     format_value,
@@ -36,7 +36,8 @@ def read_outcomes(folder):
 
 def test_grid_of_values(notebook):
     tasks, seeds = ["model1", "model2"], [[0], [1], [0, 1]]
-    executions = plan_executions([notebook], {"share": 2}, {"task": tasks, "seeds": seeds})
+    each = {"task": ",".join(tasks), "seeds": str(seeds)}
+    executions = plan_executions([notebook], {"share": "2"}, each)
     assert [dict(execution.parameters) for execution in executions] == [
         {"share": 2, "task": task, "seeds": seed} for task in tasks for seed in seeds
     ]
@@ -47,7 +48,7 @@ def test_grid_of_values(notebook):
 
 def test_names_of_copies_are_safe_and_unique(notebook):
     tasks = ["../up", ".._up", ".._UP", "a b\n", "a:b*?", "é", "ü", {"k" * 300: 1}, {"k" * 300: 2}]
-    executions = plan_executions([notebook], {}, {"task": tasks})
+    executions = plan_executions([notebook], {}, {"task": str(tasks)})
     copies = [execution.output.name for execution in executions]
     assert len({copy.lower() for copy in copies}) == len(tasks)
     assert all(len(copy) < 200 and not set(copy) & set('/\\:*?"<>|{} \n') for copy in copies)
@@ -58,9 +59,11 @@ def test_names_of_copies_are_safe_and_unique(notebook):
     ("parameters", "each", "message"),
     [
         ({"tsk": "model1"}, {}, r"page\.ipynb: unknown parameter tsk; it has task, seeds, share"),
-        ({}, {"tsk": ["model1"]}, "unknown parameter tsk"),
-        ({}, {"task": []}, "task: no values"),
-        ({}, {"seeds": [[0], [1], [0]]}, r"seeds: value \[0\] given twice"),
+        ({}, {"tsk": "model1"}, "unknown parameter tsk"),
+        ({}, {"task": "[]"}, "task: no values"),
+        ({}, {"seeds": "[[0],[1],[0]]"}, r"seeds: value \[0\] given twice"),
+        ({}, {"task": "[model1"}, "task .*separate values by commas"),
+        ({}, {"task": "model1,,model2"}, "task .*separate values by commas"),
     ],
 )
 def test_mistakes_in_parameters(notebook, parameters, each, message):
@@ -78,7 +81,7 @@ def test_mistakes_in_notebooks(notebook, tmp_path):
     for notebooks, parameters, folder, message in [
         ([], {}, None, "no notebook"),
         ([broken], {}, None, "broken.ipynb: not a notebook"),
-        ([column], {"status": 2}, None, "parameter status: a column of outcomes.csv"),
+        ([column], {"status": "2"}, None, "parameter status: a column of outcomes.csv"),
         ([notebook, notebook], {}, None, "more than one notebook would be kept here"),
         ([notebook, namesake], {}, tmp_path / "out", "more than one notebook would be kept here"),
         ([notebook], {}, tmp_path, "more than one notebook would be kept here"),
@@ -90,6 +93,76 @@ def test_mistakes_in_notebooks(notebook, tmp_path):
         find_notebooks([str(tmp_path / "missing.ipynb")])
 
 
+TYPED = """dataset: str = "synthetic"
+seeds: list[int] = [0]
+mines: list[str] = []
+share: float = 0.5
+bands: dict[str, str] = {}
+own: Odd = None
+free = 1"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("dataset", "2021", "2021"),
+        ("dataset", "1e3", "1e3"),
+        ("dataset", "[0]", "[0]"),
+        ("dataset", "'[0]'", "[0]"),
+        ("dataset", "None", "None"),
+        ("dataset", "", ""),
+        ("seeds", "[0, 1]", [0, 1]),
+        ("mines", "['9']", ["9"]),
+        ("share", "1", 1),
+        ("bands", "{'model1': 'M'}", {"model1": "M"}),
+        ("own", "[9]", [9]),
+        ("free", "2021", 2021),
+        ("free", "model1", "model1"),
+    ],
+)
+def test_a_value_is_read_as_its_notebook_declares(tmp_path, name, text, value):
+    notebook = write_notebook(tmp_path / "page.ipynb", TYPED)
+    (execution,) = plan_executions([notebook], {name: text}, {})
+    assert execution.parameters == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("mines", "[9]"), ("mines", "mine"), ("seeds", "0"), ("seeds", "[True]"), ("seeds", "0, 1"),
+     ("share", "half"), ("bands", "['RGB']"), ("bands", "{'model1': 1}")],
+)  # fmt: skip
+def test_a_value_that_is_not_what_the_notebook_declares_is_refused(tmp_path, name, text):
+    notebook = write_notebook(tmp_path / "page.ipynb", TYPED)
+    for given in (({name: text}, {}), ({}, {"seeds": "0,1"})):
+        with pytest.raises(MinsegError, match=r"parameter \w+ is .*, not .*; give it as"):
+            plan_executions([notebook], *given)
+    assert names(tmp_path) == ["page.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("free", "model1,model2", ["model1", "model2"]),
+        ("free", "RGB, R+N", ["RGB", "R+N"]),
+        ("free", "0,1", [0, 1]),
+        ("free", "3", [3]),
+        ("free", "model1,3", ["model1", 3]),
+        ("free", "['dam,excavation', 'model1']", ["dam,excavation", "model1"]),
+        ("seeds", "[[0],[1]]", [[0], [1]]),
+        ("seeds", "[0, 1],[2]", [[0, 1], [2]]),
+        ("bands", "{}", [{}]),
+        ("dataset", "2019,2021", ["2019", "2021"]),
+        ("dataset", "007, 7", ["007", "7"]),
+        ("dataset", "2021", ["2021"]),
+        ("dataset", "['a,b', '2021']", ["a,b", "2021"]),
+    ],
+)
+def test_values_to_go_through(tmp_path, name, text, values):
+    notebook = write_notebook(tmp_path / "page.ipynb", TYPED)
+    executions = plan_executions([notebook], {}, {name: text})
+    assert [execution.parameters[name] for execution in executions] == values
+
+
 @pytest.mark.parametrize("value", ["model1", "", "3", 3, "[0]", [0], " x ", "a\nb", {"e": 5}, None])
 def test_values_are_told_apart_in_the_table(value):
     text = format_value(value)
@@ -98,7 +171,7 @@ def test_values_are_told_apart_in_the_table(value):
     assert "\n" not in text
 
 
-def test_failures_do_not_stop_the_others_and_rows_are_replaced(tmp_path, monkeypatch):
+def test_failures_do_not_stop_the_others_and_a_batch_has_its_table(tmp_path, monkeypatch):
     monkeypatch.setenv("MINSEG_SCHEDULER", "before")
     notebook = write_notebook(
         tmp_path / "page.ipynb",
@@ -107,7 +180,7 @@ def test_failures_do_not_stop_the_others_and_rows_are_replaced(tmp_path, monkeyp
         "if mode == 'die':\n    os._exit(3)\nassert mode != 'fail', 'two\\nlines'",
     )
     results = tmp_path / "results"
-    executions = plan_executions([notebook], {}, {"mode": ["die", "fail"]}, results)
+    executions = plan_executions([notebook], {}, {"mode": "die,fail"}, results)
     outcomes = list(execute(executions, "tcp://cluster:8786"))
     assert os.environ["MINSEG_SCHEDULER"] == "before"
     assert "MINSEG_PROGRESS" not in os.environ
@@ -123,17 +196,47 @@ def test_failures_do_not_stop_the_others_and_rows_are_replaced(tmp_path, monkeyp
     assert all((results / copy).is_file() for copy in table["executed"])
     assert "tcp://cluster:8786 off" in (results / "page-mode=fail.ipynb").read_text()
 
-    # Mended and run again, the row is replaced; then another execution takes its copy from it.
-    write_notebook(notebook, "mode = ''\nseed = 0")
-    copy = executions[1].output
-    again = [executions[1], Execution(notebook, {"mode": "fail", "seed": 1}, copy)]
-    assert [outcome.error for outcome in execute(again)] == ["", ""]
-    table = read_outcomes(results)
-    assert table[["mode", "seed", "status", "executed"]].values.tolist() == [
-        ["die", "", "failed", "page-mode=die.ipynb"],
-        ["fail", "", "succeeded", ""],
-        ["fail", "1", "succeeded", copy.name],
+    # The next batch has a table of its own; a copy of an earlier one is none of its outcomes.
+    notebook.write_text("{")
+    (outcome,) = execute([executions[1]])
+    assert outcome.error
+    assert read_outcomes(results)[["mode", "status", "executed"]].values.tolist() == [
+        ["fail", "failed", ""]
     ]
+    assert not executions[1].output.exists()
+
+
+def test_the_kernel_is_this_python_and_braces_are_plain(tmp_path, monkeypatch):
+    """Whatever the machine lists as python3, and whatever papermill would fill in."""
+    spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"argv": ["/bin/false"], "display_name": "other", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    notebook = write_notebook(
+        tmp_path / "{task}" / "page.ipynb", "task = 0", "import sys\nprint(sys.executable)"
+    )
+    (execution,) = plan_executions([notebook], {"task": "5"}, {}, tmp_path / "{task}{x}")
+    (outcome,) = execute([execution])
+    assert outcome.error == ""
+    assert names(tmp_path / "{task}{x}") == ["outcomes.csv", "page.ipynb"]
+    assert sys.executable in execution.output.read_text()
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
+
+
+def test_notebooks_are_those_of_the_study_wherever_it_is_asked_for(tmp_path, monkeypatch):
+    """Another project has notebooks too; a checkout of minseg has its own."""
+    for folder, project in ((tmp_path / "thesis", "thesis"), (tmp_path / "clone", "minseg")):
+        write_notebook(folder / "notebooks" / "01_mine.ipynb", "x = 1")
+        (folder / "pyproject.toml").write_text(f'[project]\nname = "{project}"\n')
+    monkeypatch.chdir(tmp_path / "thesis" / "notebooks")
+    (found,) = find_notebooks(["01"])
+    assert found.name == "01_dataset.ipynb"
+    (execution,) = plan_executions([found], {}, {})
+    assert execution.output == tmp_path / "thesis" / "notebooks" / "executed" / found.name
+    monkeypatch.chdir(tmp_path / "clone")
+    (found,) = find_notebooks(["01"])
+    assert found == tmp_path / "clone" / "notebooks" / "01_mine.ipynb"
+    assert plan_executions([found], {}, {})[0].output.parent == found.parent / "executed"
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'notebook\n"'])

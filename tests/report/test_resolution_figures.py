@@ -60,7 +60,7 @@ def test_needed_mines_as_a_table(needed):
     table = shown.data
     assert table.loc["best − second", "Model 1"].tolist() == ["+0.011", "38", "160"]
     assert table.loc["AVG RR+MO+CL", ("Model 1", "needs")] == "no number"
-    assert table.loc["RR", ("Model 1", "needs")] == "< 10"
+    assert table.loc["RR", ("Model 1", "needs")] == "&lt; 10"
     assert table.loc["best − RGB", "Model 2"].tolist() == ["–", "–", "–"]  # RGB is best
     assert "font-weight: bold" in shown.to_html()
 

@@ -159,7 +159,7 @@ def test_flattery_is_what_choosing_on_test_adds(make_search):
         "test IoU, chosen on validation": "0.500",
         "test IoU, chosen on test": "0.700",
         "difference": "+0.200",
-        # Of mines all alike each half says of the other what it says of itself.
+        # Mines that are all alike say of each other what they say of themselves.
         "flattery of selecting and reporting on the same mines": "+0.000",
         "candidates": 6,
         "test mines": 4,

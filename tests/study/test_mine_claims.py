@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from minseg.learning.intervals import RESAMPLES
 from minseg.study.explanations import explain
 from minseg.study.mine_claims import CLAIM_COLUMNS, claims
 from tests.study.predicted import SNOW, rectangle, write_mines, write_predictions
@@ -51,6 +52,20 @@ def test_claims_of_section_4_1(measured):
     assert of(found, "Scenes with snow") == pytest.approx([0, 288 / union, 1])
     assert of(found, "not recall") == pytest.approx([0, 0, 1])
     assert set(found["section"]) == {"4.1"}
+    assert found["id"].is_unique
+
+
+def test_what_a_claim_is_held_against_is_an_estimate_too(measured):
+    """Snowy mines score alike; the others do not, and the difference is as uncertain as they."""
+    labels = [{"excavation": PIT}] * 6
+    half, all_of_it = {"excavation": rectangle(4, 4, 12, 6)}, {"excavation": PIT}
+    snowy = {k: [(np.ones((32, 32), bool), SNOW)] for k in range(3)}
+    predictions = [*[half] * 3, half, all_of_it, {}]
+    row = measured("model1", labels, predictions, looks=snowy).loc["Scenes with snow score lower"]
+    assert (row["value"], row["low"], row["high"]) == (0.5, 0.5, 0.5)
+    assert (row["other"], row["difference"], row["mines"]) == (0.5, 0, 3)
+    assert row["difference_low"] < -0.3 and row["difference_high"] > 0.3
+    assert len(row["draws"]) == RESAMPLES
 
 
 def test_small_ponds_beside_large_ones(measured):

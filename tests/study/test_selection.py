@@ -103,28 +103,33 @@ def test_interval_of_a_candidate_is_over_mines(convention):
     assert expected[0] < expected[1]
 
 
-def test_optimism_of_the_best_on_any_half_is_nothing():
-    assert candidates_of([8] * 6, [7] * 6, [2] * 6).optimism() == pytest.approx(0)
+def test_optimism_of_the_best_whatever_is_left_out_is_nothing():
+    difference = [[8] * 6, [7] * 6, [2] * 6]
+    assert candidates_of(*difference).optimism() == pytest.approx(0)
+    # Mines that are hard for every model flatter none.
+    assert candidates_of([9, 1, 9, 1], [9, 1, 9, 1]).optimism() == pytest.approx(0)
 
 
-def test_optimism_of_two_models_that_are_good_at_different_mines():
-    # Of the six halves, two hold the mines of one model alone: there it scores 1, elsewhere 0.
-    # In the other four each has one good mine on either side.
-    found = candidates_of([10, 10, 0, 0], [0, 0, 10, 10]).optimism()
-    spread = np.sqrt(2 / 6 * 4 / 6 / selection.HALVES)
-    assert found == pytest.approx(2 / 6, abs=4 * spread)
-
-
-def test_optimism_agrees_with_going_through_all_halves():
-    models = np.random.default_rng(0).integers(0, 11, (5, 6))
+def test_optimism_agrees_with_going_through_all_that_may_be_left_out():
+    models = np.random.default_rng(0).integers(0, 11, (5, 11))
     flattery = []
-    for half in combinations(range(6), 3):
-        rest = [k for k in range(6) if k not in half]
-        best = models[:, half].mean(axis=1).argmax()
-        flattery.append(models[best, half].mean() - models[best, rest].mean())
+    for rest in combinations(range(11), 2):
+        chosen = [k for k in range(11) if k not in rest]
+        apart = models[:, chosen].mean(axis=1) - models[:, rest].mean(axis=1)
+        best = models[:, chosen].mean(axis=1).argmax()
+        flattery.append(apart[best] - apart.mean())
     found = candidates_of(*models).optimism()
-    limit = 4 * np.std(flattery) / 10 / np.sqrt(selection.HALVES)
+    limit = 4 * np.std(flattery) / 10 / np.sqrt(selection.SPLITS)
     assert found == pytest.approx(np.mean(flattery) / 10, abs=limit)
+
+
+def test_optimism_is_that_of_choosing_on_all_mines():
+    """Of models of equal quality, how far the best is ahead by luck; half the mines have more."""
+    random = np.random.default_rng(2)
+    drawn = [random.binomial(10, 0.5, (6, 20)) for _ in range(40)]
+    luck = np.mean([models.mean(axis=1).max() / 10 - 0.5 for models in drawn])
+    found = np.mean([candidates_of(*models).optimism() for models in drawn])
+    assert found == pytest.approx(luck, rel=0.25)
 
 
 def test_choosing_among_many_models_of_equal_quality_flatters():

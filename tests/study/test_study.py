@@ -35,7 +35,7 @@ def test_where_runs_are_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("MINSEG_RUNS", raising=False)
     checkout = tmp_path / "checkout"
     (checkout / "notebooks" / "deep").mkdir(parents=True)
-    (checkout / "pyproject.toml").write_text("")
+    (checkout / "pyproject.toml").write_text('[project]\nname = "minseg"\n')
     monkeypatch.chdir(checkout / "notebooks" / "deep")
     assert project_folder() == checkout
     assert default_store() == checkout / "runs"

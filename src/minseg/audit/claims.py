@@ -13,10 +13,10 @@ from minseg.audit.claims_contrasts import NOT_A_KEY, Rows
 from minseg.audit.claims_paper import PAPER_TESTS
 from minseg.audit.claims_runs import RUN_TESTS
 from minseg.errors import MinsegError, summarise
-from minseg.study.paper import PAPER_FOLDER, paper_table
+from minseg.study.paper import paper_table
 from minseg.study.paper_files import TABLES
 
-CLAIMS_FILE = PAPER_FOLDER.parent / "claims.yaml"
+CLAIMS_FILE = Path(__file__).with_name("claims.yaml").resolve()
 """The ledger of the checkout."""
 
 SECTIONS: dict[str, str] = {
@@ -145,7 +145,7 @@ def read_claims(path: Path | str = CLAIMS_FILE) -> tuple[Claim, ...]:
         text = path.read_text(encoding="utf-8")
         root, entries = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except OSError as error:
-        raise MinsegError(f"{path}: {error.strerror}; the checkout has data/claims.yaml") from None
+        raise MinsegError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

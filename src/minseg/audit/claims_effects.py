@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from minseg.audit.claims_contrasts import Contrast, title
@@ -15,8 +16,9 @@ from minseg.audit.claims_evidence import (
 )
 from minseg.audit.claims_verdicts import ABOVE_ZERO, Effect, Missing, Region
 from minseg.errors import MinsegError
-from minseg.learning.intervals import bootstrap, draw_mines, interval
+from minseg.learning.intervals import bootstrap, interval
 from minseg.learning.metrics import METRICS
+from minseg.study.error_shares import pooled
 from minseg.study.experiments import GROUPS, Result
 from minseg.study.mine_claims import NEAR_ZERO_IOU
 from minseg.study.runs import Run, counted_mines, counts_array
@@ -81,12 +83,9 @@ def effect_of_draws(
     Effect or Missing
         Missing where any number is undefined.
     """
-    low, high = interval(draws)
-    value = float(np.mean(by_seed))
-    if np.isnan([value, low, high]).any():
+    if np.isnan([*by_seed, *interval(draws)]).any():
         return Missing(name, "the test mines hold nothing to score")
-    seeds = tuple(float(one) for one in by_seed)
-    return Effect(name, value, low, high, claimed, mines, seeds, paired, signed, draws)
+    return Effect(name, draws, tuple(map(float, by_seed)), claimed, mines, paired, signed)
 
 
 def class_difference(
@@ -129,75 +128,86 @@ def gain_of_class(
 def near_zero_share(evidence: Evidence, model: str, name: str, at_most: float) -> Effect | Missing:
     """Return the share of the test mines in which a class has an IoU close to 0."""
     what = f"share of the mines with an IoU of {name} below {NEAR_ZERO_IOU:g}"
-    shares, draws, mines = [], [], 0
+    shares, draws, mines = [], [], []
     try:
         result = evidence.general(model)
         for run in result.runs:
             counts, names = _class_counts(result, run, name)
             union = counts[:, 1, :3].sum(axis=1)
-            known = np.flatnonzero(union)
-            mines = len(known)
-            if mines < 2:
-                raise UntestableError(f"{mines} test mines hold {name} or a prediction of it")
-            low = (counts[known, 1, 0] / union[known] < NEAR_ZERO_IOU).astype(float)
-            shares.append(low.mean())
-            draws.append(draw_mines([names[k] for k in known]) @ low / mines)
+            low = (counts[:, 1, 0] < NEAR_ZERO_IOU * union).astype(float)
+            found = pooled(pd.Series(low, names), pd.Series(union > 0, names).astype(int))
+            shares.append(found.value)
+            draws.append(found.draws)
+            mines.append(len(found.mines))
+        if min(mines) < 2:
+            raise UntestableError(f"{min(mines)} test mines hold {name} or a prediction of it")
     except UntestableError as reason:
         return Missing(what, str(reason))
     claimed = Region(high=at_most)
     return effect_of_draws(
-        what, np.mean(draws, axis=0), np.array(shares), claimed, mines, signed=False
+        what, np.mean(draws, axis=0), np.array(shares), claimed, min(mines), signed=False
     )
+
+
+def measured_claim(
+    evidence: Evidence, model: str, measure: str, claimed: Region
+) -> Effect | Missing:
+    """Take what a measure of section 4 is held against from it, both on the same resamples."""
+    try:
+        rows = evidence.section4(model).to_dict("records")
+        found = [row for row in rows if row["id"] == measure]
+        if not found:
+            raise UntestableError(f"the labels here do not tell of {measure}")
+        (row,) = found
+        if row["mines"] < 2:
+            raise UntestableError(f"too few test mines bear on “{row['claim'].lower()}”")
+    except UntestableError as reason:
+        return Missing(measure, str(reason))
+    name = f"{row['measured']} ({row['value']:.3f}) less {row['beside']} ({row['other']:.3f})"
+    by_seed = np.array([row["difference"]])  # of the first seed, whose predictions are looked at
+    return effect_of_draws(name, row["draws"], by_seed, claimed, int(row["mines"]))
 
 
 def gain_of_epochs(evidence: Evidence, model: str) -> Effect | Missing:
     """Take the IoU at the first epoch count from that at the last, the mean over trials."""
     what = f"{title(model)}, IoU, last minus first epoch count"
     try:
-        trials = evidence.trials(model)
+        found = evidence.candidates(model)
     except UntestableError as reason:
         return Missing(what, str(reason))
-    values, draws, mines = [], [], 0
-    for run in trials:
-        first, last = (_at_epochs(run, n, evidence) for n in (min(run.config.score_epochs), None))
-        values.append(last[0] - first[0])
-        draws.append(last[1] - first[1])
-        mines = last[2]
-    if mines < 2:
+    if len(found.mines) < 2:
         return Missing(what, "a single test mine")
-    number = f"{len(trials)} complete trial{'s' * (len(trials) > 1)}"
-    mean = np.array([np.mean(values)])
-    return effect_of_draws(
-        f"{what}, mean over {number}", np.mean(draws, axis=0), mean, ABOVE_ZERO, mines
-    )
+    epochs = found.table.drop_duplicates(["run", "epochs"]).groupby("run")["epochs"]
+    first, last = epochs.idxmin(), epochs.idxmax()
+    gains = [found.resampled(b) - found.resampled(a) for a, b in zip(first, last, strict=True)]
+    draws = np.mean(gains, axis=0)
+    iou = found.table["test_iou"]
+    mean = np.array([(iou[last].to_numpy() - iou[first].to_numpy()).mean()])
+    number = f"{len(first)} complete trial{'s' * (len(first) > 1)}"
+    return effect_of_draws(f"{what}, mean over {number}", draws, mean, ABOVE_ZERO, len(found.mines))
 
 
 def gain_of_tuning(evidence: Evidence, model: str) -> Effect | Missing:
     """Take the test IoU of the untuned model from that of the trial that validation chooses."""
     what = f"{title(model)}, IoU, chosen trial minus untuned"
     try:
-        trials, plain = evidence.trials(model), evidence.general(model).runs[0]
+        found, plain = evidence.candidates(model), evidence.general(model).runs[0]
     except UntestableError as reason:
         return Missing(what, str(reason))
-    options = [
-        (run.scores("validation", evidence.convention, epochs)["iou"], -k, epochs)
-        for k, run in enumerate(trials)
-        for epochs in (*run.config.score_epochs, run.config.epochs)
-    ]
-    known = [one for one in options if not np.isnan(one[0])]
-    if not known:
-        return Missing(what, "no validation scene holds a class of the task")
-    _, k, epochs = max(known)
-    chosen, untuned = _at_epochs(trials[-k], epochs, evidence), _at_epochs(plain, None, evidence)
-    if chosen[2] < 2:
+    if len(found.mines) < 2:
         return Missing(what, "a single test mine")
-    difference = np.array([chosen[0] - untuned[0]])
+    rows = plain.counts_of("test")
+    untuned = plain.scores("test", evidence.convention)["iou"]
+    drawn = bootstrap(counts_array(rows, plain.task), counted_mines(rows), evidence.convention)[
+        :, _IOU
+    ]
+    chosen = found.by_validation
     return effect_of_draws(
-        f"{what} (of {len(trials)} complete)",
-        chosen[1] - untuned[1],
-        difference,
+        f"{what} (of {found.table['run'].nunique()} complete)",
+        found.resampled(chosen) - drawn,
+        np.array([found.table["test_iou"][chosen] - untuned]),
         ABOVE_ZERO,
-        chosen[2],
+        len(found.mines),
     )
 
 
@@ -252,14 +262,6 @@ def _class_scores(result: Result, name: str) -> tuple[np.ndarray, np.ndarray, in
     if mines < 2:
         raise UntestableError(f"a single test mine holds {name}")
     return np.array(by_seed), np.mean(draws, axis=0), mines
-
-
-def _at_epochs(run: Run, epochs: int | None, evidence: Evidence) -> tuple[float, np.ndarray, int]:
-    """Return a run's test IoU at an epoch count, its resamples, and the number of mines."""
-    rows = run.counts_of("test", epochs)
-    names = counted_mines(rows)
-    draws = bootstrap(counts_array(rows, run.task), names, evidence.convention)[:, _IOU]
-    return run.scores("test", evidence.convention, epochs)["iou"], draws, len(names)
 
 
 def _spearman(values: np.ndarray, beside: Sequence[float]) -> np.ndarray:

@@ -7,15 +7,16 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from minseg.data.labels import parse_task
 from minseg.errors import MinsegError
 from minseg.learning.metrics import METRICS, scores
 from minseg.study import mine_claims
 from minseg.study.comparison import Scored, scored_rows
-from minseg.study.config import PIXEL_FOREST, RunConfig
+from minseg.study.config import RunConfig
 from minseg.study.experiments import AVERAGES, PAPER_BANDS, Result
 from minseg.study.explanations import explain
 from minseg.study.runs import Run, counts_array
+from minseg.study.search import Search
+from minseg.study.selection import Candidates, candidates
 from minseg.study.study import Study
 
 BANDS_TABLE, SPLITS_TABLE = 3, 4
@@ -41,13 +42,15 @@ class Tested:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that claims are tested on: a study's results of Tables 3 and 4, and its store."""
+    """All that claims are tested on: a study's results of Tables 3 and 4, and its searches."""
 
     study: Study
     convention: str
     tested: Mapping[tuple[int, str, str], Tested]
     """By table, task and row."""
     results: Mapping[tuple[int, str, str], Result]
+    searches: Mapping[str, Search]
+    """Searches for hyperparameters, by task."""
 
     @property
     def synthetic(self) -> bool:
@@ -118,34 +121,39 @@ class Evidence:
             self._section4[task] = mine_claims.claims(run, explained)
         return self._section4[task]
 
-    def trials(self, task: str) -> list[Run]:
-        """Return the stored trainings that were scored at several lengths: trials of a search.
-
-        Of this dataset and split, of any hyperparameters, with the paper's bands.
+    def candidates(self, task: str) -> Candidates:
+        """Return the models that the search of a task could choose, on as many epochs as ours.
 
         Raises
         ------
         UntestableError
-            If there are none.
+            If nothing was searched, or its trials were trained for another number of epochs than
+            the model that they are compared with.
         """
-        found = [run for run in self.study.store if _is_trial(run, task) and self._is_ours(run)]
-        if not found:
-            raise UntestableError(f"no stored trial of {task} was scored at several lengths")
-        for run in found:
-            run.require_whole()
-        return found
-
-    def _is_ours(self, run: Run) -> bool:
-        """Tell whether a run is of this dataset and split."""
-        dataset = self.study.dataset
-        known = (run.provenance.get("dataset_hash"), run.provenance.get("split_hash"))
-        return known == (dataset.digest, dataset.split_digest)
+        if task not in self.searches:
+            raise UntestableError(f"no search for hyperparameters of {task} is stored")
+        search, plain = self.searches[task], self.general(task).runs[0].config
+        if search.base.epochs != plain.epochs:
+            raise UntestableError(
+                f"trials of {task} had up to {search.base.epochs} epochs and the untuned model "
+                f"{plain.epochs}: what tuning gives cannot be told from what epochs give"
+            )
+        try:
+            return candidates(search, self.convention)
+        except MinsegError as error:
+            raise UntestableError(str(error)) from None
 
 
 def gather(
-    study: Study, bands: Sequence[Result], splits: Sequence[Result], convention: str
+    study: Study,
+    bands: Sequence[Result],
+    splits: Sequence[Result],
+    convention: str,
+    searches: Mapping[str, Search] | None = None,
 ) -> Evidence:
     """Score the results of Tables 3 and 4 as evidence.
+
+    Nothing else counts: what more lies in the run store changes no verdict.
 
     Parameters
     ----------
@@ -154,6 +162,8 @@ def gather(
         `minseg.study.experiments.results` of `band_entries` and `split_entries`.
     convention : str
         See `minseg.learning.metrics.scores`.
+    searches : mapping of task to Search, optional
+        The study's own searches for hyperparameters (`minseg.study.tuning.tune_all`).
 
     Returns
     -------
@@ -179,7 +189,7 @@ def gather(
             tested[table, one.task, one.row] = Tested(
                 one, by_seed, tuple(m for part in mines for m in part), min(map(len, mines))
             )
-    return Evidence(study, convention, tested, results)
+    return Evidence(study, convention, tested, results, searches or {})
 
 
 def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
@@ -241,15 +251,3 @@ def _by_seed(result: Result, convention: str) -> np.ndarray:
 def _mines(result: Result) -> list[str]:
     """Return the test mines of a result."""
     return sorted(result.counts(result.runs[0])["mine"].unique())
-
-
-def _is_trial(run: Run, task: str) -> bool:
-    """Tell whether a stored run is a network of a task that was scored at several lengths."""
-    config = run.config
-    return (
-        config.task == parse_task(task).name
-        and config.bands == PAPER_BANDS[task]
-        and config.subset is None
-        and bool(config.score_epochs)
-        and config.architecture != PIXEL_FOREST
-    )

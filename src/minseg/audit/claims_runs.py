@@ -10,15 +10,14 @@ from minseg.audit.claims_effects import (
     gain_of_class,
     gain_of_epochs,
     gain_of_tuning,
+    measured_claim,
     near_zero_share,
     volume_correlation,
 )
-from minseg.audit.claims_evidence import Evidence, UntestableError
+from minseg.audit.claims_evidence import Evidence
 from minseg.audit.claims_verdicts import (
     ABOVE_ZERO,
     BELOW_ZERO,
-    Effect,
-    Missing,
     RunFinding,
     decide,
 )
@@ -61,27 +60,11 @@ def near_zero(
 
 
 def mine_claim(
-    rows: Rows, evidence: Evidence, *, model: str, claim: str, side: Literal["above", "below"]
+    rows: Rows, evidence: Evidence, *, model: str, measure: str, side: Literal["above", "below"]
 ) -> RunFinding:
-    """Test a statement of section 4 as the mine pages measure it, against what it stands beside.
-
-    The value less its reference; the reference, such as the share that blind errors would have, is
-    taken as known, so the interval is that of the value alone.
-    """
-    try:
-        table = evidence.section4(model)
-        found = table[table["claim"] == claim]
-        if found.empty:
-            raise UntestableError(f"the labels here do not tell whether “{claim.lower()}”")
-        row = found.iloc[0]
-        if row[["value", "low", "other"]].isna().any() or row["mines"] < 2:
-            raise UntestableError(f"too few test mines bear on “{claim.lower()}”")
-    except UntestableError as reason:
-        return decide([Missing(claim, str(reason))])
-    low, value, high = (float(row[name] - row["other"]) for name in ("low", "value", "high"))
-    name = f"{row['measured']} ({row['value']:.3f}) less {row['beside']} ({row['other']:.3f})"
+    """Test a statement of section 4 as the mine pages measure it, against what it stands beside."""
     claimed = ABOVE_ZERO if side == "above" else BELOW_ZERO
-    return decide([Effect(name, value, low, high, claimed, int(row["mines"]), paired=False)])
+    return decide([measured_claim(evidence, model, measure, claimed)])
 
 
 def longer_training(rows: Rows, evidence: Evidence, *, models: Sequence[str]) -> RunFinding:

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from minseg.learning.intervals import fewest_mines, widened
+from minseg.audit.resolution import POWER, mine_spread, needed_mines
+from minseg.learning.intervals import fewest_mines, interval, widened
 
 HOLDS, FAILS, UNDECIDABLE = "holds", "fails", "not decidable"
 PAPER_VERDICTS: tuple[str, ...] = (HOLDS, FAILS, UNDECIDABLE)
@@ -82,25 +84,30 @@ class PaperFinding:
 
 @dataclass(frozen=True)
 class Effect:
-    """One number from our runs with its interval over the test mines, and where it is claimed."""
+    """One number from our runs in resamples of the test mines, and where it is claimed."""
 
     name: str
-    value: float
-    """Mean over the seeds."""
-    low: float
-    """Lower end of the 95 % interval over mines."""
-    high: float
+    draws: np.ndarray = field(repr=False, compare=False)
+    """The number for resamples of the mines."""
+    by_seed: tuple[float, ...]
+    """The same number for each seed."""
     claimed: Region
     mines: int
     """Test mines that it rests on."""
-    by_seed: tuple[float, ...] = ()
-    """The same number for each seed; empty where it is of the first seed alone."""
     paired: bool = True
     """Whether both sides were tested on the same mines."""
     signed: bool = True
     """Whether it is a difference."""
-    draws: np.ndarray | None = field(default=None, repr=False, compare=False)
-    """The number for resamples of the mines."""
+
+    @property
+    def value(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.by_seed))
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """The 95 % interval over mines."""
+        return interval(self.draws)
 
     @property
     def spread(self) -> float:
@@ -110,8 +117,8 @@ class Effect:
     @property
     def inside(self) -> bool:
         """Whether the whole interval lies where the claim puts it, and enough mines say so."""
-        enough = self.mines >= fewest_mines()
-        return enough and self.claimed.low < self.low and self.high < self.claimed.high
+        low, high = self.ends
+        return self.mines >= fewest_mines() and self.claimed.low < low and high < self.claimed.high
 
     def outside(self, comparisons: int = 1) -> bool:
         """Tell whether the whole interval lies where the claim excludes it.
@@ -122,15 +129,14 @@ class Effect:
             So many numbers are looked at; the interval is widened (Bonferroni), so that one of
             many does not refute a claim by chance.
         """
-        low, high = self._interval(comparisons)
+        low, high = widened(self.draws, comparisons)
         beyond = high < self.claimed.low or low > self.claimed.high
         return beyond and self.mines >= fewest_mines(comparisons)
 
     def mines_needed(self, comparisons: int = 1) -> float:
-        """Return about how many mines would make the interval short enough to lie on one side.
+        """Return about how many mines would show on which side of the nearest edge it lies.
 
-        Intervals shrink with the square root of the number of mines: n · (width towards the
-        nearest edge of what is claimed / distance to it)², at this effect. Infinite on the edge.
+        See `minseg.audit.resolution.needed_mines`. Infinite on the edge.
 
         Parameters
         ----------
@@ -138,19 +144,9 @@ class Effect:
             See `outside`.
         """
         edges = [edge for edge in (self.claimed.low, self.claimed.high) if math.isfinite(edge)]
-        edge = min(edges, key=lambda one: abs(self.value - one))
-        distance = abs(self.value - edge)
-        low, high = self._interval(comparisons)
-        width = self.value - low if edge < self.value else high - self.value
-        if distance == 0:
-            return math.inf
-        return max(self.mines * (width / distance) ** 2, fewest_mines(comparisons))
-
-    def _interval(self, comparisons: int) -> tuple[float, float]:
-        """Return the interval, widened for a number of comparisons where resamples are known."""
-        if self.draws is None or comparisons == 1:
-            return self.low, self.high
-        return widened(self.draws, comparisons)
+        distance = min(abs(self.value - edge) for edge in edges)
+        needed = needed_mines(distance, mine_spread(self.draws, self.mines), comparisons)
+        return max(needed, fewest_mines(comparisons))
 
 
 @dataclass(frozen=True)
@@ -286,7 +282,7 @@ def _what_decides(effects: tuple[Effect, ...], share: float) -> str:
     text = f"about {_rounded(needed):,}" if needed <= MANY_MINES else f"more than {MANY_MINES:,}"
     return (
         f"If the effects stay what they are, {text} test mines, not {last.mines}, would "
-        f"{verdict} it{which}."
+        f"{verdict} it with {POWER:.0%} power{which}."
     )
 
 

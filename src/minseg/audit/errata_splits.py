@@ -283,36 +283,6 @@ def _iou_range(paper: PrintedPaper) -> Erratum:
     )
 
 
-def _data_volume(paper: PrintedPaper) -> Erratum:
-    """Correlate data volume with performance."""
-    rows: list[Row] = []
-    for model in MODELS:
-        images = [paper.images[subset, model, "train"] for subset in SUBSETS]
-        scores = [paper.splits[subset, model, "iou"] for subset in SUBSETS]
-        general = sum(gain(paper, subset, model, "iou") < 0 for subset in SUBSETS)
-        correlation = float(np.corrcoef(images, scores)[0, 1])
-        rows.append(
-            {"model": model_name(model), "training images": listed(map(str, images))}
-            | {"IoU": listed(f"{score:.3f}" for score in scores)}
-            | {"correlation": f"{correlation:+.2f}"}
-            | {"general model better on": f"{general} of {len(SUBSETS)}", "odd": correlation <= 0}
-        )
-    against = [str(row["model"]) for row in rows if row["odd"]]
-    return Erratum(
-        "data-volume",
-        "More data, better performance",
-        "section 3.2, section 3.3; Tables 2, 4",
-        "A positive correlation of data volume and performance is said to have been recognised.",
-        f"Over the six subsets ({listed(SUBSETS)}), training images and IoU of the targeted models "
-        f"do not go together for: {listed(against)}. That general models, which see more, do "
-        "better on the same mines speaks for the statement.",
-        CONSISTENT if not against else IMPRECISE if len(against) < len(rows) else CONTRADICTION,
-        "Six subsets, each tested on other mines, cannot separate the amount of data from how hard "
-        "a kind of mine is.",
-        table_of(rows),
-    )
-
-
 def _small_quarries(paper: PrintedPaper) -> Erratum:
     """Rock quarries have lower metrics than ore and coal mines."""
     rows: list[Row] = []
@@ -385,7 +355,6 @@ SPLIT_ERRATA: tuple[Check, ...] = (
     _negligible_for_model4,
     _mine_type_models,
     _iou_range,
-    _data_volume,
     _small_quarries,
 )
 """Checks of targeted and general models, in the order of the page."""

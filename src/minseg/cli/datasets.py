@@ -50,6 +50,9 @@ def import_images(
     nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
     radar: Annotated[str | None, typer.Option(help="Pattern of radar images (VV, VH).")] = None,
     radar_unit: Annotated[str, typer.Option(help="db, power or amplitude.")] = "db",
+    radar_scale: Annotated[
+        float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Recorded in the dataset.")] = "not stated",
     seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
 ) -> None:
@@ -67,6 +70,7 @@ def import_images(
         nodata=nodata,
         radar=radar,
         radar_unit=radar_unit,
+        radar_scale=radar_scale,
     )
     dataset = import_dataset(folder, folders, table, licence=licence, split_seed=seed)
     _print_parts(dataset)

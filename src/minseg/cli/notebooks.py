@@ -23,7 +23,7 @@ def rerun(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the executed copies and outcomes.csv; notebooks/executed."),
+        typer.Option(help="Folder of the copies and of outcomes.csv (this batch's); executed/."),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler for the notebooks' runs.")
@@ -61,44 +61,20 @@ def _print_summary(
 
 def notebooks_and_parameters(
     arguments: list[str],
-) -> tuple[list[str], dict[str, object], dict[str, list[object]]]:
+) -> tuple[list[str], dict[str, str], dict[str, str]]:
     """Tell notebooks from ``-p`` and ``--each`` (typer has no repeated option of two values)."""
-    from minseg.report.rerun import parse_value
-
     names: list[str] = []
-    parameters: dict[str, object] = {}
-    each: dict[str, list[object]] = {}
+    texts: dict[str, dict[str, str]] = {"-p": {}, "--each": {}}
     waiting = iter(arguments)
     for argument in waiting:
-        if argument not in ("-p", "--each"):
+        if argument not in texts:
             names.append(argument)
             continue
         name, value = next(waiting, None), next(waiting, None)
         if name is None or value is None:
             example = "-p profile demo" if argument == "-p" else "--each task model1,model2"
             raise MinsegError(f"rerun: {argument} takes a name and a value, e.g. {example}")
-        if name in parameters or name in each:
+        if name in texts["-p"] or name in texts["--each"]:
             raise MinsegError(f"rerun: parameter {name} is given twice; give it once")
-        if argument == "-p":
-            parameters[name] = parse_value(value)
-        else:
-            each[name] = _several_values(name, value)
-    return names, parameters, each
-
-
-def _several_values(name: str, text: str) -> list[object]:
-    """Read ``model1,model2`` or a Python list; ``[0],[1]`` are two lists."""
-    from minseg.report.rerun import parse_value
-
-    values = parse_value(text)
-    if isinstance(values, list | tuple):
-        return list(values)
-    if not isinstance(values, str):
-        return [values]
-    parts = [part.strip() for part in values.split(",") if values]
-    if not all(parts) or values.startswith(("[", "(", "{")):
-        raise MinsegError(
-            f"rerun: --each {name} {text!r}: separate values by commas, or write a Python list "
-            "with text in quotes, e.g. \"['dam,excavation', 'model1']\""
-        )
-    return [parse_value(part) for part in parts]
+        texts[argument][name] = value
+    return names, texts["-p"], texts["--each"]

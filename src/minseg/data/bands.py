@@ -67,12 +67,32 @@ BAND_CONFIGURATIONS: dict[str, tuple[str, ...]] = {
 def band_name(text: str) -> str | None:
     """Bring a band's name to the product's spelling: ``b2`` and ``B2`` become ``B02``.
 
+    A radar band is known by the polarisation it speaks of: ``Sigma0_VH_db`` becomes ``VH``.
     Returns None for a name that is no band of ours (B10, which L2A lacks, among them).
     """
     name = text.strip().upper()
     short = re.fullmatch(r"B(\d)", name)
     name = f"B0{short[1]}" if short else name
-    return name if name in BANDS else None
+    return name if name in BANDS else _radar_name(name)
+
+
+def _radar_name(name: str) -> str | None:
+    """Find the one polarisation in a radar band's name; None if it is another quantity of it."""
+    spoken = polarisations(name)
+    known = len(spoken) == 1 and spoken[0] in BANDS and not _NO_BACKSCATTER.search(name)
+    return spoken[0] if known else None
+
+
+def polarisations(text: str) -> list[str]:
+    """Return the polarisations that a name speaks of, in its order: ``S1_vh_vv`` of VH and VV."""
+    return re.findall(r"(?<![A-Z])([VH][VH])(?:DB|LIN)?(?![A-Z])", text.upper())
+
+
+_NO_BACKSCATTER = re.compile(
+    r"ANGLE|COHEREN|STD|VARIAN|PHASE|RATIO|ENTROP|CONTRAST"
+    r"|(?<![A-Z])(I|Q|COH|VAR|COUNT|MASK)(?![A-Z])"
+)
+"""What else bands are made of for each polarisation."""
 
 
 def parse_bands(text: str) -> tuple[str, ...]:

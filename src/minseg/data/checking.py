@@ -9,6 +9,7 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.mines import leakage_problems
+from minseg.data.radiometry import require_backscatter
 from minseg.data.raster import grid_of, open_raster, read_window
 from minseg.data.reading import read_bits
 from minseg.errors import MinsegError
@@ -55,7 +56,7 @@ def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
         try:
             with open_raster(path) as source:
                 grids[kind] = grid_of(source)
-                _, valid = read_window(source, source.indexes)
+                values, valid = read_window(source, source.indexes)
                 names = source.descriptions
             labels = read_bits(path) if kind == "labels" else None
         except MinsegError as error:
@@ -69,6 +70,8 @@ def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
             problems += _band_problems(names, kind, dataset, path)
             if not valid.any():
                 problems.append(f"{path}: no pixel has a value in every band")
+            elif kind == "radar":
+                problems += _radar_problems(values[:, valid], names, path)
     first, *others = grids.values() or [None]
     if not all(grid.matches(first) for grid in others):
         problems.append(
@@ -84,6 +87,16 @@ def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Pa
     }
     missing = sorted(promised - set(names))
     return [f"{path}: band {band} of dataset.json is missing" for band in missing]
+
+
+def _radar_problems(values: np.ndarray, names: tuple[str, ...], path: Path) -> list[str]:
+    """Check that valid radar pixels (bands, pixels) hold decibels."""
+    bands = [name for name in ("VV", "VH") if name in names]
+    try:
+        require_backscatter(values[[names.index(name) for name in bands]], bands, str(path))
+    except MinsegError as error:
+        return [str(error)]
+    return []
 
 
 def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:

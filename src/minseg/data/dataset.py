@@ -13,8 +13,10 @@ import shapely
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
 
 from minseg.data.bands import BANDS
+from minseg.data.dateline import ground_within
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, Task, decode_bits, task_target
 from minseg.data.mines import (
     MINE_TABLE,
@@ -332,15 +334,16 @@ def _description_problems(description: Description, path: Path) -> list[str]:
     return problems
 
 
-def footprint(grid: Grid) -> shapely.Polygon:
-    """Return the ground a grid covers as a polygon in degrees (WGS 84)."""
+def footprint(grid: Grid) -> BaseGeometry:
+    """Return the ground a grid covers in degrees (WGS 84), in two parts at the date line."""
     edge = np.linspace(0, 1, 9)[:-1]
     zero, one = np.zeros_like(edge), np.ones_like(edge)
     columns = np.concatenate([edge, one, 1 - edge, zero]) * grid.width
     rows = np.concatenate([zero, edge, one, 1 - edge]) * grid.height
     points = [grid.transform @ (column, row) for column, row in zip(columns, rows, strict=True)]
     xs, ys = zip(*points, strict=True)
-    return shapely.Polygon(zip(*warp_points(grid.crs, "EPSG:4326", xs, ys), strict=True))
+    longitudes, latitudes = map(np.array, warp_points(grid.crs, "EPSG:4326", xs, ys))
+    return ground_within(longitudes, latitudes)
 
 
 def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
@@ -348,7 +351,7 @@ def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
     return [(scene["mine"], dataset.grid(scene)) for _, scene in dataset.scenes.iterrows()]
 
 
-def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, shapely.Polygon]:
+def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, BaseGeometry]:
     """Return the ground that each mine's scenes cover, in degrees (WGS 84).
 
     Parameters
@@ -358,9 +361,9 @@ def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, shapely.Polygon]:
 
     Returns
     -------
-    dict of mine to shapely polygon
+    dict of mine to shapely geometry
     """
-    shapes: dict[str, list[shapely.Polygon]] = {}
+    shapes: dict[str, list[BaseGeometry]] = {}
     for mine, grid in grids:
         shapes.setdefault(mine, []).append(footprint(grid))
     return {mine: shapely.union_all(parts) for mine, parts in shapes.items()}

@@ -50,6 +50,27 @@ def shape_seen_from(shape: BaseGeometry, longitude: float) -> BaseGeometry:
     return shapely.union_all([shapely.make_valid(part) for part in parts])
 
 
+def ground_within(longitudes: np.ndarray, latitudes: np.ndarray) -> BaseGeometry:
+    """Return the ground within a ring on the globe, cut in two where the date line crosses it.
+
+    Parameters
+    ----------
+    longitudes, latitudes : float ndarray
+        Of the ring's corners, degrees; no two that follow each other are half a turn apart.
+
+    Returns
+    -------
+    shapely geometry
+        Between -180 and 180 degrees, so that grounds on both sides of the line can be compared.
+    """
+    if np.ptp(longitudes) < 180 and np.abs(longitudes).max() <= 180:
+        return shapely.Polygon(np.column_stack([longitudes, latitudes]))
+    ring = np.column_stack([seen_from(longitudes, longitudes[0]), latitudes])
+    whole, globe = shapely.make_valid(shapely.Polygon(ring)), shapely.box(-180, -90, 180, 90)
+    turned = [translate(whole, turn).intersection(globe) for turn in (-360, 0, 360)]
+    return shapely.union_all([part for part in shapely.get_parts(turned) if part.area > 0])
+
+
 def whole_box(bounds: Bounds) -> Bounds:
     """Return west, south, east, north with west < east, beyond 180 over the date line."""
     west, south, east, north = bounds

@@ -1,8 +1,10 @@
 """A user's image file as reflectance and dB: bands by name in any order, scale, offset, nodata."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -10,17 +12,10 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from minseg.data.bands import BANDS, band_name
-from minseg.data.radiometry import amplitude_to_db, power_to_db
+from minseg.data.bands import BANDS, band_name, polarisations
+from minseg.data.radiometry import RADAR_TO_DB
 from minseg.data.raster import read_window
 from minseg.errors import MinsegError
-
-RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "db": lambda values: values,
-    "power": power_to_db,
-    "amplitude": amplitude_to_db,
-}
-"""What radar pixels may hold, and how decibels come of it."""
 
 
 @dataclass(frozen=True)
@@ -212,11 +207,13 @@ def band_indexes(
         if (text := source.descriptions[index - 1]) and (name := band_name(text))
     }
     if not named:
+        _require_radar_as_wanted(source, wanted or ())
         if wanted is None or len(wanted) != len(channels):
             raise MinsegError(
-                f"{source.name}: its {len(channels)} bands carry no names that we know; list them "
-                "all in the file's order, with --bands B02,B03,B04 or before the path of an image "
-                f"to predict, B02,B03,B04=PATH{_alpha_note(source)}"
+                f"{source.name}: its {len(channels)} bands carry no names that we know; name each, "
+                f"e.g. `rio edit-info --bidx 1 --description {(wanted or ('B02',))[0]} "
+                f"{source.name}`, or list them all in the file's order, with --bands B02,B03,B04 "
+                f"or before the path of an image to predict, B02,B03,B04=PATH{_alpha_note(source)}"
             )
         return dict(zip(wanted, channels, strict=True))
     missing = [band for band in wanted or () if band not in named]
@@ -226,6 +223,19 @@ def band_indexes(
             f"{_alpha_note(source)}"
         )
     return {band: index for band, index in named.items() if band in (wanted or BANDS)}
+
+
+def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[str]) -> None:
+    """Refuse to read radar by position if band names, or the file's, speak of anything else."""
+    radar = [band for band in wanted if band in ("VV", "VH")]
+    named = [name for name in source.descriptions if re.search("[VH][VH]", (name or "").upper())]
+    said = named or polarisations(Path(source.name).stem)
+    if radar and said and said != radar:
+        raise MinsegError(
+            f"{source.name}: by its names it holds {', '.join(said)}, where {', '.join(radar)} "
+            "are needed and no other polarisation or quantity; mend wrong names band by band, "
+            f"e.g. `rio edit-info --bidx 1 --description {radar[0]} {source.name}`"
+        )
 
 
 def channels_of(source: rasterio.DatasetReader) -> list[int]:
@@ -252,8 +262,7 @@ def _tagged_scale(source: rasterio.DatasetReader, band: str, index: int, radar_u
     if scale != 1.0 or dtype.kind not in "ui":
         return scale
     worth = (
-        f"{radar_unit}: `minseg predict --radar-scale 0.01`, or as a tag, "
-        f"`gdal_edit.py -scale 0.01 {source.name}`"
+        f"{radar_unit}, e.g. --radar-scale 0.01"
         if BANDS[band].is_radar
         else "reflectance, e.g. --scale 1e-4"
     )

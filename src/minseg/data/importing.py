@@ -17,7 +17,7 @@ import rasterio
 from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import RADAR_TO_DB, Image, channels_of
+from minseg.data.images import Image, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
 from minseg.data.mines import (
     MINE_TABLE,
@@ -27,7 +27,12 @@ from minseg.data.mines import (
     require_enough,
     require_seed,
 )
-from minseg.data.radiometry import encode_reflectance, radar_channels
+from minseg.data.radiometry import (
+    RADAR_TO_DB,
+    encode_reflectance,
+    radar_channels,
+    require_backscatter,
+)
 from minseg.data.raster import (
     Grid,
     open_raster,
@@ -67,6 +72,8 @@ class ImageFolders:
     """Pattern of the radar images (bands VV and VH on the same grid)."""
     radar_unit: str = "db"
     """What radar pixels hold: ``db``, ``power`` or ``amplitude``."""
+    radar_scale: float | None = None
+    """Decibels, power or amplitude of one digital number; None = the file's own scale tag."""
 
 
 def import_dataset(
@@ -396,11 +403,24 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
     -------
     float32 ndarray (3, height, width)
         VV, VH, VV/(10·VH); NaN where missing.
+
+    Raises
+    ------
+    MinsegError
+        If a band is missing or the values cannot be backscatter.
     """
+    bands = ("VV", "VH")
     with open_raster(path) as source:
-        values, valid = Image.of(source, ("VV", "VH")).read(("VV", "VH"))
-    in_db = RADAR_TO_DB[folders.radar_unit](values)
-    return radar_channels(*np.where(valid, in_db, np.nan))
+        image = Image.of(
+            source,
+            bands,
+            nodata=folders.nodata,
+            radar_scale=folders.radar_scale,
+            radar_unit=folders.radar_unit,
+        )
+        decibels, valid = image.read(bands)
+    require_backscatter(decibels[:, valid], bands, str(path))
+    return radar_channels(*np.where(valid, decibels, np.nan))
 
 
 def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Digital numbers to reflectance, radar to decibels, and per-channel statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +76,48 @@ def amplitude_to_db(amplitude: np.ndarray) -> np.ndarray:
     amplitude, and does not say whether it squared them first.
     """
     return (2 * power_to_db(amplitude)).astype(np.float32)
+
+
+RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "db": lambda values: values,
+    "power": power_to_db,
+    "amplitude": amplitude_to_db,
+}
+"""What radar pixels may hold, and how decibels come of it."""
+
+
+def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) -> None:
+    """Refuse decibels that are none, or no ground's: another unit, or VV and VH swapped, mostly.
+
+    Parameters
+    ----------
+    decibels : float ndarray (bands, pixels)
+        Valid pixels only.
+    bands : sequence of str
+        Which of VV and VH they are.
+    where : str
+        What to call the image in messages.
+
+    Raises
+    ------
+    MinsegError
+    """
+    how = "give the right --radar-unit (db, power or amplitude), or --radar-scale"
+    if not decibels.size:
+        raise MinsegError(f"{where}: no pixel has decibels, or a value that could be any; {how}")
+    medians = dict(zip(bands, np.median(decibels, axis=1), strict=True))
+    for band, median in medians.items():
+        if not -45 < median < 0:
+            raise MinsegError(
+                f"{where}: the median of {band} would be {median:.3g} dB, not between -45 and 0 "
+                f"as on any ground; {how}"
+            )
+    if medians.get("VH", -np.inf) > medians.get("VV", np.inf) + 3:
+        raise MinsegError(
+            f"{where}: VH would be {medians['VH'] - medians['VV']:.1f} dB brighter than VV, as on "
+            "no ground; are they swapped? Name each band, e.g. "
+            f"`rio edit-info --bidx 1 --description VH {where}`"
+        )
 
 
 def radar_channels(vv_db: np.ndarray, vh_db: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from minseg.data.bands import BANDS, RADAR_BANDS, parse_bands
 from minseg.data.footprints import crs_seen_from, require_overlap
 from minseg.data.images import Image, ImageReading, band_indexes
-from minseg.data.radiometry import radar_channels, require_reflectance
+from minseg.data.radiometry import radar_channels, require_backscatter, require_reflectance
 from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
 from minseg.errors import MinsegError
 
@@ -274,10 +274,14 @@ def _optical(image: Image) -> list[str]:
 
 
 def _require_plausible(image: Image) -> None:
-    """Refuse a file whose numbers cannot be reflectance, by a sample."""
+    """Refuse a file whose numbers cannot be reflectance or backscatter, by a sample."""
     sample = image.sample(_optical(image), SAMPLE_SIDE)
     if sample.size:  # a radar image has none; few valid pixels may all be missed
         require_reflectance(sample, image.source.name)
+    radar = [band for band in image.indexes if band in (_VV, _VH)]
+    sample = image.sample(radar, SAMPLE_SIDE)
+    if sample.size:
+        require_backscatter(sample, radar, image.source.name)
 
 
 def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:

@@ -4,16 +4,18 @@ import datetime
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from minseg.data.dateline import split_box
 from minseg.errors import MinsegError
 from minseg.fetching.access import ATTEMPTS, TIMEOUT_S, refusal, status_of
+from minseg.fetching.items import date_of, read_item
 from minseg.fetching.providers import Collection, Provider
 
 if TYPE_CHECKING:
     import pystac
-    from pystac_client import Client
+    from pystac_client import Client, ItemSearch
     from pystac_client.stac_api_io import StacApiIO
 
 Kind = Literal["optical", "radar"]
@@ -34,13 +36,24 @@ class _Opened(threading.local):
 _OPENED = _Opened()
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a catalogue has of a place and time."""
+
+    items: list["pystac.Item"]
+    """By date; addresses of assets unsigned (`minseg.fetching.assets` signs as it reads, so that no
+    token is too old)."""
+    left_out: dict[str, str]
+    """Ids of items that cannot be used, and why."""
+
+
 def search(
     provider: Provider,
     kind: Kind,
     bounds_lonlat: tuple[float, float, float, float],
     start: datetime.date,
     end: datetime.date,
-) -> list["pystac.Item"]:
+) -> Found:
     """List the scenes of a box and a time.
 
     Parameters
@@ -54,19 +67,18 @@ def search(
 
     Returns
     -------
-    list of pystac.Item
-        By date; addresses of assets unsigned (`minseg.fetching.sentinel` signs as it reads, so that
-        no token is too old).
+    Found
 
     Raises
     ------
     MinsegError
-        If the catalogue does not answer, has no such collection, or `start` is after `end`.
+        If the catalogue does not answer, has no such collection, gives one page again and again, or
+        `start` is after `end`.
     """
     collection = collection_of(provider, kind)
     if start > end:
         raise MinsegError(f"dates {start} to {end}: the first is after the last; swap them")
-    items: dict[str, pystac.Item] = {}
+    sent: list[Any] = []
     with _asking(provider) as client:
         for bbox in split_box(bounds_lonlat):  # not every server takes one with west > east
             found = client.search(
@@ -75,10 +87,20 @@ def search(
                 datetime=f"{start:%Y-%m-%d}/{end:%Y-%m-%d}",
                 limit=ITEMS_A_PAGE,
             )
-            items |= {item.id: item for item in found.items()}
-        if not items:
+            sent += _features(found, provider)
+        if not sent:
             _require_collection(client, provider, collection)
-    return sorted(items.values(), key=lambda item: (date_of(item), item.id))
+    items: dict[str, pystac.Item] = {}
+    left_out: dict[str, str] = {}
+    for value in sent:
+        item, fault = read_item(value, collection)
+        if item is not None and not start <= date_of(item) <= end:
+            fault = f"was taken on {date_of(item)}, which was not asked for"
+        if item is None or fault:
+            left_out[_id_of(value)] = fault
+        else:
+            items[item.id] = item
+    return Found(sorted(items.values(), key=lambda item: (date_of(item), item.id)), left_out)
 
 
 def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
@@ -92,17 +114,19 @@ def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
     collection = collection_of(provider, kind)
     with _asking(provider) as client:
         # A server that does not know the parameter answers with all that it has.
-        found = client.search(
-            collections=[collection.name], ids=[item_id], max_items=ITEMS_A_PAGE
-        ).items()
-        item = next((item for item in found if item.id == item_id), None)
-        if item is None:
+        found = client.search(collections=[collection.name], ids=[item_id], max_items=ITEMS_A_PAGE)
+        sent = (value for value in _features(found, provider) if _id_of(value) == item_id)
+        value = next(sent, None)
+        if value is None:
             _require_collection(client, provider, collection)
-    if item is None:
+    if value is None:
         raise MinsegError(
             f"{item_id}: {provider.name} has no such item in {collection.name}; "
             "check the id (it differs between catalogues)"
         )
+    item, fault = read_item(value, collection)
+    if item is None:
+        raise MinsegError(f"{item_id}: {fault}; pin another item")
     return item
 
 
@@ -132,14 +156,6 @@ def collection_of(provider: Provider, kind: Kind) -> Collection:
     return collection
 
 
-def date_of(item: "pystac.Item") -> datetime.date:
-    """Return the day of a scene (UTC)."""
-    moment = item.datetime or item.common_metadata.start_datetime
-    if moment is None:
-        raise MinsegError(f"{item.id}: has no date; leave this item out")
-    return moment.astimezone(datetime.UTC).date()
-
-
 def require_stac() -> None:
     """Refuse to go on without the packages of the extra ``stac``.
 
@@ -157,12 +173,39 @@ def require_stac() -> None:
         ) from None
 
 
+def _features(found: "ItemSearch", provider: Provider) -> Iterator[Any]:
+    """Give what a search finds, page by page; refuse a page that holds nothing new."""
+    seen: set[str] = set()
+    for page in found.pages_as_dicts():
+        names = {_id_of(value) for value in page["features"]}
+        if names <= seen:
+            raise MinsegError(
+                f"{provider.name}: {provider.url} sends the same scenes page after page (its link "
+                "to the next page leads back); take another --api"
+            )
+        seen |= names
+        # pystac-client looks here for the next page, and trips over what is no link.
+        links = page.get("links") or []
+        page["links"] = [link for link in links if isinstance(link, dict) and "rel" in link]
+        yield from page["features"]
+
+
+def _id_of(value: Any) -> str:
+    """Return the id of what should be an item."""
+    identifier = value.get("id") if isinstance(value, dict) else None
+    return identifier if isinstance(identifier, str) and identifier else "(without id)"
+
+
 @contextmanager
 def _asking(provider: Provider) -> "Iterator[Client]":
-    """Open a catalogue, and tell in one line what goes wrong as it is asked."""
+    """Open a catalogue, and tell in one line what goes wrong as it is asked.
+
+    Only requests belong into the block: what they give is read by `read_item`.
+    """
     require_stac()
-    from pystac import STACError
+    from pystac import STACError, STACTypeError
     from pystac_client import Client
+    from pystac_client.errors import ClientTypeError
     from pystac_client.exceptions import APIError
 
     try:
@@ -175,7 +218,16 @@ def _asking(provider: Provider) -> "Iterator[Client]":
             f"({_reason(error)}){refusal(status_of(error), provider)}; check --api and the "
             "network, or try again later"
         ) from None
-    except (STACError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except (
+        STACError,
+        STACTypeError,
+        ClientTypeError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise MinsegError(
             f"{provider.name}: {provider.url} does not answer like a STAC API with item search "
             f"({_first_line(error)}); check --api"

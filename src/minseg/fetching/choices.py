@@ -14,8 +14,8 @@ from minseg.atomic import write_text
 from minseg.data.raster import Grid
 from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.catalogue import Kind, date_of, find, require_answer, search
-from minseg.fetching.items import relative_orbit_of
+from minseg.fetching.catalogue import Found, Kind, find, require_answer, search
+from minseg.fetching.items import date_of, relative_orbit_of, tile_of
 from minseg.fetching.providers import Provider
 from minseg.fetching.scene_choice import RULES, choose_optical, choose_radar
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Pins = Mapping[tuple[str, int, Kind], str]
 """Mine, year and kind to the id of the item to take, whatever the rules say."""
+
+LEFT_OUT = "left out: "
+"""How the reason of an item begins that cannot be used, whatever it may show."""
 
 
 def parse_pins(texts: Iterable[str]) -> dict[tuple[str, int, Kind], str]:
@@ -125,7 +128,7 @@ def choose_mine(
     pins: Pins,
     earlier: Mapping[int, YearChoice],
 ) -> dict[int, YearChoice]:
-    """Choose the scenes of a mine's years, alike in season and radar orbit.
+    """Choose the scenes of a mine's years, alike in season, tile and radar orbit.
 
     Parameters
     ----------
@@ -136,7 +139,7 @@ def choose_mine(
     provider : Provider
     pins : mapping
     earlier : mapping of int to YearChoice
-        What was chosen before; it stays where it is settled and sets season and orbit.
+        What was chosen before; it stays where it is settled and sets season, tile and orbit.
 
     Returns
     -------
@@ -152,10 +155,10 @@ def choose_mine(
     chosen = {y: c for y, c in earlier.items() if y in years and c.is_settled(mine, y, pins)}
     open_years = [year for year in sorted(years) if year not in chosen]
     for year in open_years:
-        days = [date_of(c.optical).timetuple().tm_yday for c in chosen.values() if c.optical]
+        like = next((choice.optical for choice in chosen.values() if choice.optical), None)
         try:
             chosen[year] = _choose_optical(
-                mine, year, grid, provider, pins, earlier.get(year), days[0] if days else None
+                mine, year, grid, provider, pins, earlier.get(year), like
             )
         except MinsegError as error:
             chosen[year] = _failed(earlier.get(year), error)
@@ -173,17 +176,24 @@ def _choose_optical(
     provider: Provider,
     pins: Pins,
     earlier: YearChoice | None,
-    day_of_year: int | None,
+    like: "pystac.Item | None",
 ) -> YearChoice:
-    """Choose the optical scene of a year."""
+    """Choose the optical scene of a year, like that of another year."""
     pinned = pins.get((mine, year, "optical"))
     if pinned is not None:  # a year's items are megabytes that a pin makes needless
-        items = [_find_of_year(provider, "optical", pinned, year)]
+        found = Found([_find_of_year(provider, "optical", pinned, year)], {})
     else:
         whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
-        items = search(provider, "optical", grid.bounds_lonlat, *whole_year)
-    choice = choose_optical(items, grid, provider, day_of_year=day_of_year, pinned=pinned)
-    rows = _rows(choice.table, mine, year, "optical")
+        found = search(provider, "optical", grid.bounds_lonlat, *whole_year)
+    choice = choose_optical(
+        found.items,
+        grid,
+        provider,
+        day_of_year=date_of(like).timetuple().tm_yday if like else None,
+        tile=tile_of(like) if like else "",
+        pinned=pinned,
+    )
+    rows = _rows(choice.table, found.left_out, mine, year, "optical")
     if pinned is not None and earlier is not None:
         rows += _set_aside(earlier, pinned)
     return YearChoice(choice.item, None, rows)
@@ -216,45 +226,46 @@ def _add_radar(
 ) -> None:
     """Add the nearest radar scene of one relative orbit to the years that have none yet."""
     around = datetime.timedelta(days=RULES.largest_days_apart)
-    found: dict[int, tuple[datetime.date, list[pystac.Item]]] = {}
+    found: dict[int, tuple[datetime.date, Found]] = {}
     for year in open_years:
         optical, pinned = chosen[year].optical, pins.get((mine, year, "radar"))
         if optical is None or chosen[year].failure:
             continue
         date = date_of(optical)
         try:
-            items = search(provider, "radar", grid.bounds_lonlat, date - around, date + around)
-            if pinned is not None and pinned not in {item.id for item in items}:
-                items.append(_find_of_year(provider, "radar", pinned, year))
-            found[year] = date, items
+            there = search(provider, "radar", grid.bounds_lonlat, date - around, date + around)
+            if pinned is not None and pinned not in {item.id for item in there.items}:
+                there.items.append(_find_of_year(provider, "radar", pinned, year))
+            found[year] = date, there
         except MinsegError as error:
             chosen[year] = _failed(earlier.get(year), error)
     orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
     orbit = orbits[0] if orbits else _steadiest_orbit(found.values(), grid, provider)
-    for year, (date, items) in found.items():
+    for year, (date, there) in found.items():
         choice = choose_radar(
-            items,
+            there.items,
             grid,
             provider,
             date=date,
             relative_orbit=orbit,
             pinned=pins.get((mine, year, "radar")),
         )
-        rows = chosen[year].candidates + _rows(choice.table, mine, year, "radar")
+        rows = chosen[year].candidates
+        rows += _rows(choice.table, there.left_out, mine, year, "radar")
         chosen[year] = replace(chosen[year], radar=choice.item, candidates=rows)
 
 
 def _steadiest_orbit(
-    found: Iterable[tuple[datetime.date, list["pystac.Item"]]], grid: Grid, provider: Provider
+    found: Iterable[tuple[datetime.date, Found]], grid: Grid, provider: Provider
 ) -> int | None:
     """Return the relative orbit that serves most years, of those the nearest in time."""
     years = list(found)
-    orbits = {relative_orbit_of(item) for _, items in years for item in items} - {None}
+    orbits = {relative_orbit_of(item) for _, there in years for item in there.items} - {None}
 
     def rank(orbit: int) -> tuple[int, int, int]:
         served = []
-        for date, items in years:
-            item = choose_radar(items, grid, provider, date=date, relative_orbit=orbit).item
+        for date, there in years:
+            item = choose_radar(there.items, grid, provider, date=date, relative_orbit=orbit).item
             if item is not None:
                 served.append(abs((date_of(item) - date).days))
         return -len(served), sum(served), orbit
@@ -271,10 +282,16 @@ def _set_aside(before: YearChoice, pinned: str) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _rows(table: pd.DataFrame, mine: str, year: int, kind: Kind) -> tuple[dict[str, Any], ...]:
-    """Turn a table of candidates into rows that JSON can hold."""
+def _rows(
+    table: pd.DataFrame, left_out: Mapping[str, str], mine: str, year: int, kind: Kind
+) -> tuple[dict[str, Any], ...]:
+    """Turn a table of candidates, and what cannot be one, into rows that JSON can hold."""
     table = table.assign(date=table["date"].astype(str))
     rows = json.loads(table.to_json(orient="records"))
+    rows += [
+        {"item": item, "date": "", "chosen": False, "reason": LEFT_OUT + fault}
+        for item, fault in left_out.items()
+    ]
     return tuple({"mine": mine, "year": year, "kind": kind} | row for row in rows)
 
 

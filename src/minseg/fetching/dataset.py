@@ -27,6 +27,7 @@ from minseg.fetching.plan import FetchRequest, MinePlan, plan_mines
 from minseg.fetching.providers import Provider
 from minseg.fetching.records import (
     MANIFEST,
+    catalogue_notes,
     record_notes,
     why_none,
     write_manifest,
@@ -134,7 +135,8 @@ def fetch_dataset(
                     failures.append(f"{key[0]} {key[1]}: {error}")
         there = [records[key] for key in wanted if key in records]
         wants_radar = request.provider.radar is not None
-        notes = [*request.annotations.notes, *notes, *record_notes(there, wants_radar)]
+        notes = [*request.annotations.notes, *notes, *catalogue_notes(chosen)]
+        notes += record_notes(there, wants_radar)
         if damaged:
             notes.append(f"not as fetched, so fetched again: {summarise(sorted(damaged))}")
         dataset = _finish(path, request, plans, there, failures, licence, split_seed)

@@ -13,9 +13,8 @@ from minseg.data.bands import RADAR_BANDS
 from minseg.data.labels import overlapping_pixels
 from minseg.data.writing import SceneRasters, scene_row
 from minseg.errors import summarise
-from minseg.fetching.catalogue import date_of
-from minseg.fetching.choices import YearChoice
-from minseg.fetching.items import processing_baseline, relative_orbit_of
+from minseg.fetching.choices import LEFT_OUT, YearChoice
+from minseg.fetching.items import date_of, processing_baseline, relative_orbit_of
 from minseg.fetching.plan import FetchRequest
 from minseg.fetching.scene_choice import RULES
 from minseg.fetching.sentinel import offset_problem
@@ -98,6 +97,26 @@ def record_notes(records: Iterable[Mapping[str, Any]], wants_radar: bool) -> lis
     return notes
 
 
+def candidate_rows(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[dict[str, Any]]:
+    """Return every item that was there for any mine and year."""
+    return [row for years in chosen.values() for year in years.values() for row in year.candidates]
+
+
+def catalogue_notes(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[str]:
+    """Tell which items of the catalogue cannot be used, and why."""
+    told = {
+        row["item"]: f"{row['item']} ({row['reason'].removeprefix(LEFT_OUT)})"
+        for row in candidate_rows(chosen)
+        if row["reason"].startswith(LEFT_OUT)
+    }
+    if not told:
+        return []
+    return [
+        f"{len(told)} item(s) of the catalogue left out: {summarise(list(told.values()), 3)}; "
+        f"{CANDIDATES} lists them"
+    ]
+
+
 def why_none(choice: YearChoice) -> str:
     """Tell why a year has no scene."""
     if not choice.candidates:
@@ -126,7 +145,7 @@ def write_manifest(
     notes: Sequence[str],
 ) -> None:
     """Write what was fetched from where, and the table of candidates."""
-    rows = [row for mine in chosen for year in chosen[mine].values() for row in year.candidates]
+    rows = candidate_rows(chosen)
     if rows:
         write_text(path / CANDIDATES, pd.DataFrame(rows).to_csv(index=False))
     manifest = {

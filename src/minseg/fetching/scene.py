@@ -10,8 +10,8 @@ import numpy as np
 from minseg.atomic import replace_when_done, write_text
 from minseg.data.writing import SceneRasters, write_rasters
 from minseg.fetching.annotations import rasterise
-from minseg.fetching.catalogue import date_of
 from minseg.fetching.choices import YearChoice
+from minseg.fetching.items import date_of
 from minseg.fetching.plan import FetchRequest, MinePlan
 from minseg.fetching.providers import Provider
 from minseg.fetching.records import checksum, scene_folder, scene_record

@@ -11,11 +11,13 @@ import pandas as pd
 
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
-from minseg.fetching.catalogue import collection_of, date_of
+from minseg.fetching.catalogue import collection_of
 from minseg.fetching.items import (
     datatake_of,
+    date_of,
     footprint_share,
     processing_baseline,
+    projection_of,
     relative_orbit_of,
     tile_of,
 )
@@ -74,14 +76,16 @@ def choose_optical(
     provider: Provider,
     *,
     day_of_year: int | None = None,
+    tile: str = "",
     pinned: str | None = None,
     rules: ChoiceRules = RULES,
 ) -> Choice:
     """Choose the Sentinel-2 scene that shows most of a mine's box.
 
-    In this order: fully covered, least share of bad pixels, nearest to `day_of_year`, newest
-    processing baseline. Of scenes of one datatake and tile only those of the newest baseline
-    compete; two of the same show different ground, on either side of a border between datastrips.
+    In this order: fully covered, least share of bad pixels, nearest to `day_of_year`, in the box's
+    own projection (so that no pixel moves), of `tile`, newest processing baseline. Of scenes of one
+    datatake and tile only those of the newest baseline compete; two of the same show different
+    ground, on either side of a border between datastrips.
 
     Parameters
     ----------
@@ -92,6 +96,8 @@ def choose_optical(
     provider : Provider
     day_of_year : int, optional
         Of the mine's other years, 1 to 366.
+    tile : str
+        Of the mine's other years, such as 33TWM; empty where there are none yet.
     pinned : str, optional
         Id of the item to take whatever it shows.
     rules : ChoiceRules
@@ -99,9 +105,9 @@ def choose_optical(
     Returns
     -------
     Choice
-        `table` has the columns item, date, tile, baseline, tile_cloud_percent, coverage,
-        cloud_share, shadow_share, snow_share, bad_share, days_off, chosen, reason; shares are of
-        the box and NaN where the scene was not looked at.
+        `table` has the columns item, date, tile, projection, baseline, tile_cloud_percent,
+        coverage, cloud_share, shadow_share, snow_share, bad_share, days_off, chosen, reason; shares
+        are of the box and NaN where the scene was not looked at.
 
     Raises
     ------
@@ -126,7 +132,8 @@ def choose_optical(
         raise MinsegError(failures[0])
     else:
         _leave_out_bad(candidates, rules)
-    ranked = sorted(candidates, key=lambda row: _optical_rank(row, rules))
+    own = f"EPSG:{grid.crs.to_epsg()}" if grid.crs else ""
+    ranked = sorted(candidates, key=lambda row: _optical_rank(row, own, tile, rules))
     return _choice(ranked, by_id, "pinned" if pinned else "best by what the box shows")
 
 
@@ -221,6 +228,7 @@ def _optical_values(item: "pystac.Item", day_of_year: int | None) -> dict:
         "item": item.id,
         "date": date,
         "tile": tile_of(item),
+        "projection": projection_of(item),
         "baseline": processing_baseline(item),
         "tile_cloud_percent": math.nan if cloud is None else float(cloud),
         "coverage": math.nan,
@@ -331,7 +339,7 @@ def _leave_out_bad(candidates: list[dict], rules: ChoiceRules) -> None:
             )
 
 
-def _optical_rank(row: dict, rules: ChoiceRules) -> tuple:
+def _optical_rank(row: dict, own: str, tile: str, rules: ChoiceRules) -> tuple:
     """Return what optical scenes are sorted by, best first."""
     bad = row["bad_share"]
     return (
@@ -339,6 +347,8 @@ def _optical_rank(row: dict, rules: ChoiceRules) -> tuple:
         not row["coverage"] >= 0.999,
         math.inf if math.isnan(bad) else math.floor(bad / rules.bad_share_step),
         row["days_off"],
+        row["projection"] != own,
+        row["tile"] != tile,
         -(row["baseline"] or 0.0),
         math.inf if math.isnan(bad) else bad,
         row["item"],

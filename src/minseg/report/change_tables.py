@@ -4,6 +4,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from minseg.report.comparisons import model_title
+from minseg.report.text import text_table
 
 
 def account_table(account: pd.DataFrame, synthetic: bool = False) -> Styler:
@@ -69,7 +70,7 @@ def _styled(table: pd.DataFrame, rows: pd.DataFrame, synthetic: bool, empty: str
     names = [rows["task"].map(model_title), rows["class"], rows["change"]]
     numbers = [name for name in table if pd.api.types.is_float_dtype(table[name])]
     table.index = pd.MultiIndex.from_arrays(names, names=["synthetic" * synthetic, "class", ""])
-    styler = table.style.format(dict.fromkeys(numbers, "{:.2f}".format), na_rep="–")
+    styler = text_table(table).format(dict.fromkeys(numbers, "{:.2f}".format), na_rep="–")
     return styler if len(table) else styler.set_caption(f"Nothing to show: {empty}.")
 
 

@@ -24,6 +24,7 @@ from minseg.audit.claims_verdicts import (
     RunFinding,
 )
 from minseg.report.claims_strips import Span, strips
+from minseg.report.text import markdown_text
 
 SYMBOLS: dict[str, tuple[str, str]] = {
     HOLDS: ("true", "✓"),
@@ -100,7 +101,7 @@ def ledger_summary(ledger: Ledger) -> str:
     return (
         f"- {len(ledger.judged)} claims.\n"
         f"- Against the paper's own tables: {counted['paper']}.\n"
-        f"- Against our runs on {ledger.dataset}{word}: {counted['runs']}.\n"
+        f"- Against our runs on {markdown_text(ledger.dataset)}{word}: {counted['runs']}.\n"
         "- Claims that these runs support or contradict on real imagery: "
         f"**{ledger.evidence_about_real_mines}**."
     )
@@ -173,11 +174,11 @@ def _paper_strips(finding: PaperFinding) -> list[Markup]:
     """Draw the printed differences; nothing where they are no numbers on one scale."""
     if len(finding.comparisons) < 2 or not all(one.drawable for one in finding.comparisons):
         return [Markup("")] * len(finding.comparisons)
-    return strips(
-        [Span(one.value, one.value, one.value, one.claimed) for one in finding.comparisons]
-    )
+    return strips([Span(*3 * (one.value,), one.claimed, exact=True) for one in finding.comparisons])
 
 
 def _run_strips(finding: RunFinding) -> list[Markup]:
     """Draw our effects with their intervals."""
-    return strips([Span(one.low, one.value, one.high, one.claimed) for one in finding.effects])
+    return strips(
+        [Span(one.ends[0], one.value, one.ends[1], one.claimed) for one in finding.effects]
+    )

@@ -23,6 +23,8 @@ class Span:
     value: float
     high: float
     claimed: Region
+    exact: bool = False
+    """Whether it is a printed value: on the edge it is not as claimed."""
 
 
 def strips(spans: Sequence[Span]) -> list[Markup]:
@@ -90,6 +92,5 @@ def _colour(span: Span) -> str:
     """Colour an interval by the side that it lies on."""
     if span.claimed.low < span.low and span.high < span.claimed.high:
         return _INSIDE
-    exact = span.low == span.high  # a printed value: on the edge is not as claimed
     beyond = span.high < span.claimed.low or span.low > span.claimed.high
-    return _OUTSIDE if exact or beyond else _ACROSS
+    return _OUTSIDE if span.exact or beyond else _ACROSS

@@ -13,6 +13,7 @@ from minseg.learning.metrics import METRICS
 from minseg.report.gallery import task_title
 from minseg.report.style import table_style
 from minseg.report.tables import METRIC_TITLES
+from minseg.report.text import markdown_text
 from minseg.study.comparison import PaperScores
 from minseg.study.experiments import AVERAGES, GENERAL_OF, Result
 from minseg.study.paper import paper_images
@@ -240,7 +241,9 @@ def notes(results: Iterable[Result], scores: pd.DataFrame) -> str:
     concerned: dict[str, list[tuple[str, str]]] = {}
     for reason, task, row in told:
         concerned.setdefault(reason, []).append((task, row))
-    return "\n".join(f"- {_names(pairs)}: {reason}." for reason, pairs in concerned.items())
+    return "\n".join(
+        f"- {_names(pairs)}: {markdown_text(reason)}." for reason, pairs in concerned.items()
+    )
 
 
 def _names(pairs: Iterable[tuple[str, str]]) -> str:

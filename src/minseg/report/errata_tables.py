@@ -16,6 +16,7 @@ from minseg.audit.erratum import (
     VERDICTS,
     Erratum,
 )
+from minseg.report.text import html_text, text_table
 
 _MARK = "◂"
 _ODD_ROW = "font-weight: bold; background-color: rgba(230, 159, 0, 0.18)"
@@ -67,16 +68,22 @@ def summary_table(errata: Mapping[str, Sequence[Erratum]]) -> Styler:
     """
     rows = [
         {
-            "group": escape(group) if k == 0 else "",
-            "what is checked": f'<a href="#{escape(one.name)}">{escape(one.title)}</a>',
-            "where": escape(one.place),
+            "group": group if k == 0 else "",
+            "what is checked": one.title,
+            "where": one.place,
             "verdict": one.verdict,
         }
         for group, found in errata.items()
         for k, one in enumerate(found)
     ]
     table = pd.DataFrame(rows, columns=["group", "what is checked", "where", "verdict"])
-    styler = table.style.hide(axis="index").set_table_styles(_WORDS)
+    links = {
+        html_text(one.title): f'<a href="#{escape(one.name)}">{html_text(one.title)}</a>'
+        for found in errata.values()
+        for one in found
+    }
+    styler = text_table(table).hide(axis="index").set_table_styles(_WORDS)
+    styler = styler.format(links.__getitem__, subset=["what is checked"])
     return styler.map(lambda name: f"background-color: {_COLOURS[name]}", subset=["verdict"])
 
 
@@ -108,8 +115,8 @@ def open_table(points: pd.DataFrame) -> Styler:
     pandas Styler
     """
     titles = {"place": "where", "point": "left open", "consequence": "what follows"}
-    styler = points.rename(columns=titles).style.hide(axis="index")
-    return styler.format(escape="html").set_table_styles(_WORDS)
+    styler = text_table(points.rename(columns=titles)).hide(axis="index")
+    return styler.set_table_styles(_WORDS)
 
 
 def _details(one: Erratum) -> str:
@@ -137,7 +144,7 @@ def _cells(cells: pd.DataFrame) -> str:
     table = cells.drop(columns=ODD, errors="ignore")
     if odd.any():
         table = table.assign(**{"": odd.map({True: _MARK, False: ""})})
-    styler = table.style.hide(axis="index").format(_text).set_table_styles(_NUMBERS)
+    styler = text_table(table).hide(axis="index").format(_text).set_table_styles(_NUMBERS)
     styles = pd.DataFrame("", index=table.index, columns=table.columns)
     styles.loc[odd] = _ODD_ROW
     return (
@@ -148,6 +155,6 @@ def _cells(cells: pd.DataFrame) -> str:
 def _text(value: object) -> str:
     """Write a cell; a score has three decimals, or four where the paper prints four."""
     if not isinstance(value, float):
-        return escape(str(value))
+        return str(value)
     short = f"{value:.3f}"
     return short if abs(value) < 1 and float(short) == value else f"{value:g}"

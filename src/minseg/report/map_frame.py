@@ -1,5 +1,6 @@
 """A Leaflet map that carries all it needs inside itself, and its furniture."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from leafmap.foliumap import Map
 
 from minseg.report.map_layers import Overlay
 from minseg.report.style import MARK_COLOUR
+from minseg.report.text import html_text
 
 HEIGHT_PX = 480
 
@@ -29,7 +31,7 @@ _STYLE = f"""
   color: #555; vertical-align: top; }}
 """
 
-# Text goes into a popup as text, never as markup: names come from other people's tables.
+# `add_features` has made text of what other people's tables hold.
 _POPUP = JsCode(
     """function (feature, layer) {
         const table = document.createElement("table");
@@ -38,8 +40,8 @@ _POPUP = JsCode(
             const row = table.insertRow();
             const head = row.appendChild(document.createElement("th"));
             head.scope = "row";
-            head.textContent = name;
-            row.insertCell().textContent = value;
+            head.innerHTML = name;
+            row.insertCell().innerHTML = value;
         }
         layer.bindPopup(table);
     }"""
@@ -96,12 +98,12 @@ class EmbeddedMap(Map):
         )
         self.title = title
         figure = self.get_root()
-        figure.title = escape(title)
+        figure.title = html_text(title)
         figure.header.add_child(Element('<base target="_blank">'), name="links_leave_the_frame")
         figure.header.add_child(_Verbatim("style", _leaflet("leaflet.css")), name="leaflet_css")
         figure.header.add_child(_Verbatim("script", _leaflet("leaflet.js")), name="leaflet_js")
         figure.header.add_child(_Verbatim("style", _STYLE), name="map_style")
-        self.add_child(_Furniture(title, _legend_html(legend, synthetic), escape(attribution)))
+        self.add_child(_Furniture(_legend_html(legend, synthetic), html_text(attribution)))
         if not synthetic:
             folium.TileLayer("OpenStreetMap", name="OpenStreetMap", overlay=True).add_to(self)
 
@@ -125,10 +127,10 @@ class EmbeddedMap(Map):
         folium.raster_layers.ImageOverlay(
             overlay.address,
             overlay.bounds,
-            name=name,
+            name=html_text(name),
             overlay=not choice,
             show=show,
-            alt=name,
+            alt=html_text(name),
             pane="tilePane" if below else "overlayPane",
         ).add_to(self)
 
@@ -146,13 +148,14 @@ class EmbeddedMap(Map):
         colours : mapping of str to str
             Colour of a value of that property.
         """
+        colour_of = {html_text(value): colour for value, colour in colours.items()}
 
         def style(feature: dict) -> dict[str, object]:
-            return _shape_style(feature["geometry"]["type"], colours[feature["properties"][key]])
+            return _shape_style(feature["geometry"]["type"], colour_of[feature["properties"][key]])
 
         folium.GeoJson(
-            features,
-            name=name,
+            {**features, "features": [*map(_as_html, features["features"], itertools.count())]},
+            name=html_text(name),
             style_function=style,
             marker=folium.CircleMarker(radius=5, fill=True),
             on_each_feature=_POPUP,
@@ -188,7 +191,7 @@ class _Furniture(MacroElement):
         {% macro script(this, kwargs) %}
         (function (map) {
             map.getContainer().setAttribute("role", "region");
-            map.getContainer().setAttribute("aria-label", {{ this.title|tojson }});
+            map.getContainer().setAttribute("aria-label", document.title);
             map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
             map.attributionControl.addAttribution({{ this.attribution|tojson }});
             L.control.scale({ imperial: false }).addTo(map);
@@ -208,9 +211,9 @@ class _Furniture(MacroElement):
         """
     )
 
-    def __init__(self, title: str, legend: str, attribution: str) -> None:
+    def __init__(self, legend: str, attribution: str) -> None:
         super().__init__()
-        self.title, self.legend, self.attribution = title, legend, attribution
+        self.legend, self.attribution = legend, attribution
 
 
 class _View(MacroElement):
@@ -242,6 +245,15 @@ class _View(MacroElement):
         self.bounds = bounds
 
 
+def _as_html(feature: dict, number: int) -> dict:
+    """Give a feature a number to be told by, and write its properties as HTML."""
+    facts = {
+        html_text(name): html_text(value) if isinstance(value, str) else value
+        for name, value in feature["properties"].items()
+    }
+    return {**feature, "id": str(number), "properties": facts}
+
+
 def _shape_style(shape: str, colour: str) -> dict[str, object]:
     """Draw a point filled and a polygon as an outline, thinly filled so that it can be clicked."""
     if shape == "Point":
@@ -253,9 +265,9 @@ def _legend_html(legend: Sequence[LegendGroup], synthetic: bool) -> str:
     """Write a legend: names beside their colours, under headings."""
     parts = ['<div class="mark">SYNTHETIC</div>'] if synthetic else []
     for group in filter(lambda group: group.colours, legend):
-        parts.append(f"<b>{escape(group.heading)}</b>")
+        parts.append(f"<b>{html_text(group.heading)}</b>")
         for name, colour in group.colours.items():
-            parts.append(f'<div><i style="background: {colour}"></i>{escape(name)}</div>')
+            parts.append(f'<div><i style="background: {colour}"></i>{html_text(name)}</div>')
     return "".join(parts)
 
 

@@ -1,6 +1,7 @@
 """The paper's Tables 6 to 8 as a page shows them, and tables of what explains the errors."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -252,7 +253,8 @@ def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Row: section and claim; columns: what is measured, its value with interval, number of
-        mines, what to hold it against.
+        mines, what to hold it against, and the difference with its interval, both sides on the
+        same resamples of the mines.
     """
     beside = claims["beside"].astype(str) + ": " + claims["other"].map(_percent).astype(str)
     table = pd.DataFrame(
@@ -262,6 +264,8 @@ def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
             "95 % interval over mines": _ranges(claims),
             "mines": claims["mines"].astype(int),
             "beside": beside,
+            "difference": claims["difference"].map(_points),
+            "its 95 % interval": _ranges(claims, "difference_", _points),
         }
     )
     table.index = pd.MultiIndex.from_frame(claims[["section", "claim"]])
@@ -285,11 +289,18 @@ def limits(explanations: Explanations) -> str:
     return "\n".join(f"- {note}" for note in notes)
 
 
-def _ranges(table: pd.DataFrame) -> pd.Series:
+def _ranges(
+    table: pd.DataFrame, of: str = "", write: Callable[[float], str] | None = None
+) -> pd.Series:
     """Write intervals, a dash where there is none."""
-    low, high = (table[name].map(_percent).astype(str) for name in ("low", "high"))
+    low, high = (table[of + name].map(write or _percent).astype(str) for name in ("low", "high"))
     texts = low + " to " + high
-    return texts.where(table["low"].notna(), DASH)
+    return texts.where(table[of + "low"].notna(), DASH)
+
+
+def _points(value: float) -> str:
+    """Write a difference of shares in percentage points."""
+    return DASH if pd.isna(value) else f"{100 * value:+.1f}".replace("-", "−") + " points"
 
 
 def _percent(value: float) -> str:

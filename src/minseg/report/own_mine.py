@@ -24,6 +24,7 @@ from minseg.maps.cleaning import Cleaning
 from minseg.report.gallery import display_bands, example_scene, scene_title
 from minseg.report.pictures import paint, picture_row, show, stretch
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
+from minseg.report.text import text_table
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
@@ -210,7 +211,7 @@ def area_table(mapped: "Products") -> Styler:
             else math.nan,
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    hectares = table.style.format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep="–")
+    hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep="–")
     return hectares.format("{:.2f}", subset=["mean probability"], na_rep="–")
 
 

@@ -5,27 +5,37 @@ import itertools
 import os
 import re
 import sys
+import tempfile
 import textwrap
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import GenericAlias, UnionType
 
 import pandas as pd
 import papermill
+from ipykernel.kernelspec import write_kernel_spec
 from papermill.exceptions import PapermillExecutionError
+from pydantic import TypeAdapter, ValidationError
 
-from minseg.atomic import hold, write_text
+from minseg.atomic import write_text
 from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
-from minseg.study.study import SCHEDULER_VARIABLE, project_folder
+from minseg.study.study import SCHEDULER_VARIABLE, is_checkout, project_folder
+
+NOTEBOOKS = (Path(__file__).parents[1] / "notebooks").resolve()
+"""The study's notebooks: those of the checkout that this package is in, or a copy inside it."""
 
 OUTCOMES = "outcomes.csv"
-"""Table beside the executed copies: one row a notebook and parameters, the latest outcome."""
+"""Table beside the executed copies: one row a notebook and parameters of the latest batch."""
 
 RESULT_COLUMNS = ("status", "seconds", "error", "executed")
 """Columns of the table of outcomes that stand after the notebook and its parameters."""
+
+KERNEL = "python3"
+"""Name of the kernel, as in the notebooks."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Outcome:
 
 
 def find_notebooks(names: Sequence[str]) -> list[Path]:
-    """Find notebooks by path, or by the beginning of their name (``02``) in ``notebooks/``.
+    """Find notebooks by path, or by the beginning of their name (``02``) among the study's.
 
     Parameters
     ----------
@@ -66,7 +76,9 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
     MinsegError
         If one is not found.
     """
-    known = sorted((project_folder() / "notebooks").glob("[0-9]*.ipynb"))
+    own = project_folder() / "notebooks"
+    folder = own if is_checkout(own.parent) else NOTEBOOKS
+    known = sorted(folder.glob("[0-9]*.ipynb"))
     if not names:
         return known
     found = []
@@ -76,7 +88,7 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
         if len(matches) != 1:
             raise MinsegError(
                 f"notebook {name!r}: {len(matches)} found; known are "
-                f"{', '.join(k.stem for k in known) or 'none (not in a checkout of minseg)'}"
+                f"{', '.join(k.stem for k in known)}"
             )
         found += matches
     return found
@@ -84,8 +96,8 @@ def find_notebooks(names: Sequence[str]) -> list[Path]:
 
 def plan_executions(
     notebooks: Sequence[Path],
-    parameters: Mapping[str, object],
-    each: Mapping[str, Sequence[object]],
+    parameters: Mapping[str, str],
+    each: Mapping[str, str],
     folder: Path | None = None,
 ) -> list[Execution]:
     """List what to execute, after checking all that can be checked beforehand.
@@ -93,12 +105,15 @@ def plan_executions(
     Parameters
     ----------
     notebooks : sequence of Path
-    parameters : mapping of str to object
-        Values that all executions share; paths are relative to the working directory.
-    each : mapping of str to sequence of object
-        Values to go through: every notebook is executed for every combination.
+    parameters : mapping of str to str
+        Values that all executions share, as on a command line: text where the notebook declares
+        text, else a Python literal; paths are relative to the working directory.
+    each : mapping of str to str
+        Values to go through, separated by commas or as a Python list: every notebook is executed
+        for every combination.
     folder : Path, optional
-        Folder of the executed copies; by default ``executed`` beside each notebook.
+        Folder of the executed copies; by default ``executed`` beside each notebook, and in the
+        working directory for those that came with the package.
 
     Returns
     -------
@@ -109,34 +124,37 @@ def plan_executions(
     ------
     MinsegError
         If there is nothing to execute, a notebook cannot be read or lacks a parameter, a value is
-        there twice, or a copy would take another notebook's place.
+        there twice or is not what the notebook declares, or a copy would take another notebook's
+        place.
     """
     if not notebooks:
         raise MinsegError("no notebook to execute here; name one by its path")
-    problems = _value_problems(each) + _place_problems(notebooks, folder)
+    problems, executions = _place_problems(notebooks, folder), []
     for notebook in notebooks:
-        problems += _parameter_problems(notebook, [*parameters, *each])
-    if problems:
-        raise MinsegError(summarise(problems))
-    executions: list[Execution] = []
-    for notebook in notebooks:
+        try:
+            shared, varied = _read_values(notebook, parameters, each)
+        except MinsegError as error:
+            problems.append(str(error))
+            continue
         taken: set[str] = set()
-        for values in itertools.product(*each.values()):
-            varied = dict(zip(each, values, strict=True))
-            name = notebook.stem + _name_of_values(varied)
+        for values in itertools.product(*varied.values()):
+            chosen = dict(zip(varied, values, strict=True))
+            name = notebook.stem + _name_of_values(chosen)
             while name.lower() in taken:  # capitals do not tell files apart everywhere
                 name += "_"
             taken.add(name.lower())
             output = _results_folder(notebook, folder) / f"{name}.ipynb"
-            executions.append(Execution(notebook, {**parameters, **varied}, output))
+            executions.append(Execution(notebook, {**shared, **chosen}, output))
+    if problems:
+        raise MinsegError(summarise(problems))
     return executions
 
 
 def execute(executions: Sequence[Execution], scheduler: str | None = None) -> Iterator[Outcome]:
     """Execute notebooks one after another; one that fails does not stop the others.
 
-    The table of outcomes beside the executed copies is brought up to date after each, so that an
-    interrupted batch leaves what is done.
+    The batch's table of outcomes, beside the executed copies, is written anew after each, so that
+    an interrupted batch leaves what is done.
 
     Parameters
     ----------
@@ -152,15 +170,17 @@ def execute(executions: Sequence[Execution], scheduler: str | None = None) -> It
     Raises
     ------
     MinsegError
-        If the table of outcomes cannot be read or written.
+        If the table of outcomes cannot be written, or would take another table's place.
     """
+    done: list[Outcome] = []
+    for folder in {execution.output.parent: None for execution in executions}:
+        _start_outcomes(folder)
     for execution in progress(executions, "executing notebooks"):
-        _update_outcomes(execution)
         start = time.perf_counter()
         error = _failure(execution, scheduler)
-        outcome = Outcome(execution, time.perf_counter() - start, error)
-        _update_outcomes(execution, outcome)
-        yield outcome
+        done.append(Outcome(execution, time.perf_counter() - start, error))
+        _write_outcomes(execution.output.parent, done)
+        yield done[-1]
 
 
 def rerun(notebook: Path, parameters: Mapping[str, object], output: Path) -> None:
@@ -178,11 +198,12 @@ def rerun(notebook: Path, parameters: Mapping[str, object], output: Path) -> Non
     Raises
     ------
     MinsegError
-        If a parameter is unknown (papermill alone only warns), or a cell fails.
+        If a parameter is unknown (papermill alone only warns) or not what the notebook declares,
+        or a cell fails.
     """
-    problems = _parameter_problems(notebook, parameters)
-    if problems:
-        raise MinsegError(summarise(problems))
+    declared = _declared(notebook, parameters)
+    for name, value in parameters.items():
+        _require(value, declared[name])
     error = _failure(Execution(notebook, parameters, output))
     if error:
         raise MinsegError(f"{notebook.name}, {error}; the executed copy is {output}")
@@ -202,17 +223,75 @@ def format_value(value: object) -> str:
     return str(value) if plain and parse_value(str(value)) == value else repr(value)
 
 
-def _value_problems(each: Mapping[str, Sequence[object]]) -> list[str]:
-    """Name parameters without a value, and values that are there twice."""
-    problems = []
-    for name, values in each.items():
+@dataclass(frozen=True)
+class _Declared:
+    """A parameter as its notebook declares it."""
+
+    notebook: str
+    name: str
+    annotation: str
+    default: str
+
+    @property
+    def kind(self) -> object:
+        """The type; anything where none is declared, or one that only the notebook knows."""
+        try:
+            kind = eval(self.annotation)  # what the notebook itself would execute next
+        except (NameError, SyntaxError, TypeError, AttributeError):
+            return object
+        return kind if isinstance(kind, type | GenericAlias | UnionType) else object
+
+    def read(self, text: str) -> object:
+        """Read a value: a Python literal, or text where text is declared or it is no literal."""
+        value = parse_value(text)
+        if self.kind is str and not isinstance(value, str):
+            value = text  # 2021 may be the name of a folder
+        return _require(value, self)
+
+    def read_several(self, text: str) -> list[object]:
+        """Read ``model1,model2`` or a Python list; ``[0],[1]`` are two lists."""
+        whole = parse_value(text)
+        if isinstance(whole, list) or (isinstance(whole, tuple) and self.kind is not str):
+            values = [_require(value, self) for value in whole]
+        elif not isinstance(whole, str | tuple):
+            values = [self.read(text)]
+        else:
+            source = whole if isinstance(whole, str) else text
+            parts = [part.strip() for part in source.split(",") if source]
+            if not all(parts) or source.startswith(("[", "(", "{")):
+                raise MinsegError(
+                    f"rerun: --each {self.name} {text!r}: separate values by commas, or write a "
+                    "Python list with text in quotes, e.g. \"['dam,excavation', 'model1']\""
+                )
+            values = [self.read(part) for part in parts]
         texts = [format_value(value) for value in values]
-        if not texts:
-            problems.append(f"{name}: no values to go through; give some, e.g. 0,1")
-        twice = [text for text in dict.fromkeys(texts) if texts.count(text) > 1]
+        twice = [value for value in dict.fromkeys(texts) if texts.count(value) > 1]
+        if not values:
+            raise MinsegError(f"{self.name}: no values to go through; give some, e.g. 0,1")
         if twice:
-            problems.append(f"{name}: value {', '.join(twice)} given twice; give each once")
-    return problems
+            raise MinsegError(f"{self.name}: value {', '.join(twice)} given twice; give each once")
+        return values
+
+
+def _require(value: object, declared: _Declared) -> object:
+    """Return a value of a parameter's declared type, or refuse it."""
+    try:
+        TypeAdapter(declared.kind).validate_python(value, strict=declared.kind is not object)
+    except ValidationError:
+        raise MinsegError(
+            f"{declared.notebook}: parameter {declared.name} is {declared.annotation}, not "
+            f"{value!r}; give it as its default is written there: {declared.default}"
+        ) from None
+    return value
+
+
+def _read_values(
+    notebook: Path, parameters: Mapping[str, str], each: Mapping[str, str]
+) -> tuple[dict[str, object], dict[str, list[object]]]:
+    """Read the values for a notebook: those shared, and those to go through."""
+    declared = _declared(notebook, [*parameters, *each])
+    shared = {name: declared[name].read(text) for name, text in parameters.items()}
+    return shared, {name: declared[name].read_several(text) for name, text in each.items()}
 
 
 def _place_problems(notebooks: Sequence[Path], folder: Path | None) -> list[str]:
@@ -226,22 +305,37 @@ def _place_problems(notebooks: Sequence[Path], folder: Path | None) -> list[str]
     ]
 
 
-def _parameter_problems(notebook: Path, names: Collection[str]) -> list[str]:
-    """Name what keeps parameters from a notebook."""
+def _declared(notebook: Path, names: Iterable[str]) -> dict[str, _Declared]:
+    """Return the parameters of a notebook; refuse names that it does not have."""
     try:
-        known = papermill.inspect_notebook(str(notebook))
+        known = papermill.inspect_notebook(_literally(notebook))
     except Exception as error:  # nbformat, jsonschema and papermill each have their own
-        return [f"{notebook}: not a notebook that papermill can read ({_one_line(error)})"]
+        raise MinsegError(
+            f"{notebook}: not a notebook that papermill can read ({_one_line(error)})"
+        ) from None
     unknown = ", ".join(name for name in names if name not in known)
     if unknown:
         has = ", ".join(known) or "none"
-        return [f"{notebook.name}: unknown parameter {unknown}; it has {has}"]
+        raise MinsegError(f"{notebook.name}: unknown parameter {unknown}; it has {has}")
     reserved = ", ".join(sorted({"notebook", *RESULT_COLUMNS} & {*names}))
-    return [f"parameter {reserved}: a column of {OUTCOMES}; rename it"] if reserved else []
+    if reserved:
+        raise MinsegError(f"parameter {reserved}: a column of {OUTCOMES}; rename it")
+    return {
+        name: _Declared(notebook.name, name, one["inferred_type_name"], one["default"])
+        for name, one in known.items()
+    }
+
+
+def _literally(path: Path) -> str:
+    """Return a path as papermill takes it, which fills in what stands in braces."""
+    return str(path.resolve()).replace("{", "{{").replace("}", "}}")
 
 
 def _results_folder(notebook: Path, folder: Path | None) -> Path:
     """Return where the executed copies of a notebook go."""
+    here = project_folder()
+    if folder is None and notebook.parent == NOTEBOOKS and not NOTEBOOKS.is_relative_to(here):
+        return here / "executed"
     return folder or notebook.parent / "executed"
 
 
@@ -254,18 +348,19 @@ def _name_of_values(varied: Mapping[str, object]) -> str:
 
 def _failure(execution: Execution, scheduler: str | None = None) -> str:
     """Execute a notebook and return why it failed, in one line; empty if it did not."""
-    execution.output.parent.mkdir(parents=True, exist_ok=True)
     bar = {"desc": execution.output.stem, "leave": False} if sys.stderr.isatty() else False
     changes = {"MINSEG_PROGRESS": "off"}  # keeps progress bars out of the executed copy
     if scheduler:
         changes[SCHEDULER_VARIABLE] = scheduler
     try:
-        with _environment(changes):
+        execution.output.parent.mkdir(parents=True, exist_ok=True)
+        execution.output.unlink(missing_ok=True)  # what is there afterwards is of this execution
+        with _environment(changes), _kernel_of_this_python():
             papermill.execute_notebook(
-                str(execution.notebook),
-                str(execution.output.resolve()),
+                _literally(execution.notebook),
+                _literally(execution.output),
                 dict(execution.parameters),
-                kernel_name="python3",
+                kernel_name=KERNEL,
                 progress_bar=bar,
                 extra_arguments=["--log-level=CRITICAL"],  # no tracebacks of a stopped kernel
             )
@@ -274,6 +369,16 @@ def _failure(execution: Execution, scheduler: str | None = None) -> str:
     except Exception as error:  # a kernel that dies or does not start, a full disk
         return _one_line(f"{type(error).__name__}: {error}")
     return ""
+
+
+@contextmanager
+def _kernel_of_this_python() -> Iterator[None]:
+    """Put the kernel of this very Python before those that the machine lists under its name."""
+    with tempfile.TemporaryDirectory(prefix="minseg-") as folder:
+        write_kernel_spec(Path(folder) / "kernels" / KERNEL)
+        places = filter(None, (folder, os.environ.get("JUPYTER_PATH")))
+        with _environment({"JUPYTER_PATH": os.pathsep.join(places)}):
+            yield
 
 
 @contextmanager
@@ -296,58 +401,36 @@ def _one_line(message: object) -> str:
     return textwrap.shorten(str(message), 600, placeholder=" …")
 
 
-def _update_outcomes(execution: Execution, outcome: Outcome | None = None) -> None:
-    """Replace an execution's row in the table of outcomes; without an outcome, take it out.
-
-    A row is taken out before its notebook starts, since the executed copy it names is about to
-    be overwritten; for the same reason other rows that name this copy lose it.
-    """
-    path, copy = execution.output.parent / OUTCOMES, execution.output.name
-    parameters = {name: format_value(value) for name, value in execution.parameters.items()}
-    key = {"notebook": execution.notebook.name, **parameters}
-    with _alone_in(path.parent):
-        rows = [row for row in _read_outcomes(path) if _key(row) != key]
-        rows = [row | {"executed": ""} if row["executed"] == copy else row for row in rows]
-        if outcome:
-            result = {
-                "status": "failed" if outcome.error else "succeeded",
-                "seconds": f"{outcome.seconds:.1f}",
-                "error": outcome.error,
-                "executed": copy,
-            }
-            rows.append(key | result)
-        names = dict.fromkeys(name for row in rows for name in _key(row))
-        columns = dict.fromkeys(["notebook", *names, *RESULT_COLUMNS])
-        write_text(path, pd.DataFrame(rows, columns=list(columns)).to_csv(index=False))
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other batches from its table of outcomes."""
+def _start_outcomes(folder: Path) -> None:
+    """Make a folder with a table of no outcomes; refuse to write over another table."""
+    path = folder / OUTCOMES
     try:
-        with hold(folder / f".{OUTCOMES}.lock", f"{folder / OUTCOMES} is in use"):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        header = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
     except OSError as error:
-        reason = error.strerror or error
         raise MinsegError(
-            f"{folder}: cannot write here ({reason}); choose another folder"
+            f"{folder}: cannot write here ({error.strerror or error}); choose another folder"
         ) from None
+    columns = (header or "").partition("\n")[0].split(",")
+    if header is not None and not {"notebook", *RESULT_COLUMNS} <= {*columns}:
+        raise MinsegError(f"{path}: not a table of outcomes; move it away")
+    _write_outcomes(folder, [])
 
 
-def _key(row: Mapping[str, str]) -> dict[str, str]:
-    """Return a row's notebook and the parameters it was given, which tell rows apart."""
-    return {name: text for name, text in row.items() if text and name not in RESULT_COLUMNS}
-
-
-def _read_outcomes(path: Path) -> list[dict[str, str]]:
-    """Read the table of outcomes; no rows if there is none yet."""
-    if not path.exists():
-        return []
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:  # the errors of pandas are ValueErrors
-        raise MinsegError(f"{path}: cannot be read ({_one_line(error)}); move it away") from None
-    missing = [name for name in ("notebook", *RESULT_COLUMNS) if name not in table]
-    if missing:
-        raise MinsegError(f"{path}: no column {', '.join(missing)}; move this table away")
-    return [{str(name): text for name, text in row.items()} for row in table.to_dict("records")]
+def _write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write the outcomes of those executions whose copies go to a folder."""
+    rows = [
+        {
+            "notebook": outcome.execution.notebook.name,
+            **{name: format_value(value) for name, value in outcome.execution.parameters.items()},
+            "status": "failed" if outcome.error else "succeeded",
+            "seconds": f"{outcome.seconds:.1f}",
+            "error": outcome.error,
+            "executed": outcome.execution.output.name * outcome.execution.output.is_file(),
+        }
+        for outcome in outcomes
+        if outcome.execution.output.parent == folder
+    ]
+    names = dict.fromkeys(name for row in rows for name in row if name not in RESULT_COLUMNS)
+    columns = dict.fromkeys(["notebook", *names, *RESULT_COLUMNS])
+    write_text(folder / OUTCOMES, pd.DataFrame(rows, columns=list(columns)).to_csv(index=False))

@@ -16,6 +16,7 @@ from pandas.io.formats.style import Styler
 from pandas.io.formats.style_render import CSSDict
 
 from minseg.data.raster import Grid
+from minseg.report.text import text_table
 
 in_style = partial(style.context, "minseg.report.minseg")
 """Context, or decorator, under which figures are drawn: the settings of ``minseg.mplstyle``."""
@@ -206,7 +207,7 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
     }
     plain = table.rename_axis(columns=list(corner))
     plain.index = plain.index.set_names([None] * plain.index.nlevels)  # a row may have two levels
-    return plain.style.set_table_styles(
+    return text_table(plain).set_table_styles(
         [CSSDict(selector=cells, props=props) for cells, props in styles.items() if cells]
     )
 

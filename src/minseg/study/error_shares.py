@@ -1,9 +1,11 @@
 """Shares of all test errors that an explanation covers, with intervals over the mines."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
-from minseg.learning.intervals import draw_mines, interval
+from minseg.learning.intervals import RESAMPLES, draw_mines, interval
 from minseg.study.explanations import CONDITIONS, WATERFALL, Explanations
 from minseg.study.ratios import ratio
 
@@ -14,6 +16,35 @@ UNEXPLAINED = "none of these"
 """What the conditions of the waterfall leave over."""
 
 SHARE_COLUMNS = ["value", "low", "high", "mines"]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A share pooled over mines."""
+
+    value: float
+    draws: np.ndarray
+    """The share in each resample of the mines."""
+    mines: tuple[str, ...]
+    """Mines that have anything of the whole."""
+
+
+def pooled(there: pd.Series, whole: pd.Series) -> Pooled:
+    """Pool a share over mines and over resamples of them.
+
+    Parameters
+    ----------
+    there, whole : pandas.Series
+        Numbers, indexed by mine; a mine may have several rows. Rows in which either is NaN are
+        unknown and left out.
+    """
+    table = pd.DataFrame({"there": there, "whole": whole}).dropna().groupby(level=0).sum()
+    table = table[table["whole"] > 0]
+    if table.empty:
+        return Pooled(np.nan, np.full(RESAMPLES, np.nan), ())
+    value = float(table["there"].sum() / table["whole"].sum())
+    drawn = draw_mines(list(table.index)) @ table.to_numpy(float)  # (resamples, 2)
+    return Pooled(value, drawn[:, 0] / drawn[:, 1], tuple(table.index))
 
 
 def share(there: pd.Series, whole: pd.Series) -> dict[str, float]:
@@ -31,19 +62,9 @@ def share(there: pd.Series, whole: pd.Series) -> dict[str, float]:
         value; low, high (95 % bootstrap interval over the mines, NaN of fewer than two); mines
         (how many have anything in `whole`). NaN where `whole` is nothing.
     """
-    table = pd.DataFrame({"there": there, "whole": whole}).dropna()
-    table = table.groupby(level=0, sort=True).sum()
-    table = table[table["whole"] > 0]
-    nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "mines": len(table)}
-    if table.empty:
-        return nothing
-    value = float(table["there"].sum() / table["whole"].sum())
-    if len(table) < 2:
-        return nothing | {"value": value}
-    draws = draw_mines(list(table.index))  # each holds a mine: no draw has an empty whole
-    drawn = draws @ table[["there", "whole"]].to_numpy(float)
-    low, high = interval(drawn[:, 0] / drawn[:, 1])
-    return {"value": value, "low": low, "high": high, "mines": len(table)}
+    found = pooled(there, whole)
+    low, high = interval(found.draws) if len(found.mines) > 1 else (np.nan, np.nan)
+    return {"value": found.value, "low": low, "high": high, "mines": len(found.mines)}
 
 
 def condition_shares(explanations: Explanations) -> pd.DataFrame:
@@ -68,8 +89,8 @@ def condition_shares(explanations: Explanations) -> pd.DataFrame:
     table = explanations.conditions
     names = list(explanations.class_names)
     if len(names) > 1:
-        pooled = table.assign(**{"class": ALL_CLASSES})
-        table, names = pd.concat([pooled, table]), [ALL_CLASSES, *names]
+        together = table.assign(**{"class": ALL_CLASSES})
+        table, names = pd.concat([together, table]), [ALL_CLASSES, *names]
     rows = []
     for name in names:
         of_class = table[table["class"] == name].set_index("mine")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from minseg.study.error_shares import condition_shares, confusion_share, share
+from minseg.learning.intervals import RESAMPLES, interval
+from minseg.study.error_shares import Pooled, pooled
 from minseg.study.explanations import NO_CLASS, WITHIN_2_PX, Explanations
 from minseg.study.runs import Run
 
@@ -19,13 +20,20 @@ MISSED_BELOW = 0.5
 NEAR_ZERO_IOU = 0.05
 """An IoU below this is "close to 0"."""
 
-CLAIM_COLUMNS = ["section", "claim", "measured", "value", "low", "high", "mines", "beside", "other"]
+PAPER_NEAR_ZERO, PAPER_AREAS = 3, 38
+"""Mines of the paper with an IoU of excavation close to 0, of so many (section 4.1)."""
+
+CLAIM_COLUMNS = [
+    *("id", "section", "claim", "measured", "value", "low", "high", "mines", "beside", "other"),
+    *("difference", "difference_low", "difference_high", "draws"),
+]
 
 
 @dataclass(frozen=True)
 class _Confusion:
     """A claim that errors of one class are due to another."""
 
+    id: str
     section: str
     claim: str
     name: str
@@ -41,32 +49,54 @@ _ON, _AS = "annotated", "predicted"
 _EXCAVATION, _PREPARATION, _DUMP = "excavation", "preparatory work area", "dumping ground"
 _TAILINGS, _DAM, _PLANT = "tailing storage facility", "dam", "infrastructure"
 _CONFUSIONS = tuple(
-    _Confusion(*line)
-    for line in (
-        ("4.1", "False positives of excavations lie on dumps", _EXCAVATION, _FP, _ON, _DUMP),
+    _Confusion(*texts, *errors)
+    for texts, errors in (
         (
-            "4.1",
-            "Missed preparatory areas are taken for excavation",
-            _PREPARATION,
-            _FN,
-            _AS,
-            _EXCAVATION,
+            ("excavation-on-dumps", "4.1", "False positives of excavations lie on dumps"),
+            (_EXCAVATION, _FP, _ON, _DUMP),
         ),
         (
-            "4.1",
-            "False positives of preparatory areas are not mining",
-            _PREPARATION,
-            _FP,
-            _ON,
-            NO_CLASS,
+            (
+                *("preparation-as-excavation", "4.1"),
+                "Missed preparatory areas are taken for excavation",
+            ),
+            (_PREPARATION, _FN, _AS, _EXCAVATION),
         ),
-        ("4.2", "False positives of dumps lie on excavations", _DUMP, _FP, _ON, _EXCAVATION),
-        ("4.2", "Missed dumps are tailings", _DUMP, _FN, _ON, _TAILINGS),
-        ("4.2", "False positives of dumps lie on tailings", _DUMP, _FP, _ON, _TAILINGS),
-        ("4.3", "False positives of tailings lie on dumps", _TAILINGS, _FP, _ON, _DUMP),
-        ("4.3", "Tailings are drawn over their dam", _TAILINGS, _FP, _ON, _DAM),
-        ("4.3", "False positives of dams lie on untransformed ground", _DAM, _FP, _ON, NO_CLASS),
-        ("4.3", "False positives of infrastructure are not mining", _PLANT, _FP, _ON, NO_CLASS),
+        (
+            (
+                *("preparation-not-mining", "4.1"),
+                "False positives of preparatory areas are not mining",
+            ),
+            (_PREPARATION, _FP, _ON, NO_CLASS),
+        ),
+        (
+            ("dumps-on-excavation", "4.2", "False positives of dumps lie on excavations"),
+            (_DUMP, _FP, _ON, _EXCAVATION),
+        ),
+        (
+            ("dumps-as-tailings", "4.2", "Missed dumps are tailings"),
+            (_DUMP, _FN, _ON, _TAILINGS),
+        ),
+        (
+            ("dumps-on-tailings", "4.2", "False positives of dumps lie on tailings"),
+            (_DUMP, _FP, _ON, _TAILINGS),
+        ),
+        (
+            ("tailings-on-dumps", "4.3", "False positives of tailings lie on dumps"),
+            (_TAILINGS, _FP, _ON, _DUMP),
+        ),
+        (
+            ("tailings-on-dam", "4.3", "Tailings are drawn over their dam"),
+            (_TAILINGS, _FP, _ON, _DAM),
+        ),
+        (
+            ("dams-on-ground", "4.3", "False positives of dams lie on untransformed ground"),
+            (_DAM, _FP, _ON, NO_CLASS),
+        ),
+        (
+            ("plants-not-mining", "4.3", "False positives of infrastructure are not mining"),
+            (_PLANT, _FP, _ON, NO_CLASS),
+        ),
     )
 )
 
@@ -83,10 +113,12 @@ def claims(run: Run, explanations: Explanations) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Rows section, claim (in our words), measured (what the value is), value, low, high (95 %
-        interval over mines), mines (how many the value rests on), beside (what to compare it with)
-        and other (that value). Claims about classes that the run does not predict are left out;
-        values are NaN where labels or bands do not tell.
+        Rows id, section, claim (in our words), measured (what the value is), value, low, high (95 %
+        interval over mines), mines (how many the value and the other rest on, the fewer of both),
+        beside (what to compare it with), other (that value), difference (value minus other) with
+        its interval, both sides on the same resamples of the mines, and draws (that difference in
+        each). Claims about classes that the run does not predict are left out; numbers are NaN
+        where labels or bands do not tell.
     """
     return pd.DataFrame(
         [row for measure in _MEASURES for row in measure(run, explanations)],
@@ -104,7 +136,7 @@ def _confusion_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
         lines = table[kind & (table["class"] == one.name) & (table["other"] == one.other)]
         if lines.empty:  # the run does not tell the other class from the background
             continue
-        found = confusion_share(lines)
+        lines = lines.set_index("mine")
         place = f"on {one.other}" if one.by == "annotated" else f"predicted as {one.other}"
         pool = (
             f"{one.name} pixels"
@@ -112,12 +144,11 @@ def _confusion_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
             else f"pixels without {one.name}"
         )
         yield _row(
-            one.section,
-            one.claim,
+            (one.id, one.section, one.claim),
             f"share of the {one.error} pixels of {one.name} {place}",
-            found,
+            pooled(lines["errors_there"], lines["errors"]),
             f"the same share of all {pool}",
-            found["reference"],
+            pooled(lines["pixels_there"], lines["pixels"]),
         )
 
 
@@ -126,15 +157,18 @@ def _strip_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     name, beside = "preparatory work area", "excavation"
     if name not in explanations.class_names:
         return
-    table = condition_shares(explanations)
-    lines = table[table["condition"] == WITHIN_2_PX].set_index("class")
+    table = explanations.conditions
+    table = table[table["condition"] == WITHIN_2_PX].set_index("mine")
+    strips, pits = (
+        pooled(lines["errors_there"], lines["errors"])
+        for lines in (table[table["class"] == one] for one in (name, beside))
+    )
     yield _row(
-        "4.1",
-        "Preparatory areas are thin, and so inaccurate at their edges",
+        ("thin-strips", "4.1", "Preparatory areas are thin, and so inaccurate at their edges"),
         f"share of the error pixels of {name} {WITHIN_2_PX}",
-        lines[lines.index == name].iloc[0],
+        strips,
         f"the same for {beside}",
-        float(lines["value"].get(beside, np.nan)),
+        pits,
     )
 
 
@@ -144,15 +178,16 @@ def _near_zero_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
         return
     counts = _class_counts(run, "excavation")
     union = counts["tp"] + counts["fp"] + counts["fn"]
-    known = counts[union > 0]
-    near_zero = (known["tp"] / union[union > 0] < NEAR_ZERO_IOU).astype(int)
+    near_zero = (counts["tp"] < NEAR_ZERO_IOU * union).astype(int)
+    printed = PAPER_NEAR_ZERO / PAPER_AREAS
+    # The paper's mines are others than ours: a sample of its own, as small.
+    drawn = np.random.default_rng(0).binomial(PAPER_AREAS, printed, RESAMPLES) / PAPER_AREAS
     yield _row(
-        "4.1",
-        "Predictions are seldom absent or wholly wrong",
+        ("near-zero", "4.1", "Predictions are seldom absent or wholly wrong"),
         f"share of the mines with an IoU of excavation below {NEAR_ZERO_IOU}",
-        share(near_zero, pd.Series(1, index=near_zero.index)),
-        "the paper's 3 of 38 mines with an IoU close to 0",
-        3 / 38,
+        pooled(near_zero, (union > 0).astype(int)),
+        f"the paper's {PAPER_NEAR_ZERO} of {PAPER_AREAS} mines with an IoU close to 0",
+        Pooled(printed, drawn, tuple(map(str, range(PAPER_AREAS)))),
     )
 
 
@@ -166,20 +201,18 @@ def _snow_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     counts = _class_counts(run, name)
     union = counts["tp"] + counts["fp"] + counts["fn"]
     yield _row(
-        "4.1",
-        "Scenes with snow score lower",
+        ("snow-iou", "4.1", "Scenes with snow score lower"),
         f"IoU of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
         _share_of(counts["tp"], union, snowy),
         "the same, other mines",
-        _share_of(counts["tp"], union, others)["value"],
+        _share_of(counts["tp"], union, others),
     )
     yield _row(
-        "4.1",
-        "Snow spoils precision, not recall",
+        ("snow-recall", "4.1", "Snow spoils precision, not recall"),
         f"recall of {name}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels",
         _share_of(counts["tp"], counts["tp"] + counts["fn"], snowy),
         "precision of the same mines",
-        _share_of(counts["tp"], counts["tp"] + counts["fp"], snowy)["value"],
+        _share_of(counts["tp"], counts["tp"] + counts["fp"], snowy),
     )
 
 
@@ -193,12 +226,11 @@ def _multi_pit_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     counts = _class_counts(run, name)
     truth = counts["tp"] + counts["fn"]
     yield _row(
-        "4.1",
-        "In mines of several pits much is missed",
+        ("several-pits", "4.1", "In mines of several pits much is missed"),
         f"recall of {name}, mines with two or more of at least 1 ha",
         _share_of(counts["tp"], truth, pits.index[pits >= 2]),
         "the same, mines with one",
-        _share_of(counts["tp"], truth, pits.index[pits == 1])["value"],
+        _share_of(counts["tp"], truth, pits.index[pits == 1]),
     )
 
 
@@ -215,12 +247,11 @@ def _pond_claims(run: Run, explanations: Explanations) -> Iterator[dict]:
     small = ponds["area_ha"] < middle_ha
     below = "the median area" if ponds.empty else f"the median area, {middle_ha:.2g} ha,"
     yield _row(
-        "4.3",
-        "Small settling ponds are missed",
+        ("small-ponds", "4.3", "Small settling ponds are missed"),
         f"share of the settling ponds below {below} that are less than {MISSED_BELOW:.0%} found",
-        share(missed[small], one[small]),
+        pooled(missed[small], one[small]),
         "the same, larger ponds",
-        share(missed[~small], one[~small])["value"],
+        pooled(missed[~small], one[~small]),
     )
 
 
@@ -240,26 +271,21 @@ def _class_counts(run: Run, name: str) -> pd.DataFrame:
     return rows[rows["class"] == name].set_index("mine")[["tp", "fp", "fn"]]
 
 
-def _share_of(there: pd.Series, whole: pd.Series, mines: pd.Index) -> dict[str, float]:
+def _share_of(there: pd.Series, whole: pd.Series, mines: pd.Index) -> Pooled:
     """Return a share pooled over some of the mines."""
-    return share(there[there.index.isin(mines)], whole[whole.index.isin(mines)])
+    some = there.index.isin(mines)
+    return pooled(there[some], whole[some])
 
 
 def _row(
-    section: str,
-    claim: str,
-    measured: str,
-    found: dict[str, float] | pd.Series,
-    beside: str,
-    other: float,
+    names: tuple[str, str, str], measured: str, value: Pooled, beside: str, other: Pooled
 ) -> dict:
     """Make a row of the claims."""
-    numbers = {name: found[name] for name in ("value", "low", "high", "mines")}
-    return (
-        {"section": section, "claim": claim, "measured": measured}
-        | numbers
-        | {
-            "beside": beside,
-            "other": other,
-        }
+    draws = value.draws - other.draws
+    low, high = interval(value.draws) if len(value.mines) > 1 else (np.nan, np.nan)
+    mines = min(len(value.mines), len(other.mines))
+    of_difference = interval(draws) if mines > 1 else (np.nan, np.nan)
+    numbers = [value.value, low, high, mines, beside, other.value, value.value - other.value]
+    return dict(
+        zip(CLAIM_COLUMNS, [*names, measured, *numbers, *of_difference, draws], strict=True)
     )

@@ -11,7 +11,7 @@ from minseg.learning.metrics import METRICS
 from minseg.study.config import RunConfig
 from minseg.study.paper_files import OPEN_POINTS, STATEMENTS, TABLES, read_file
 
-PAPER_FOLDER = Path(__file__).parents[3] / "data" / "paper"
+PAPER_FOLDER = (Path(__file__).parents[1] / "paper").resolve()
 """Tidy tables transcribed from the paper, in the checkout."""
 
 ROUNDING = 0.0005

@@ -137,9 +137,7 @@ def read_file(path: Path, layout: Layout) -> pd.DataFrame:
         is empty or holds what it may not. The message has the line.
     """
     if not path.is_file():
-        raise MinsegError(
-            f"{path}: no such table; install minseg from its checkout (pip install -e)"
-        )
+        raise MinsegError(f"{path}: no such table; install minseg again, or give its folder")
     state = path.stat()
     return _read(path, layout, state.st_mtime_ns, state.st_size).copy()
 

@@ -90,12 +90,18 @@ def open_study(
 
 
 def project_folder() -> Path:
-    """Return the checkout that the working directory is in, or the working directory."""
+    """Return minseg's checkout that the working directory is in, or the working directory."""
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return here
+    return next(filter(is_checkout, (here, *here.parents)), here)
+
+
+def is_checkout(folder: Path) -> bool:
+    """Tell whether a folder is a checkout of minseg: other projects have notebooks too."""
+    project = folder / "pyproject.toml"
+    if not (project.is_file() and (folder / "notebooks").is_dir()):
+        return False
+    lines = project.read_text(encoding="utf-8", errors="replace").splitlines()
+    return 'name = "minseg"' in lines
 
 
 def default_store() -> Path:
