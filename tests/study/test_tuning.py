@@ -36,6 +36,7 @@ COMMON = {"weights": None, "test_crop": 0, "precision": "32-true"}
 PROGRAM = """
 import sys
 from pathlib import Path
+from minseg import atomic
 from minseg.data.dataset import open_dataset
 from minseg.study import scheduling
 from minseg.study.runs import RunStore
@@ -43,7 +44,7 @@ from minseg.study.search import SPACES, SearchSpace
 from minseg.study.study import Study
 from minseg.study.tuning import tune
 space, dataset, runs, trials, storage, scheduler = sys.argv[1:]
-scheduling.ANSWER_WITHIN_S = scheduling.WORKERS_WITHIN_S = 3600
+scheduling.ANSWER_WITHIN_S = scheduling.WORKERS_WITHIN_S = atomic.TOLD_AFTER_S = 3600
 SPACES["demo"] = SearchSpace.model_validate_json(space)
 study = Study("demo", open_dataset(dataset), (0,), RunStore(Path(runs)))
 found = tune(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,7 @@ class _ThisMachine(LightningEnvironment):
         return 0
 
 
-def _fabric(devices: int = 1, **settings: str) -> Fabric:
+def _fabric(devices: int = 1, **settings: Any) -> Fabric:
     """Return devices of this machine, the fastest at hand.
 
     By itself Fabric takes what SLURM, MPI or torchrun say for a division of this one training.
