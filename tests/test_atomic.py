@@ -3,11 +3,18 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from minseg import MinsegError
-from minseg.atomic import hold, replace_when_done, require_writable, write_text
+from minseg.atomic import (
+    hold,
+    replace_when_done,
+    require_new_folder,
+    require_writable,
+    write_text,
+)
 from minseg.study.runs import RunStore
 from tests.conftest import names
 
@@ -60,6 +67,33 @@ def test_a_folder_in_place_of_the_file_is_one_clear_line(tmp_path):
             write(tmp_path / "a.txt")
         assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path, file_limit):
+    with file_limit(10), pytest.raises(MinsegError, match=r"a\.csv: cannot be written .*free some"):
+        write_text(tmp_path / "a.csv", "more than ten letters")
+    assert names(tmp_path) == []
+
+
+def test_a_long_name_is_written_or_refused_in_one_line(tmp_path):
+    write_text(tmp_path / ("a" * 250), "text")
+    for refuse in (lambda path: write_text(path, "text"), require_writable, require_new_folder):
+        with pytest.raises(MinsegError, match=r"cannot write here .File name too long"):
+            refuse(tmp_path / ("a" * 260) / "b")
+
+
+def test_where_no_new_folder_can_be_is_found_out_without_a_trace(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    require_new_folder(tmp_path / "new" / "folder")
+    require_new_folder(tmp_path / "empty")
+    for taken in ("file", "."):
+        with pytest.raises(MinsegError, match="exists and is not an empty folder"):
+            require_new_folder(tmp_path / taken)
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(MinsegError, match="is the folder you work in"):
+        require_new_folder(Path())
+    assert names(tmp_path) == ["empty", "file"]
 
 
 def test_whether_a_file_can_be_written_is_found_out_without_a_trace(tmp_path):

@@ -1,7 +1,9 @@
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -104,7 +106,24 @@ def test_import_by_the_promised_command(minseg, tmp_path, write_tif):
         ["train", "{dataset}", "--task", "model1", "--set", "epochs"],
         ["train", "{dataset}", "--task", "model1", "--set", "epoch=3"],
         ["train", "{dataset}", "--task", "model1", "--profile", "big"],
+        ["train", "{dataset}", "--task", "model1", "--set", "task=model2"],
+        ["train", "{dataset}", "--task", "model1", "--set", "epochs=2", "--set", "epochs=3"],
+        ["train", "{dataset}", "--task", "model1", "--seed", "-1"],
+        ["train", "{dataset}", "--task", "model1", "--seed", "99999999999999999999"],
+        ["train", "{dataset}", "--task", "model1", "--set", "loss=dice"],
         ["evaluate", "{missing}", "{dataset}"],
+        ["dataset", "check", "a" * 260],
+        ["dataset", "split", "{dataset}", "--seed", "-1"],
+        ["dataset", "synth", "{missing}", "--years", "２０１９"],
+        ["dataset", "synth", "{missing}", "--years", "20²"],
+        ["dataset", "synth", "{missing}", "--seed", "-1"],
+        ["dataset", "synth", "a" * 260, "--mines", "3", "--size", "64"],
+        ["dataset", "synth", ".", "--mines", "3", "--size", "64"],
+        ["dataset", "synth", "{dataset}/mines.csv", "--mines", "3", "--size", "64"],
+        ["dataset", "import", "{missing}", "--images", "a*", "--masks", "b*", "--table", "t.csv",
+         "--classes", "²=dam"],
+        ["dataset", "import", "{missing}", "--images", "a*", "--masks", "b*", "--table", ".",
+         "--classes", "1=dam"],
         ["predict", "{missing}", "image.tif", "-o", "out.tif"],
         ["dataset", "split", "{missing}"],
         ["dataset", "synth", "{dataset}"],
@@ -124,11 +143,72 @@ def test_import_by_the_promised_command(minseg, tmp_path, write_tif):
 def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     values = {"{missing}": tmp_path / "missing", "{dataset}": dataset.path}
-    status, out, err = minseg(*(values.get(a, a) for a in arguments))
+    given = [a.replace("{dataset}", str(dataset.path)) for a in arguments]
+    status, out, err = minseg(*(values.get(a, a) for a in given))
     assert (status, out) == (1, "")
     assert err.startswith("minseg: ")
     assert len(err.splitlines()) == 1
     assert names(tmp_path) in ([], ["runs"])
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [
+        (["evaluate", "run", "data", "--part", "tst"], "unknown part 'tst'; use train, validation"),
+        (["evaluate", "run", "data", "--convention", "x"], "'x'; use standard or paper"),
+        (["train", "data", "--task", "model1", "--profile", "x"], "'x'; use paper or demo"),
+        (["dataset", "recipe", "x"], "use jasansky, maus"),
+        (["dataset", "import", "n", "--images", "*", "--masks", "*", "--table", "t", "--classes",
+          "1=dam", "--radar-unit", "x"], "use db, power"),
+        (["predict", "run", "a.tif", "-o", "b.tif", "--radar-unit", "x"], "use db, power"),
+    ],
+)  # fmt: skip
+def test_an_unknown_word_is_refused_with_those_that_are_known(minseg, word, known):
+    status, _, err = minseg(*word)
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert known in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["crop=64", "test_crop=64", "architecture=unet+"], "use one of"),
+        (["crop=64", "test_crop=64", "encoder=resnet5"], "unknown encoder"),
+        (["crop=96", "test_crop=64"], "smaller than the crop of 96"),
+        (["crop=64", "test_crop=96"], "smaller than the test crop of 96"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_pixels_are_read(
+    minseg, own_dataset, tmp_path, settings, message
+):
+    for path in own_dataset.path.rglob("optical.tif"):
+        path.write_bytes(b"no raster")
+    given = [part for setting in settings for part in ("--set", setting)]
+    command = ["train", own_dataset.path, "--task", "model1", "--runs", tmp_path / "runs"]
+    status, _, err = minseg(*command, *given)
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert message in err
+
+
+def test_a_fault_of_ours_is_one_line_and_keeps_its_traceback(minseg, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("minseg.data.checking.check_dataset", lambda path: 1 / 0)
+    status, out, err = minseg("dataset", "check", "somewhere")
+    assert (status, out, len(err.splitlines())) == (70, "", 1)
+    assert "ZeroDivisionError: division by zero; this is a fault of minseg" in err
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in err
+    assert "Traceback" in kept.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["dataset", "check", "ж…"]])
+def test_a_terminal_without_unicode_ends_nothing(arguments):
+    command = [sys.executable, "-c", "from minseg.cli import main; main()", *arguments]
+    spelled = os.environ | {"PYTHONIOENCODING": "latin-1:strict"}
+    done = subprocess.run(command, capture_output=True, env=spelled, encoding="latin-1")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == (1 if "check" in arguments else 0)
+    assert len(done.stdout) > 20
 
 
 def test_notebooks_parameters_and_values_to_go_through():

@@ -4,26 +4,29 @@ And so that programs which would write the same at once take turns.
 """
 
 import errno
+import os
 import shutil
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from minseg.errors import MinsegError
 
+
+class CannotWriteError(MinsegError):
+    """A file or folder cannot be written: the place refuses it, or the disk is full."""
+
+
 _NOT_HERE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
     errno.ENAMETOOLONG,
 }  # fmt: skip
 """Errors that are due to the place, and would come again."""
-
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""Errors that are due to the disk: full, or failing."""
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 """Errors of disks that offer no file locks, as some network mounts."""
@@ -49,7 +52,7 @@ def replace_when_done(path: Path) -> Iterator[Path]:
     Raises
     ------
     MinsegError
-        If the folder cannot be written to, the disk is full, or a folder is in the file's place.
+        If the folder cannot be written to, a folder is in the file's place, or the disk is full.
     """
     path = Path(path)
     beside = path.with_name(f".{path.stem[:50]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
@@ -58,14 +61,20 @@ def replace_when_done(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        if error.errno not in _NOT_HERE | DISK_ERRORS:  # it has to do with something else
+        if not is_about_the_disk(error):
             raise
         raise cannot_write(path, error) from None
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        elif beside.exists():
-            beside.unlink()
+        with suppress(OSError):  # of which the first says more
+            if beside.is_dir():
+                shutil.rmtree(beside, ignore_errors=True)
+            else:
+                beside.unlink(missing_ok=True)
+
+
+def is_about_the_disk(error: OSError) -> bool:
+    """Whether an error is due to where something is written, or to no room there."""
+    return error.errno in _NOT_HERE | {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -170,7 +179,7 @@ def _acquire(lock: BaseFileLock, held: str, wait: bool) -> AbstractContextManage
         return lock.acquire()
 
 
-def cannot_write(path: Path, error: Exception) -> MinsegError:
+def cannot_write(path: Path, error: Exception) -> CannotWriteError:
     """Tell in one line why a file cannot be written.
 
     Parameters
@@ -181,12 +190,12 @@ def cannot_write(path: Path, error: Exception) -> MinsegError:
         What the operating system or a library said.
     """
     reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
-    if path.is_dir():
-        return MinsegError(f"{path}: is a folder; name a file to write")
+    if os.path.isdir(path):  # noqa: PTH112  (that of Path refuses a name that is too long)
+        return CannotWriteError(f"{path}: is a folder; name a file to write")
     if getattr(error, "errno", None) in _NOT_HERE | {errno.ENOENT}:
-        return MinsegError(
+        return CannotWriteError(
             f"{path}: cannot write here ({reason}); choose a folder you may write to"
         )
-    return MinsegError(
+    return CannotWriteError(
         f"{path}: cannot be written ({reason}); free some space, or name another folder"
     )

@@ -6,6 +6,8 @@ import pytest
 import minseg
 from minseg import MinsegError
 from minseg.study.study import default_store, project_folder
+from minseg.synthetic.dataset import VERSION
+from tests.conftest import names
 from tests.study.test_execution import SMALL
 
 
@@ -43,3 +45,12 @@ def test_where_runs_are_kept(tmp_path, monkeypatch):
     assert default_store() == tmp_path / "runs"
     monkeypatch.setenv("MINSEG_RUNS", str(tmp_path / "elsewhere"))
     assert default_store() == tmp_path / "elsewhere"
+
+
+def test_a_checkout_that_is_only_read_is_asked_for_no_lock(dataset, tmp_path, monkeypatch):
+    made = tmp_path / "data" / "synthetic" / f"version-{VERSION}"
+    made.parent.mkdir(parents=True)
+    made.symlink_to(dataset.path)
+    monkeypatch.setattr("minseg.study.study.project_folder", lambda: tmp_path)
+    assert minseg.open_study("demo").dataset.digest == dataset.digest
+    assert names(made.parent) == [made.name]

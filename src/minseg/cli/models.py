@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minseg.cli.values import DatasetFolder, RunFolder, settings_of
+from minseg.errors import require_word
 
 if TYPE_CHECKING:
     from minseg.learning.metrics import Scores
@@ -45,7 +46,11 @@ def evaluate(
 ) -> None:
     """Score a run's model on a part of a dataset."""
     from minseg.data.dataset import open_dataset
-    from minseg.learning.metrics import scores
+    from minseg.data.mines import PARTS
+    from minseg.learning.metrics import CONVENTIONS, scores
+
+    require_word("part", part, PARTS)
+    require_word("convention", convention, CONVENTIONS)
     from minseg.study import execution
     from minseg.study.runs import counts_array, open_run
 

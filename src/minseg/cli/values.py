@@ -11,13 +11,21 @@ from minseg.errors import MinsegError
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 
+OPTIONS_OF_TRAIN = ("task", "bands", "seed")
+"""Settings that `minseg train` takes as options."""
+
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:
     """Read ``2019,2021``."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise MinsegError(f"{option} {text!r}: give whole numbers separated by commas") from None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(map(is_number, parts)):
+        raise MinsegError(f"{option} {text!r}: give whole numbers separated by commas")
+    return tuple(map(int, parts))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is digits alone, of those that everybody reads."""
+    return text.isascii() and text.isdigit()
 
 
 def class_mapping(pairs: list[str]) -> dict[int, str]:
@@ -54,7 +62,7 @@ def year_range(text: str) -> tuple[int, ...]:
     years: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not is_number(first) or (dash and not is_number(last)):
             raise MinsegError(f"--years {text!r}: write years such as 2016-2022 or 2016,2019")
         if dash and int(last) < int(first):
             raise MinsegError(f"--years {text!r}: {last} comes before {first}; swap them")
@@ -67,7 +75,12 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
+        name = name.strip()
         if not equals:
             raise MinsegError(f"--set {pair!r}: write name=value, e.g. --set epochs=5")
-        settings[name] = value
+        if name in OPTIONS_OF_TRAIN:
+            raise MinsegError(f"--set {pair!r}: {name} has an option of its own, --{name}")
+        if name in settings:
+            raise MinsegError(f"--set {pair!r}: {name} is set twice; set it once")
+        settings[name] = value.strip()
     return settings

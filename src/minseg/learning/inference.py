@@ -95,15 +95,21 @@ def load_scenes(
     MinsegError
         If a scene is smaller than the crop.
     """
-    scenes = dataset.scenes_of(part)
+    places = evaluation_windows(dataset, part, crop)
     loaded = []
-    for _, scene in progress(scenes.iterrows(), f"loading {part} scenes", len(scenes)):
-        grid = dataset.grid(scene)
-        window = centre_window(grid, crop, scene["scene"])
+    for scene, grid, window in progress(places, f"loading {part} scenes"):
         inputs, target = read_patch(dataset, scene, task, statistics, window)
         place = grid.window(window)
         loaded.append(EvaluationScene(scene["scene"], scene["mine"], place, inputs, target.numpy()))
     return loaded
+
+
+def evaluation_windows(
+    dataset: Dataset, part: str, crop: int
+) -> list[tuple[pd.Series, Grid, Window]]:
+    """List the scenes of a part with their grid and centre crop; `centre_window` may refuse one."""
+    scenes = [(scene, dataset.grid(scene)) for _, scene in dataset.scenes_of(part).iterrows()]
+    return [(scene, grid, centre_window(grid, crop, scene["scene"])) for scene, grid in scenes]
 
 
 def centre_window(grid: Grid, crop: int, scene: str) -> Window:

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from minseg.data.labels import IGNORE
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 
 CONVENTIONS: tuple[str, ...] = ("standard", "paper")
 """Names of the two conventions."""
@@ -158,8 +158,7 @@ def scores(
     and no background: ``scores(counts[:, 1:], "paper")``.
     """
     counts = np.asarray(counts)
-    if convention not in CONVENTIONS:
-        raise MinsegError(f"metrics: unknown convention {convention!r}; use {CONVENTIONS}")
+    require_word("convention", convention, CONVENTIONS)
     if counts.ndim != 3 or counts.shape[2] != 4:
         raise MinsegError(
             f"metrics: counts {counts.shape} must have the shape (scenes, classes, 4) "

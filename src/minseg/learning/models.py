@@ -90,7 +90,7 @@ def build_model(
         If a name is unknown, the two do not go together, or the weights cannot be had or do not
         fit. A start that was asked for is never replaced by a random one.
     """
-    _require_known(architecture, encoder)
+    require_known(architecture, encoder)
     try:
         model = getattr(smp, ARCHITECTURES[architecture])(
             encoder, encoder_weights=None, in_channels=len(bands), classes=num_classes
@@ -106,7 +106,7 @@ def build_model(
     return model
 
 
-def _require_known(architecture: str, encoder: str) -> None:
+def require_known(architecture: str, encoder: str) -> None:
     """Refuse unknown names and combinations that are known not to work."""
     if architecture not in ARCHITECTURES:
         raise MinsegError(

@@ -30,5 +30,5 @@ class TrainingOptions(BaseModel):
     """Weights that are kept: of the epoch with the best validation IoU, or of the last one."""
     precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"
     """Number format: bfloat16 where the device has instructions for it, else float32."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Start of all randomness: weights, order of scenes, crops, flips."""

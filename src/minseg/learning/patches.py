@@ -104,7 +104,7 @@ class TrainingPatches:
         self.crop, self.batch_size, self.crops_per_scene = crop, batch_size, crops_per_scene
         self.seed, self.device, self.share = seed, torch.device(device), share
         self.scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
-        self.sizes = [_size(dataset, scene, crop) for scene in self.scenes]
+        self.sizes = train_sizes(dataset, crop)
         pixels = sum(height * width for height, width in self.sizes)
         needed = pixels * (2 * len(statistics.bands) + 1)  # bytes: float16 inputs, uint8 target
         if resident is None:
@@ -230,8 +230,12 @@ def augment(inputs: Tensor, target: Tensor, turns: Tensor) -> tuple[Tensor, Tens
     return inputs, target
 
 
+def train_sizes(dataset: Dataset, crop: int) -> list[tuple[int, int]]:
+    """Return height and width of each train scene, refusing one that a crop does not fit into."""
+    return [_size(dataset, scene, crop) for _, scene in dataset.scenes_of("train").iterrows()]
+
+
 def _size(dataset: Dataset, scene: pd.Series, crop: int) -> tuple[int, int]:
-    """Return a scene's height and width, refusing one that a crop does not fit into."""
     grid = dataset.grid(scene)
     if min(grid.height, grid.width) < crop:
         fitting = min(grid.height, grid.width) // 32 * 32

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from minseg.data.bands import BAND_CONFIGURATIONS, parse_bands
 from minseg.data.labels import parse_task
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 from minseg.learning.options import TrainingOptions
 
 PIXEL_FOREST = "pixel forest"
@@ -131,6 +131,5 @@ def profile_config(profile: str, **changes: object) -> RunConfig:
     MinsegError
         If the profile or a field is unknown, or a value is not allowed.
     """
-    if profile not in PROFILES:
-        raise MinsegError(f"unknown profile {profile!r}; use {' or '.join(PROFILES)}")
+    require_word("profile", profile, PROFILES)
     return PROFILES[profile].replace(**changes)

@@ -23,12 +23,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from minseg.atomic import DISK_ERRORS, write_text
+from minseg.atomic import CannotWriteError, is_about_the_disk, write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task, parse_task
+from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 from minseg.learning.anatomy import network_anatomy
 from minseg.learning.baseline import fit_pixel_forest
 from minseg.learning.inference import (
@@ -36,13 +37,20 @@ from minseg.learning.inference import (
     Segmenter,
     count_scenes,
     counts_table,
+    evaluation_windows,
     load_scenes,
     predict_scene,
     predict_scenes,
 )
 from minseg.learning.memory import keep_freed_memory
-from minseg.learning.models import build_model, load_weights, save_state, save_weights
-from minseg.learning.patches import TrainingPatches, read_patch
+from minseg.learning.models import (
+    build_model,
+    load_weights,
+    require_known,
+    save_state,
+    save_weights,
+)
+from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
 from minseg.learning.precision import resolve_precision
 from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
 from minseg.maps.class_map import ClassMap, write_class_map
@@ -92,12 +100,14 @@ def run(
     """
     scope = require(config, dataset)
     key = run_key(config, dataset)
+    if found := store.find(key):  # no lock for what is there: the store may be read-only
+        return found
     try:
         with store.claim(key) as folder:
             if folder is not None:
                 _make(config, dataset, scope, folder, after_epoch, devices)
-    except (OSError, SafetensorError) as error:
-        full = isinstance(error, SafetensorError) or error.errno in DISK_ERRORS
+    except (OSError, SafetensorError, CannotWriteError) as error:
+        full = not isinstance(error, OSError) or is_about_the_disk(error)
         hint = "free some space or choose another folder with --runs, and " if full else ""
         raise MinsegError(
             f"{store.path / key}: the run cannot be written ({error}); {hint}run again: it goes on "
@@ -115,6 +125,7 @@ def _make(
     devices: int,
 ) -> None:
     """Train and evaluate, and write everything that a run's folder holds."""
+    _require_possible(config, scope, devices)
     keep_freed_memory()
     started, origin = time.monotonic(), describe_origin(dataset, scope, config.seed)
     statistics = training_statistics(scope, parse_bands(config.bands))
@@ -159,6 +170,21 @@ def _fabric(devices: int = 1, **settings: Any) -> Fabric:
     By itself Fabric takes what SLURM, MPI or torchrun say for a division of this one training.
     """
     return Fabric(accelerator="auto", devices=devices, plugins=[_ThisMachine()], **settings)
+
+
+def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
+    """Refuse what would fail after hours, before a raster is read."""
+    for part in ("validation", "test"):
+        evaluation_windows(scope, part, config.test_crop)
+    if config.architecture == PIXEL_FOREST:
+        return
+    require_known(config.architecture, config.encoder)
+    train_sizes(scope, config.crop)
+    if config.batch_size % devices:
+        raise MinsegError(
+            f"{devices} devices cannot share batches of {config.batch_size} crops evenly; "
+            f"e.g. --set batch_size={-(-config.batch_size // devices) * devices}"
+        )
 
 
 def open_segmenter(run: Run) -> Segmenter:
@@ -210,6 +236,7 @@ def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
     MinsegError
         If the part holds mines that the run was trained on, or the dataset lacks bands or classes.
     """
+    require_word("part", part, PARTS)
     dataset.require(run.task, run.statistics.bands)
     _refuse_leakage(run, dataset, part)
     segmenter = open_segmenter(run)
@@ -293,11 +320,6 @@ def _train_network(
     devices: int,
 ) -> tuple[Models, str]:
     """Train a network on one device or several, and return it as it was kept."""
-    if config.batch_size % devices:
-        raise MinsegError(
-            f"{devices} devices cannot share batches of {config.batch_size} crops evenly; "
-            f"e.g. --set batch_size={-(-config.batch_size // devices) * devices}"
-        )
     precision = resolve_precision(config.precision)
     try:
         strategy = "ddp_spawn" if devices > 1 else "auto"
