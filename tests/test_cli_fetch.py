@@ -224,6 +224,38 @@ def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
     assert minseg("dataset", "check", tmp_path / "got")[0] == 0
 
 
+def test_boxes_that_no_tile_holds_or_that_are_one_are_told_before_the_work(minseg, tmp_path):
+    table = pd.DataFrame({"mine": list("abc"), "longitude": [15.0, 12.0, 9.0], "latitude": 46.9})
+    table.assign(**dict.fromkeys(MINE_TEXTS, "")).to_csv(tmp_path / "mines.csv", index=False)
+    drawn = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)
+    outlines = gpd.GeoDataFrame({"class": "excavation", "geometry": drawn}, crs="EPSG:4326")
+    outlines.to_file(tmp_path / "drawn.gpkg")
+    api = tmp_path / "api.toml"
+    api.write_text('like = "planetary-computer"\nurl = "http://127.0.0.1:9"\n')
+    given = [
+        "dataset",
+        "fetch",
+        tmp_path / "got",
+        "--mines",
+        tmp_path / "mines.csv",
+        "--years",
+        2019,
+    ]
+    given += ["--polygons", tmp_path / "drawn.gpkg", "--api", api, "--smallest-m", 20_000]
+    status, _, err = minseg(*given)
+    *notes, error = err.splitlines()
+    assert status == 1 and "gives no answer" in error
+    assert "mine 'a': its box of 20.0 × 20.0 km lies across Sentinel-2 tiles" in err
+    assert any("78%: no scene will be taken" in note for note in notes)
+    assert any("91%: the rest of it will have no pixels" in note for note in notes)
+    table["longitude"] = [15.0, 15.01, 9.0]
+    table.assign(**dict.fromkeys(MINE_TEXTS, "")).to_csv(tmp_path / "mines.csv", index=False)
+    drawn = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)
+    outlines.set_geometry(drawn, crs="EPSG:4326").to_file(tmp_path / "drawn.gpkg")
+    status, _, err = minseg(*given)
+    assert (status, err.count("\n")) == (1, 1) and "2 separate mine(s)" in err
+
+
 def test_an_unknown_collection_is_one_line_and_corrected_it_goes_on(minseg, options, tmp_path):
     folder, table = tmp_path / "mines", tmp_path / "api.toml"
     good = Path(options["--api"]).read_text()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from minseg.audit.claims_verdicts import ABOVE_ZERO, Effect, Missing, Region, decide
-from minseg.audit.resolution import needed_mines
+from minseg.audit.power import needed_mines
 
 
 def effect(low, high, claimed=ABOVE_ZERO, mines=10, draws=None):

@@ -8,6 +8,7 @@ from minseg.data.bands import (
     RADAR_BANDS,
     band_name,
     parse_bands,
+    parse_file_bands,
 )
 
 
@@ -25,7 +26,25 @@ def test_optical_bands_are_ordered_by_wavelength_and_radar_has_none():
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("B2", "B02"), ("b02", "B02"), ("B8a", "B8A"), ("B11", "B11"), ("B10", None), ("red", None)],
+    [
+        ("B2", "B02"),
+        ("b02", "B02"),
+        ("B8a", "B8A"),
+        ("B11", "B11"),
+        ("T33TWM_20230813T100031_B04_10m", "B04"),
+        ("B4, central wavelength 665 nm", "B04"),
+        ("B2_median", "B02"),
+        ("red", "B04"),
+        ("Red Edge 1", "B05"),
+        ("B8 (NIR)", "B08"),
+        ("swir16", "B11"),
+        ("B10", None),
+        ("B2_stdDev", None),
+        ("B8-B4", None),
+        ("red mask", None),
+        ("2021", None),
+        ("", None),
+    ],
 )
 def test_band_spellings(text, name):
     assert band_name(text) == name
@@ -60,6 +79,14 @@ def test_bands_by_configuration_or_by_name():
     assert parse_bands("rgb") == ("B04", "B03", "B02")
     assert parse_bands("R + N") == BAND_CONFIGURATIONS["R+N"]
     assert parse_bands("b8,vv") == ("B08", "VV")
+
+
+def test_bands_of_a_file_may_be_left_out():
+    assert parse_file_bands("b2,-,B04 , -") == ("B02", "-", "B04", "-")
+    assert parse_file_bands("RGB,-") == ("B04", "B03", "B02", "-")
+    for text in ("B02,-,B2", "-", "B02,--"):
+        with pytest.raises(MinsegError):
+            parse_file_bands(text)
 
 
 @pytest.mark.parametrize("text", ["RGBN", "B04,B04", "B10", ""])

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import rasterio
@@ -98,13 +100,9 @@ def test_radar_is_not_scaled_and_nodata_of_the_user_counts(write_tif):
     path = write_tif("a.tif", array, descriptions=["VV", "B02"])
     with open_raster(path) as source:
         values, valid = Image.of(source, scale=0.5, nodata=-99).read(["VV", "B02"])
-        sample = Image.of(source, scale=0.5, nodata=-99).sample(["B02"], 2)
     assert values[:, 1, 1].tolist() == pytest.approx([-12, 0.1])
     assert not valid[0, 0]
     assert valid.sum() == 15
-    assert sample.ravel() == pytest.approx(0.1)
-    with open_raster(path) as source:
-        assert Image.of(source).sample([], 2).size == 0
 
 
 def test_each_band_has_its_own_scale_and_offset(write_tif):
@@ -144,12 +142,10 @@ def test_alpha_hides_pixels_and_is_no_channel(write_tif):
         image = Image.of(source, ("B02", "B03", "B04"))
         assert image.indexes == {"B02": 1, "B03": 2, "B04": 3}
         values, valid = image.read(("B02", "B03", "B04"))
-        sample = image.sample(("B02",), 512)
         with pytest.raises(MinsegError, match=r"its 3 bands.*band 4 is marked as alpha"):
             Image.of(source, ("B02", "B03", "B04", "B08"))
     assert np.array_equal(valid, opacity > 0)
     assert values == pytest.approx(0.1)
-    assert sample.shape == (1, 40)
 
 
 def test_alpha_with_a_name_is_no_channel_until_its_mark_is_taken_away(write_tif):
@@ -166,3 +162,112 @@ def test_alpha_with_a_name_is_no_channel_until_its_mark_is_taken_away(write_tif)
         values, valid = Image.of(source, names, scale=0.01).read(["B08"])
     assert values == pytest.approx(0.09)
     assert valid.all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"),
+    [
+        (np.float32, -9999),
+        (np.float32, -3.4028235e38),
+        (np.float32, 1e20),
+        (np.float64, 1e300),
+        (np.float32, np.nan),
+        (np.float32, -np.inf),
+        (np.float32, -1),
+        (np.int16, -9999),
+        (np.int16, -32768),
+        (np.uint16, 65535),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 6])
+def test_numbers_that_are_no_reflectance_are_missing_pixels(write_tif, capsys, dtype, fill, rows):
+    whole = np.dtype(dtype).kind in "ui"
+    numbers = np.full((2, 8, 8), 2000 if whole else 0.2, dtype)
+    numbers[1, :rows] = fill
+    path = write_tif("a.tif", numbers, descriptions=["B02", "B03"])
+    with open_raster(path) as source:
+        image = Image.of(source, scale=1e-4 if whole else None)
+        image.examine()
+        values, valid = image.read(("B02", "B03"))
+    assert not valid[:rows].any() and valid[rows:].all()
+    assert values[:, rows:] == pytest.approx(0.2)
+    told = capsys.readouterr().err
+    if np.isfinite(fill):
+        stated = float(re.search(r"as --nodata (\S+) would say", told)[1])
+        with open_raster(path) as source:
+            image = Image.of(source, scale=1e-4 if whole else None, nodata=stated)
+            image.examine()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("fill", [-99, -9999, 3.4e38, np.inf])
+def test_numbers_that_are_no_decibels_are_missing_pixels(write_tif, fill):
+    numbers = np.full((1, 8, 8), -12, np.float32)
+    numbers[:, 0] = fill
+    with open_raster(write_tif("a.tif", numbers, descriptions=["VV"])) as source:
+        image = Image.of(source)
+        image.examine()
+        assert image.read(["VV"])[1].tolist() == [[False] * 8] + [[True] * 8] * 7
+
+
+@pytest.mark.parametrize(
+    ("numbers", "band", "message"),
+    [
+        (np.random.default_rng(0).uniform(1, 9999, (1, 8, 8)), "B02", "90th percentile.*--scale"),
+        (np.full((1, 8, 8), -9999.0), "B02", "--scale.*--nodata"),
+        (np.random.default_rng(0).uniform(100, 900, (1, 8, 8)), "VV", "--radar-unit"),
+    ],
+)
+def test_images_of_another_unit_are_not_taken_for_fill(write_tif, numbers, band, message):
+    path = write_tif("a.tif", numbers.astype(np.float32), descriptions=[band])
+    with open_raster(path) as source, pytest.raises(MinsegError, match=message):
+        Image.of(source).examine()
+
+
+@pytest.mark.parametrize(("fill", "told"), [(0, True), (9999, True), (32767, True), (1234, False)])
+def test_one_number_in_every_band_of_an_edge_is_told_of(write_tif, capsys, fill, told):
+    numbers = np.random.default_rng(0).integers(500, 4000, (3, 600, 600)).astype(np.int16)
+    numbers[:, :, :20] = fill  # a swath's edge in a file that is looked at by samples
+    names = ["B02", "B03", "B04"]
+    for nodata in (None, fill):
+        with open_raster(write_tif("a.tif", numbers, None, nodata, names)) as source:
+            Image.of(source, scale=1e-4).examine()
+        error = capsys.readouterr().err
+        hint = f"hold {fill} in every band and count as ground; if nothing was seen there, give "
+        assert (hint + f"--nodata {fill}\n" in error) == (told and nodata is None)
+        assert bool(error) == (told and nodata is None)
+
+
+def test_two_bands_of_one_name_are_refused_until_one_is_left_out(write_tif):
+    path = write_tif("a.tif", NUMBERS, descriptions=["B2", "B02_median", "B04"])
+    with open_raster(path) as source:
+        assert Image.of(source, ("B04",), scale=1e-4).indexes == {"B04": 3}
+        with pytest.raises(MinsegError, match=r"called B02.*--bands -,B02,B04$"):
+            Image.of(source, scale=1e-4)
+        assert Image.of(source, ("-", "B02", "B04"), scale=1e-4).indexes == {"B02": 2, "B04": 3}
+
+
+def test_bands_to_leave_out_are_counted(write_tif):
+    with open_raster(write_tif("a.tif", NUMBERS)) as source:
+        assert Image.of(source, ("B02", "-", "B04"), scale=1e-4).indexes == {"B02": 1, "B04": 3}
+        with pytest.raises(MinsegError, match="has 3 bands, but 2 are listed"):
+            Image.of(source, ("-", "B04"), scale=1e-4)
+
+
+def test_the_file_names_its_one_band_where_nothing_else_does(write_tif):
+    with open_raster(write_tif("T33TWM_20230813T100031_B04_10m.tif", NUMBERS[:1])) as source:
+        assert Image.of(source, scale=1e-4).indexes == {"B04": 1}
+        assert Image.of(source, ("B08",), scale=1e-4).indexes == {"B08": 1}  # the user knows better
+
+
+def test_advice_on_the_scale_names_the_offset_of_newer_products(write_tif):
+    advice = r"--scale 1e-4 \(with --offset -0\.1 .*04\.00"
+    path = write_tif("B04.tif", NUMBERS[:1])
+    with open_raster(path) as source, pytest.raises(MinsegError, match=advice):
+        Image.of(source)
+
+
+def test_complex_numbers_are_refused(write_tif):
+    path = write_tif("a.tif", np.ones((1, 8, 8), np.complex64), descriptions=["VV"])
+    with open_raster(path) as source, pytest.raises(MinsegError, match="complex"):
+        Image.of(source)

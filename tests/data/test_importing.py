@@ -9,6 +9,7 @@ from minseg.data.checking import check_dataset
 from minseg.data.importing import ImageFolders, import_dataset, read_mask
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.raster import Grid
+from minseg.data.stack import ImageFile, open_stack
 from tests.conftest import grid_at, names
 
 CLASSES = {1: "dam", 2: "excavation"}
@@ -122,7 +123,7 @@ def test_image_and_mask_on_different_grids(tmp_path, folders, write_tif):
 
 
 def test_image_without_crs(tmp_path, folders, write_tif):
-    nowhere = Grid(40, 50, Affine.translation(0, 0), None)
+    nowhere = Grid(40, 50, Affine.translation(7, 7), None)
     write_tif("images/img_0.tif", np.ones((3, 40, 50), np.uint16), nowhere)
     with pytest.raises(MinsegError, match="no coordinate reference system"):
         import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
@@ -293,3 +294,48 @@ def test_real_tailings_chips(tmp_path, shared_data):
     chips = pd.read_csv(folder / "chips.csv")
     labels = dataset.read_labels(dataset.scenes.iloc[0])
     assert (labels > 0).mean() == pytest.approx(chips["tsf_fraction"][0], abs=1e-4)
+
+
+def test_images_of_one_import_have_the_same_bands(tmp_path, folders, write_tif):
+    import rasterio
+
+    image = next((tmp_path / "images").glob("img_3.tif"))
+    with rasterio.open(image, "r+") as source:
+        source.descriptions = ["B4", "B2", "cloud"]
+    every = changed(folders, bands=None)
+    with pytest.raises(MinsegError, match=r"has band B03, which .*img_3.*--bands B02,B04$"):
+        import_dataset(tmp_path / "new", every, tmp_path / "chips.csv")
+    assert not (tmp_path / "new").exists()
+    told = changed(folders, bands=("B02", "B04"))
+    assert check_dataset(import_dataset(tmp_path / "new", told, tmp_path / "chips.csv").path) == []
+
+
+def test_brackets_in_a_folder_are_no_pattern(tmp_path, folders):
+    odd = tmp_path / "tiles [2021] {a}?"
+    (tmp_path / "images").rename(odd)
+    found = changed(folders, images=str(odd / "img_*.tif"))
+    assert len(import_dataset(tmp_path / "new", found, tmp_path / "chips.csv").scenes) == 5
+
+
+def test_fill_without_a_tag_is_missing_in_a_dataset_as_in_a_prediction(
+    tmp_path, write_tif, folders, capsys
+):
+    random = np.random.default_rng(0)
+    for k in range(5):
+        image = random.uniform(-0.05, 1, (3, 40, 50)).astype(np.float32)
+        image[0, 5, 5], image[1, 6, 6], image[:, 7, 7:] = -9999, -3.4e38, np.inf
+        grid = grid_at(k)
+        names = ["B02", "B03", "B04"]
+        write_tif(f"images/img_{k}.tif", image, Grid(40, 50, grid.transform, grid.crs), None, names)
+        mask = np.ones((1, 40, 50), np.uint8)
+        mask[0, 0] = 2
+        write_tif(f"masks/mask_{k}.tif", mask, Grid(40, 50, grid.transform, grid.crs))
+    told = changed(folders, scale=None, nodata=None)
+    dataset = import_dataset(tmp_path / "new", told, tmp_path / "chips.csv")
+    assert "2 of 1957 pixels hold -3.4e+38 or another number that is no" in capsys.readouterr().err
+    inputs, valid = dataset.read_inputs(dataset.scenes.iloc[0], ("B02", "B03", "B04"))
+    with open_stack([ImageFile(tmp_path / "images" / "img_0.tif")], ("B02", "B03", "B04")) as stack:
+        values, found = stack.read()
+    assert np.array_equal(found, valid)
+    assert valid.sum() == 40 * 50 - 2 - 43
+    assert inputs[:, valid] == pytest.approx(values[:, valid], abs=5.1e-5)  # as stored

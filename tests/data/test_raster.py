@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from click.testing import CliRunner
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.rio.main import main_group
 from rasterio.windows import Window
 
 from minseg import MinsegError
@@ -19,6 +22,7 @@ from minseg.data.raster import (
     write_geotiff,
     writing,
 )
+from tests.conftest import grid_at
 
 UTM = Grid(300, 400, Affine(10, 0, 500_000, 0, -10, 4_000_000), CRS.from_epsg(32633))
 DEGREES = Grid(100, 100, Affine(1e-4, 0, 15.0, 0, -1e-4, 60.0), CRS.from_epsg(4326))
@@ -112,9 +116,64 @@ def test_missing_unreadable_and_damaged_files_are_one_clear_line(tmp_path, write
 
 
 def test_raster_without_crs_is_refused_with_the_command_that_mends_it(tmp_path):
-    nowhere = Grid(4, 4, Affine.identity(), None)
+    nowhere = Grid(4, 4, Affine(10, 0, 4e5, 0, -10, 5e6), None)
     with pytest.raises(MinsegError, match="rio edit-info"):
         require_located(nowhere, tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("epsg", [None, 32633, 4326])
+@pytest.mark.parametrize(
+    "transform",
+    [Affine.identity(), Affine(1, 0, 0, 0, -1, 0), Affine(1, 0, -0.5, 0, -1, 64.5)],
+)
+def test_coordinates_that_count_pixels_are_no_place_until_the_advice_is_followed(
+    write_tif, epsg, transform
+):
+    crs = epsg and CRS.from_epsg(epsg)
+    path = write_tif("a.tif", np.ones((1, 64, 64), np.uint8), Grid(64, 64, transform, crs))
+    like = write_tif("THAT.tif", np.ones((1, 64, 64), np.uint8))
+    with pytest.raises(MinsegError, match="count its own pixels") as caught:
+        require_located(read_grid(path), path)
+    command = str(caught.value).partition("`rio ")[2].rstrip("`")
+    arguments = command.replace("THAT.tif", str(like)).split()
+    edit_info = CliRunner().invoke(main_group, arguments)
+    assert edit_info.exit_code == 0, edit_info.output
+    assert read_grid(path) == read_grid(like)
+    require_located(read_grid(path), path)
+
+
+@pytest.mark.parametrize("crs", [None, CRS.from_epsg(32633)])
+def test_a_file_placed_by_control_points_is_told_how_it_gets_a_grid(write_tif, crs):
+    grid = Grid(64, 64, Affine.identity(), crs)
+    path = write_tif("a.tif", np.ones((1, 64, 64), np.uint8), grid)
+    corners = [(0, 0), (0, 64), (64, 0)]
+    points = [
+        GroundControlPoint(row, column, 4e5 + 10 * column, 5e6 - 10 * row)
+        for row, column in corners
+    ]
+    with rasterio.open(path, "r+") as target:
+        target.gcps = points, CRS.from_epsg(32633)
+    with pytest.raises(MinsegError, match=r"placed by control points.*gdalwarp"):
+        require_located(read_grid(path), path)
+
+
+@pytest.mark.parametrize("side", [16, 20, 33, 64, 100])
+def test_thinned_pixels_show_the_centre_of_their_ground(write_tif, side):
+    whole = np.arange(64 * 50).reshape(1, 64, 50).astype(np.uint16)
+    path = write_tif("a.tif", whole, Grid(64, 50, grid_at(0).transform, grid_at(0).crs))
+    grid = read_grid(path)
+    thin = grid.thinned(side)
+    assert max(thin.height, thin.width) <= max(side, 1)
+    assert thin.bounds == pytest.approx(grid.bounds)
+    with open_raster(path) as source:
+        values, valid = read_window(source, [1], shape=(thin.height, thin.width))
+    rows, columns = np.divmod(values[0].astype(int), 50)
+    here, there = np.meshgrid(np.arange(thin.width) + 0.5, np.arange(thin.height) + 0.5)
+    xs, ys = thin.transform @ (here, there)
+    found_xs, found_ys = grid.transform @ (columns + 0.5, rows + 0.5)
+    assert valid.all()
+    assert np.abs(found_xs - xs).max() <= 5.01  # half a pixel
+    assert np.abs(found_ys - ys).max() <= 5.01
 
 
 NOWHERE = {

@@ -340,6 +340,29 @@ def test_an_alpha_band_hides_pixels_on_another_grid_too(write_band, write_tif):
     assert np.allclose(values[1, :, 20:], nearest(path, fine)[0, :, 20:] * 1e-4)
 
 
+@pytest.mark.parametrize("bands", [("B04", "B02"), (RATIO,), ("VV",)])
+def test_some_channels_of_a_large_image_are_thinned_alike(write_tif, bands):
+    fine, coarse = noise(grid_of(10), 2), noise(grid_of(20), 1)
+    fine[:, :9] = 0
+    radar = np.random.default_rng(0).uniform(-20, -5, (2, 96, 96)).astype(np.float32)
+    radar[:, :, :30] = np.nan
+    files = [
+        ImageFile(write_tif("a.tif", fine, grid_of(10), 0, ["B02", "B03"], (1e-4, 1e-4))),
+        ImageFile(write_tif("b.tif", coarse, grid_of(20), 0, ["B04"], (1e-4,))),
+        ImageFile(write_tif("c.tif", radar, grid_of(10), np.nan, ["VV", "VH"])),
+    ]
+    every = ("VV", RATIO, "B04", "B02", "B03")
+    with open_stack(files, every) as image:
+        whole, _ = image.read()
+        thin = image.grid.thinned(32)
+        values, valid = image.only(bands).read(shape=(thin.height, thin.width))
+    expected = whole[[every.index(band) for band in bands], 1::3, 1::3]
+    rows, columns = np.arange(1, 96, 3)[:, None], np.arange(1, 96, 3)
+    missing = (rows < 9) & (columns >= 0) if "B02" in bands else (rows >= 0) & (columns < 30)
+    assert np.array_equal(valid, ~missing)
+    assert np.array_equal(values[:, valid], expected[:, valid])
+
+
 @pytest.mark.parametrize(
     ("bands", "unit", "name", "said"),
     [

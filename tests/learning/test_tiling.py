@@ -342,3 +342,15 @@ def test_tiles_of_two_sizes_give_the_same_away_from_blending():
     assert 0.2 < away.mean() < 0.4
     assert one[:, away] == pytest.approx(other[:, away], abs=1e-6)
     assert np.abs(one - other).max() > 1e-3  # as they need not be where they blend
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_is_no_class(bad):
+    inputs, network = raster(70, 70), pointwise()
+    inputs[0, 40, 5] = bad
+    strips = strips_of(inputs, network, Tiling(32, 0))
+    valid = np.concatenate([strip.valid for strip in strips])
+    assert not valid[40, 5] and valid.sum() == 70 * 70 - 1
+    found, expected = joined(strips), whole(inputs, network)
+    assert found.isfinite().all()
+    assert torch.allclose(found[:, valid], expected[:, valid])

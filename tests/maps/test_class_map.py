@@ -50,9 +50,11 @@ def damage(path, **changes):
 
 
 DAMAGES = {
-    "two bands": ({"count": 2}, "is no class map"),
-    "floats": ({"dtype": "float32"}, "is no class map"),
-    "no tag": ({"task": None}, "is no class map"),
+    "two bands": ({"count": 2}, r"is no class map \(has 2 band"),
+    "colours": ({"count": 3, "photometric": "rgb"}, "has 3 band"),
+    "floats": ({"dtype": "float32"}, r"of float32 for one of uint8"),
+    "no tag": ({"task": None}, r"is no class map \(tag"),
+    "background as no data": ({"nodata": 0}, "its no data is 0 for 255"),
     "a task of another program": ({"task": "trees"}, "unknown 'trees'"),
     "nowhere": ({"crs": None}, "has no coordinate reference system"),
 }
@@ -81,6 +83,17 @@ def test_a_number_that_is_no_class_is_refused_in_one_line(tmp_path, number):
     with pytest.raises(MinsegError, match=rf"holds {number}, which is no class of model1") as error:
         read_class_map(path)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_mask_hides_is_no_data(tmp_path):
+    path = tmp_path / "map.tif"
+    write_class_map(path, np.ones((64, 64), np.uint8), grid_at(0), TASKS["model1"])
+    damage(path)
+    with rasterio.open(path, "r+") as target:
+        target.write_mask(np.arange(64)[:, None] * np.ones(64) > 20)
+    classes = read_class_map(path).classes
+    assert (classes[:21] == 255).all()
+    assert (classes[21:] == 1).all()
 
 
 def test_files_that_are_no_rasters_are_refused_in_one_line(tmp_path):

@@ -591,3 +591,32 @@ def test_outputs_that_would_replace_the_image_or_each_other_are_refused(write_im
             predict_raster(segmenter_of(), image, output, probabilities=probabilities)
     assert image.read_bytes() == before
     assert names(tmp_path) == ["image.tif"]
+
+
+@pytest.mark.parametrize("fill", [-9999, -3.4e38, np.inf, 7])
+def test_fill_without_a_tag_changes_a_map_as_missing_pixels_do(write_tif, tmp_path, fill):
+    torch.manual_seed(0)
+    segmenter = segmenter_of(build_model("unet", "resnet18", STATISTICS.bands, 3))
+    values = np.random.default_rng(0).uniform(0.02, 0.4, (2, 100, 81)).astype(np.float32)
+    for name, missing in (("filled", fill), ("missing", np.nan)):
+        values[1, 50:54, 40] = missing
+        image = write_tif(f"{name}.tif", values, descriptions=["B02", "B08"])
+        predict_raster(segmenter, image, tmp_path / "out" / f"{name}.tif")
+    filled, missing = (read(tmp_path / "out" / f"{name}.tif")[0] for name in ("filled", "missing"))
+    assert np.array_equal(filled, missing)
+    assert (filled == 255).sum() == 4
+
+
+class Overflowing(nn.Module):
+    """Gives infinity for what is bright in blue."""
+
+    def forward(self, inputs):
+        return exact_network()(inputs) + torch.where(inputs[:, :1] > 1, torch.inf, 0)
+
+
+def test_what_the_network_has_no_number_for_has_no_class(write_image, tmp_path):
+    classes = class_map(64, 64)
+    outputs = {"output": tmp_path / "map.tif", "probabilities": tmp_path / "p.tif"}
+    predict_raster(segmenter_of(Overflowing()), write_image(numbers_of(classes)), **outputs)
+    assert np.array_equal(read(tmp_path / "map.tif")[0], np.where(classes == 1, 255, classes))
+    assert np.array_equal((read(tmp_path / "p.tif") == 65535).all(axis=0), classes == 1)

@@ -37,6 +37,30 @@ def test_only_mines_are_taken_and_commodities_grouped(tmp_path):
     assert points["longitude"].tolist() == [20] * 4 and points["latitude"].iloc[1] == 46
 
 
+def test_a_list_that_cannot_be_matched_is_one_line(tmp_path):
+    rows = [(20, 45, "coal", "Mine"), (20, 46, "coal", "Mine")]
+    path = written(tmp_path, rows, id="ICMM1")
+    table = gpd.read_file(path)
+    table.drop(columns="geometry").to_csv(tmp_path / "mines.csv")
+    latin = written(tmp_path, rows, country="Perú").read_text(encoding="utf-8")
+    (tmp_path / "latin.geojson").write_bytes(latin.encode("cp1252"))
+    table.assign(id=["A/1", "A2"]).to_file(tmp_path / "folder.gpkg")
+    table.assign(id=["", None]).to_file(tmp_path / "none.gpkg")
+    table.to_file(tmp_path / "twice.gpkg")
+    table.assign(id=["A", "B"], assetType=1).to_file(tmp_path / "numbers.gpkg")
+    for name, said in (
+        ("mines.csv", "is a table without geometries; .*ogr2ogr -oo X_POSSIBLE_NAMES"),
+        ("latin.geojson", "encoding"),
+        ("folder.gpkg", "'A/1'.* cannot name a folder"),
+        ("none.gpkg", "holds ''"),
+        ("twice.gpkg", "holds 'ICMM1', which is there twice"),
+        ("numbers.gpkg", "holds no located mines"),
+    ):
+        with pytest.raises(MinsegError, match=rf"{name}: .*{said}|{name}: {said}") as error:
+            read_icmm(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
 def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(tmp_path):
     outline = shapely.box(20, 45, 20.01, 45.01)
     rows = [

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from minseg.audit.resolution import POWER, mine_spread, needed_mines
+from minseg.audit.power import POWER, mine_spread, needed_mines
 from minseg.learning.intervals import fewest_mines, interval, widened
 
 HOLDS, FAILS, UNDECIDABLE = "holds", "fails", "not decidable"
@@ -136,7 +136,7 @@ class Effect:
     def mines_needed(self, comparisons: int = 1) -> float:
         """Return about how many mines would show on which side of the nearest edge it lies.
 
-        See `minseg.audit.resolution.needed_mines`. Infinite on the edge.
+        See `minseg.audit.power.needed_mines`. Infinite on the edge.
 
         Parameters
         ----------

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from minseg.audit.averaging import with_identity
 from minseg.audit.erratum import (
     ACCURATE,
     CONSISTENT,
@@ -21,7 +22,6 @@ from minseg.audit.erratum import (
     model_name,
     table_of,
 )
-from minseg.audit.identity import with_identity
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, GENERAL_OF, MODELS
 from minseg.study.paper import ROUNDING

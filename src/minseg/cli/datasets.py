@@ -57,14 +57,14 @@ def import_images(
     seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
 ) -> None:
     """Turn folders of images and masks into a dataset."""
-    from minseg.data.bands import parse_bands
+    from minseg.data.bands import parse_file_bands
     from minseg.data.importing import ImageFolders, import_dataset
 
     folders = ImageFolders(
         images=images,
         masks=masks,
         classes=class_mapping(classes),
-        bands=parse_bands(bands) if bands else None,
+        bands=parse_file_bands(bands) if bands else None,
         scale=scale,
         offset=offset,
         nodata=nodata,
@@ -120,7 +120,7 @@ def fetch(
     from minseg.fetching.boxes import BoxRule
     from minseg.fetching.choices import parse_pins, read_pins
     from minseg.fetching.dataset import fetch_dataset
-    from minseg.fetching.plan import FetchRequest, read_mines
+    from minseg.fetching.plan import FetchRequest, plan_mines, read_mines
     from minseg.fetching.providers import provider_for
 
     fields = PolygonFields(class_field, value_mapping(classes or []), year_field, mine_field, layer)
@@ -137,6 +137,9 @@ def fetch(
         replace(provider, radar=None) if no_radar else provider,
         BoxRule(margin_m, smallest_m, largest_m),
     )
+    told = [*request.annotations.notes, *plan_mines(request)[1]]  # before hours of work
+    for note in told:
+        print(f"note: {note}", file=sys.stderr)
     fetched = fetch_dataset(
         folder,
         request,
@@ -145,7 +148,7 @@ def fetch(
         licence=licence,
         split_seed=seed,
     )
-    for note in fetched.notes:
+    for note in fetched.notes[len(told) :]:
         print(f"note: {note}", file=sys.stderr)
     for failure in fetched.failures:
         print(f"failed: {failure}", file=sys.stderr)

@@ -44,7 +44,8 @@ def predict(
         ),
     ] = False,
     bands: Annotated[
-        str | None, typer.Option(help="Bands in the order of one file that does not name them.")
+        str | None,
+        typer.Option(help="Bands in the order of one file that does not name them; - skips one."),
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Reflectance of one digital number.")] = None,
     offset: Annotated[float | None, typer.Option(help="Reflectance at number zero.")] = None,
@@ -62,7 +63,7 @@ def predict(
     ] = None,
 ) -> None:
     """Map the classes of an image to a Cloud-Optimized GeoTIFF; again after a kill, it goes on."""
-    from minseg.data.bands import parse_bands
+    from minseg.data.bands import parse_file_bands
     from minseg.data.images import ImageReading
     from minseg.data.stack import ImageFile
     from minseg.maps.cleaning import Cleaning
@@ -75,7 +76,7 @@ def predict(
         "probabilities": probabilities,
         "cleaning": Cleaning(smooth, minimum_ha, adjacency),
         "reading": ImageReading(
-            parse_bands(bands) if bands else None,
+            parse_file_bands(bands) if bands else None,
             scale,
             offset,
             nodata,

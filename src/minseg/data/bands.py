@@ -24,6 +24,16 @@ class Band:
         """Whether the channel comes from Sentinel-1."""
         return self.wavelength_nm is None
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Reflectance, or decibels, that a pixel can have lie between; others mark missing ones.
+
+        Correction for the atmosphere may go below zero, as Sentinel-2 and Landsat keep it to -0.1
+        and -0.2; 6.5534 is the most that 16 bits hold beside a mark for missing pixels. Radar:
+        noise floor to corner reflectors.
+        """
+        return (-90.0, 90.0) if self.is_radar else (-0.2, 6.55345)
+
 
 OPTICAL_BANDS: tuple[Band, ...] = (
     Band("B01", 442.7, 60, "coastal aerosol"),
@@ -64,16 +74,55 @@ BAND_CONFIGURATIONS: dict[str, tuple[str, ...]] = {
 """The five band configurations (section 2.4.1), spelled as in Table 3."""
 
 
-def band_name(text: str) -> str | None:
-    """Bring a band's name to the product's spelling: ``b2`` and ``B2`` become ``B02``.
+SKIPPED = "-"
+"""What stands for a band to leave out, where a file's bands are listed in its order."""
 
-    A radar band is known by the polarisation it speaks of: ``Sigma0_VH_db`` becomes ``VH``.
-    Returns None for a name that is no band of ours (B10, which L2A lacks, among them).
+_COMMON_NAMES = {
+    "COASTAL": "B01",
+    "BLUE": "B02",
+    "GREEN": "B03",
+    "RED": "B04",
+    "REDEDGE1": "B05",
+    "REDEDGE2": "B06",
+    "REDEDGE3": "B07",
+    "NIR": "B08",
+    "NIR08": "B8A",
+    "NIR09": "B09",
+    "SWIR16": "B11",
+    "SWIR22": "B12",
+}
+"""Names of the bands in catalogues."""
+
+_BESIDE_A_NAME = re.compile(
+    r"T?\d{2}[A-Z]{3}|\d{8}(T\d{6})?|S2[A-D]?|SENTINEL2?|MSI(L[12][AC])?|L[12][AC]|[RN]\d{3,4}"
+    r"|\d+M?|BAND|CENTRAL|WAVELENGTH|NM|MEDIAN|MEAN|MOSAIC|COMPOSITE|SR|BOA|REFLECTANCE"
+)
+"""Words about tile, date, product, wavelength or composite, which do not change what a band is; a
+deviation or a count is no reflectance."""
+
+
+def band_name(text: str) -> str | None:
+    """Find the band that a name tells, in the product's spelling: ``b2`` is ``B02``.
+
+    So are ``B2_median``, ``T33TWM_20230813T100031_B02_10m`` and ``blue``. A radar band is known by
+    the polarisation it speaks of: ``Sigma0_VH_db`` is ``VH``. Returns None for a name that is no
+    band of ours (B10, which L2A lacks, among them), or more than one.
     """
-    name = text.strip().upper()
-    short = re.fullmatch(r"B(\d)", name)
-    name = f"B0{short[1]}" if short else name
-    return name if name in BANDS else _radar_name(name)
+    whole = text.strip().upper()
+    if whole in BANDS:
+        return whole
+    words = [word for word in re.split(r"[^A-Z0-9]+", whole) if word]
+    own = [word for word in words if not _BESIDE_A_NAME.fullmatch(word)]
+    found = {_spelled("".join(words)) or _spelled(word) for word in own}
+    if found - {None}:
+        return found.pop() if len(found) == 1 else None
+    return _radar_name(whole)
+
+
+def _spelled(word: str) -> str | None:
+    """Find the optical band that one word names."""
+    name = _COMMON_NAMES.get(word, re.sub(r"^B(\d)$", r"B0\1", word))
+    return name if name in _OPTICAL else None
 
 
 def _radar_name(name: str) -> str | None:
@@ -125,3 +174,18 @@ def parse_bands(text: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise MinsegError(f"bands {text!r}: a band is named twice; name each band once")
     return tuple(name for name in names if name)
+
+
+def parse_file_bands(text: str) -> tuple[str, ...]:
+    """Read the bands of a file in its order, ``B02,-,B04``; `SKIPPED` for one to leave out.
+
+    Raises
+    ------
+    MinsegError
+        If a name is unknown or given twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    parse_bands(",".join(part for part in parts if part != SKIPPED))
+    return tuple(
+        name for part in parts for name in ((SKIPPED,) if part == SKIPPED else parse_bands(part))
+    )

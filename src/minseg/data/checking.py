@@ -1,5 +1,6 @@
 """Checking a dataset folder: every problem of its tables and rasters, one line each."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.mines import leakage_problems
-from minseg.data.radiometry import require_backscatter
-from minseg.data.raster import grid_of, open_raster, read_window
-from minseg.data.reading import read_bits
+from minseg.data.radiometry import require_backscatter, require_reflectance
+from minseg.data.raster import grid_of, open_raster, read_window, require_located
+from minseg.data.reading import REFLECTANCE_SCALE, possible, read_bits, require_format
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
@@ -56,24 +57,20 @@ def scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
         try:
             with open_raster(path) as source:
                 grids[kind] = grid_of(source)
+                require_located(grids[kind], path)
+                require_format(source, kind)
                 values, valid = read_window(source, source.indexes)
                 names = source.descriptions
             labels = read_bits(path) if kind == "labels" else None
         except MinsegError as error:
             problems.append(str(error))
             continue
-        if grids[kind].crs is None:
-            problems.append(f"{path}: has no coordinate reference system")
         if labels is not None:
             problems += _label_problems(labels, dataset, path)
         else:
             problems += _band_problems(names, kind, dataset, path)
-            if not valid.any():
-                problems.append(f"{path}: no pixel has a value in every band")
-            elif kind == "radar":
-                problems += _radar_problems(values[:, valid], names, path)
-    first, *others = grids.values() or [None]
-    if not all(grid.matches(first) for grid in others):
+            problems += _value_problems(values[:, valid], names, kind, path)
+    if not all(one.matches(other) for one, other in pairwise(grids.values())):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
         )
@@ -89,14 +86,22 @@ def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Pa
     return [f"{path}: band {band} of dataset.json is missing" for band in missing]
 
 
-def _radar_problems(values: np.ndarray, names: tuple[str, ...], path: Path) -> list[str]:
-    """Check that valid radar pixels (bands, pixels) hold decibels."""
-    bands = [name for name in ("VV", "VH") if name in names]
+def _value_problems(values: np.ndarray, names: tuple[str, ...], kind: str, path: Path) -> list[str]:
+    """Check that valid pixels (bands, pixels) hold reflectance, or decibels."""
+    if not values.size:
+        return [f"{path}: no pixel has a value in every band"]
     try:
-        require_backscatter(values[[names.index(name) for name in bands]], bands, str(path))
+        if kind == "optical":
+            require_reflectance(values * REFLECTANCE_SCALE, str(path))
+            return []
+        fits = possible(values, "VV").all(axis=0)
+        bands = [name for name in ("VV", "VH") if name in names]
+        decibels = values[[names.index(name) for name in bands]]
+        require_backscatter(decibels[:, fits], bands, str(path))
     except MinsegError as error:
         return [str(error)]
-    return []
+    strange = np.sum(~fits)
+    return [f"{path}: {strange} pixels hold no decibels; they count as missing"] if strange else []
 
 
 def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,22 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from minseg.data.bands import BANDS, band_name, polarisations
-from minseg.data.radiometry import RADAR_TO_DB
+from minseg.data.bands import BANDS, SKIPPED, band_name, polarisations
+from minseg.data.radiometry import (
+    RADAR_TO_DB,
+    clip_reflectance,
+    require_backscatter,
+    require_reflectance,
+)
 from minseg.data.raster import read_window
+from minseg.data.reading import possible
 from minseg.errors import MinsegError
+
+SAMPLE_SIDE = 512
+"""Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
+
+_FILL_TOLD = 1e-3
+"""Share of pixels from which on what may be fill is told of."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class ImageReading:
     """What the numbers of images mean, where their own tags do not say, and the grid wanted."""
 
     bands: tuple[str, ...] | None = None
-    """Bands in the order of the one file, where it does not name them."""
+    """Bands in the order of the one file, where it does not name them; ``-`` for one left out."""
     scale: float | None = None
     """Reflectance of one digital number."""
     offset: float | None = None
@@ -112,6 +125,11 @@ class Image:
             for band, index in band_indexes(source, bands).items()
             if needed is None or band in needed
         }
+        if any(np.dtype(source.dtypes[index - 1]).kind == "c" for index in indexes.values()):
+            raise MinsegError(
+                f"{source.name}: holds complex numbers, as single look products do; make "
+                "intensity (power) of them first"
+            )
         scales, offsets = {}, {}
         for band, index in indexes.items():
             radar = BANDS[band].is_radar
@@ -121,62 +139,138 @@ class Image:
         return cls(source, indexes, scales, offsets, nodata, radar_unit)
 
     def read(
-        self, bands: Sequence[str], window: Window | None = None
+        self,
+        bands: Sequence[str],
+        window: Window | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read channels.
+        """Read channels, as a dataset of this image would hold them but for its rounding.
 
         Parameters
         ----------
         bands : sequence of str
             Channels, in the order wanted.
         window : rasterio.windows.Window, optional
+        shape : (int, int), optional
+            Height and width to thin the window to.
 
         Returns
         -------
         values : float32 ndarray (bands, height, width)
-            Reflectance of optical bands; decibels of radar bands.
+            Reflectance of optical bands, between what ``optical.tif`` can hold; decibels of radar
+            bands.
         valid : bool ndarray (height, width)
+            False also where a value is none that the channel can have.
         """
-        numbers, valid = read_window(self.source, [self.indexes[band] for band in bands], window)
+        numbers, valid = self._numbers(bands, window, shape)
+        values = self._physical(bands, numbers)
+        for layer, band in zip(values, bands, strict=True):
+            low, high = BANDS[band].limits
+            if not (low < layer.min() and layer.max() < high):  # most often so, and told fast
+                valid = valid & possible(layer, band)
+            if not BANDS[band].is_radar:
+                clip_reflectance(layer)
+        return values, valid
+
+    def examine(self) -> None:
+        """Look at numbers before the work, of a small image or of windows spread over a large one.
+
+        What may be fill that no tag marks is told on standard error.
+
+        Raises
+        ------
+        MinsegError
+            If the numbers cannot be reflectance, or decibels.
+        """
+        for radar in (False, True):
+            bands = [band for band in self.indexes if BANDS[band].is_radar == radar]
+            parts = [self._numbers(bands, window) for window in self._windows()] if bands else []
+            if any(valid.any() for _, valid in parts):  # few valid pixels may all be missed
+                numbers = np.concatenate([part[:, valid] for part, valid in parts], axis=1)
+                self._examine(bands, numbers, radar)
+
+    def _examine(self, bands: Sequence[str], numbers: np.ndarray, radar: bool) -> None:
+        """Look at the numbers (bands, pixels) of optical, or of radar, bands."""
+        where, kind = self.source.name, "backscatter in dB" if radar else "reflectance"
+        values = self._physical(bands, numbers)
+        each = np.stack([possible(*pair) for pair in zip(values, bands, strict=True)])
+        fits = each.all(axis=0)
+        strange, times = np.unique(numbers[~each], return_counts=True)
+        if times.size:
+            fill, share = str(strange[times.argmax()]), times.max() / times.sum()
+            if not fits.any() or (fits.mean() < 0.5 and share < 0.9):
+                if radar:
+                    self._require_backscatter(bands, values[:, fits])
+                else:
+                    require_reflectance(values, where)
+                raise MinsegError(
+                    f"{where}: {np.mean(~fits):.0%} of its pixels hold {fill} or another number "
+                    f"that is no {kind}; give the right {'--radar-unit' if radar else '--scale'}, "
+                    "or --nodata where missing pixels have a number without a tag"
+                )
+            self._tell(
+                f"{np.sum(~fits)} of {fits.size} pixels hold {fill} or another number that is no "
+                f"{kind}; they are taken as missing, as --nodata {fill} would say"
+            )
+        if radar:
+            self._require_backscatter(bands, values[:, fits])
+        else:
+            require_reflectance(values[:, fits], where)
+        fills = [0]
+        if len(bands) > 1 and not radar and numbers.dtype.kind in "ui":  # else just a bright pixel
+            fills += [9999, np.iinfo(numbers.dtype).max]
+        for fill in fills:
+            share = np.mean((numbers == fill).all(axis=0) & fits)
+            if share > _FILL_TOLD:
+                self._tell(
+                    f"{share:.1%} of the pixels hold {fill} in every band and count as ground; "
+                    f"if nothing was seen there, give --nodata {fill}"
+                )
+
+    def _require_backscatter(self, bands: Sequence[str], decibels: np.ndarray) -> None:
+        """Refuse what is no backscatter in VV or VH; their ratio may be anything."""
+        own = [band for band in bands if band in ("VV", "VH")]
+        if own:
+            require_backscatter(
+                decibels[[bands.index(band) for band in own]], own, self.source.name
+            )
+
+    def _tell(self, line: str) -> None:
+        """Tell what the numbers of this image look like."""
+        print(f"note: {self.source.name}: {line}", file=sys.stderr)
+
+    def _numbers(
+        self, bands: Sequence[str], window: Window | None, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read digital numbers, and where neither tags nor the user mark missing pixels."""
+        indexes = [self.indexes[band] for band in bands]
+        numbers, valid = read_window(self.source, indexes, window, shape)
         if self.nodata is not None:
             valid = valid & (numbers != self.nodata).all(axis=0)
-        values = numbers.astype(np.float32)
+        return numbers, valid
+
+    def _physical(self, bands: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+        """Turn digital numbers (bands, ...) into reflectance or decibels, float32."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold
+            values = numbers.astype(np.float32)
         for layer, band in zip(values, bands, strict=True):
             layer *= np.float32(self.scales[band])
             layer += np.float32(self.offsets[band])
             if BANDS[band].is_radar:
                 layer[:] = RADAR_TO_DB[self.radar_unit](layer)
-                if self.radar_unit != "db":  # what is not positive has no decibels
-                    valid = valid & np.isfinite(layer)
-        return values, valid
+        return values
 
-    def sample(self, bands: Sequence[str], side: int) -> np.ndarray:
-        """Return reflectance of a small image, or of windows spread over a large one.
-
-        Parameters
-        ----------
-        bands : sequence of str
-            Optical bands.
-        side : int
-            Up to this side the whole image is read.
-
-        Returns
-        -------
-        float32 ndarray (bands, valid pixels)
-        """
-        if not bands:
-            return np.empty((0, 0), np.float32)
+    def _windows(self) -> list[Window]:
+        """Return the whole of a small image, or windows spread over a large one."""
         height, width = self.source.height, self.source.width
-        windows = [Window(0, 0, width, height)]
-        if max(height, width) > side:
-            high, wide = min(height, side // 4), min(width, side // 4)
-            windows = [
-                Window(int(across * (width - wide)), int(down * (height - high)), wide, high)
-                for down in np.linspace(0, 1, 4)
-                for across in np.linspace(0, 1, 4)
-            ]
-        parts = [self.read(bands, window) for window in windows]
-        return np.concatenate([values[:, valid] for values, valid in parts], axis=1)
+        if max(height, width) <= SAMPLE_SIDE:
+            return [Window(0, 0, width, height)]
+        high, wide = min(height, SAMPLE_SIDE // 4), min(width, SAMPLE_SIDE // 4)
+        return [
+            Window(int(across * (width - wide)), int(down * (height - high)), wide, high)
+            for down in np.linspace(0, 1, 4)
+            for across in np.linspace(0, 1, 4)
+        ]
 
 
 def band_indexes(
@@ -188,7 +282,7 @@ def band_indexes(
     ----------
     source : rasterio.DatasetReader
     wanted : sequence of str, optional
-        As `bands` of `Image.of`.
+        As `bands` of `Image.of`. With a `SKIPPED` among them, all are taken by position.
 
     Returns
     -------
@@ -198,31 +292,63 @@ def band_indexes(
     Raises
     ------
     MinsegError
-        If bands are missing.
+        If bands are missing, or one is there twice.
     """
     channels = channels_of(source)
-    named = {
-        name: index
-        for index in channels
-        if (text := source.descriptions[index - 1]) and (name := band_name(text))
-    }
-    if not named:
+    names = [band_name(source.descriptions[index - 1] or "") for index in channels]
+    if wanted is not None and SKIPPED in wanted:
+        return _listed_indexes(source, wanted, channels, names)
+    if not any(names):
         _require_radar_as_wanted(source, wanted or ())
-        if wanted is None or len(wanted) != len(channels):
-            raise MinsegError(
-                f"{source.name}: its {len(channels)} bands carry no names that we know; name each, "
-                f"e.g. `rio edit-info --bidx 1 --description {(wanted or ('B02',))[0]} "
-                f"{source.name}`, or list them all in the file's order, with --bands B02,B03,B04 "
-                f"or before the path of an image to predict, B02,B03,B04=PATH{_alpha_note(source)}"
-            )
-        return dict(zip(wanted, channels, strict=True))
+        if wanted is not None and len(wanted) == len(channels):
+            return dict(zip(wanted, channels, strict=True))
+        if len(channels) == 1:
+            names = [band_name(Path(source.name).stem)]
+    if not any(names):
+        raise MinsegError(
+            f"{source.name}: its {len(channels)} bands carry no names that we know; name each, "
+            f"e.g. `rio edit-info --bidx 1 --description {(wanted or ('B02',))[0]} "
+            f"{source.name}`, or list them all in the file's order, - for one to leave out, with "
+            "--bands B02,-,B04 or before the path of an image to predict, "
+            f"B02,-,B04=PATH{_alpha_note(source)}"
+        )
+    named = {name: index for name, index in zip(names, channels, strict=True) if name}
     missing = [band for band in wanted or () if band not in named]
     if missing:
         raise MinsegError(
             f"{source.name}: has no band {', '.join(missing)}; it has {', '.join(named)}"
             f"{_alpha_note(source)}"
         )
-    return {band: index for band, index in named.items() if band in (wanted or BANDS)}
+    chosen = {band: index for band, index in named.items() if band in (wanted or BANDS)}
+    twice = [band for band in chosen if names.count(band) > 1]
+    if twice:
+        listed = ",".join(name or SKIPPED for name in names).replace(twice[0], SKIPPED, 1)
+        raise MinsegError(
+            f"{source.name}: more than one of its bands is called {twice[0]}; say which to take "
+            f"by listing all in the file's order, - for one to leave out, e.g. --bands {listed}"
+        )
+    return chosen
+
+
+def _listed_indexes(
+    source: rasterio.DatasetReader,
+    listed: Sequence[str],
+    channels: Sequence[int],
+    names: Sequence[str | None],
+) -> dict[str, int]:
+    """Take bands by position, where some are left out."""
+    if len(listed) != len(channels):
+        raise MinsegError(
+            f"{source.name}: has {len(channels)} bands, but {len(listed)} are listed; list every "
+            f"one in the file's order{_alpha_note(source)}"
+        )
+    for index, name, band in zip(channels, names, listed, strict=True):
+        if name and band not in (name, SKIPPED):
+            raise MinsegError(
+                f"{source.name}: band {index} is called {name} and listed as {band}; mend a wrong "
+                f"name by `rio edit-info --bidx {index} --description {band} {source.name}`"
+            )
+    return {band: k for band, k in zip(listed, channels, strict=True) if band != SKIPPED}
 
 
 def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[str]) -> None:
@@ -264,7 +390,8 @@ def _tagged_scale(source: rasterio.DatasetReader, band: str, index: int, radar_u
     worth = (
         f"{radar_unit}, e.g. --radar-scale 0.01"
         if BANDS[band].is_radar
-        else "reflectance, e.g. --scale 1e-4"
+        else "reflectance, e.g. --scale 1e-4 (with --offset -0.1 for Sentinel-2 products of "
+        "processing baseline 04.00 or later, from 2022 on)"
     )
     if dtype == np.uint8:
         raise MinsegError(

@@ -50,6 +50,9 @@ SPECIAL_VALUES = ("background", "ignore")
 """What a mask value may mean besides a class of Table 1."""
 
 
+_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
+
+
 @dataclass(frozen=True)
 class ImageFolders:
     """What the files to import mean."""
@@ -122,6 +125,7 @@ def import_dataset(
     scenes = read_scene_list(table)
     require_enough(scenes["mine"].nunique())
     files = _pair_files(folders, scenes)
+    _require_same_bands(folders, [pair["image"] for pair in files.values()])
     _check_files(files, folders.classes)
     meanings = set(folders.classes.values())
     return write_dataset(
@@ -302,11 +306,39 @@ def _match(pattern: str) -> dict[str, Path]:
         )
     key = re.compile("(.*)".join(re.escape(part) for part in pattern.split("*")))
     files = {}
-    for name in sorted(glob.glob(pattern)):  # noqa: PTH207  (the pattern may be absolute)
+    escaped = "*".join(map(glob.escape, pattern.split("*")))  # brackets in names are no pattern
+    for name in sorted(glob.glob(escaped)):  # noqa: PTH207  (the pattern may be absolute)
         match = key.fullmatch(name)
         if match:
             files[match[1]] = Path(name)
     return files
+
+
+def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:
+    """Refuse images of which one has bands that another lacks, before any is read."""
+    found = {}
+    for path in images:
+        with open_raster(path) as source:
+            found[path] = tuple(_optical_image(source, folders).indexes)
+    common = [name for name in _OPTICAL if all(name in bands for bands in found.values())]
+    for path, bands in found.items():
+        extra = [band for band in bands if band not in common]
+        if extra:
+            other = next(path for path, bands in found.items() if extra[0] not in bands)
+            raise MinsegError(
+                f"{path}: has band {extra[0]}, which {other} lacks; import what all have"
+                + (f", with --bands {','.join(common)}" if common else "")
+            )
+
+
+def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Image:
+    """Work out what the optical bands of an open file are."""
+    image = Image.of(
+        source, folders.bands, folders.scale, folders.offset, folders.nodata, needed=_OPTICAL
+    )
+    if not image.indexes:
+        raise MinsegError(f"{source.name}: has no optical band to import; radar has --radar")
+    return image
 
 
 def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, str]) -> None:
@@ -390,8 +422,9 @@ def read_optical(path: Path, folders: ImageFolders) -> tuple[np.ndarray, tuple[s
         If a band is missing or the values cannot be reflectance.
     """
     with open_raster(path) as source:
-        image = Image.of(source, folders.bands, folders.scale, folders.offset, folders.nodata)
-        bands = tuple(band.name for band in OPTICAL_BANDS if band.name in image.indexes)
+        image = _optical_image(source, folders)
+        bands = tuple(name for name in _OPTICAL if name in image.indexes)
+        image.examine()
         reflectance, valid = image.read(bands)
     return encode_reflectance(reflectance, valid, str(path)), bands
 
@@ -418,6 +451,7 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
             radar_scale=folders.radar_scale,
             radar_unit=folders.radar_unit,
         )
+        image.examine()
         decibels, valid = image.read(bands)
     require_backscatter(decibels[:, valid], bands, str(path))
     return radar_channels(*np.where(valid, decibels, np.nan))

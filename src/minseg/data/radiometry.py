@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minseg.data.dataset import Dataset
+from minseg.data.reading import REFLECTANCE_SCALE
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
@@ -35,8 +36,13 @@ def encode_reflectance(reflectance: np.ndarray, valid: np.ndarray, where: str) -
         If no pixel is valid, or the values cannot be reflectance.
     """
     require_reflectance(reflectance[:, valid], where)
-    stored = np.clip(np.nan_to_num(reflectance), 1e-4, LARGEST_REFLECTANCE) / 1e-4
+    stored = clip_reflectance(np.nan_to_num(reflectance)) / REFLECTANCE_SCALE
     return np.where(valid, np.rint(stored), 0).astype(np.uint16)
+
+
+def clip_reflectance(reflectance: np.ndarray) -> np.ndarray:
+    """Bring reflectance, in place, to what a dataset can store of it; return it."""
+    return np.clip(reflectance, REFLECTANCE_SCALE, LARGEST_REFLECTANCE, out=reflectance)
 
 
 def require_reflectance(values: np.ndarray, where: str) -> None:
@@ -59,7 +65,8 @@ def require_reflectance(values: np.ndarray, where: str) -> None:
     if not 1e-3 < bright < 2:
         raise MinsegError(
             f"{where}: the 90th percentile of reflectance would be {bright:.3g}, not between "
-            "0.001 and 2; give the right --scale (reflectance of one digital number)"
+            "0.001 and 2; give the right --scale (reflectance of one digital number), or --nodata "
+            "where missing pixels have a number without a tag"
         )
 
 

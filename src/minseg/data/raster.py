@@ -110,6 +110,13 @@ class Grid:
         transform = rasterio.windows.transform(window, self.transform)
         return Grid(int(window.height), int(window.width), transform, self.crs)
 
+    def thinned(self, side_px: int) -> "Grid":
+        """Return a grid of the same ground with at most so many pixels a side."""
+        step = max(1, math.ceil(max(self.height, self.width) / side_px))
+        height, width = (math.ceil(side / step) for side in (self.height, self.width))
+        scale = Affine.scale(self.width / width, self.height / height)
+        return Grid(height, width, self.transform @ scale, self.crs)
+
 
 @contextmanager
 def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
@@ -155,8 +162,19 @@ def require_located(grid: Grid, path: Path) -> None:
     Raises
     ------
     MinsegError
-        With the command that assigns one.
+        With the command that mends it.
     """
+    if _counts_pixels(grid):
+        if _has_control_points(path):
+            raise MinsegError(
+                f"{path}: is placed by control points or a sensor model, not by a grid; bring it "
+                f"to one, e.g. `gdalwarp -t_srs EPSG:32633 -tr 10 10 -r near {path} placed.tif`"
+            )
+        raise MinsegError(
+            f"{path}: has no georeference, its coordinates count its own pixels; take it from a "
+            f"file of the same pixels: `rio edit-info --like THAT.tif --crs like --transform like "
+            f"{path}`"
+        )
     if grid.crs is None:
         raise MinsegError(
             f"{path}: has no coordinate reference system; "
@@ -167,6 +185,19 @@ def require_located(grid: Grid, path: Path) -> None:
             f"{path}: its coordinates lie nowhere on the earth in its coordinate reference system; "
             f"assign the one it was made in, e.g. `rio edit-info --crs EPSG:32633 {path}`"
         )
+
+
+def _has_control_points(path: Path) -> bool:
+    """Whether a file tells by ground control points, or rational polynomials, where it lies."""
+    with open_raster(path) as source:
+        return bool(source.gcps[0]) or source.rpcs is not None
+
+
+def _counts_pixels(grid: Grid) -> bool:
+    """Whether coordinates only number the pixels, as without any georeference."""
+    across, down = grid.transform @ (0, 0), grid.transform @ (1, 1)
+    steps = [abs(down[0] - across[0]), abs(down[1] - across[1])]
+    return steps == [1, 1] and abs(across[0]) <= 1 and -1 <= across[1] <= grid.height + 1
 
 
 def _lies_on_earth(grid: Grid) -> bool:
@@ -186,7 +217,10 @@ def _lies_on_earth(grid: Grid) -> bool:
 
 
 def read_window(
-    source: rasterio.DatasetReader, indexes: Sequence[int], window: Window | None = None
+    source: rasterio.DatasetReader,
+    indexes: Sequence[int],
+    window: Window | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read bands of an open raster.
 
@@ -197,6 +231,9 @@ def read_window(
         Band numbers, from 1.
     window : Window, optional
         Part to read; the whole raster by default.
+    shape : (int, int), optional
+        Height and width to thin it to: of each new pixel's ground, the value at its centre (of an
+        overview, where the file has some).
 
     Returns
     -------
@@ -212,8 +249,9 @@ def read_window(
         If the file's data are damaged.
     """
     try:
-        values = source.read(list(indexes), window=window)  # (bands, height, width)
-        shown = read_dataset_mask(source, indexes[0], window)
+        thin = (len(indexes), *shape) if shape else None
+        values = source.read(list(indexes), window=window, out_shape=thin)
+        shown = read_dataset_mask(source, indexes[0], window, shape)
     except RasterioIOError as error:
         raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
     valid = valid_pixels(values, source.nodata)
@@ -221,7 +259,10 @@ def read_window(
 
 
 def read_dataset_mask(
-    source: rasterio.DatasetReader, index: int = 1, window: Window | None = None
+    source: rasterio.DatasetReader,
+    index: int = 1,
+    window: Window | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> np.ndarray | None:
     """Read the mask that hides pixels of a raster, beside its nodata value.
 
@@ -230,8 +271,8 @@ def read_dataset_mask(
     source : rasterio.DatasetReader
     index : int
         Band number, from 1, of one of the channels.
-    window : Window, optional
-        Part to read; the whole raster by default.
+    window, shape
+        As of `read_window`.
 
     Returns
     -------
@@ -241,7 +282,7 @@ def read_dataset_mask(
     """
     if MaskFlags.per_dataset not in source.mask_flag_enums[index - 1]:
         return None
-    return source.read_masks(index, window=window) > 0
+    return source.read_masks(index, window=window, out_shape=shape) > 0
 
 
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:

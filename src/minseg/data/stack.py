@@ -14,10 +14,10 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from minseg.data.bands import BANDS, RADAR_BANDS, parse_bands
+from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
 from minseg.data.footprints import crs_seen_from, require_overlap
 from minseg.data.images import Image, ImageReading, band_indexes
-from minseg.data.radiometry import radar_channels, require_backscatter, require_reflectance
+from minseg.data.radiometry import radar_channels
 from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
 from minseg.errors import MinsegError
 
@@ -30,9 +30,6 @@ GSD_TOLERANCE = 0.2
 LONGEST_SIDE = 200_000
 """Pixels along a side of a grid that is made here, at most: 2,000 km at 10 m."""
 
-SAMPLE_SIDE = 512
-"""Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
-
 _VV, _VH, _RATIO = (band.name for band in RADAR_BANDS)
 
 
@@ -42,7 +39,7 @@ class ImageFile:
 
     path: Path
     bands: tuple[str, ...] | None = None
-    """Its bands in the file's order, where it does not name them."""
+    """Its bands in the file's order, where it does not name them; ``-`` for one left out."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -56,7 +53,7 @@ class ImageFile:
         bands, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             return cls(Path(text))
-        return cls(Path(path), parse_bands(bands))
+        return cls(Path(path), parse_file_bands(bands))
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,17 @@ class ImageStack:
     """Channels that `read` gives."""
     parts: tuple["_Part", ...]
 
-    def read(self, window: Window | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, window: Window | None = None, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read the image's channels.
 
         Parameters
         ----------
         window : rasterio.windows.Window, optional
             Part of the grid; everything by default.
+        shape : (int, int), optional
+            Height and width to thin it to, e.g. of `Grid.thinned`.
 
         Returns
         -------
@@ -87,13 +88,25 @@ class ImageStack:
         layers: dict[str, np.ndarray] = {}
         valid: np.ndarray | None = None
         for part in self.parts:
-            values, here = part.read(window)
+            values, here = part.read(window, shape)
             layers |= zip(part.image.indexes, values, strict=True)
             valid = here if valid is None else valid & here
         assert valid is not None
         if _RATIO in self.bands and _RATIO not in layers:
             layers[_RATIO] = radar_channels(layers[_VV], layers[_VH])[2]
         return np.stack([layers[band] for band in self.bands]), valid
+
+    def only(self, bands: Sequence[str]) -> "ImageStack":
+        """Narrow to some of the channels, on the same grid; the others are not read."""
+        needed = {
+            band for name in bands for band in (name, *((_VV, _VH) if name == _RATIO else ()))
+        }
+        parts = []
+        for part in self.parts:
+            indexes = {band: k for band, k in part.image.indexes.items() if band in needed}
+            if indexes:
+                parts.append(replace(part, image=replace(part.image, indexes=indexes)))
+        return replace(self, bands=tuple(bands), parts=tuple(parts))
 
 
 @dataclass(frozen=True)
@@ -104,11 +117,13 @@ class _Part:
     covered: int | None = None
     """Band that tells the file's footprint, where the file has no nodata value to tell it by."""
 
-    def read(self, window: Window | None) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, window: Window | None, shape: tuple[int, int] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read all of the file's bands that are needed."""
-        values, valid = self.image.read(tuple(self.image.indexes), window)
+        values, valid = self.image.read(tuple(self.image.indexes), window, shape)
         if self.covered is not None:
-            footprint, _ = read_window(self.image.source, [self.covered], window)
+            footprint, _ = read_window(self.image.source, [self.covered], window, shape)
             valid = valid & (footprint[0] > 0)
         return values, valid
 
@@ -151,7 +166,7 @@ def open_stack(
             _require_north_up(grid_of(source), file.path)
         images = _images(files, sources, bands, reading)
         for image in images:
-            _require_plausible(image)
+            image.examine()
         grids = {image.source.name: grid_of(image.source) for image in images}
         optical = [name for name, image in zip(grids, images, strict=True) if _optical(image)]
         grid = common_grid([grids[name] for name in optical or grids], grids, reading.gsd_m)
@@ -271,17 +286,6 @@ def _images(
 def _optical(image: Image) -> list[str]:
     """Return the optical bands among those needed of a file."""
     return [band for band in image.indexes if not BANDS[band].is_radar]
-
-
-def _require_plausible(image: Image) -> None:
-    """Refuse a file whose numbers cannot be reflectance or backscatter, by a sample."""
-    sample = image.sample(_optical(image), SAMPLE_SIDE)
-    if sample.size:  # a radar image has none; few valid pixels may all be missed
-        require_reflectance(sample, image.source.name)
-    radar = [band for band in image.indexes if band in (_VV, _VH)]
-    sample = image.sample(radar, SAMPLE_SIDE)
-    if sample.size:
-        require_backscatter(sample, radar, image.source.name)
 
 
 def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:

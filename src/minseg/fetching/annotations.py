@@ -7,15 +7,14 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 
 from minseg.data.dateline import split_box
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
+from minseg.fetching.features import read_features
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
 
 ALL_VALUES = "*"
@@ -135,7 +134,8 @@ def read_polygons(path: Path, fields: PolygonFields, notes: list[str]) -> gpd.Ge
     MinsegError
         As `read_annotations`.
     """
-    table = _read_table(path, fields)
+    table = read_features(path, "polygons", notes, fields.layer)
+    _require_fields(table, path, fields)
     values = _class_values(table, path, fields)
     table["class_name"] = _class_names(values, path, fields)
     table["year"] = _years(table, path, fields)
@@ -181,29 +181,8 @@ def _ground(grid: Grid) -> shapely.Geometry:
     ).buffer(0.01)
 
 
-def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:
-    """Read one layer of a file, with the wanted fields there, in degrees."""
-    if not path.exists():
-        raise MinsegError(f"{path}: no such file; give a file of polygons")
-    try:
-        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
-        if fields.layer is None and len(layers) > 1:
-            raise MinsegError(f"{path}: name one of its layers: {', '.join(layers)} (--layer)")
-        if fields.layer is not None and fields.layer not in layers:
-            raise MinsegError(
-                f"{path}: no layer {fields.layer!r}; it has {', '.join(layers)} (--layer)"
-            )
-        table = gpd.read_file(path, layer=fields.layer)
-    except (DataSourceError, DataLayerError) as error:
-        reason = str(error).splitlines()[0]
-        raise MinsegError(f"{path}: cannot be read as polygons ({reason}); is it whole?") from None
-    if not isinstance(table, gpd.GeoDataFrame) or table.empty:
-        raise MinsegError(f"{path}: holds no polygons; check the file and its layer")
-    if table.crs is None:
-        raise MinsegError(
-            f"{path}: has no coordinate reference system; assign it, e.g. "
-            f"`ogr2ogr -a_srs EPSG:4326 assigned.gpkg {path}`"
-        )
+def _require_fields(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> None:
+    """Refuse a file that lacks a wanted field."""
     wanted = [fields.class_field, fields.year_field, fields.mine_field]
     if fields.class_field not in table and set(fields.classes or {}) == {ALL_VALUES}:
         wanted[0] = None  # all polygons are of one class
@@ -214,23 +193,6 @@ def _read_table(path: Path, fields: PolygonFields) -> gpd.GeoDataFrame:
                 f"{path}: has no field {name!r}; it has: {there or 'none'} "
                 "(--class-field, --year-field and --mine-field choose one)"
             )
-    table = _in_degrees(table, path)
-    return table if table.geometry.name == "geometry" else table.rename_geometry("geometry")
-
-
-def _in_degrees(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
-    """Bring polygons to degrees; refuse numbers that the file's reference system does not have."""
-    degrees = table.to_crs("EPSG:4326")
-    west, south, east, north = degrees.total_bounds
-    # Longitudes up to 360 are in use. Bounds are missing where nothing has a shape.
-    if west < -360 or east > 360 or south < -90 or north > 90 or np.isinf([west, north]).any():
-        reached = ", ".join(f"{value:g}" for value in table.total_bounds)
-        raise MinsegError(
-            f"{path}: its coordinates reach {reached} (left, bottom, right, top), which is nowhere "
-            f"in its reference system, {table.crs.name}; assign the right one, e.g. "
-            f"`ogr2ogr -a_srs EPSG:32633 assigned.gpkg {path}`"
-        )
-    return degrees
 
 
 def _class_values(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> pd.Series:
@@ -289,8 +251,8 @@ def _years(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> pd.Ser
 
 def _sound_polygons(table: gpd.GeoDataFrame, path: Path, notes: list[str]) -> gpd.GeoDataFrame:
     """Repair invalid polygons and leave out what has no area; note both."""
-    shapes = table.geometry
-    broken = table.index[shapes.notna() & ~shapes.is_valid]
+    shapes = table.geometry.to_numpy()
+    broken = np.flatnonzero(~shapely.is_missing(shapes) & ~shapely.is_valid(shapes))
     if len(broken):
         reasons = [f"{row + 1} ({shapely.is_valid_reason(shapes[row])})" for row in broken]
         notes.append(
@@ -312,7 +274,7 @@ def _areal(shape: object) -> shapely.Geometry | None:
     """Return the valid areal part of a geometry, None if it has none."""
     if shape is None:
         return None
-    parts = shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
+    parts = shapely.get_parts(shapely.make_valid(shape))
     areas = [part for part in _flat(parts) if part.geom_type == "Polygon" and part.area > 0]
     return shapely.union_all(areas) if areas else None
 

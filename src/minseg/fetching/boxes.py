@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 from shapely.geometry.base import BaseGeometry
 
@@ -16,6 +17,9 @@ from minseg.errors import MinsegError
 
 PIXEL_M = 10
 """Ground sample distance of a dataset (section 2.1), metres."""
+
+TILE_M, SQUARE_M = 109_800, 100_000
+"""Width of a Sentinel-2 tile, and of the square of a UTM zone that each is laid over."""
 
 _ROUNDING_M = 0.01  # what a way through degrees and back may shift a corner
 
@@ -83,6 +87,46 @@ def mine_box(
         Affine(PIXEL_M, 0, left, 0, -PIXEL_M, equator + bottom + height),
         crs,
     )
+
+
+def tile_share(grid: Grid) -> float:
+    """Return the largest share of a box that one Sentinel-2 tile shows, of its zone or the next.
+
+    Tiles reach over their squares by 9.8 km, and over the edges of their zones. Not every square at
+    such an edge has its tile, so that less may be shown there.
+    """
+    assert grid.crs is not None
+    north_or_south, zone = divmod(grid.crs.to_epsg() or 0, 100)
+    best = 0.0
+    for other in {zone, zone % 60 + 1, (zone - 2) % 60 + 1}:
+        crs = CRS.from_epsg(100 * north_or_south + other)
+        left, bottom, right, top = grid.bounds
+        xs, ys = warp_points(grid.crs, crs, [left, right, right, left], [bottom, bottom, top, top])
+        ground = shapely.Polygon(np.column_stack([xs, np.array(ys) - equator_m(crs)]))
+        low_x, low_y, high_x, high_y = (math.floor(edge / SQUARE_M) for edge in ground.bounds)
+        for column in range(low_x - 1, high_x + 1):
+            for row in range(low_y - 1, high_y + 1):
+                shown = ground.intersection(_tile(column, row)).area / ground.area
+                if shown > best and _in_zone(column, row, crs, other):
+                    best = shown
+    return best
+
+
+def _tile(column: int, row: int) -> BaseGeometry:
+    """Return the ground of a square's tile, in metres from false origin and equator."""
+    left = math.floor(column * SQUARE_M / COARSEST_M) * COARSEST_M
+    top = math.ceil((row + 1) * SQUARE_M / COARSEST_M) * COARSEST_M
+    return shapely.box(left, top - TILE_M, left + TILE_M, top)
+
+
+def _in_zone(column: int, row: int, crs: CRS, zone: int) -> bool:
+    """Whether a square lies in its zone, with a part of it at least."""
+    steps = np.linspace(0, SQUARE_M, 5)
+    xs, ys = (
+        axis.ravel() for axis in np.meshgrid(column * SQUARE_M + steps, row * SQUARE_M + steps)
+    )
+    longitudes, _ = warp_points(crs, "EPSG:4326", xs.ravel(), ys.ravel() + equator_m(crs))
+    return bool(((np.array(longitudes) + 180) % 360 // 6 + 1 == zone).any())
 
 
 def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from minseg.data.mines import MINE_TABLE, PARTS, folder_problems
+from minseg.data.dataset import footprints
+from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, split_mines
 from minseg.data.raster import Grid
 from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
-from minseg.fetching.boxes import BoxRule, mine_box
+from minseg.fetching.boxes import PIXEL_M, BoxRule, mine_box, tile_share
 from minseg.fetching.providers import Provider
+from minseg.fetching.scene_choice import RULES
 
 FIRST_YEAR = 2015
 """Sentinel-2 began in this year."""
@@ -86,12 +88,13 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
     plans : list of MinePlan
         Of the mines that have polygons.
     notes : list of str
-        Mines and years without polygons: nobody looked there, so their scenes teach nothing.
+        Mines and years without polygons: nobody looked there, so their scenes teach nothing; and
+        boxes that no Sentinel-2 tile shows as a whole.
 
     Raises
     ------
     MinsegError
-        If a year is impossible, a box cannot be laid, or fewer than three mines remain.
+        If a year is impossible, a box cannot be laid, or fewer than three separate mines remain.
     """
     if not request.years or min(request.years) < FIRST_YEAR or max(request.years) > 2100:
         raise MinsegError(
@@ -125,7 +128,27 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
             f"{len(plans)} mine(s) with polygons: a split by mine needs at least {len(PARTS)}; "
             + summarise([*request.annotations.notes, *notes] or ["add mines and polygons"])
         )
-    return plans, notes
+    table = request.mines[request.mines["mine"].isin([plan.mine for plan in plans])]
+    split_mines(table, 0, footprints((plan.mine, plan.grid) for plan in plans))
+    return plans, notes + [note for plan in plans for note in _tile_notes(plan)]
+
+
+def _tile_notes(plan: MinePlan) -> list[str]:
+    """Tell of a box that no Sentinel-2 tile shows as a whole."""
+    share, grid = tile_share(plan.grid), plan.grid
+    if share > 0.999:
+        return []
+    so = (
+        "the rest of it will have no pixels"
+        if share >= RULES.least_coverage
+        else "no scene will be taken, unless one is pinned"
+    )
+    return [
+        f"mine {plan.mine!r}: its box of {grid.width * PIXEL_M / 1000:.1f} × "
+        f"{grid.height * PIXEL_M / 1000:.1f} km lies across Sentinel-2 tiles, of which none shows "
+        f"more than {share:.0%}: {so}; lay a smaller box (--margin-m, --smallest-m), or make two "
+        "mines of it"
+    ]
 
 
 def _digest(text: str) -> str:

@@ -51,7 +51,7 @@ class Strip:
     probabilities: Tensor
     """float32 (num_classes, rows, width), on the network's device."""
     valid: np.ndarray
-    """bool (rows, width); elsewhere the image has no data."""
+    """bool (rows, width); elsewhere the image has no data, or the network's answer is no number."""
 
     def classes(self) -> np.ndarray:
         """Return the most probable class of each pixel: uint8 (rows, width)."""
@@ -191,7 +191,10 @@ def predict_strips(
             done = rows[below] - row if below < len(rows) else len(down[row])
             if row >= first_row:
                 mean = blended[:, :done] / weight[:done].clamp(min=1e-12)  # 0 without any tile
-                yield Strip(row, mean, valid[:done].numpy().copy())
+                # One number that is not finite makes the softmax of all classes so.
+                finite = mean[0].isfinite()
+                mean = mean if finite.all() else mean.nan_to_num()
+                yield Strip(row, mean, valid[:done].numpy() & finite.cpu().numpy())
             for strip in (blended, weight, valid):
                 _scroll(strip, done)
 

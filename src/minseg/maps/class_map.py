@@ -12,7 +12,14 @@ from rasterio.errors import RasterioIOError
 from minseg.atomic import require_writable
 from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.labels import IGNORE, Task, parse_task
-from minseg.data.raster import CACHE_BYTES, Grid, grid_of, open_raster, require_located
+from minseg.data.raster import (
+    CACHE_BYTES,
+    Grid,
+    grid_of,
+    open_raster,
+    read_dataset_mask,
+    require_located,
+)
 from minseg.errors import MinsegError
 from minseg.maps.rows import RowFile
 
@@ -54,15 +61,17 @@ def read_class_map(path: Path) -> ClassMap:
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
         grid, name = grid_of(source), source.tags().get(TASK_TAG)
         require_located(grid, path)
-        if name is None or source.count != 1 or source.dtypes[0] != "uint8":
+        if fault := _fault(source):
             raise MinsegError(
-                f"{path}: is no class map (tag {TASK_TAG} is missing); make one with "
-                "`minseg predict`"
+                f"{path}: is no class map ({fault}); take one as `minseg predict` wrote it"
             )
         try:
             classes = source.read(1)  # alone: what is valid, its numbers say
+            shown = read_dataset_mask(source)
         except RasterioIOError as error:
             raise MinsegError(f"{path}: damaged ({error}); predict the map again") from None
+    if shown is not None:  # another program has cut it
+        classes[~shown] = IGNORE
     task = parse_task(name)
     highest = int((classes + np.uint8(1)).max()) - 1  # 255, no data, comes to 0
     if highest >= task.num_classes:
@@ -71,6 +80,17 @@ def read_class_map(path: Path) -> ClassMap:
             f"(0 … {task.num_classes - 1}); predict the map again"
         )
     return ClassMap(classes, grid, task)
+
+
+def _fault(source: rasterio.DatasetReader) -> str | None:
+    """Say what makes a raster no class map, as another program may have left it; or None."""
+    if TASK_TAG not in source.tags():
+        return f"tag {TASK_TAG} is missing"
+    if source.dtypes != ("uint8",):
+        return f"has {source.count} band(s) of {source.dtypes[0]} for one of uint8"
+    if source.nodata not in (None, IGNORE):
+        return f"its no data is {source.nodata:g} for {IGNORE}"
+    return None
 
 
 def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import geopandas as gpd
 import pandas as pd
 import shapely
-from pyogrio.errors import DataSourceError
 
 from minseg.errors import MinsegError
 from minseg.fetching.distances import pairs_within
+from minseg.fetching.features import read_features
 
 LIMIT_KM = 10.0
 """How far a listed mine may lie from an outline to name its raw material; positions in public
@@ -66,36 +65,39 @@ def read_icmm(path: Path) -> pd.DataFrame:
     MinsegError
         If the file cannot be read, or lacks a field or points.
     """
-    path = Path(path)
-    if not path.exists():
-        raise MinsegError(f"{path}: no such file; give the points of the ICMM data set (GeoJSON)")
-    try:
-        points = gpd.read_file(path)
-    except DataSourceError as error:
-        reason = str(error).splitlines()[0]
-        raise MinsegError(f"{path}: cannot be read as points ({reason}); is it whole?") from None
+    points = read_features(path, "points of the ICMM data set", [])
     missing = [name for name in _FIELDS if name not in points]
     if missing:
         raise MinsegError(
             f"{path}: has no field {', '.join(missing)}; give the points of the ICMM data set"
         )
-    points = points[points["assetType"].fillna("").str.contains(r"\bMine\b")]
-    points = points[points.geometry.notna() & (points.geom_type == "Point")]
-    if points.empty or points.crs is None:
+    for name in _FIELDS:
+        points[name] = points[name].fillna("").astype(str).str.strip()
+    points = points[points["assetType"].str.contains(r"\bMine\b")]
+    points = points[points.geometry.notna() & (points.geom_type == "Point") & ~points.is_empty]
+    if points.empty:
         raise MinsegError(f"{path}: holds no located mines; give the points of the ICMM data set")
-    places = points.geometry.to_crs("EPSG:4326")
-    commodity = points["primaryCommodity"].fillna("").str.strip().str.lower()
+    _require_ids(points["id"], path)
+    commodity = points["primaryCommodity"].str.lower()
     return pd.DataFrame(
         {
-            "id": points["id"].astype(str),
-            "name": points["name"].fillna("").astype(str),
-            "country": points["country"].fillna("").astype(str),
+            **{name: points[name] for name in ("id", "name", "country")},
             "commodity": commodity,
             "raw_material": commodity.map(_GROUP_OF).fillna(""),
-            "longitude": places.x,
-            "latitude": places.y,
+            "longitude": points.geometry.x,
+            "latitude": points.geometry.y,
         }
     ).reset_index(drop=True)
+
+
+def _require_ids(ids: pd.Series, path: Path) -> None:
+    """Refuse ids that cannot tell mines apart, or name their folders."""
+    bad = ids[ids.duplicated() | ~ids.str.fullmatch(r"[\w.-]+")]
+    if len(bad):
+        raise MinsegError(
+            f"{path}: field 'id' holds {bad.iloc[0]!r}, which is there twice or cannot name a "
+            "folder (letters, digits, _ . and - can); mend it in the file"
+        )
 
 
 def match_raw_material(

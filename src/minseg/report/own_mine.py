@@ -17,7 +17,6 @@ from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE
 from minseg.data.raster import Grid
 from minseg.data.stack import ImageFile, open_stack
-from minseg.data.thinning import read_thinned, thinned_grid, thinning_step
 from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
@@ -47,8 +46,6 @@ class OwnImage:
     reading: ImageReading
     picture: np.ndarray
     """float32 (bands, height, width): red, green and blue, or one band; NaN without data."""
-    step: int
-    """Of a large image the picture has every n-th pixel across and down; 1 for all."""
     grid: Grid
     """Of the picture."""
     title: str
@@ -92,11 +89,10 @@ def own_image(
         title = scene_title(dataset, scene)
     shown = display_bands(bands)
     with open_stack(files, bands, how) as image:  # all bands, since they decide on the grid
-        step = thinning_step(image.grid, SHOWN_SIDE)
-        grid = thinned_grid(image.grid, step)
-        values, valid = read_thinned(image, shown, step)
+        grid = image.grid.thinned(SHOWN_SIDE)
+        values, valid = image.only(shown).read(shape=(grid.height, grid.width))
     picture = np.where(valid, values, np.float32(math.nan))
-    return OwnImage(files, how, picture, step, grid, title, dataset.synthetic and not images)
+    return OwnImage(files, how, picture, grid, title, dataset.synthetic and not images)
 
 
 def map_image(
@@ -149,8 +145,13 @@ def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
     ClassMap
         On the grid of the picture.
     """
-    classes = mapped.class_map.classes[:: image.step, :: image.step]
-    return replace(mapped.class_map, classes=classes, grid=image.grid)
+    classes, shown = mapped.class_map.classes, (image.grid.height, image.grid.width)
+    # As GDAL thins an image: the pixel at the centre of each new one's ground.
+    centres = (
+        (np.arange(n) + 0.5) * side / n for n, side in zip(shown, classes.shape, strict=True)
+    )
+    rows, columns = (centre.astype(int) for centre in centres)
+    return replace(mapped.class_map, classes=classes[np.ix_(rows, columns)], grid=image.grid)
 
 
 @in_style()

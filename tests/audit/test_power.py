@@ -5,17 +5,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from minseg.audit.paper_resolution import paper_differences, paper_mine_spreads, with_needed
-from minseg.audit.resolution import (
+from minseg.audit.power import (
     STANDARD_ERRORS,
     band_pairs,
     mine_spread,
     needed_correlation,
     needed_mines,
+    paper_differences,
+    paper_mine_spreads,
     single_spreads,
     smallest_difference,
     split_pairs,
     task_spreads,
+    with_needed,
 )
 from minseg.learning.intervals import bootstrap, interval
 from minseg.study.comparison import scored_rows

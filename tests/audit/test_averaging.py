@@ -2,20 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from minseg.audit.convention_effects import (
-    convention_scores,
-    empty_slots,
-    pattern_distances,
-    ranking_changes,
-    ranks,
-)
-from minseg.audit.identity import (
+from minseg.audit.averaging import (
     HYPOTHESES,
     ROUNDING,
+    convention_scores,
+    empty_slots,
     excluded_rows,
     identity_by_task,
     least_empty_share,
     paper_rows,
+    pattern_distances,
+    ranking_changes,
+    ranks,
     single_mine_rows,
     with_identity,
 )

@@ -3,9 +3,8 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
-from minseg.audit.paper_resolution import paper_differences, paper_mine_spreads, with_needed
-from minseg.report.resolution_figures import needed_figure
-from minseg.report.resolution_tables import needed_table, paper_spread_table, spread_table
+from minseg.audit.power import paper_differences, paper_mine_spreads, with_needed
+from minseg.report.power import needed_figure, needed_table, paper_spread_table, spread_table
 from tests.report.conftest import draw, notes, row_names
 
 ENOUGH, TOO_FEW = "#0072b2", "#d55e00"

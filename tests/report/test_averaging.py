@@ -4,14 +4,16 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
-from minseg.audit.identity import paper_rows, single_mine_rows, with_identity
+from minseg.audit.averaging import paper_rows, single_mine_rows, with_identity
 from minseg.learning.conventions import NAMED
-from minseg.report.convention_figures import identity_figure, pattern_figure, rank_figure
-from minseg.report.convention_tables import (
+from minseg.report.averaging import (
     distance_table,
     empty_table,
     excluded_table,
+    identity_figure,
     identity_table,
+    pattern_figure,
+    rank_figure,
     ranking_table,
     rule_table,
 )
