@@ -1,4 +1,8 @@
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -93,3 +97,33 @@ def test_citation_names_the_version_of_the_project():
     assert citation["preferred-citation"]["version"] == version
     assert citation["preferred-citation"]["type"] == "software"
     assert [reference["doi"] for reference in citation["references"]] == ["10.3390/rs16060955"]
+
+
+def test_a_wheel_holds_all_that_a_page_reads(tmp_path):
+    """Notebooks, transcribed tables and claims: a checkout has links to them in the package."""
+    (tmp_path / "copy").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "copy")
+    for name in ("src", "notebooks", "data/paper", "results"):
+        left = shutil.ignore_patterns("__pycache__", "*.egg-info", "executed")
+        shutil.copytree(ROOT / name, tmp_path / "copy" / name, symlinks=True, ignore=left)
+    shutil.copy(ROOT / "data" / "claims.yaml", tmp_path / "copy" / "data")
+    build = "import setuptools.build_meta as backend; backend.build_wheel('..')"
+    quiet = {"check": True, "capture_output": True}
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "copy", **quiet)
+    shutil.unpack_archive(next(tmp_path.glob("*.whl")), tmp_path / "site", "zip")
+    shutil.rmtree(tmp_path / "copy")
+    use = (
+        "import minseg; from minseg.report.rerun import find_notebooks, plan_executions\n"
+        "from minseg.audit.claims import read_claims; from minseg.study.paper import paper_table\n"
+        "found = find_notebooks([]); read_claims(), paper_table(3)\n"
+        "print(minseg.__file__, len(found), plan_executions(found, {}, {})[0].output.parent)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", use], cwd=tmp_path, env=environment, text=True, **quiet
+    )
+    package = tmp_path / "site" / "minseg"
+    count = len(list((ROOT / "notebooks").glob("*.ipynb")))
+    assert done.stdout.split() == [f"{package}/__init__.py", str(count), f"{tmp_path}/executed"]
+    assert (package / "results" / "tailings_brazil.csv").is_file()

@@ -125,7 +125,7 @@ def test_missing_pixels_of_any_band_are_missing_and_dark_ones_are_not(server):
 
 def test_only_the_part_needed_of_a_large_file_is_read(server):
     large = Grid(3000, 3000, TILE.transform, UTM)
-    numbers = np.random.default_rng(0).integers(0, 250, (3000, 3000)).astype(np.uint8)
+    numbers = np.random.default_rng(0).integers(0, 12, (3000, 3000)).astype(np.uint8)
     path = tif(server.folder / "SCL.tif", numbers, large.transform)
     scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
     classes = read_scene_classes(scene, PLANETARY, BOX)
@@ -356,6 +356,39 @@ def test_power_becomes_decibels_and_missing_pixels_nan(server):
     del scene.assets["vh"]
     with pytest.raises(MinsegError, match="has no asset vh"):
         read_radar(scene, PLANETARY, BOX)
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(-1.0, "no valid radar pixel"), (1e5, "the median of VV would be 40 dB"), (1e-5, "-60 dB")],
+)
+def test_numbers_that_are_no_power_are_refused(server, factor, said):
+    for name in ("vv", "vh"):
+        power = np.full((240, 240), 0.1 * factor, np.float32)
+        tif(server.folder / f"{name}.tif", power, TILE.transform, nodata=-32768)
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    with pytest.raises(MinsegError, match=f"S1A: .*{said}") as error:
+        read_radar(item("S1A", "2020-07-02", hrefs), PLANETARY, BOX)
+    assert "--" not in str(error.value)  # fetch has no option of units
+
+
+def test_reflectance_between_0_and_1_and_classes_beyond_sen2cors_are_refused(server):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    for band in OPTICAL_BANDS:
+        gsd_m = band.native_gsd_m
+        tif(
+            server.folder / f"{band.name}.tif",
+            (numbers_at(gsd_m, 0) / 10_000).astype(np.float32),
+            TILE.transform @ Affine.scale(gsd_m / 10),
+        )
+    with pytest.raises(MinsegError, match="S2A_T33TWM: the 90th percentile") as error:
+        read_optical(scene, PLANETARY, BOX)
+    assert "--" not in str(error.value)
+    tif(server.folder / "SCL.tif", numbers_at(20, 0, 0, 255), TILE.transform @ Affine.scale(2))
+    with pytest.raises(MinsegError, match="asset SCL holds 254, which is no class of Sen2Cor"):
+        read_scene_classes(
+            item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"}), PLANETARY, BOX
+        )
 
 
 def test_radar_that_only_control_points_locate_is_refused(server):

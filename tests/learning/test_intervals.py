@@ -6,7 +6,7 @@ from minseg.learning.intervals import (
     draw_mines,
     fewest_mines,
     interval,
-    intervals,
+    told_from_zero,
     widened,
 )
 from minseg.learning.metrics import CONVENTIONS, METRICS, scores
@@ -26,7 +26,8 @@ def mines(count, seed=0):
 
 
 def intervals_of(counts, convention, level=0.95, name="mine"):
-    return intervals(counts, [f"{name}-{k}" for k in range(len(counts))], convention, level)
+    resampled = bootstrap(counts, [f"{name}-{k}" for k in range(len(counts))], convention)
+    return {metric: interval(resampled[:, k], level) for k, metric in enumerate(METRICS)}
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +89,11 @@ def test_one_rule_widens_for_the_number_of_comparisons():
     low, high = widened(values, 10)
     assert (low, high) == pytest.approx((-0.995, 0.995))
     assert [fewest_mines(n) for n in (1, 16, 32)] == [6, 10, 11]
+    above = np.linspace(-0.02, 1, 1001)  # 2 % of the resamples are below zero
+    assert told_from_zero(above, 6, 1)
+    assert told_from_zero(-above, 6, 1)
+    assert not told_from_zero(above, 5, 1)
+    assert not told_from_zero(above, 38, 2)
 
 
 def test_same_mines_meet_the_same_resamples_whatever_their_order():

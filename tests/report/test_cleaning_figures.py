@@ -16,7 +16,7 @@ def line(run, rule, difference, low, high, task="model1", bands="RGB"):
     return dict(
         zip(
             EFFECT_COLUMNS,
-            (run, task, bands, rule, 1, 9, 0.456, difference, low, high, 0.01),
+            (run, task, bands, rule, 1, 9, 0.456, difference, low, high, low > 0 or high < 0, 0.01),
             strict=True,
         )
     )

@@ -43,8 +43,15 @@ def without_run(scores, task, *rows):
 
 
 def differences(task="model1", **rows):
-    """A difference table of IoU: row to difference, low, high, paper."""
-    lines = [(task, row, "RGB", "iou", *numbers) for row, numbers in rows.items()]
+    """A difference table of IoU: row to difference, low, high, paper; one mine where low = high."""
+    lines = [
+        (
+            *(task, row, "RGB", "iou", value, low, high),
+            *(low - 0.01, high + 0.01, 16, low > 0.01 or high < -0.01),
+            *(1 + 9 * (low < high), paper),
+        )
+        for row, (value, low, high, paper) in rows.items()
+    ]
     return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
 
 
@@ -113,15 +120,17 @@ def test_bands_stand_in_order_with_their_intervals_and_the_paper():
     assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU", "IoU"]
 
 
-def test_the_interval_of_the_best_row_is_shaded():
+def test_the_interval_of_the_row_that_validation_chose_is_shaded():
     scores = score_lines(TASKS, BANDS)
-    axes = panels(band_figure(scores))["Model 3"]
-    expected = iou(scores, "model3")
-    best = expected.loc[expected["value"].idxmax()]
-    (shade,) = axes.patches
+    worst = iou(scores, "model3")["value"].idxmin()
+    figure = band_figure(scores, chosen={"model3": worst, "model4": "no such row"})
+    (shade,) = panels(figure)["Model 3"].patches
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx(
-        (best["low"], best["high"])
+        tuple(iou(scores, "model3").loc[worst, ["low", "high"]])
     )
+    assert "chosen on validation" in legend(figure)
+    assert list(panels(figure)["Model 4"].patches) == []
+    assert "chosen on validation" not in legend(band_figure(scores))
 
 
 def test_the_forest_is_a_third_marker():
@@ -187,27 +196,28 @@ def test_nothing_to_draw_is_said(figure):
     assert words == ["no runs to show", "SYNTHETIC"]
 
 
-def test_differences_are_dark_only_where_the_interval_excludes_zero():
+def test_differences_are_dark_only_where_they_are_told_from_zero():
     table = differences(
         above=(0.1, 0.02, 0.2, 0.05),
-        below=(-0.1, -0.2, -0.01, np.nan),
+        below=(-0.1, -0.2, -0.02, np.nan),
         across=(0.03, -0.1, 0.1, 0.0),
         touching=(0.04, 0.0, 0.1, 0.0),
         single=(0.2, 0.2, 0.2, -0.02),
+        zero=(0.0, 0.0, 0.0, np.nan),
     )
     figure = difference_figure(table, "configuration − RGB", convention="paper")
     (axes,) = panels(figure).values()
     assert markers(axes, OURS) == [0.1, -0.1]
     assert markers(axes, PALE) == [0.03, 0.04]
-    assert markers(axes, NONE) == [0.2]
+    assert markers(axes, NONE) == [0.2, 0.0]  # not drawn as an interval that holds zero
     assert markers(axes, HOLLOW, PAPER) == [0.05, 0.0, 0.0, -0.02]
     drawn = {to_hex(line.get_color()): line for line in axes.lines if len(line.get_xdata()) == 2}
     assert list(drawn[PALE].get_xdata()) == [0.0, 0.1]
     assert axes.get_xlabel() == "difference in IoU (paper convention)\nconfiguration − RGB"
     assert legend(figure) == [
-        "95 % interval excludes zero",
-        "includes zero",
-        "no interval",
+        "told from zero (thin: widened for 16 comparisons)",
+        "not told from zero",
+        "a single mine",
         "paper (its own mines)",
     ]
 
@@ -263,7 +273,8 @@ def test_nothing_written_overlaps_or_is_cut_off(name):
     looks = {"convention": "standard", "synthetic": True}
     if name == "bands":
         scores = without_run(score_lines(TASKS, BANDS), "model3", "RGB", "M+S")
-        figure = band_figure(scores, score_lines(TASKS, BANDS, seed=1), **looks)
+        chosen = {"model1": "M"}
+        figure = band_figure(scores, score_lines(TASKS, BANDS, seed=1), chosen, **looks)
     elif name == "splits":
         scores = without_run(score_lines(TASKS, SPLIT_ROWS), "model1", "RR", "OC", "GOC")
         figure = split_figure(scores, **looks)

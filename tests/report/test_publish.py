@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def project(tmp_path):
     """A copy of what the section is made from."""
     (tmp_path / "results").mkdir()
-    for path in (publish.OUTCOMES, publish.TAILINGS):
+    for path in (publish.OUTCOMES, publish.TAILINGS, publish.SPREAD):
         shutil.copy(ROOT / path, tmp_path / path)
     return tmp_path
 
@@ -35,12 +35,28 @@ def test_one_changed_outcome_changes_the_section(project):
     path = project / publish.OUTCOMES
     outcomes = pd.read_csv(path)
     rows = (outcomes["table"] == 3) & (outcomes["convention"] == "standard")
-    best = outcomes[rows & (outcomes["task"] == "model4")]["iou"].idxmax()
-    outcomes.loc[best, "iou"] = 0.9876
+    networks = rows & ~outcomes["row"].str.contains("forest") & (outcomes["task"] == "model4")
+    chosen = outcomes[networks]["validation_iou"].idxmax()
+    outcomes.loc[chosen, "iou"] = 0.9876
     outcomes.to_csv(path, index=False)
     after = publish.results_section(project)
     assert ".988" in after
     assert sum(a != b for a, b in zip(before.split("\n"), after.split("\n"), strict=True)) == 1
+
+
+def test_the_test_part_selects_nothing(project):
+    before = publish.results_section(project)
+    path = project / publish.OUTCOMES
+    outcomes = pd.read_csv(path)
+    networks = (outcomes["table"] == 3) & ~outcomes["row"].str.contains("forest")
+    of_task = networks & (outcomes["task"] == "model1") & (outcomes["convention"] == "standard")
+    worst = outcomes[of_task]["validation_iou"].idxmin()
+    outcomes.loc[worst, "iou"] = 0.999
+    outcomes.to_csv(path, index=False)
+    assert publish.results_section(project) == before
+    outcomes.drop(columns="validation_iou").to_csv(path, index=False)
+    with pytest.raises(MinsegError, match=r"no column validation_iou; .*make results"):
+        publish.results_section(project)
 
 
 def test_all_outcomes_are_of_synthetic_mines_and_name_their_code():

@@ -134,7 +134,9 @@ def test_a_value_is_read_as_its_notebook_declares(tmp_path, name, text, value):
 def test_a_value_that_is_not_what_the_notebook_declares_is_refused(tmp_path, name, text):
     notebook = write_notebook(tmp_path / "page.ipynb", TYPED)
     for given in (({name: text}, {}), ({}, {"seeds": "0,1"})):
-        with pytest.raises(MinsegError, match=r"parameter \w+ is .*, not .*; give it as"):
+        with pytest.raises(
+            MinsegError, match=r"parameter \w+ is .*, not .*; write it as in Python"
+        ):
             plan_executions([notebook], *given)
     assert names(tmp_path) == ["page.ipynb"]
 

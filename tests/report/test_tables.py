@@ -3,6 +3,7 @@ import pytest
 
 from minseg.report import tables
 from minseg.study.paper import paper_scores
+from tests.report.conftest import counted_result
 
 
 def test_dataset_facts(dataset):
@@ -39,6 +40,18 @@ def test_scores_stand_beside_the_papers(perfect_run):
     published = table.loc["paper, Table 3 (its own mines)"]
     assert published["IoU"] == f"{paper_scores('model1', 'RGB')['iou']:.3f}"
     assert published["IoU, spread over seeds"] == "not given"
+
+
+def test_the_interval_is_that_of_the_mean_over_seeds(tmp_path):
+    seeds = [{"a": 0.2, "b": 0.8, "c": 0.5}, {"a": 0.8, "b": 0.2, "c": 0.5}]
+    result = counted_result(tmp_path, "model1", "RGB", seeds)
+    table = tables.score_table({"network": result.runs}, "paper")
+    value, between, spread = table.loc[
+        "network", ["IoU", "IoU, 95 % interval over mines", "IoU, spread over seeds"]
+    ]
+    # What one seed finds more the other finds less: whatever the mines, the mean is the same.
+    assert between == f"{value} to {value}"
+    assert spread == "0.000"
 
 
 def test_mine_scores_name_every_model_and_mine(perfect_run):

@@ -125,6 +125,7 @@ def test_seeds_are_averaged_and_configurations_are_not(dataset, tmp_path):
     assert adjacency.loc["B02,B03,B04", "difference"] == pytest.approx(1 - mean)
     # One mine of three has specks: where it weighs next to nothing, nothing is gained.
     assert adjacency.loc["B02,B03,B04", "low"] == pytest.approx(0, abs=0.01)
+    assert not table["told"].any()  # on three mines nothing is told from zero
 
 
 def test_adjacency_is_left_out_where_no_rule_applies(dataset, tmp_path):

@@ -7,10 +7,12 @@ from minseg.study.comparison import (
     DIFFERENCE_COLUMNS,
     SCORE_COLUMNS,
     average,
+    chosen_rows,
     difference_table,
     score_table,
     scored,
     scored_rows,
+    validation_iou,
 )
 from minseg.study.config import RunConfig
 from minseg.study.experiments import GROUPS, Entry, Result
@@ -144,6 +146,45 @@ def test_differences_are_paired_over_mines(result_of):
     assert np.isnan(table["paper"][METRICS.index("recall")])
     low, high = interval(rows[1].resampled[:, IOU])
     assert high - low > 0.2
+
+
+def test_differences_are_told_from_zero_by_one_rule_for_many(result_of):
+    def rows_of(mines, *gains):
+        hits = {f"m{k}": 2 + k % 3 for k in range(mines)}
+        better = ({mine: n + gain for mine, n in hits.items()} for gain in gains)
+        rows = {f"R{k}": one for k, one in enumerate(better)}
+        return [
+            scored(result_of(one, row=row), "standard")
+            for row, one in (rows | {"RGB": hits}).items()
+        ]
+
+    def told(mines, *gains):
+        to_rgb = {f"R{k}": "RGB" for k in range(len(gains))}
+        table = difference_table(rows_of(mines, *gains), to_rgb, no_paper)
+        iou = table[table["metric"] == "iou"]
+        assert set(iou["comparisons"]) == {len(gains)}
+        assert (iou["widened_low"] <= iou["low"]).all() and (
+            iou["widened_high"] >= iou["high"]
+        ).all()
+        return iou["told"].tolist()
+
+    assert told(6, 1) == [True]
+    assert told(6, 1, 0) == [False, False]  # two comparisons take seven mines
+    assert told(7, 1, 0) == [True, False]
+    assert told(1, 3) == [False]
+
+
+def test_the_validation_part_chooses_rows(tmp_path):
+    def result(row, validation, test):
+        found = {2: {"validation": {"v": excavation(validation)}, "test": {"m": excavation(test)}}}
+        run = write_run(tmp_path / row, CONFIG, found)
+        return Result(Entry("model1", row, CONFIG), (run,))
+
+    results = [result("RGB", 8, 3), result("M", 5, 9)]
+    results.append(Result(Entry("model2", "M", CONFIG), problem="no run"))
+    assert chosen_rows(results) == {"model1": "RGB"}
+    assert validation_iou(results[0]) == pytest.approx(0.8)
+    assert chosen_rows([]) == {}
 
 
 def test_differences_need_both_sides_of_one_task(result_of):

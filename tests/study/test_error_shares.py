@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from minseg.learning.intervals import intervals
+from minseg.learning.intervals import bootstrap, interval
+from minseg.learning.metrics import METRICS
 from minseg.study.error_shares import (
     ALL_CLASSES,
     UNEXPLAINED,
@@ -22,7 +23,8 @@ def test_interval_of_a_share_is_that_of_a_recall_with_the_same_counts():
     counts = np.zeros((4, 2, 4), np.int64)
     counts[:, 1, 0], counts[:, 1, 2] = there, whole - there
     found = share(there, whole)
-    low, high = intervals(counts, list(there.index), "standard")["recall"]
+    resampled = bootstrap(counts, list(there.index), "standard")
+    low, high = interval(resampled[:, METRICS.index("recall")])
     assert found == pytest.approx({"value": 43 / 79, "low": low, "high": high, "mines": 4})
     assert 0 < low < 43 / 79 < high < 1
 

@@ -50,6 +50,7 @@ def test_outcomes_hold_ours_beside_the_papers_and_where_they_come_from(study):
     assert ours["iou"] == pytest.approx(0.5)  # 10 of 20 excavation pixels are found
     assert ours["low"] < ours["iou"] < ours["high"]
     assert (ours["mines"], ours["paper_iou"]) == (2, 0.694)
+    assert ours["validation_iou"] == pytest.approx(0.5)
     assert (ours["dataset"], ours["synthetic"], ours["code"]) == ("made", True, "abc")
     assert ours["device"] == "cpu, 2 cores"
     assert keys.loc[(3, "paper", "RGB"), "iou"] > ours["iou"]  # an absent class scores 1

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -163,6 +164,20 @@ def test_candidates_are_complete_trials_at_every_epoch_count(search):
     assert found.mines == ["m0", "m1"]
     assert found.counts.shape == (6, 2, 3, 4)
     assert (found.counts[2] == counts_of(3, 9)).all()
+
+
+def test_gain_of_tuning_is_over_the_untuned_settings_on_the_same_epochs(search):
+    base = search.base.replace(**DRAWN)
+    search = replace(search, base=base, default_epochs=2)
+    complete(search, [0.1, 0.2, 0.9], [(1, 3), (2, 6), (3, 9)])
+    complete(search, [0.1, 0.3, 0.2], [(1, 1), (5, 9), (4, 4)], loss="focal")
+    found = candidates(search)
+    assert (found.by_default, found.by_validation, found.within_budget) == (1, 2, 4)
+    value, draws = found.gain()
+    assert value == pytest.approx((14 - 8) / 20)
+    assert draws == pytest.approx(0.3)  # three more of ten in each mine
+    untried = candidates(replace(search, default_epochs=5))
+    assert (untried.by_default, untried.gain()) == (None, None)
 
 
 def test_candidates_need_a_complete_trial_and_its_run(search):

@@ -5,9 +5,11 @@ import pytest
 
 import minseg
 from minseg import MinsegError
+from minseg.study.runs import run_key
 from minseg.study.study import default_store, project_folder
+from minseg.study.tuning import tune_all
 from minseg.synthetic.dataset import VERSION
-from tests.conftest import names
+from tests.conftest import TINY, names
 from tests.study.test_execution import SMALL
 
 
@@ -45,6 +47,25 @@ def test_where_runs_are_kept(tmp_path, monkeypatch):
     assert default_store() == tmp_path / "runs"
     monkeypatch.setenv("MINSEG_RUNS", str(tmp_path / "elsewhere"))
     assert default_store() == tmp_path / "elsewhere"
+
+
+def test_a_page_whose_every_run_failed_fails(dataset, tmp_path):
+    """What the dataset lacks is told on the page; a broken store is not."""
+    study = minseg.open_study("demo", dataset.path, runs=tmp_path)
+    (tmp_path / run_key(TINY, study.dataset)).mkdir()
+    lacking = TINY.replace(bands="B11")
+    (told,) = study.run_all([lacking])
+    assert "has no band" in told.problem
+    with pytest.raises(MinsegError, match=r"no run could be made: .*delete the folder"):
+        study.run_all([TINY, lacking])
+
+
+def test_a_page_whose_every_search_failed_fails(dataset, tmp_path):
+    study = minseg.open_study("demo", dataset.path, runs=tmp_path)
+    assert tune_all(study, ["dam"], {}, 1)[0] == {}
+    (tmp_path / "tuning").write_text("in the way")
+    with pytest.raises(MinsegError, match=r"no run could be made: .*tuning"):
+        tune_all(study, ["excavation", "dam"], {}, 1)
 
 
 def test_a_checkout_that_is_only_read_is_asked_for_no_lock(dataset, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from minseg.study import scheduling, search, tuning
 from minseg.study.runs import Outcome, Run, RunStore, run_key
 from minseg.study.search import SearchSpace, absolute
 from minseg.study.study import Study
-from minseg.study.tuning import tune, tune_all
+from minseg.study.tuning import tune
 from tests.conftest import names
 from tests.study.cluster import wait_until
 
@@ -286,6 +286,40 @@ def test_pruned_trial_leaves_no_run(cluster, study):
     assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
 
 
+def test_untuned_settings_are_the_first_trial_and_never_stopped(cluster, study, monkeypatch):
+    space = SPACE.model_copy(update={"epochs": (1, 10)})
+    monkeypatch.setitem(tuning.SPACES, "demo", space)
+    untuned = {"learning_rate": 1e-3, "crop": 32, "encoder": "tu-mobilenetv3_small_050"}
+    found = search_for(study, 0, **untuned)
+    better = found.trials.ask()
+    better.report(1.0, found.first_rung)
+    assert not better.should_prune()
+    trial = tuning._ask(found)
+    demo = study.config(**untuned)
+    assert trial.params == {name: getattr(demo, name) for name in space.sampled} == found.default
+    with Client(cluster.address) as client:
+        future = client.submit(
+            tuning._run_trial, found, found.config(trial.params), trial._trial_id, pure=False
+        )
+        outcome = future.result()
+    assert len(outcome.run.history) == demo.epochs
+    tuning._ask(found)
+    assert all(one.params != found.default for one in found.known()[2:])
+    assert search_for(study, 0, **untuned | {"crop": 64}).default is None  # not in the space
+
+
+@pytest.mark.parametrize("profile", search.SPACES)
+def test_each_space_holds_its_profiles_own_settings_and_length(
+    dataset, tmp_path, profile, monkeypatch
+):
+    monkeypatch.undo()
+    study = Study(profile, dataset, (0,), RunStore(tmp_path / "runs"))
+    found = tuning.open_search(study, "model1", "B02,B04,VV")
+    config = study.config()
+    assert found.default == {name: getattr(config, name) for name in found.space.sampled}
+    assert config.epochs in found.space.epochs
+
+
 def test_validation_without_a_class_fails_a_trial(cluster, study, tmp_path):
     found = search_for(study, 0)
     trial = tuning._ask(found)
@@ -434,15 +468,6 @@ def test_searches_that_are_over_need_no_place_to_write(study, monkeypatch):
     monkeypatch.setattr(search.Journal, "append_logs", lambda *_: pytest.fail("wrote"))
     assert search_for(study, 3).known() == before
     assert names(journal.parent) == found_names
-
-
-def test_searches_none_of_which_can_be_kept_are_an_error(study):
-    study.store.path.write_text("in the way of a folder")
-    with pytest.raises(MinsegError, match="no model could be searched: model1: tuning storage"):
-        tune_all(study, ["model1"], {"model1": "B02,B04,VV"}, 1, **COMMON)
-    searches, problems = tune_all(study, ["model3"], {}, 1, **COMMON)
-    assert searches == {}
-    assert "nobody annotated" in problems[0]  # which no search can change
 
 
 def test_trial_is_keyed_like_any_run(study):

@@ -188,27 +188,22 @@ def gain_of_epochs(evidence: Evidence, model: str) -> Effect | Missing:
 
 
 def gain_of_tuning(evidence: Evidence, model: str) -> Effect | Missing:
-    """Take the test IoU of the untuned model from that of the trial that validation chooses."""
+    """Take the test IoU of the untuned settings from that of the trial that validation chooses.
+
+    Both are trials of one search, of the same schedule and no more epochs than the untuned.
+    """
     what = f"{title(model)}, IoU, chosen trial minus untuned"
     try:
-        found, plain = evidence.candidates(model), evidence.general(model).runs[0]
+        found = evidence.candidates(model)
     except UntestableError as reason:
         return Missing(what, str(reason))
     if len(found.mines) < 2:
         return Missing(what, "a single test mine")
-    rows = plain.counts_of("test")
-    untuned = plain.scores("test", evidence.convention)["iou"]
-    drawn = bootstrap(counts_array(rows, plain.task), counted_mines(rows), evidence.convention)[
-        :, _IOU
-    ]
-    chosen = found.by_validation
-    return effect_of_draws(
-        f"{what} (of {found.table['run'].nunique()} complete)",
-        found.resampled(chosen) - drawn,
-        np.array([found.table["test_iou"][chosen] - untuned]),
-        ABOVE_ZERO,
-        len(found.mines),
-    )
+    gain = found.gain()
+    if gain is None:
+        return Missing(what, "the search did not try the untuned settings")
+    name = f"{what} (of {found.table['run'].nunique()} complete)"
+    return effect_of_draws(name, gain[1], np.array([gain[0]]), ABOVE_ZERO, len(found.mines))
 
 
 def volume_correlation(evidence: Evidence, model: str) -> Effect | Missing:

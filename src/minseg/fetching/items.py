@@ -134,6 +134,8 @@ def _shape_fault(value: Any, collection: Collection) -> str:
     """Tell what keeps an answer's part from being an item at all."""
     if not isinstance(value, dict):
         return "is no STAC item"
+    if not isinstance(value.get("id"), str):
+        return "has no id in text"
     for name, kind in (("properties", dict), ("assets", dict), ("links", list)):
         if not isinstance(value.get(name, kind()), kind):
             return f"its {name} are {value[name]!r:.40}"

@@ -3,6 +3,8 @@
 The fusion of section 2.1 and Figure 1: every band by nearest neighbour on one grid of 10 m.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,7 @@ from minseg.data.radiometry import (
     LARGEST_REFLECTANCE,
     power_to_db,
     radar_channels,
+    require_backscatter,
     require_reflectance,
 )
 from minseg.data.raster import Grid
@@ -23,6 +26,9 @@ from minseg.fetching.providers import SCENE_CLASSES, Collection, Provider
 
 if TYPE_CHECKING:
     import pystac
+
+LAST_CLASS = 11
+"""Of Sen2Cor's scene classification, from 0 on."""
 
 OFFSET_BASELINE = 4.0
 """Processing baseline from which on ESA adds 1000 to the numbers of Sentinel-2."""
@@ -74,7 +80,8 @@ def read_optical(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndar
         valid &= here
     if not valid.all():
         optical[:, ~valid] = 0
-    require_reflectance(_some(optical, valid) * REFLECTANCE_SCALE, item.id)
+    with _advising("choose another item, or correct the API's table"):
+        require_reflectance(_some(optical, valid) * REFLECTANCE_SCALE, item.id)
     return optical
 
 
@@ -93,6 +100,11 @@ def read_scene_classes(item: "pystac.Item", provider: Provider, grid: Grid) -> n
     """
     key = provider.optical.assets[SCENE_CLASSES]
     classes, valid = _read_band(item, key, provider, grid, 0)
+    if (classes[valid] > LAST_CLASS).any():
+        raise MinsegError(
+            f"{item.id}: asset {key} holds {classes[valid].max()}, which is no class of Sen2Cor (0 "
+            f"to {LAST_CLASS}); choose another item, or correct the API's table"
+        )
     return np.where(valid, classes, 0).astype(np.uint8)
 
 
@@ -113,7 +125,7 @@ def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarra
     Raises
     ------
     MinsegError
-        If a channel is missing or cannot be read, or no pixel is valid.
+        If a channel is missing or cannot be read, no pixel is valid, or its numbers are no power.
     """
     collection = collection_of(provider, "radar")
     for channel in ("VV", "VH"):
@@ -125,6 +137,9 @@ def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarra
     channels = radar_channels(*(power_to_db(np.where(ok, power, np.nan)) for power, ok in powers))
     if not np.isfinite(channels).any():
         raise MinsegError(f"{item.id}: no valid radar pixel in the box; choose another item")
+    with _advising("is it linear power? Choose another item, or correct the API's table"):
+        known = np.isfinite(channels).all(axis=0)
+        require_backscatter(channels[:2, known], ("VV", "VH"), item.id)
     return channels
 
 
@@ -194,6 +209,15 @@ def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
             "with another item or provider"
         )
     return ""
+
+
+@contextmanager
+def _advising(advice: str) -> Iterator[None]:
+    """Give a refusal the advice that helps here: fetching has no options of units and scales."""
+    try:
+        yield
+    except MinsegError as error:
+        raise MinsegError(f"{str(error).partition('; ')[0]}; {advice}") from None
 
 
 def _some(optical: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from math import ceil, log2
 import numpy as np
 from scipy.special import gammaincinv
 
-from minseg.learning.metrics import METRICS, resampled_means
+from minseg.learning.metrics import resampled_means
 
 RESAMPLES = 10_000
 """Resamples of the mines: enough for the tails of intervals that are widened for their number."""
@@ -109,6 +109,22 @@ def widened(values: np.ndarray, comparisons: int) -> tuple[float, float]:
     return interval(values, 1 - (1 - LEVEL) / comparisons)
 
 
+def told_from_zero(values: np.ndarray, mines: int, comparisons: int) -> bool:
+    """Tell whether a difference is there, by the rule of `widened`.
+
+    Parameters
+    ----------
+    values : float ndarray (resamples,)
+        Resampled differences.
+    mines : int
+        Mines that they rest on.
+    comparisons : int
+        See `widened`.
+    """
+    low, high = widened(values, comparisons)
+    return mines >= fewest_mines(comparisons) and (low > 0 or high < 0)
+
+
 def fewest_mines(comparisons: int = 1) -> int:
     """Return how many mines it takes at least to decide anything.
 
@@ -122,23 +138,3 @@ def fewest_mines(comparisons: int = 1) -> int:
         See `widened`.
     """
     return ceil(1 + log2(comparisons / (1 - LEVEL)))
-
-
-def intervals(
-    counts: np.ndarray, mines: Sequence[str], convention: str, level: float = LEVEL
-) -> dict[str, tuple[float, float]]:
-    """Return the interval over mines of each mean score.
-
-    Parameters
-    ----------
-    counts, mines, convention
-        See `bootstrap`.
-    level : float
-        Share of the resamples inside.
-
-    Returns
-    -------
-    dict of metric to (low, high)
-    """
-    resampled = bootstrap(counts, mines, convention)
-    return {name: interval(resampled[:, k], level) for k, name in enumerate(METRICS)}

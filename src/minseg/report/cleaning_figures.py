@@ -10,11 +10,8 @@ from minseg.report.comparisons import model_title
 from minseg.report.style import in_style, mark_synthetic, nothing_figure, row_panels
 from minseg.study.cleaning_effect import RULES
 
-_CERTAINTIES = {
-    "95 % interval over mines excludes zero": ("#0072B2", 2.4),
-    "includes zero": ("#8FBBD9", 1.4),
-}
-"""What an interval says about zero, to its colour and line width."""
+_COLOURS = {True: "#0072B2", False: "#8FBBD9"}
+"""Whether the test mines tell a difference from zero, to its colour."""
 
 
 @in_style()
@@ -31,8 +28,8 @@ def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Cleaned minus as predicted: right of the zero line the rule helped; dark where the
-        interval excludes zero.
+        Cleaned minus as predicted: right of the zero line the rule helped; the line is
+        the 95 % interval, dark where the difference is told from zero.
     """
     if table.empty:
         return nothing_figure(synthetic)
@@ -44,9 +41,10 @@ def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
     for axes in panels[-2:]:
         axes.set_xlabel("difference in IoU (standard convention)")
     panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    labels = (f"told from zero, widened for {len(table)} comparisons", "not told from zero")
     handles = [
-        Line2D([], [], color=colour, marker="o", linewidth=width, label=label)
-        for label, (colour, width) in _CERTAINTIES.items()
+        Line2D([], [], color=colour, marker="o", linewidth=2, label=label)
+        for label, colour in zip(labels, _COLOURS.values(), strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     mark_synthetic(figure, synthetic)
@@ -62,8 +60,8 @@ def _title(lines: pd.DataFrame) -> str:
 def _draw(axes: Axes, lines: pd.DataFrame) -> None:
     """Draw a panel's differences, one a row; NaN where a rule does not apply."""
     axes.axvline(0, color="#555555", linewidth=1, zorder=1)
-    for row, (difference, low, high) in enumerate(
-        lines[["difference", "low", "high"]].itertuples(index=False)
+    for row, (difference, low, high, told) in enumerate(
+        lines[["difference", "low", "high", "told"]].itertuples(index=False)
     ):
         if pd.isna(difference):
             axes.annotate(
@@ -78,7 +76,6 @@ def _draw(axes: Axes, lines: pd.DataFrame) -> None:
                 color="#777777",
             )
             continue
-        excludes, includes = _CERTAINTIES.values()
-        colour, width = excludes if low > 0 or high < 0 else includes
-        axes.hlines(row, low, high, color=colour, linewidth=width)
+        colour = _COLOURS[bool(told)]
+        axes.hlines(row, low, high, color=colour, linewidth=2)
         axes.scatter(difference, row, 30, color=colour, zorder=3)

@@ -1,6 +1,6 @@
 """Charts of Tables 3 and 4: IoU by bands and by split, paired differences, and the paper's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -25,12 +25,14 @@ _FOREST = "#E69F00"
 _PAPER = "#444444"
 _SHADE = "#E4EEF6"
 
+TOLD, UNTOLD, SINGLE = "told from zero", "not told from zero", "a single mine"
+
 _CERTAINTIES: dict[str, tuple[str, str, float]] = {
-    "95 % interval excludes zero": (_OURS, "o", 2.4),
-    "includes zero": ("#8FBBD9", "o", 1.4),
-    "no interval": ("#8A8A8A", "x", 0),
+    TOLD: (_OURS, "o", 2.4),
+    UNTOLD: ("#8FBBD9", "o", 2.4),
+    SINGLE: ("#8A8A8A", "x", 0),
 }
-"""What an interval says about zero, to its colour, marker and line width."""
+"""What the test mines say of a difference, to its colour, marker and line width."""
 
 _SIDES = {"targeted": ("#D55E00", "s"), "general": (_OURS, "o")}
 
@@ -42,6 +44,7 @@ _STEP = 0.18
 def band_figure(
     scores: pd.DataFrame,
     forest: pd.DataFrame | None = None,
+    chosen: Mapping[str, str] | None = None,
     convention: str = "",
     synthetic: bool = False,
 ) -> Figure:
@@ -53,6 +56,8 @@ def band_figure(
         See `minseg.study.comparison.score_table` and `minseg.report.comparisons.with_missing`.
     forest : pandas.DataFrame, optional
         The same of the per-pixel baselines (`minseg.study.experiments.Entry.baseline`).
+    chosen : mapping of task to row, optional
+        The rows that the validation part chooses (`minseg.study.comparison.chosen_rows`).
     convention : str
         How the scores were taken, for the axis.
     synthetic : bool
@@ -61,17 +66,17 @@ def band_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        The shaded span is the interval of our best row.
+        The shaded span is the interval of the row that was chosen.
     """
     scores = _iou(scores)
     if scores.empty:
         return nothing_figure(synthetic)
     rows = list(scores["row"].unique())
     figure, panels = _panels(scores, rows)
-    step = _STEP if forest is None else 0.27
+    step, shaded = _STEP if forest is None else 0.27, False
     for task, axes in panels.items():
         lines = _lines(scores, task, rows)
-        _shade_best(axes, lines)
+        shaded |= _shade(axes, lines, (chosen or {}).get(task))
         at = [row - step for row in range(len(rows))]
         axes.hlines(at, lines["low"], lines["high"], color=_OURS)
         axes.scatter(lines["value"], at, 28, color=_OURS, zorder=3)
@@ -88,8 +93,8 @@ def band_figure(
         entries.append(_entry("per-pixel forest", _FOREST, "s"))
     if scores["paper"].notna().any():
         entries.append(_entry("paper (its own mines)", _PAPER, "D", hollow=True))
-    if scores["low"].notna().any():
-        entries.append(Patch(color=_SHADE, label="interval of our best"))
+    if shaded:
+        entries.append(Patch(color=_SHADE, label="chosen on validation"))
     return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
 
 
@@ -119,31 +124,39 @@ def difference_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        Dark where the interval excludes zero, pale where it does not, a cross where there is none.
+        The thick line is the 95 % interval, the thin one is widened for the number of comparisons
+        in the table; dark where that excludes zero on enough mines
+        (`minseg.learning.intervals.told_from_zero`), a cross where there is a single mine.
     """
     differences = _iou(differences)
     if differences.empty:
         return nothing_figure(synthetic)
     rows = list(rows) or _in_printed_order(differences["row"].unique())
     figure, panels = _panels(differences, rows)
-    met = set(list(_CERTAINTIES)[:2])
+    met = {TOLD, UNTOLD}
+    widening = f" (thin: widened for {differences['comparisons'].max()} comparisons)"
     for task, axes in panels.items():
         lines = _lines(differences, task, rows)
         axes.axvline(0, color="#555555", linewidth=1, zorder=1)
-        spans = zip(lines["difference"], lines["low"], lines["high"], strict=True)
-        for row, (difference, low, high) in enumerate(spans):
-            if pd.isna(difference):
-                note_at_axis(axes, row - _STEP, "no run")
+        for row, line in enumerate(lines.to_dict("records")):
+            at = row - _STEP
+            if pd.isna(line["difference"]):
+                note_at_axis(axes, at, "no run")
                 continue
-            certainty = _certainty(low, high)
+            certainty = _certainty(line)
             met.add(certainty)
             colour, marker, width = _CERTAINTIES[certainty]
-            at = row - _STEP
-            axes.plot([low, high], [at, at], color=colour, linewidth=width, solid_capstyle="butt")
-            axes.scatter(difference, at, 30, color=colour, marker=marker, zorder=3)
+            if width:
+                wide = [line["widened_low"], line["widened_high"]]
+                axes.plot(wide, [at, at], color=colour, linewidth=0.8)
+                span = [line["low"], line["high"]]
+                axes.plot(span, [at, at], color=colour, linewidth=width, solid_capstyle="butt")
+            axes.scatter(line["difference"], at, 30, color=colour, marker=marker, zorder=3)
         _draw_paper(axes, lines["paper"], _STEP)
     entries: list[Artist] = [
-        _entry(name, *look) for name, look in _CERTAINTIES.items() if name in met
+        _entry(name + widening * (name == TOLD), *look)
+        for name, look in _CERTAINTIES.items()
+        if name in met
     ]
     if differences["paper"].notna().any():
         entries.append(_entry("paper (its own mines)", _PAPER, "D", hollow=True))
@@ -226,13 +239,13 @@ def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str,
     return figure, dict(zip(tasks, panels, strict=True))
 
 
-def _shade_best(axes: Axes, lines: pd.DataFrame) -> None:
-    """Shade the interval of the row with the highest value."""
-    if lines["value"].notna().any():
-        best = lines["value"].argmax()
-        low, high = lines["low"].iloc[best], lines["high"].iloc[best]
-        if pd.notna(low):
-            axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)
+def _shade(axes: Axes, lines: pd.DataFrame, row: str | None) -> bool:
+    """Shade the interval of a row, if it has one, and tell whether it has."""
+    if row not in lines.index or pd.isna(lines.loc[row, "low"]):
+        return False
+    low, high = lines.loc[row, ["low", "high"]]
+    axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)
+    return True
 
 
 def _draw_paper(axes: Axes, values: pd.Series, step: float) -> None:
@@ -243,12 +256,11 @@ def _draw_paper(axes: Axes, values: pd.Series, step: float) -> None:
     )
 
 
-def _certainty(low: float, high: float) -> str:
-    """Name what an interval says about zero."""
-    excludes, includes, none = _CERTAINTIES
-    if pd.isna(low):
-        return none
-    return excludes if low > 0 or high < 0 else includes
+def _certainty(line: Mapping) -> str:
+    """Name what the test mines say of a difference."""
+    if pd.isna(line["low"]):
+        return SINGLE
+    return TOLD if line["told"] else UNTOLD
 
 
 def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) -> None:
@@ -300,6 +312,8 @@ def _finished(
         first.set_xlim(left - 0.15 * (right - left), right)  # room for the notes
     for axes in list(panels.values())[-2:]:
         axes.set_xlabel(title)
-    figure.legend(handles=entries, loc="outside lower center", ncols=len(entries))
+    letters = sum(len(str(entry.get_label())) for entry in entries)
+    columns = len(entries) if letters < 85 else 2
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns)
     mark_synthetic(figure, synthetic)
     return figure

@@ -105,16 +105,14 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        See `score_table` and `difference_table` of `minseg.study.comparison`; the latter does not
-        count mines, and there an interval without width tells.
+        See `score_table` and `difference_table` of `minseg.study.comparison`.
 
     Returns
     -------
     pandas.DataFrame
         With `low` and `high` NaN in such rows.
     """
-    widthless = (table["low"] == table["high"]) & (table["low"] != 0)
-    few = table[table["mines"] < 2 if "mines" in table else widthless]
+    few = table[table["mines"] < 2]
     known = set(zip(few["task"], few["row"], strict=True))
     idle = np.array(
         [
@@ -154,9 +152,9 @@ def paper_layout(
     Returns
     -------
     pandas Styler
-        The best of our scores of each metric is bold, and so is the paper's best; AVG rows are no
-        candidates, and equal ones as printed are all bold. Columns of the paper are left out
-        where it has no such model.
+        The highest of our scores of each metric is bold, and so is the paper's highest; that
+        chooses nothing. AVG rows are no candidates, and equal ones as printed are all bold. Columns
+        of the paper are left out where it has no such model.
     """
     of_task = without_idle_intervals(scores[scores["task"] == task])
     in_paper = of_task["paper"].notna().any()
@@ -182,7 +180,7 @@ def paper_layout(
 
 
 def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Styler:
-    """Show Table 3 or 4 at a glance: our scores of all tasks, the best of each column bold.
+    """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold.
 
     Parameters
     ----------
@@ -282,7 +280,7 @@ def signed(value: float) -> str:
 def _score_style(
     table: pd.DataFrame, title: str, convention: str, synthetic: bool, zero: bool = True
 ) -> Styler:
-    """Write scores with three decimals, with or without their leading zero, the best in bold."""
+    """Write scores with three decimals, with or without their leading zero, the highest in bold."""
     scores = [name for name in table if pd.api.types.is_float_dtype(table[name])]
     compared = table.columns.isin(scores) & (table.columns.get_level_values(1) != SPREAD)
     kind = ", ".join(word for word in (convention, "synthetic" * synthetic) if word)
@@ -294,10 +292,10 @@ def _score_style(
     rules = [k for k in range(1, len(table)) if averages[k] != averages[k - 1]]
     styler = table_style(table, (title, kind), rules)
     styler = styler.format(dict.fromkeys(scores, three_decimals), na_rep="–")
-    return styler.apply(_embolden_best, subset=table.columns[compared])
+    return styler.apply(_embolden_highest, subset=table.columns[compared])
 
 
-def _embolden_best(column: pd.Series) -> list[str]:
-    """Return the style of a column's cells: bold where it is best as printed, AVG rows apart."""
+def _embolden_highest(column: pd.Series) -> list[str]:
+    """Return the style of a column's cells: bold where it is highest as printed, AVG rows apart."""
     printed = column.map("{:.3f}".format).astype(float).mask(column.index.isin(list(AVERAGES)))
     return ["font-weight: bold" if best else "" for best in printed == printed.max()]

@@ -83,7 +83,7 @@ def summary_table(errata: Mapping[str, Sequence[Erratum]]) -> Styler:
         for one in found
     }
     styler = text_table(table).hide(axis="index").set_table_styles(_WORDS)
-    styler = styler.format(links.__getitem__, subset=["what is checked"])
+    styler = styler.format(lambda title: links[str(title)], subset=["what is checked"])
     return styler.map(lambda name: f"background-color: {_COLOURS[name]}", subset=["verdict"])
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import GenericAlias, UnionType
+from typing import Any
 
 import pandas as pd
 import papermill
@@ -233,7 +234,7 @@ class _Declared:
     default: str
 
     @property
-    def kind(self) -> object:
+    def kind(self) -> Any:
         """The type; anything where none is declared, or one that only the notebook knows."""
         try:
             kind = eval(self.annotation)  # what the notebook itself would execute next
@@ -280,7 +281,7 @@ def _require(value: object, declared: _Declared) -> object:
     except ValidationError:
         raise MinsegError(
             f"{declared.notebook}: parameter {declared.name} is {declared.annotation}, not "
-            f"{value!r}; give it as its default is written there: {declared.default}"
+            f"{value!r}; write it as in Python, text in quotes (its default is {declared.default})"
         ) from None
     return value
 
@@ -334,9 +335,8 @@ def _literally(path: Path) -> str:
 def _results_folder(notebook: Path, folder: Path | None) -> Path:
     """Return where the executed copies of a notebook go."""
     here = project_folder()
-    if folder is None and notebook.parent == NOTEBOOKS and not NOTEBOOKS.is_relative_to(here):
-        return here / "executed"
-    return folder or notebook.parent / "executed"
+    from_elsewhere = notebook.parent == NOTEBOOKS and here / "notebooks" != NOTEBOOKS
+    return folder or (here if from_elsewhere else notebook.parent) / "executed"
 
 
 def _name_of_values(varied: Mapping[str, object]) -> str:

@@ -8,10 +8,12 @@ import pandas as pd
 from minseg.data.dataset import Dataset
 from minseg.data.labels import decode_bits
 from minseg.data.mines import PARTS
-from minseg.learning.intervals import intervals
+from minseg.learning.intervals import interval
 from minseg.learning.metrics import METRICS
+from minseg.study.comparison import scored
+from minseg.study.experiments import Entry, Result
 from minseg.study.paper import paper_scores
-from minseg.study.runs import Run, counted_mines, counts_array
+from minseg.study.runs import Run
 
 METRIC_TITLES: dict[str, str] = {
     "iou": "IoU",
@@ -20,6 +22,8 @@ METRIC_TITLES: dict[str, str] = {
     "accuracy": "accuracy",
 }
 """Metrics as a reader sees them."""
+
+_IOU = METRICS.index("iou")
 
 
 def dataset_table(dataset: Dataset) -> pd.DataFrame:
@@ -89,18 +93,20 @@ def score_table(
     Returns
     -------
     pandas.DataFrame
-        Per model the mean over its seeds, and for IoU the 95 % interval over mines (of the first
-        seed) and the spread over seeds. The paper's row (Table 3) is on its own test mines.
+        Per model the mean over its seeds, and for IoU the 95 % interval over mines of that mean
+        and the spread over seeds. The paper's row (Table 3) is on its own test mines.
     """
     rows = {}
     for name, runs in models.items():
-        found = pd.DataFrame([run.scores(part, convention) for run in runs])[list(METRICS)]
-        row = found.mean().map("{:.3f}".format).rename(METRIC_TITLES)
-        counts = runs[0].counts_of(part)
-        array = counts_array(counts, runs[0].task)
-        low, high = intervals(array, counted_mines(counts), convention)["iou"]
-        row["IoU, 95 % interval over mines"] = f"{low:.3f} to {high:.3f}"
-        spread = found["iou"].max() - found["iou"].min()
+        config = runs[0].config
+        found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention, part)
+        row = pd.Series(found.values, list(METRIC_TITLES.values())).map("{:.3f}".format)
+        low, high = interval(found.resampled[:, _IOU])
+        several = found.num_mines > 1
+        row["IoU, 95 % interval over mines"] = (
+            f"{low:.3f} to {high:.3f}" if several else "a single mine"
+        )
+        spread = found.spread[_IOU]
         row["IoU, spread over seeds"] = f"{spread:.3f}" if len(runs) > 1 else "one seed"
         rows[name] = row
     config = next(iter(models.values()))[0].config

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from optuna.trial import TrialState
 
+from minseg.learning.intervals import interval
 from minseg.report.comparisons import OURS, PAPER, model_title, signed
 from minseg.study.paper import paper_hyperparameters, paper_table
 from minseg.study.search import Search
@@ -74,8 +75,9 @@ def search_table(searches: Mapping[str, Search], convention: str = "standard") -
     Returns
     -------
     pandas.DataFrame
-        Row: model; columns: bands, validation IoU, test IoU with its interval over mines, and
-        numbers of trials.
+        Row: model; columns: bands, validation IoU, test IoU with its interval over mines, what
+        tuning gains over the untuned settings on the same epochs
+        (`minseg.study.selection.Candidates.gain`), and numbers of trials.
     """
     rows = {}
     for task, search in searches.items():
@@ -91,6 +93,7 @@ def search_table(searches: Mapping[str, Search], convention: str = "standard") -
             "test IoU, 95 % interval over mines": (
                 f"{_score(low)} to {_score(high)}" if several else "a single test mine"
             ),
+            "gain over the untuned, 95 % interval": _gain(found) if several else DASH,
             "trials, complete": int((states == TrialState.COMPLETE).sum()),
             "trials, pruned": int((states == TrialState.PRUNED).sum()),
         }
@@ -150,6 +153,15 @@ def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
 def gain_on_test(found: Candidates) -> float:
     """Return the test IoU of the model chosen on test minus that of the one on validation."""
     return _test_iou(found, found.by_test) - _test_iou(found, found.by_validation)
+
+
+def _gain(found: Candidates) -> str:
+    """Write what tuning gains, with its interval."""
+    gain = found.gain()
+    if gain is None:
+        return DASH
+    low, high = interval(gain[1])
+    return f"{_signed(gain[0])} ({_signed(low)} to {_signed(high)})"
 
 
 def _test_iou(found: Candidates, row: int) -> float:

@@ -1,13 +1,14 @@
 """Whether cleaning a class map brings it closer to the truth, measured on stored predictions."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task
-from minseg.learning.intervals import bootstrap, interval
+from minseg.learning.intervals import bootstrap, interval, told_from_zero
 from minseg.learning.metrics import METRICS, counts, scores
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning, clean, has_adjacency
@@ -33,6 +34,7 @@ EFFECT_COLUMNS = [
     "difference",
     "low",
     "high",
+    "told",
     "changed",
 ]
 
@@ -54,8 +56,10 @@ def effects(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
     pandas.DataFrame
         A row for each configuration and rule: run (key of its first), task, bands, rule, runs
         (number), mines (number), iou (as predicted), difference (cleaned minus as predicted),
-        low, high (95 % interval over mines of the paired difference), changed (share of the
-        counted pixels that the rule changed). Adjacency has a row only for tasks with both
+        low, high (95 % interval over mines of the paired difference), told (whether it is told from
+        zero, `minseg.learning.intervals.told_from_zero`, the rows being the comparisons and the
+        mines those in which the rule changed anything), changed (share of the counted pixels that
+        the rule changed). Adjacency has a row only for tasks with both
         classes of one of its rules.
 
     Raises
@@ -67,10 +71,12 @@ def effects(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
     for run in runs:
         groups.setdefault(run.config.replace(seed=0).model_dump_json(), []).append(run)
     lines = [line for group in groups.values() for line in _effects_of(group, dataset)]
+    for line in lines:
+        line["told"] = told_from_zero(line["draws"], line["touched"], len(lines))
     return pd.DataFrame(lines, columns=EFFECT_COLUMNS)
 
 
-def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, object]]:
+def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, Any]]:
     """Yield a line for each rule, of runs that differ in their seed only."""
     task = group[0].task
     mines = group[0].counts_of("test")["mine"].unique()
@@ -83,6 +89,12 @@ def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, ob
         after = [_ious(*pair, task) for pair in zip(tested, cleaned, strict=True)]
         gain = np.mean(after, axis=0) - np.mean(before, axis=0)
         low, high = interval(gain[1:])
+        touched = {
+            scene.scene["mine"]
+            for pair in zip(tested, cleaned, strict=True)
+            for scene, prediction in zip(*pair, strict=True)
+            if _changed([scene], [prediction])
+        }
         yield {
             "run": group[0].key,
             "task": task.name,
@@ -94,6 +106,8 @@ def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, ob
             "difference": gain[0],
             "low": low,
             "high": high,
+            "draws": gain[1:],
+            "touched": len(touched),
             "changed": np.mean([_changed(*pair) for pair in zip(tested, cleaned, strict=True)]),
         }
 

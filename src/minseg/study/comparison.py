@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from minseg.learning.intervals import bootstrap, interval
+from minseg.learning.intervals import bootstrap, interval, told_from_zero, widened
 from minseg.learning.metrics import METRICS, scores
 from minseg.study.experiments import AVERAGES, Result
 from minseg.study.runs import counted_mines, counts_array
@@ -90,6 +90,32 @@ def scored_rows(results: Sequence[Result], convention: str) -> list[Scored]:
     return rows
 
 
+def validation_iou(result: Result) -> float:
+    """Return the `standard` IoU of an entry on the validation part, the mean over its seeds."""
+    return float(scored(result, "standard", "validation").values[METRICS.index("iou")])
+
+
+def chosen_rows(results: Sequence[Result]) -> dict[str, str]:
+    """Choose each task's row by the validation part: the test part selects nothing.
+
+    Parameters
+    ----------
+    results : sequence of Result
+
+    Returns
+    -------
+    dict of task to row
+        Tasks without a run, or without a validation IoU, are left out.
+    """
+    ious = pd.Series(
+        {(one.entry.task, one.entry.row): validation_iou(one) for one in results if one.runs},
+        dtype=float,
+    ).dropna()
+    if ious.empty:
+        return {}
+    return dict(ious.groupby(level=0).idxmax().tolist())
+
+
 def average(rows: Sequence[Scored], name: str) -> Scored:
     """Average rows of one task, each weighing the same (the AVG rows of Table 4)."""
     return Scored(
@@ -152,7 +178,10 @@ SCORE_COLUMNS = [
     "paper",
     "absent",
 ]
-DIFFERENCE_COLUMNS = ["task", "row", "reference", "metric", "difference", "low", "high", "paper"]
+DIFFERENCE_COLUMNS = [
+    *("task", "row", "reference", "metric", "difference", "low", "high"),
+    *("widened_low", "widened_high", "comparisons", "told", "mines", "paper"),
+]
 
 
 def difference_table(
@@ -172,18 +201,22 @@ def difference_table(
     -------
     pandas.DataFrame
         Columns task, row, reference, metric, difference, low, high (95 % interval over mines of
-        the paired difference), paper (its difference). Pairs that lack a side are left out.
+        the paired difference), widened_low, widened_high (that interval, widened for the number of
+        comparisons), comparisons (pairs that rest on several mines), told (whether it is told from
+        zero, `minseg.learning.intervals.told_from_zero`), mines, paper (its difference).
+        Pairs that lack a side are left out.
     """
     known = {(one.task, one.row): one for one in rows}
+    found = [(one, known.get((one.task, references.get(one.row, "")))) for one in rows]
+    pairs = [(one, other) for one, other in found if other]
+    comparisons = max(1, sum(one.num_mines > 1 for one, _ in pairs))
     lines = []
-    for one in rows:
-        reference = references.get(one.row)
-        other = known.get((one.task, reference)) if reference else None
-        if other is None:
-            continue
+    for one, other in pairs:
         published, against = (paper(one.task, name) or {} for name in (one.row, other.row))
         for k, metric in enumerate(METRICS):
-            low, high = interval(one.resampled[:, k] - other.resampled[:, k])
+            resampled = one.resampled[:, k] - other.resampled[:, k]
+            low, high = interval(resampled)
+            widened_low, widened_high = widened(resampled, comparisons)
             lines.append(
                 {
                     "task": one.task,
@@ -193,6 +226,11 @@ def difference_table(
                     "difference": one.values[k] - other.values[k],
                     "low": low,
                     "high": high,
+                    "widened_low": widened_low,
+                    "widened_high": widened_high,
+                    "comparisons": comparisons,
+                    "told": told_from_zero(resampled, one.num_mines, comparisons),
+                    "mines": one.num_mines,
                     "paper": published.get(metric, np.nan) - against.get(metric, np.nan),
                 }
             )

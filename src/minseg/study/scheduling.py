@@ -13,7 +13,7 @@ from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_comple
 from distributed.comm import CommClosedError
 
 from minseg.data.dataset import Dataset
-from minseg.errors import MinsegError, summarise
+from minseg.errors import MinsegError
 from minseg.progress import progress
 from minseg.study.config import RunConfig
 from minseg.study.provenance import cpu_cores
@@ -57,7 +57,7 @@ def run_all(
     Raises
     ------
     MinsegError
-        If the scheduler does not answer, or runs were begun and not one of all can be had.
+        If the scheduler does not answer.
     """
     store = RunStore(store.path.absolute())  # for workers in other folders
     outcomes = {config: _stored(config, dataset, store) for config in dict.fromkeys(configs)}
@@ -73,10 +73,6 @@ def run_all(
             for future in progress(done, "making runs", len(missing)):
                 config = futures[future]
                 outcomes[config] = _outcome_of(future, config)
-        failed = [one for config in missing if (one := outcomes[config]) and one.problem]
-        if failed and not any(outcome and outcome.run for outcome in outcomes.values()):
-            reasons = summarise(list(dict.fromkeys(one.problem or "" for one in failed)))
-            raise MinsegError(f"none of {len(failed)} run(s) could be made: {reasons}")
     return [outcome for config in configs if (outcome := outcomes[config])]
 
 

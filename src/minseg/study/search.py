@@ -62,14 +62,14 @@ SPACES: dict[str, SearchSpace] = {
     "paper": SearchSpace(),
     # The same dimensions, at sizes that two CPU cores can search.
     "demo": SearchSpace(
-        learning_rate=(5e-4, 1e-3, 2e-3),
+        learning_rate=(1e-3, 2e-3, 4e-3),
         batch_size=(8, 16, 32),
-        epochs=(2, 3, 4),
+        epochs=(4, 7, 10),
         crop=(32, 64),
         encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
     ),
 }
-"""Search spaces by profile."""
+"""Search spaces by profile. Each holds the profile's own settings, which are the first trial."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ class Search:
     space: SearchSpace
     dataset: Dataset
     store: RunStore
+    default_epochs: int = 0
+    """Epochs of a training that is not tuned."""
+
+    @property
+    def default(self) -> dict[str, Any] | None:
+        """The hyperparameters that are not tuned, if the space holds them: the first trial."""
+        found = {name: getattr(self.base, name) for name in self.space.sampled}
+        held = all(found[name] in values for name, values in self.space.sampled.items())
+        return found if held and self.default_epochs in self.space.epochs else None
 
     @cached_property
     def trials(self) -> optuna.Study:

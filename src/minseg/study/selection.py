@@ -35,6 +35,8 @@ class Candidates:
     mines: list[str]
     """Mine of each test scene."""
     convention: str
+    by_default: int | None = None
+    """Row of the settings that are not tuned, at their number of epochs; None if not tried."""
 
     @cached_property
     def by_validation(self) -> int:
@@ -45,6 +47,26 @@ class Candidates:
     def by_test(self) -> int:
         """Row of the model that the test part would choose, as in section 3.3."""
         return int(self.table["test_iou"].argmax())
+
+    @cached_property
+    def within_budget(self) -> int | None:
+        """Row that the validation part chooses of those trained no longer than the untuned one."""
+        if self.by_default is None:
+            return None
+        allowed = self.table["epochs"] <= self.table["epochs"].iloc[self.by_default]
+        return int(self.table["validation_iou"].where(allowed, -1.0).argmax())
+
+    def gain(self) -> tuple[float, np.ndarray] | None:
+        """Return what tuning adds to the test IoU on one budget, and that in resamples of mines.
+
+        The validation part's choice within the budget minus the untuned settings; None if these
+        were not tried.
+        """
+        if self.by_default is None or self.within_budget is None:
+            return None
+        ious, chosen, untuned = self.table["test_iou"], self.within_budget, self.by_default
+        resampled = self.resampled(chosen) - self.resampled(untuned)
+        return float(ious.iloc[chosen] - ious.iloc[untuned]), resampled
 
     def resampled(self, row: int) -> np.ndarray:
         """Return a candidate's test IoU in resamples of the mines (resamples,)."""
@@ -97,7 +119,7 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
     MinsegError
         If no trial is complete, or a run of one is not in the run store.
     """
-    rows, counts = [], []
+    rows, counts, untuned = [], [], None
     complete = search.known(TrialState.COMPLETE)
     if not complete:
         raise MinsegError(f"search in {search.place}: no trial is complete; ask for more trials")
@@ -106,6 +128,8 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
         for epochs, validation_iou in validation_by_epochs(run).items():
             tested = run.counts_of("test", epochs)
             array = counts_array(tested, run.task)
+            if trial.params == search.default and epochs == search.default_epochs:
+                untuned = len(rows) if untuned is None else untuned
             rows.append(
                 {
                     "trial": trial.number,
@@ -117,7 +141,9 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
                 }
             )
             counts.append(array)
-    return Candidates(pd.DataFrame(rows), np.stack(counts), counted_mines(tested), convention)
+    return Candidates(
+        pd.DataFrame(rows), np.stack(counts), counted_mines(tested), convention, untuned
+    )
 
 
 def trial_table(search: Search) -> pd.DataFrame:

@@ -1,14 +1,15 @@
 """What a notebook opens: a dataset, a profile, seeds, and the store that its runs are kept in."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from minseg.atomic import cannot_write, hold
 from minseg.data.dataset import Dataset, open_dataset
+from minseg.errors import MinsegError, summarise
 from minseg.study.config import RunConfig, profile_config
-from minseg.study.runs import Outcome, Run, RunStore, run_key
+from minseg.study.runs import Outcome, Run, RunStore, require, run_key
 
 SCHEDULER_VARIABLE = "MINSEG_SCHEDULER"
 """Environment variable with the address of a Dask scheduler to use instead of this machine."""
@@ -45,11 +46,31 @@ class Study:
     def run_all(self, configs: Sequence[RunConfig]) -> list[Outcome]:
         """Return what became of each configuration; missing runs are made, several at once.
 
-        See `minseg.study.scheduling.run_all`.
+        See `minseg.study.scheduling.run_all`; if none at all could be made, that is an error.
         """
         from minseg.study.scheduling import run_all  # Dask takes a second to import
 
-        return run_all(configs, self.dataset, self.store)
+        outcomes = run_all(configs, self.dataset, self.store)
+        if not any(outcome.run for outcome in outcomes):
+            self.raise_failures({outcome.config: str(outcome.problem) for outcome in outcomes})
+        return outcomes
+
+    def raise_failures(self, problems: Mapping[RunConfig, str]) -> None:
+        """Raise why no run could be made, where the dataset could serve it.
+
+        A page tells what its dataset lacks; one whose every run failed has nothing to tell.
+        """
+        failures = [text for config, text in problems.items() if self._serves(config)]
+        if failures:
+            raise MinsegError(f"no run could be made: {summarise(list(dict.fromkeys(failures)))}")
+
+    def _serves(self, config: RunConfig) -> bool:
+        """Tell whether the dataset has what a configuration needs."""
+        try:
+            require(config, self.dataset)
+        except MinsegError:
+            return False
+        return True
 
     def runs(self, config: RunConfig) -> list[Run]:
         """Return one run per seed."""

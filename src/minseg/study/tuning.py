@@ -3,6 +3,9 @@
 One training gives the scores at every epoch count: the learning rate is constant and the weights
 scored are those of that epoch, so the longer training begins as the shorter one. A trial's value
 is the validation IoU at its best epoch count; nothing is selected on the test part.
+
+The first trial has the settings of an untuned run, and is never stopped early: what tuning gains is
+measured within the search, where all trials have the same epochs and one schedule.
 """
 
 import hashlib
@@ -108,18 +111,16 @@ def tune_all(
     Raises
     ------
     MinsegError
-        If the scheduler cannot be used, or not one task that the dataset serves could be searched.
+        If the scheduler cannot be used, or every search failed that the dataset can serve.
     """
-    searches, problems, served = {}, [], []
+    searches: dict[str, Search] = {}
+    problems: dict[str, str] = {}
     for task in tasks:
         name = parse_task(task).name
-        taken = bands.get(name, "RGB")
         try:
-            require(study.config(task=name, bands=taken), study.dataset)
-            served.append(name)
-            searches[name] = open_search(study, name, taken, None, **settings)
+            searches[name] = open_search(study, name, bands.get(name, "RGB"), None, **settings)
         except MinsegError as error:
-            problems.append(f"{name}: {error}")
+            problems[name] = str(error)
     missing = [name for name, search in searches.items() if len(search.finished()) < trials]
     if missing:
         with connect(trials, scheduler) as client:
@@ -127,11 +128,16 @@ def tune_all(
                 try:
                     _go_on(searches[name], client, trials)
                 except MinsegError as error:
-                    problems.append(f"{name}: {error}")
-    found = {name: one for name, one in searches.items() if one.finished()}
-    if served and not found:
-        raise MinsegError(f"no model could be searched: {summarise(problems)}")
-    return found, problems
+                    problems[name] = str(error)
+    finished = {name: one for name, one in searches.items() if one.finished()}
+    if not finished:
+        study.raise_failures(
+            {
+                study.config(task=name, bands=bands.get(name, "RGB")): problem
+                for name, problem in problems.items()
+            }
+        )
+    return finished, [f"{name}: {problem}" for name, problem in problems.items()]
 
 
 def open_search(
@@ -157,6 +163,7 @@ def open_search(
         space=space,
         dataset=study.dataset,
         store=store,
+        default_epochs=study.config().epochs,
     )
     if search.in_database:
         with search.alone():  # two programs cannot both make the tables
@@ -228,6 +235,8 @@ def _ask(search: Search) -> FrozenTrial:
             f"none of {', '.join(space.architecture)} can be built on "
             f"{', '.join(space.encoder)}; search other architectures or encoders"
         )
+    if search.default and not any("run" in trial.user_attrs for trial in search.known()):
+        search.trials.enqueue_trial(search.default)
     while True:
         # Each trial draws by its own number, so that programs that share a storage, or one that
         # goes on, do not draw the same ones again.
@@ -248,6 +257,7 @@ def _run_trial(search: Search, config: RunConfig, trial_id: int) -> Outcome | No
     from minseg.study import execution
 
     trial = optuna.trial.Trial(search.trials, trial_id)
+    untuned = trial.params == search.default
 
     def report(epoch: int, iou: float, _: dict) -> None:
         stored = search.known()[trial.number]
@@ -255,7 +265,7 @@ def _run_trial(search: Search, config: RunConfig, trial_id: int) -> Outcome | No
             raise optuna.TrialPruned
         if epoch not in stored.intermediate_values:
             trial.report(iou, epoch)
-        if epoch < config.epochs and trial.should_prune():
+        if epoch < config.epochs and not untuned and trial.should_prune():
             # Told while the run is locked: a program that waits for it then leaves it at that.
             search.trials.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
             raise optuna.TrialPruned
