@@ -20,6 +20,22 @@ from tests.fetching.stac_server import Behaviour, behaving
 MINE_TEXTS = [name for name in MINE_TABLE.columns if name not in ("mine", "longitude", "latitude")]
 
 
+ICMM = json.dumps(
+    {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Point", "coordinates": [15, 46]},
+                "properties": {"id": "A", "name": "A", "country": "B", "assetType": "Mine"}
+                | {"primaryCommodity": "coal"},
+            }
+        ],
+    }
+)
+"""A list of one mine in ICMM's form."""
+
+
 @pytest.fixture
 def minseg(monkeypatch, capsys):
     """Run the command line in this process; return exit status, output and errors."""
@@ -300,12 +316,17 @@ def test_a_recipe_without_a_file_tells_where_to_get_it(minseg):
         (["maus", "none.gpkg"], "give --icmm"),
         (["maus", "none.gpkg", "--icmm", "none.geojson"], "none.geojson: no such file"),
         (["jasansky", "none.gpkg"], "none.gpkg: no such file"),
+        (
+            ["tang", "a.gpkg", "--icmm", "one.geojson", "--year", "20190"],
+            "--year 20190: Sentinel-2",
+        ),
         (["jasansky", "a.gpkg", "b.gpkg"], "takes one FILE"),
         (["jasansky", "a.gpkg", "--year", "2019"], "neither --year"),
     ],
 )
 def test_mistakes_in_recipes_are_one_line(minseg, tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.geojson").write_text(ICMM)
     status, out, err = minseg("dataset", "recipe", *given)
     assert status == 1 and out == ""
     assert err.startswith("minseg: ") and err.count("\n") == 1 and message in err

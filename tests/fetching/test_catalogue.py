@@ -221,6 +221,14 @@ def test_what_is_no_stac_api_is_told(server):
             search(page, "optical", BOX, START, END)
 
 
+@pytest.mark.filterwarnings("ignore:Server does not advertise")
+def test_a_catalogue_without_item_search_is_told(server):
+    landing = server.answers["/"]
+    server.answers["/"] = lambda body: landing(body) | {"conformsTo": []}
+    with pytest.raises(MinsegError, match="does not answer like a STAC API with item search"):
+        search(provider_at(server), "optical", BOX, START, END)
+
+
 def test_without_a_network_one_line_tells_it(server):
     provider = replace(provider_at(server), url="http://127.0.0.1:9")
     said = r"127\.0\.0\.1:9 gives no answer .*check --api and the network"

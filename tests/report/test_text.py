@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -53,3 +56,12 @@ def test_figures_show_text():
     axes = draw(class_share_figure(shares, False)).axes[0]
     assert row_names(axes) == list(NASTY)
     assert not any(label.get_parse_math() for label in axes.get_yticklabels())
+
+
+def test_tables_have_one_writer():
+    """A styled table that another way makes would show names as markup."""
+    root = Path(__file__).parents[2]
+    pages = [*(root / "notebooks").glob("*.ipynb"), *(root / "src/minseg/report").glob("*.py")]
+    own = re.compile(r"^(?!.*\bimport\b).*\.style\b", re.MULTILINE)
+    found = {path.name for path in pages if own.search(path.read_text(encoding="utf-8"))}
+    assert found == {"text.py"}

@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, RasterioIOError
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
@@ -280,9 +280,12 @@ def read_dataset_mask(
         False where the file's mask, or its alpha band, is 0; None, and nothing is read, where it
         has neither.
     """
-    if MaskFlags.per_dataset not in source.mask_flag_enums[index - 1]:
-        return None
-    return source.read_masks(index, window=window, out_shape=shape) > 0
+    if MaskFlags.per_dataset in source.mask_flag_enums[index - 1]:
+        return source.read_masks(index, window=window, out_shape=shape) > 0
+    # Where there is a nodata value too, GDAL heeds that alone.
+    kinds = zip(source.indexes, source.colorinterp, strict=True)
+    alpha = next((band for band, kind in kinds if kind == ColorInterp.alpha), None)
+    return None if alpha is None else source.read(alpha, window=window, out_shape=shape) > 0
 
 
 def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:

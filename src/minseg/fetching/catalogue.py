@@ -207,6 +207,7 @@ def _asking(provider: Provider) -> "Iterator[Client]":
     from pystac_client import Client
     from pystac_client.errors import ClientTypeError
     from pystac_client.exceptions import APIError
+    from pystac_client.warnings import DoesNotConformTo
 
     try:
         if provider.url not in _OPENED.clients:
@@ -222,6 +223,7 @@ def _asking(provider: Provider) -> "Iterator[Client]":
         STACError,
         STACTypeError,
         ClientTypeError,
+        DoesNotConformTo,
         AttributeError,
         KeyError,
         NotImplementedError,

@@ -18,6 +18,7 @@ from minseg.errors import MinsegError
 from minseg.fetching.annotations import PolygonFields, read_polygons
 from minseg.fetching.distances import pairs_within
 from minseg.fetching.owners import FARTHEST_M
+from minseg.fetching.plan import FIRST_YEAR
 from minseg.recipes.icmm import LIMIT_KM, MATCH_COLUMNS, match_raw_material
 from minseg.recipes.recipe import Recipe, boxes_of
 from minseg.recipes.sources import Source
@@ -157,6 +158,10 @@ def area_recipe(
         raise MinsegError(
             f"--limit-km {limit_km:g}: give {FARTHEST_M / 1000:g} or less, since fetching refuses "
             "outlines that lie farther from their mine"
+        )
+    if year is not None and not FIRST_YEAR <= year <= 2100:
+        raise MinsegError(
+            f"--year {year}: Sentinel-2 began in {FIRST_YEAR}; give a year such as 2019"
         )
     notes: list[str] = []
     polygons = _read_outlines(source, paths, year, classes, layer, notes)
