@@ -1,4 +1,7 @@
+import os
+
 import numpy as np
+import psutil
 import pytest
 import rasterio
 import torch
@@ -182,8 +185,18 @@ def test_batches_are_float32_channels_last_with_byte_targets(dataset):
 
 @pytest.mark.parametrize(("free_bytes", "kept"), [(10**9, True), (10**4, False)])
 def test_scenes_are_kept_on_the_device_if_they_fit(dataset, monkeypatch, free_bytes, kept):
-    monkeypatch.setattr(patches_module, "_free_memory", lambda device: free_bytes)
+    monkeypatch.setattr(patches_module, "room_for_scenes", lambda device: free_bytes)
     assert (patches_of(dataset).resident is not None) == kept
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 16])
+def test_workers_of_a_machine_take_no_more_than_half_of_its_free_memory(monkeypatch, workers):
+    cores, free = 16, psutil.virtual_memory()._replace(available=10**9)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores // workers)
+    room = patches_module.room_for_scenes(torch.device("cpu"))
+    assert room == pytest.approx(10**9 * min(1 / 4, 1 / 2 / workers))
 
 
 def test_read_patch_is_the_standardised_window_of_the_dataset(dataset):

@@ -42,7 +42,7 @@ def bootstrap(counts: np.ndarray, mines: Sequence[str], convention: str) -> np.n
     return resampled_means(counts[order], draw_mines(np.asarray(mines)[order]), convention)
 
 
-def draw_mines(mines: Sequence[str]) -> np.ndarray:
+def draw_mines(mines: Sequence[str] | np.ndarray) -> np.ndarray:
     """Weigh the mines at random, once for each resample.
 
     Drawing whole mines with replacement would leave a class out of every resample that misses the

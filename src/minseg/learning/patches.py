@@ -1,5 +1,6 @@
 """Training batches: random crops of the train scenes, flipped and turned on the training device."""
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -74,8 +75,7 @@ class TrainingPatches:
     seed : int
     device : torch.device
     resident : bool, optional
-        Whether to keep the scenes on the device; by default if a quarter of its free memory is
-        enough.
+        Whether to keep the scenes on the device; by default if `room_for_scenes` is enough.
     share : (int, int)
         Number of this process and of all processes that train together: each gets its part of
         every batch, whose size is a multiple of the number of processes.
@@ -108,7 +108,7 @@ class TrainingPatches:
         pixels = sum(height * width for height, width in self.sizes)
         needed = pixels * (2 * len(statistics.bands) + 1)  # bytes: float16 inputs, uint8 target
         if resident is None:
-            resident = needed < _free_memory(self.device) / 4
+            resident = needed < room_for_scenes(self.device)
         self.resident = self._load() if resident else None
 
     def __len__(self) -> int:
@@ -247,8 +247,13 @@ def _size(dataset: Dataset, scene: pd.Series, crop: int) -> tuple[int, int]:
     return grid.height, grid.width
 
 
-def _free_memory(device: torch.device) -> int:
-    """Return the free memory of a device, bytes."""
+def room_for_scenes(device: torch.device) -> float:
+    """Return how much memory of a device this process may fill with scenes, bytes.
+
+    A quarter of what is free. Of processes that share the cores of a machine, as workers do, each
+    takes the less the fewer threads it has: together no more than half.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+        return torch.cuda.mem_get_info(device)[0] / 4
+    share = min(0.25, torch.get_num_threads() / (os.cpu_count() or 1) / 2)
+    return psutil.virtual_memory().available * share

@@ -240,8 +240,8 @@ def _spread_line(project: Path) -> str:
     """Say how far one outcome moves by what no result should hang on."""
     found = _read(project / SPREAD, "the commands of REPRODUCING.md")
     return (
-        f"Trained again with another seed, number of threads, number format or kind of processor, "
-        f"{SPREAD_OF} scored {_three(found['iou'].min())} to {_three(found['iou'].max())} on test "
+        f"Trained again with other seeds, numbers of threads, kernels or number formats, "
+        f"{SPREAD_OF}, scored {_three(found['iou'].min())} to {_three(found['iou'].max())} on test "
         f"([REPRODUCING.md](REPRODUCING.md)): a smaller difference between two rows says nothing."
     )
 
