@@ -93,10 +93,15 @@ def test_what_is_no_data_in_a_mask_is_ignored(run_import, tmp_path, case):
 
 
 @pytest.mark.parametrize(
-    ("mask", "change"), [(MASK, hide), (np.concatenate([MASK, MASK]), hide_by_alpha)]
+    ("mask", "change", "nodata"),
+    [
+        (MASK, hide, None),
+        (MASK.repeat(2, 0), hide_by_alpha, None),
+        (MASK.repeat(2, 0), hide_by_alpha, 9),
+    ],
 )
-def test_hidden_pixels_of_a_mask_are_ignored(run_import, tmp_path, mask, change):
-    assert run_import(mask, *BOTH, change=change)[::2] == (0, "")
+def test_hidden_pixels_of_a_mask_are_ignored(run_import, tmp_path, mask, change, nodata):
+    assert run_import(mask, *BOTH, change=change, nodata=nodata)[::2] == (0, "")
     labels = labels_of(tmp_path)
     assert (labels[0] == IGNORE_BITS).all()
     assert (labels[1:] == IGNORE_BITS).sum() == 0
@@ -143,6 +148,8 @@ REFUSED = {
     "all background": (0 * MASK, ("--classes", "1=dam"), "occurs in no mask; the masks hold 0"),
     "all ignored": (MASK[:, 2:3].repeat(20, 1), ("--classes", "1=ignore,2=dam"),
                     "no pixel is annotated"),
+    "no background": (np.where(MASK > 0, MASK, np.nan).astype(np.float32), BOTH,
+                      "the masks hold 1, 2 and no background"),
     "mapped twice": (MASK, ("--classes", "1=dam,2=excavation,1=stockpile"), "1 is mapped twice"),
     "twice in other words": (MASK, (*BOTH, "--classes", "01=dam"), "1 is mapped twice"),
     "a fraction": (MASK, ("--classes", "0.5=dam"), "whole numbers"),
@@ -244,6 +251,7 @@ NO_RADAR = {
     "whole numbers": ((100 * DECIBELS).astype(np.int16), None, (), "--radar-scale 0.01"),
     "nothing": (DECIBELS * np.nan, None, (), "no pixel has decibels"),
     "one band": (DECIBELS[:1], ["VV"], (), "has no band VH"),
+    "VV twice": (DECIBELS[[0, 1, 0]], ["VV", "VH", "VV_mean"], (), "--bidx 1 --description other"),
     "three bands": (DECIBELS[[0, 1, 1]], None, (), "carry no names that we know; name each"),
 }
 

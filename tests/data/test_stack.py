@@ -363,6 +363,14 @@ def test_some_channels_of_a_large_image_are_thinned_alike(write_tif, bands):
     assert np.array_equal(values[:, valid], expected[:, valid])
 
 
+@pytest.mark.parametrize("bands", [None, ("VV", "VH"), ("VV", "-"), ("-", "VH")])
+def test_radar_of_other_polarisations_is_none_however_it_is_listed(write_tif, bands):
+    decibels = np.full((2, 8, 8), -11, np.float32)
+    files = [ImageFile(write_tif("s1.tif", decibels, descriptions=["HH", "HV"]), bands)]
+    with pytest.raises(MinsegError, match=r"holds HH, HV|band [12] is called H[HV] and listed as"):
+        read(files, ("VV",))
+
+
 @pytest.mark.parametrize(
     ("bands", "unit", "name", "said"),
     [

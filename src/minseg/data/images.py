@@ -299,7 +299,7 @@ def band_indexes(
     if wanted is not None and SKIPPED in wanted:
         return _listed_indexes(source, wanted, channels, names)
     if not any(names):
-        _require_radar_as_wanted(source, wanted or ())
+        _require_radar_as_wanted(source, wanted)
         if wanted is not None and len(wanted) == len(channels):
             return dict(zip(wanted, channels, strict=True))
         if len(channels) == 1:
@@ -324,8 +324,10 @@ def band_indexes(
     if twice:
         listed = ",".join(name or SKIPPED for name in names).replace(twice[0], SKIPPED, 1)
         raise MinsegError(
-            f"{source.name}: more than one of its bands is called {twice[0]}; say which to take "
-            f"by listing all in the file's order, - for one to leave out, e.g. --bands {listed}"
+            f"{source.name}: more than one of its bands is called {twice[0]}; name the others "
+            f"otherwise, e.g. `rio edit-info --bidx {channels[names.index(twice[0])]} "
+            f"--description other {source.name}`, or list all in the file's order, - for one to "
+            f"leave out, e.g. --bands {listed}"
         )
     return chosen
 
@@ -343,19 +345,22 @@ def _listed_indexes(
             f"one in the file's order{_alpha_note(source)}"
         )
     for index, name, band in zip(channels, names, listed, strict=True):
-        if name and band not in (name, SKIPPED):
+        told = source.descriptions[index - 1] or ""
+        other = name or (band in ("VV", "VH") and band not in told.upper() and polarisations(told))
+        if other and band not in (name, SKIPPED):
             raise MinsegError(
-                f"{source.name}: band {index} is called {name} and listed as {band}; mend a wrong "
+                f"{source.name}: band {index} is called {told} and listed as {band}; mend a wrong "
                 f"name by `rio edit-info --bidx {index} --description {band} {source.name}`"
             )
     return {band: k for band, k in zip(listed, channels, strict=True) if band != SKIPPED}
 
 
-def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[str]) -> None:
+def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[str] | None) -> None:
     """Refuse to read radar by position if band names, or the file's, speak of anything else."""
-    radar = [band for band in wanted if band in ("VV", "VH")]
-    named = [name for name in source.descriptions if re.search("[VH][VH]", (name or "").upper())]
-    said = named or polarisations(Path(source.name).stem)
+    radar = [band for band in wanted or ("VV", "VH") if band in ("VV", "VH")]
+    said = [name for name in source.descriptions if re.search("[VH][VH]", (name or "").upper())]
+    if not said and wanted is not None:
+        said = polarisations(Path(source.name).stem)
     if radar and said and said != radar:
         raise MinsegError(
             f"{source.name}: by its names it holds {', '.join(said)}, where {', '.join(radar)} "

@@ -343,13 +343,14 @@ def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Ima
 
 def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, str]) -> None:
     """Refuse scenes whose files lie apart, and masks that mean nothing, before they are read."""
-    there = set[float]()
+    there, hidden = set[int](), False
     for scene in progress(files.values(), "checking masks", len(files)):
         grid = read_grid(scene["image"])
         require_located(grid, scene["image"])
         for kind, path in scene.items():
             _require_grid(grid, scene["image"], kind, path)
-        found = _class_numbers(scene["mask"], classes)[2]
+        _, shown, found = _class_numbers(scene["mask"], classes)
+        hidden = hidden or not shown.all()
         if all(classes.get(value) == "ignore" for value in found):
             raise MinsegError(f"{scene['mask']}: no pixel is annotated; leave this scene out")
         there.update(found)
@@ -359,6 +360,13 @@ def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, 
                 f"mask value {value} ({meaning}) occurs in no mask; the masks hold "
                 f"{_listed(sorted(there))}: correct --classes, or leave the value out of it"
             )
+    meanings = {classes.get(value, "background") for value in there}
+    if hidden and not meanings & {"background", "ignore"}:
+        raise MinsegError(
+            f"the masks hold {_listed(sorted(there))} and no background, for what is no data was "
+            "not annotated; where it is background, map its value, e.g. --classes "
+            "255=background, or write 0 there"
+        )
 
 
 def _require_grid(grid: Grid, image: Path, kind: str, path: Path) -> None:
@@ -489,7 +497,7 @@ def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:
 
 def _class_numbers(
     path: Path, classes: Mapping[int, str]
-) -> tuple[np.ndarray, np.ndarray, list[float]]:
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Return a mask's numbers, where they count, and which ones are found there, all mapped."""
     with open_raster(path) as source:
         band = _only_band(source)
@@ -511,7 +519,7 @@ def _class_numbers(
             f"{path}: mask value(s) {_listed(unmapped)} nobody mapped; "
             f'add e.g. {first}="dam" or {first}=ignore'
         )
-    return numbers, shown, found
+    return numbers, shown, [int(value) for value in found]
 
 
 def _only_band(source: rasterio.DatasetReader) -> int:

@@ -165,8 +165,10 @@ def open_search(
         store=store,
         default_epochs=study.config().epochs,
     )
-    with search.alone():  # two programs cannot both make a database's tables
-        search.finished()
+    if search.in_database:
+        with search.alone():  # two programs cannot both make the tables
+            search.finished()
+    search.finished()
     return search
 
 
