@@ -1,10 +1,21 @@
+import errno
+import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from minseg import MinsegError
-from minseg.atomic import replace_when_done, require_new_folder, require_writable, write_text
+from minseg.atomic import (
+    hold,
+    replace_when_done,
+    require_new_folder,
+    require_writable,
+    write_text,
+)
+from minseg.study.runs import RunStore
 from tests.conftest import names
 
 
@@ -102,3 +113,42 @@ def test_read_only_folders_are_found_out_before_the_work(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(MinsegError, match=r"cannot write here \(Permission denied\)"):
         require_writable(tmp_path / "new" / "a.txt")
+
+
+HOLD = """
+import fcntl, os, sys
+from pathlib import Path
+from minseg.atomic import hold
+def flock(*_):
+    raise OSError(int(sys.argv[2]), "no locks here")
+if int(sys.argv[2]):
+    fcntl.flock = flock
+held = hold(Path(sys.argv[1]), "held")
+os._exit(0)  # as a kill: nothing is cleared up
+"""
+
+
+@pytest.mark.parametrize("number", [0, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_lock_on_disks_that_offer_locks_and_that_offer_none(tmp_path, monkeypatch, number):
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "new" / "lock"
+    subprocess.run([sys.executable, "-c", HOLD, str(path), str(number)], check=True)
+    if number:
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    for _ in range(2):  # what a killed program left bars nobody, nor what the last one left
+        with hold(path, "held", wait=False):
+            with pytest.raises(MinsegError, match="held") as caught:
+                hold(path, "held", wait=False)
+            assert (f"delete {path}.held" in str(caught.value)) == bool(number)
+    with RunStore(tmp_path / "runs").claim("abc") as folder:
+        assert folder.is_dir()
+        (folder / "config.json").write_text("")
+    assert names(tmp_path / "runs") == [".abc.lock", "abc"]
+
+
+def test_lock_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        hold(tmp_path / "file" / "new" / "lock", "held")

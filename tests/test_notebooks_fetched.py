@@ -41,12 +41,13 @@ def runs(tmp_path_factory):
 def parameters(path, dataset, runs, output):
     """Those that a notebook has, with as little work as goes the whole way."""
     known = papermill.inspect_notebook(path)
+    kind = known.get("bands", {}).get("inferred_type_name", "").partition("[")[0]  # list[str]
     wanted = {
         "dataset": str(dataset.path),
         "runs": str(runs),
         "task": TASK,
         "tasks": [TASK],
-        "bands": BANDS_OF_KIND.get(known.get("bands", {}).get("inferred_type_name")),
+        "bands": BANDS_OF_KIND.get(kind),
         "trials": 2,
         "settings": SMALL | {"epochs": 1},
     }

@@ -1,13 +1,19 @@
-"""Writing so that a killed program leaves the old file or the new one, never half of either."""
+"""Writing so that a killed program leaves the old file or the new one, never half of either.
+
+And so that programs which would write the same at once take turns.
+"""
 
 import errno
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from minseg.errors import MinsegError
 
@@ -21,6 +27,12 @@ _NOT_HERE = {
     errno.ENAMETOOLONG,
 }  # fmt: skip
 """Errors that are due to the place, and would come again."""
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""Errors of disks that offer no file locks, as some network mounts."""
+
+TOLD_AFTER_S = 5.0
+"""Seconds of waiting for another program that are not worth a word."""
 
 
 @contextmanager
@@ -119,6 +131,52 @@ def _try_writing_beside(path: Path) -> None:
     """Write to the nearest folder above a path and leave no trace."""
     there = next(folder for folder in path.absolute().parents if folder.exists())
     tempfile.TemporaryFile(dir=there).close()
+
+
+def hold(path: Path, held: str, *, wait: bool = True) -> AbstractContextManager[object]:
+    """Lock a file against other programs; the system frees the lock of a killed one.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there. On a disk that offers no locks, a marker beside it names its
+        holder instead; the marker of a program killed on another machine stays, and is told of.
+    held : str
+        What to say where another program holds it.
+    wait : bool
+        Whether to wait for it then.
+
+    Returns
+    -------
+    context manager
+        Frees the lock, which is held already, at its end.
+
+    Raises
+    ------
+    OSError
+        If nothing can be written there.
+    MinsegError
+        If another program holds it and `wait` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _acquire(FileLock(path, fallback_to_soft=False), held, wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    marker = SoftFileLock(f"{path}.held")
+    return _acquire(marker, f"{held} (if none is, delete {marker.lock_file})", wait)
+
+
+def _acquire(lock: BaseFileLock, held: str, wait: bool) -> AbstractContextManager[object]:
+    """Lock, and say so where another program makes us wait for long."""
+    try:
+        return lock.acquire(timeout=TOLD_AFTER_S if wait else 0)
+    except Timeout:
+        if not wait:
+            raise MinsegError(held) from None
+        print(f"{held}; waiting", file=sys.stderr)
+        return lock.acquire()
 
 
 def cannot_write(path: Path, error: Exception) -> CannotWriteError:

@@ -255,6 +255,18 @@ def test_a_table_is_refused_before_any_raster_is_read(tmp_path, folders, text, m
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("place", ["45,10", "0,0", "-170,45"])
+def test_a_position_far_from_its_image_is_refused(tmp_path, folders, place):
+    text = f"chip,mine,longitude,latitude\n0,a,,\n1,b,{place}\n2,c,10.2,45\n"
+    with pytest.raises(MinsegError, match=r"scene '1' lies at longitude .* but its image at 10.10"):
+        import_dataset(tmp_path / "new", folders, listed(tmp_path, text))
+
+
+def test_images_without_a_row_are_told(tmp_path, folders, capsys):
+    import_dataset(tmp_path / "new", folders, listed(tmp_path, "0,a\n1,b\n2,c\n3,d\n"))
+    assert "2 image(s) have no row in the table and are left out: 0; 4" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("key", ["mine", "site", "key", "name"])
 def test_the_key_may_have_any_name(tmp_path, folders, key):
     dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, f"{key}\n0\n1\n2\n"))

@@ -7,7 +7,6 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pandas as pd
@@ -22,7 +21,6 @@ from tests.fetching.test_dataset import checksums, request_of
 
 YEARS = (2019,)
 RUSTAC = Path(sys.executable).with_name("rustac")
-STARTS_WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +57,11 @@ def rustac(folder, files_url):
 
 
 def wait_for(url, server):
-    deadline = time.monotonic() + STARTS_WITHIN_S
     while True:
         try:
-            return urlopen(url, timeout=5).close()
-        except (URLError, ConnectionError):
+            return urlopen(url).close()
+        except OSError:  # it does not listen yet
             assert server.poll() is None, "rustac has stopped"
-            assert time.monotonic() < deadline, "rustac does not answer"
             time.sleep(0.1)
 
 

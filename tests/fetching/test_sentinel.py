@@ -255,7 +255,6 @@ def test_a_truncated_file_of_another_zone_is_never_read_as_zeros(server):
         read_scene_classes(scene, PLANETARY, in_zone(32632))
 
 
-@pytest.mark.timeout(60)  # threads of GDAL may wait for each other for ever
 def test_several_scenes_at_once_are_read_as_one_by_one(server):
     scene, _ = optical_item(server, s2__processing_baseline="04.00")
     alone = read_optical(scene, PLANETARY, BOX)

@@ -243,6 +243,22 @@ def test_checkpoint_is_a_safetensors_file_of_the_last_finished_epoch(
     assert sum(name.startswith("optimiser/") for name in tensors) == 3 * parameters
 
 
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_damaged_checkpoint_is_a_training_from_the_beginning(
+    patches, tmp_path, monkeypatch, share
+):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    checkpoint = tmp_path / "c.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        stopping = interrupted_after(2, scripted(30, 20))
+        train(small_network(), patches, stopping, options_of(), checkpoint, fabric_of())
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: int(share * len(whole))])  # as a power cut may leave it
+    validate = scripted(1, 2, 3, 4)
+    found = train(small_network(), patches, validate, options_of(), checkpoint, fabric_of())
+    assert found["validation_iou"].tolist() == [0.01, 0.02, 0.03, 0.04]
+
+
 def test_checkpoints_are_written_no_more_often_than_asked(patches, tmp_path):
     checkpoint = tmp_path / "c.safetensors"
     train(small_network(), patches, scripted(1, 2, 3, 4), options_of(), checkpoint, fabric_of())

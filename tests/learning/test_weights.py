@@ -184,7 +184,6 @@ def test_a_named_start_is_found_in_the_cache_without_a_network(cut_off, encoder_
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
-@pytest.mark.timeout(30)
 def test_a_named_start_without_network_is_an_error_and_never_random(cut_off, encoder):
     with pytest.raises(
         MinsegError, match=r"could not be fetched.*offline mode.*--set weights=none"

@@ -151,7 +151,6 @@ def test_qgis_shows_names_and_colours_by_itself(tmp_path):
         [python, "-c", QGIS_PROGRAM, str(tmp_path), *map(str, middles)],
         capture_output=True,
         text=True,
-        timeout=120,
     )
     found = json.loads(answer.stdout.splitlines()[-1])
     colours = [colour.lower() for colour in MODEL3.target_colours]

@@ -99,7 +99,7 @@ def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     kernel = {"name": "python3", "display_name": "", "language": "python"}
     notebook.metadata["kernelspec"] = kernel
-    NotebookClient(notebook, timeout=120).execute()
+    NotebookClient(notebook, timeout=None, startup_timeout=3600).execute()
     shown = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in notebook.cells]
     assert shown == [0, 1, 1, 1, 0, 1]
 

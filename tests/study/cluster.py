@@ -13,7 +13,6 @@ import psutil
 
 from minseg.study.runs import RunStore
 
-PATIENCE_S = 120
 PRELOAD = """
 from minseg.learning import training
 training.CHECKPOINT_EVERY_S = -1
@@ -22,10 +21,8 @@ training.CHECKPOINT_EVERY_S = -1
 
 def wait_until(moment: Callable[[], object]) -> object:
     """Return what a moment brings, once it is something."""
-    give_up = time.monotonic() + PATIENCE_S
     while not (found := moment()):
-        assert time.monotonic() < give_up, "it never came so far"
-        time.sleep(0.002)
+        time.sleep(0.005)
     return found
 
 
@@ -40,7 +37,7 @@ class Cluster:
         facts = folder / "scheduler.json"
         # The programs end by themselves if the tests are killed.
         self.scheduler = self._start(
-            "scheduler", "--port", 0, "--scheduler-file", facts, "--idle-timeout", "300s"
+            "scheduler", "--port", 0, "--scheduler-file", facts, "--idle-timeout", "3h"
         )
         wait_until(lambda: facts.exists() and facts.read_text().endswith("}"))
         self.address = json.loads(facts.read_text())["address"]
@@ -50,7 +47,7 @@ class Cluster:
         preload = ["--preload", self.folder / "preload.py"] if ready else []
         return self._start(
             "worker", self.address, "--nthreads", 1, "--memory-limit", 0, *preload, *options,
-            "--local-directory", self.folder, "--death-timeout", 60,
+            "--local-directory", self.folder, "--death-timeout", 600,
         )  # fmt: skip
 
     def _start(self, kind: str, *options: object) -> subprocess.Popen:
@@ -70,7 +67,7 @@ class Cluster:
         for program in reversed(self.programs):
             if program.poll() is None:
                 os.killpg(program.pid, signal.SIGKILL)  # a nanny and its worker
-            program.wait(PATIENCE_S)
+            program.wait()
 
 
 def trained_by(pid: int, store: RunStore) -> str | None:

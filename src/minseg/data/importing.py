@@ -127,6 +127,7 @@ def import_dataset(
     files = _pair_files(folders, scenes)
     _require_same_bands(folders, [pair["image"] for pair in files.values()])
     _check_files(files, folders.classes)
+    _check_positions(scenes, files, table)
     meanings = set(folders.classes.values())
     return write_dataset(
         path,
@@ -295,6 +296,12 @@ def _pair_files(folders: ImageFolders, scenes: pd.DataFrame) -> dict[str, dict[s
                 f"{kind} of scene {missing[0]!r} not found under {patterns[kind]!r} "
                 f"({len(missing)} missing); check the pattern and the table's first column"
             )
+    if unlisted := sorted({*found["image"]} - {*scenes["key"]}):
+        print(
+            f"note: {len(unlisted)} image(s) have no row in the table and are left out: "
+            f"{summarise(unlisted)}",
+            file=sys.stderr,
+        )
     return {key: {kind: found[kind][key] for kind in patterns} for key in scenes["key"]}
 
 
@@ -367,6 +374,21 @@ def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, 
             "not annotated; where it is background, map its value, e.g. --classes "
             "255=background, or write 0 there"
         )
+
+
+def _check_positions(
+    scenes: pd.DataFrame, files: Mapping[str, Mapping[str, Path]], table: Path
+) -> None:
+    """Refuse a mine's position that is nowhere near its image, as swapped or 0, 0."""
+    for row in scenes.dropna(subset=["longitude", "latitude"]).to_dict("records"):
+        place = read_grid(files[row["key"]]["image"]).centre_lonlat
+        east = (row["longitude"] - place[0] + 180) % 360 - 180
+        if max(abs(east) * np.cos(np.radians(place[1])), abs(row["latitude"] - place[1])) > 1:
+            raise MinsegError(
+                f"{table}: scene {row['key']!r} lies at longitude {row['longitude']:g}, latitude "
+                f"{row['latitude']:g}, but its image at {place[0]:.4f}, {place[1]:.4f}; correct "
+                "the position, or leave it empty to take the image's"
+            )
 
 
 def _require_grid(grid: Grid, image: Path, kind: str, path: Path) -> None:

@@ -1,10 +1,9 @@
 """GeoTIFFs: grids, windowed reads, and writing them whole."""
 
+import ctypes
 import math
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,11 @@ share of all memory."""
 
 METRES_PER_DEGREE = 111_320.0
 """Length of one degree of latitude, metres."""
+
+
+# GDAL raises what goes wrong; the libtiff it was built with also prints some of that.
+with suppress(OSError, AttributeError):  # as where it is a part of GDAL, without a name
+    ctypes.CDLL(rasterio._base.__file__).TIFFSetErrorHandler(None)
 
 
 @dataclass(frozen=True)
@@ -336,7 +340,7 @@ def write_geotiff(
 
 @contextmanager
 def writing(path: Path, beside: Path) -> Iterator[None]:
-    """Tell what goes wrong while a raster is written in one line, and nothing else.
+    """Tell what goes wrong while a raster is written in one line.
 
     Parameters
     ----------
@@ -351,44 +355,12 @@ def writing(path: Path, beside: Path) -> Iterator[None]:
         If it cannot be written.
     """
     try:
-        with _SILENT_LIBRARIES:
-            yield
-    except (OSError, CPLE_BaseError) as error:
+        yield
+    except (OSError, CPLE_BaseError, SystemError) as error:  # the last: GDAL gave no reason
         if getattr(error, "strerror", None) is None:
             hidden, named = (str(one.with_suffix("")) for one in (beside, path))
-            error = OSError(str(error).replace(hidden, named))
+            error = OSError(str(error).partition(". To debug:")[0].replace(hidden, named))
         raise cannot_write(path, error) from None
-
-
-class _SilentLibraries:
-    """Keeps what C code writes to standard error away from the user.
-
-    GDAL raises an error and libtiff, and GDAL's own threads, also print it: neither asks Python.
-    The stream is the whole process's, so it comes back when the last thread has written.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._writers = 0
-        self._shown = -1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._writers == 0:
-                self._shown = os.dup(2)
-                with Path(os.devnull).open("w") as nowhere:
-                    os.dup2(nowhere.fileno(), 2)
-            self._writers += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._writers -= 1
-            if self._writers == 0:
-                os.dup2(self._shown, 2)
-                os.close(self._shown)
-
-
-_SILENT_LIBRARIES = _SilentLibraries()
 
 
 def require_whole(path: Path) -> None:

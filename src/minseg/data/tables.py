@@ -171,8 +171,9 @@ def validate_table(
     """
     numbers = [n for n, column in schema.columns.items() if str(column.dtype) in KINDS]
     for name in table.columns.intersection(numbers):
-        whole = table[name].replace(r"^(\d+)\.0+$", r"\1", regex=True)  # of a spreadsheet's 2019.0
-        table = table.assign(**{name: whole.replace("", pd.NA)})
+        cells = table[name].replace("", pd.NA)
+        whole = cells.replace(r"^(\d+)\.0+$", r"\1", regex=True)  # of a spreadsheet's 2019.0
+        table = table.assign(**{name: whole})
     if table.empty:
         return table, [f"{where}: the table is empty; it needs at least one row"]
     try:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,12 @@ def parse_pins(texts: Iterable[str]) -> dict[tuple[str, int, Kind], str]:
     for text in texts:
         place, _, item = text.partition("=")
         mine, year, kind = [*place.strip().split(":"), "optical", ""][:3]
-        if not mine or not year.isdigit() or kind not in ("optical", "radar") or not item.strip():
+        if (
+            not mine
+            or not re.fullmatch("[0-9]+", year)
+            or kind not in ("optical", "radar")
+            or not item.strip()
+        ):
             raise MinsegError(f"--pin {text!r}: write MINE:YEAR=ITEM or MINE:YEAR:radar=ITEM")
         key: tuple[str, int, Kind] = (mine, int(year), "radar" if kind == "radar" else "optical")
         if key in pins:

@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
 from minseg.data.dataset import Dataset, open_dataset
-from minseg.data.mines import PARTS
+from minseg.data.mines import PARTS, require_seed
 from minseg.data.writing import write_tables
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.catalogue import require_stac
@@ -98,6 +98,7 @@ def fetch_dataset(
     require_stac()
     if workers < 1:
         raise MinsegError(f"--workers {workers}: give 1 or more")
+    require_seed(split_seed)
     plans, notes = plan_mines(request)
     _require_known(pins, plans)
     with own_folder(path, request.arguments()):

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from minseg.atomic import write_text
+from minseg.atomic import hold, write_text
 from minseg.errors import MinsegError
 from minseg.fetching.records import MANIFEST
 
@@ -36,30 +34,27 @@ def own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
             f"{path}: exists and was not begun by `minseg dataset fetch`; name a new folder"
         )
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
-    lock = FileLock(path / ".fetch.lock")
+    held = f"{path}: another program is fetching into it now; wait for it"
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MinsegError(f"{path}: another program is fetching into it now; wait for it") from None
+        lock = hold(path / ".fetch.lock", held, wait=False)
     except OSError as error:
         raise MinsegError(
             f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
         ) from None
-    try:
-        if _anything_chosen(path):
-            _require_same(manifest, arguments)
-        else:
-            write_text(manifest, json.dumps({"arguments": arguments}, indent=1) + "\n")
-        for left in [*path.glob(".*.partial*"), *path.glob("*/.*.partial*")]:
-            left.unlink()
-        for left in path.glob("scenes/*/.*.partial"):
-            shutil.rmtree(left)
-        yield
-    finally:
-        if not _anything_chosen(path):
-            _leave_nothing(path, new)
-        lock.release()
+    with lock:
+        try:
+            if _anything_chosen(path):
+                _require_same(manifest, arguments)
+            else:
+                write_text(manifest, json.dumps({"arguments": arguments}, indent=1) + "\n")
+            for left in [*path.glob(".*.partial*"), *path.glob("*/.*.partial*")]:
+                left.unlink()
+            for left in path.glob("scenes/*/.*.partial"):
+                shutil.rmtree(left)
+            yield
+        finally:
+            if not _anything_chosen(path):
+                _leave_nothing(path, new)
 
 
 def _leave_nothing(path: Path, new: Sequence[Path]) -> None:

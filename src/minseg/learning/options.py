@@ -14,7 +14,7 @@ class TrainingOptions(BaseModel):
     """Side of the random training crop, pixels."""
     batch_size: int = Field(4, ge=1)
     """Crops per step."""
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0, allow_inf_nan=False)
     """Step size; its unit is the optimiser's."""
     epochs: int = Field(150, ge=1)
     """Passes over the training scenes."""

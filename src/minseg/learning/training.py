@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -75,7 +75,10 @@ def train(
     loss_function = build_loss(options.loss, patches.task.num_classes)
     state = _State(network, optimiser)
     if checkpoint.exists():
-        state.load(checkpoint)
+        try:
+            state.load(checkpoint)
+        except (SafetensorError, TypeError, KeyError, ValueError):
+            checkpoint.unlink(missing_ok=True)  # damaged, as by a power cut: from the beginning
     model, optimiser = fabric.setup(network, optimiser)
     bar: tqdm = progress((), "training", total=options.epochs * len(patches))
     bar.update(state.epoch * len(patches))
@@ -183,11 +186,11 @@ class _State:
         """Read the state back, on the network's device."""
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "kept": {}, "optimiser": {}}
         with safe_open(path, "pt") as file:
-            self.history = json.loads(file.metadata()["history"])
-            self.best = json.loads(file.metadata()["best"])
+            facts = {name: json.loads(file.metadata()[name]) for name in ("history", "best")}
             for name in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
                 group, key = name.split("/", 1)
                 groups[group][key] = file.get_tensor(name)
+        self.history, self.best = facts["history"], facts["best"]
         self.network.load_state_dict(groups["network"])
         self.kept = groups["kept"]
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]

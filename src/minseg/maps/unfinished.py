@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from minseg.atomic import cannot_write, require_writable, write_text
+from minseg.atomic import cannot_write, hold, require_writable, write_text
 from minseg.errors import MinsegError
 
 LOCK = "lock"
@@ -80,22 +78,16 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     """
     require_writable(output)
     folder = output.with_name(f".{output.name}.partial")
-    lock = FileLock(folder / LOCK)
+    held = f"{output}: another program is writing it now; wait for it, or name another output"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MinsegError(
-            f"{output}: another program is writing it now; wait for it, or name another output"
-        ) from None
+        lock = hold(folder / LOCK, held, wait=False)
     except OSError as error:
         raise cannot_write(output, error) from None
-    try:
-        yield WorkFolder(folder)
-    except MinsegError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        lock.release()
+    with lock:
+        try:
+            yield WorkFolder(folder)
+        except MinsegError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

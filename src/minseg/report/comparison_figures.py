@@ -241,7 +241,7 @@ def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str,
 
 def _shade(axes: Axes, lines: pd.DataFrame, row: str | None) -> bool:
     """Shade the interval of a row, if it has one, and tell whether it has."""
-    if row not in lines.index or pd.isna(lines.loc[row, "low"]):
+    if row is None or row not in lines.index or pd.isna(lines.loc[row, "low"]):
         return False
     low, high = lines.loc[row, ["low", "high"]]
     axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)

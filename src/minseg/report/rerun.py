@@ -362,6 +362,7 @@ def _failure(execution: Execution, scheduler: str | None = None) -> str:
                 dict(execution.parameters),
                 kernel_name=KERNEL,
                 progress_bar=bar,
+                start_timeout=3600,  # a busy machine starts a kernel slowly
                 extra_arguments=["--log-level=CRITICAL"],  # no tracebacks of a stopped kernel
             )
     except PapermillExecutionError as error:

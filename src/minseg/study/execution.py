@@ -8,16 +8,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import (
+    LightningEnvironment,
+    find_free_network_port,
+)
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from minseg.atomic import CannotWriteError, write_text
+from minseg.atomic import CannotWriteError, is_about_the_disk, write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task, parse_task
@@ -101,9 +107,11 @@ def run(
             if folder is not None:
                 _make(config, dataset, scope, folder, after_epoch, devices)
     except (OSError, SafetensorError, CannotWriteError) as error:
+        full = not isinstance(error, OSError) or is_about_the_disk(error)
+        hint = "free some space or choose another folder with --runs, and " if full else ""
         raise MinsegError(
-            f"{store.path / key}: the run cannot be written ({error}); free some space or choose "
-            "another folder with --runs, and run again: it goes on from its last checkpoint"
+            f"{store.path / key}: the run cannot be written ({error}); {hint}run again: it goes on "
+            "from its last checkpoint"
         ) from None
     return Run(store.path / key)
 
@@ -134,6 +142,34 @@ def _make(
     # Last of all, so that an interruption until here can be made good.
     for scratch in [folder / CHECKPOINT, *folder.glob("kept-at-*")]:
         scratch.unlink(missing_ok=True)
+
+
+class _ThisMachine(LightningEnvironment):
+    """The processes that this one starts, whatever a cluster's variables say of others."""
+
+    @property
+    def main_address(self) -> str:
+        """Where the first of them is reached."""
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """Port of the first of them, drawn once."""
+        if self._main_port == -1:
+            self._main_port = find_free_network_port()
+        return self._main_port
+
+    def node_rank(self) -> int:
+        """Return the number of the machine."""
+        return 0
+
+
+def _fabric(devices: int = 1, **settings: Any) -> Fabric:
+    """Return devices of this machine, the fastest at hand.
+
+    By itself Fabric takes what SLURM, MPI or torchrun say for a division of this one training.
+    """
+    return Fabric(accelerator="auto", devices=devices, plugins=[_ThisMachine()], **settings)
 
 
 def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
@@ -175,7 +211,7 @@ def open_segmenter(run: Run) -> Segmenter:
     bands = run.statistics.bands
     network = build_model(config.architecture, config.encoder, bands, run.task.num_classes, None)
     load_weights(network, run.path / "weights.safetensors")
-    device = Fabric(accelerator="auto", devices=1).device
+    device = _fabric().device
     network.to(device).to(memory_format=torch.channels_last)
     precision = resolve_precision(config.precision)
     return Segmenter(network, run.task, run.statistics, device, precision)
@@ -287,14 +323,14 @@ def _train_network(
     precision = resolve_precision(config.precision)
     try:
         strategy = "ddp_spawn" if devices > 1 else "auto"
-        fabric = Fabric(accelerator="auto", devices=devices, strategy=strategy, precision=precision)
+        fabric = _fabric(devices=devices, strategy=strategy, precision=precision)
     except MisconfigurationException as error:
         raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
     if devices > 1:
         # As arguments of `launch`, Fabric would refuse frozen dataclasses.
         fit = partial(_fit, config=config, dataset=dataset, statistics=statistics, folder=folder)
-        fabric.launch(fit)
-        fabric = Fabric(accelerator="auto", devices=1)
+        _launch(fabric, fit)
+        fabric = _fabric()
     else:
         _fit(fabric, config, dataset, statistics, folder, after_epoch)
     task = parse_task(config.task)
@@ -304,6 +340,22 @@ def _train_network(
     segmenter = Segmenter(network, task, statistics, fabric.device, precision)
     name = f"{_device_name(fabric.device)}, {precision}"
     return _models(config, segmenter, folder), f"{devices} × {name}" if devices > 1 else name
+
+
+def _launch(fabric: Fabric, fit: Callable[..., None]) -> None:
+    """Train in a process for each device; what a user can mend there is told as anywhere."""
+    try:
+        fabric.launch(fit)
+    except ProcessRaisedException as error:
+        *_, told = str(error).rpartition(f"{MinsegError.__module__}.{MinsegError.__name__}: ")
+        if told == str(error):
+            raise
+        raise MinsegError(told.strip()) from None
+    except ProcessExitedException as error:
+        raise MinsegError(
+            f"one of the processes ended ({error}), as for want of memory; run again with fewer "
+            "devices: it goes on from its last checkpoint"
+        ) from None
 
 
 def _fit(

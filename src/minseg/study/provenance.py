@@ -39,7 +39,7 @@ def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
     dict
         Ready for JSON.
     """
-    commit, dirty = git_state(Path(__file__).parent)
+    commit, dirty = git_state(Path(__file__))
     return {
         "git_commit": commit,
         "git_dirty": dirty,
@@ -85,14 +85,31 @@ def cpu_cores() -> int:
     return os.cpu_count() or 1
 
 
-def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the code and whether it was changed since; None outside git."""
+def git_state(source: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the code and whether it was changed since.
+
+    Parameters
+    ----------
+    source : Path
+        A file of the code. A repository that only surrounds it, as one that holds the virtual
+        environment it is installed in, knows nothing of it.
+
+    Returns
+    -------
+    commit : str or None
+        None where no repository tracks the file.
+    dirty : bool or None
+    """
+    # Within a hook of some repository, git's variables name that one.
+    environment = {k: value for k, value in os.environ.items() if not k.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(source.parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", source.name)
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,8 @@ from textwrap import shorten
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
+from minseg.atomic import hold
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
 from minseg.data.labels import Task, parse_task
@@ -36,13 +35,35 @@ RUN_FILES: dict[str, str] = {
 
 
 def run_key(config: RunConfig, dataset: Dataset) -> str:
-    """Return the name of a run: a hexadecimal hash of its configuration, data and split."""
+    """Return the name of a run: a hexadecimal hash of its configuration, data and split.
+
+    A weights file counts by its content, wherever it lies.
+
+    Raises
+    ------
+    MinsegError
+        If there is no such file.
+    """
+    choices = config.model_dump()
+    if config.weights and config.weights.lower().endswith(".safetensors"):
+        choices["weights"] = _digest(Path(config.weights))
     content = {
-        "config": config.model_dump(),
+        "config": choices,
         "dataset": dataset.digest,
         "split": dataset.split_digest,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(path: Path) -> str:
+    """Return the hash of a weights file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MinsegError(
+            f"{path}: cannot be read ({error.strerror}); check the path of the weights"
+        ) from None
 
 
 def require(config: RunConfig, dataset: Dataset) -> Dataset:
@@ -292,14 +313,6 @@ class RunStore:
         ------
         Path or None
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / f".{key}.lock").touch()
-        except OSError as error:
-            raise MinsegError(
-                f"{self.path}: cannot write runs here ({error.strerror}); choose another folder "
-                "with --runs"
-            ) from None
         with self._lock(key):
             if self.find(key):
                 yield None
@@ -319,19 +332,16 @@ class RunStore:
         with self._lock(key):
             shutil.rmtree(self.path / f".{key}.partial", ignore_errors=True)
 
-    @contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        """Hold the run's lock; say so where another process makes us wait."""
-        lock = FileLock(self.path / f".{key}.lock")
+    def _lock(self, key: str) -> AbstractContextManager[object]:
+        """Hold the run's lock."""
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"run {key} is being made by another process; waiting", file=sys.stderr)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+            held = f"run {key} is being made by another process"
+            return hold(self.path / f".{key}.lock", held)
+        except OSError as error:
+            raise MinsegError(
+                f"{self.path}: cannot write runs here ({error.strerror or error}); choose another "
+                "folder with --runs"
+            ) from None
 
 
 def open_run(path: Path | str) -> Run:

@@ -21,7 +21,10 @@ from minseg.study.runs import Outcome, RunStore, require, run_key
 from minseg.study.study import SCHEDULER_VARIABLE
 
 ANSWER_WITHIN_S = 15
-"""Seconds that a scheduler, or the first worker, may take to answer."""
+"""Seconds that a scheduler may take to answer."""
+
+WORKERS_WITHIN_S = 15
+"""Seconds that its first worker may take."""
 
 WORKER_MEMORY_BYTES = 2 * 2**30
 """Memory a worker of this machine should find free."""
@@ -159,7 +162,7 @@ def connect(num_tasks: int, scheduler: str | None = None) -> Iterator[Client]:
         If the scheduler, or all its workers, do not answer, or the scheduler goes away.
     """
     address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
-    if address is None:
+    if not address:
         with local_cluster(num_tasks) as cluster, Client(cluster) as client:
             yield client
         return
@@ -172,7 +175,7 @@ def connect(num_tasks: int, scheduler: str | None = None) -> Iterator[Client]:
         ) from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=ANSWER_WITHIN_S)
+            client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)
         except TimeoutError:
             raise MinsegError(
                 f"scheduler {address}: has no workers; start some with "
@@ -202,7 +205,10 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
 
     num_gpus = torch.cuda.device_count()
     if num_gpus:
-        environments = [{"CUDA_VISIBLE_DEVICES": str(k)} for k in range(min(num_gpus, num_tasks))]
+        # A cluster may have given us some of the machine's cards only.
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(num_gpus)))
+        cards = shown.split(",")[: min(num_gpus, num_tasks)]
+        environments = [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
     else:
         fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
         environments = [{} for _ in range(max(1, min(cpu_cores(), fitting, num_tasks)))]

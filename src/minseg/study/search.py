@@ -1,6 +1,8 @@
 """One hyperparameter search: its space, its trials, and the storage that keeps them."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -9,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import StorageInternalError
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from minseg.atomic import hold, replace_when_done
 from minseg.data.dataset import Dataset
 from minseg.errors import MinsegError
 from minseg.study.config import RunConfig
@@ -95,12 +97,16 @@ class Search:
     @cached_property
     def trials(self) -> optuna.Study:
         """The Optuna study."""
+        # A third goes on here, and again after three times as many epochs.
+        pruner = optuna.pruners.SuccessiveHalvingPruner(self.first_rung, 3)
         with self.readable_errors():
+            storage = _open_storage(self.storage)
+            with suppress(KeyError):  # one that is there may be read where nothing can be written
+                return optuna.load_study(study_name=self.name, storage=storage, pruner=pruner)
             return optuna.create_study(
                 study_name=self.name,
-                storage=_open_storage(self.storage),
-                # A third goes on here, and again after three times as many epochs.
-                pruner=optuna.pruners.SuccessiveHalvingPruner(self.first_rung, 3),
+                storage=storage,
+                pruner=pruner,
                 direction="maximize",
                 load_if_exists=True,
             )
@@ -147,14 +153,18 @@ class Search:
             return make_url(self.storage).render_as_string(hide_password=True)
         return self.storage
 
+    @property
+    def in_database(self) -> bool:
+        """Whether the storage is a database, not a journal."""
+        return "://" in self.storage
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other programs from starting trials meanwhile."""
-        folder = self.store.path / "tuning"
-        with self.readable_errors():
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f".{self.name}.lock"):
-                yield
+        lock = self.store.path / "tuning" / f".{self.name}.lock"
+        held = f"search {self.name} is being gone on with by another process"
+        with self.readable_errors(), hold(lock, held):
+            yield
 
     @contextmanager
     def readable_errors(self) -> Iterator[None]:
@@ -196,4 +206,66 @@ def _open_storage(place: str) -> optuna.storages.BaseStorage:
         arguments = {"timeout": LOCKED_WITHIN_S} if place.startswith("sqlite") else {}
         return optuna.storages.RDBStorage(place, engine_kwargs={"connect_args": arguments})
     Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.JournalStorage(JournalFileBackend(place))
+    return optuna.storages.JournalStorage(Journal(place))
+
+
+class Journal(JournalFileBackend):
+    """A journal of whole lines, whatever a full disk or a kill did to one.
+
+    Optuna by itself reads no journal any more that was written on behind a cut.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._turn = Path(path), JournalFileOpenLock(path)
+        super().__init__(path, self._turn)
+        if _mended(self._path.read_bytes()) is None:
+            return
+        with self._alone():
+            whole = _mended(self._path.read_bytes())
+            if whole is not None:
+                with replace_when_done(self._path) as beside:
+                    beside.write_bytes(whole)
+                    shutil.copymode(self._path, beside)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from writing meanwhile."""
+        self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add lines, all or none."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._alone(), self._path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                while lines:
+                    lines = lines[file.write(lines) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+
+
+_RECORD = b'{"op_code":'
+"""What a line of a journal begins with."""
+
+
+def _mended(journal: bytes) -> bytes | None:
+    """Return a journal without what was cut off; None if nothing was, or if it is no journal."""
+    lines = journal.splitlines(keepends=True)
+    kept = [_whole(line) for line in lines]
+    return None if kept == lines or not lines[0].startswith(_RECORD) else b"".join(kept)
+
+
+def _whole(line: bytes) -> bytes:
+    """Return the record that a line ends with, maybe behind one cut off; nothing if this is cut."""
+    record = line[max(line.rfind(_RECORD), 0) :]
+    try:
+        json.loads(record)
+    except ValueError:
+        return b""
+    return record if record.endswith(b"\n") else b""

@@ -119,7 +119,9 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
     MinsegError
         If no trial is complete, or a run of one is not in the run store.
     """
-    rows, counts, untuned = [], [], None
+    rows: list[dict] = []
+    counts: list[np.ndarray] = []
+    untuned: int | None = None
     complete = search.known(TrialState.COMPLETE)
     if not complete:
         raise MinsegError(f"search in {search.place}: no trial is complete; ask for more trials")

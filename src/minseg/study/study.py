@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from minseg.atomic import cannot_write
+from minseg.atomic import cannot_write, hold
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.errors import MinsegError, summarise
 from minseg.study.config import RunConfig, profile_config
@@ -137,11 +135,11 @@ def synthetic_dataset() -> Dataset:
     from minseg.synthetic.dataset import VERSION, write_synthetic
 
     folder = project_folder() / "data" / "synthetic" / f"version-{VERSION}"
-    if folder.exists():  # whole, as all datasets are; no lock, for the place may be read-only
+    if folder.exists():  # which needs no lock, and so no place that can be written to
         return open_dataset(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            return open_dataset(folder) if folder.exists() else write_synthetic(folder)
+        lock = hold(Path(f"{folder}.lock"), f"{folder} is being made by another process")
     except OSError as error:
         raise cannot_write(folder, error) from None
+    with lock:
+        return open_dataset(folder) if folder.exists() else write_synthetic(folder)

@@ -130,7 +130,7 @@ def tune_all(
                 except MinsegError as error:
                     problems[name] = str(error)
     finished = {name: one for name, one in searches.items() if one.finished()}
-    if not finished:
+    if not finished and "epochs" not in settings:  # which pages that show other runs may set
         study.raise_failures(
             {
                 study.config(task=name, bands=bands.get(name, "RGB")): problem
@@ -181,8 +181,10 @@ def open_search(
         store=store,
         default_epochs=study.config().epochs,
     )
-    with search.alone():  # two programs cannot both make a database's tables
-        search.finished()
+    if search.in_database:
+        with search.alone():  # two programs cannot both make the tables
+            search.finished()
+    search.finished()
     return search
 
 

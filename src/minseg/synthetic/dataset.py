@@ -18,6 +18,7 @@ import pandas as pd
 from affine import Affine
 from rasterio.warp import transform as warp_points
 
+from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset, footprints
 from minseg.data.labels import CLASS_NAMES, encode_bits
@@ -229,11 +230,14 @@ def write_synthetic(
         If an argument makes no dataset, or the folder exists with content.
     """
     years = sorted(set(years))
-    if num_mines < 3 or not years or size < SMALLEST_SIZE or seed < 0:
+    known_years = years and years[0] >= 1972 and years[-1] <= 2100
+    if num_mines < 3 or not known_years or size < SMALLEST_SIZE or seed < 0:
         raise MinsegError(
-            f"synthetic dataset of {num_mines} mines, {len(years)} years, {size} px, seed {seed}: "
-            f"give 3 mines or more, one year or more, {SMALLEST_SIZE} px or more, seed 0 or more"
+            f"synthetic dataset of {num_mines} mines, years {', '.join(map(str, years)) or 'none'},"
+            f" {size} px, seed {seed}: give 3 mines or more, years from 1972 to 2100, "
+            f"{SMALLEST_SIZE} px or more, seed 0 or more"
         )
+    require_new_folder(Path(path))
     mines = synthetic_mines(num_mines, seed)
     grounds = footprints((mine["mine"], _grid(mine, size)) for _, mine in mines.iterrows())
     mines = assign_cases(mines, split_mines(mines, seed, grounds), seed)
