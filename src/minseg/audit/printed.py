@@ -679,7 +679,7 @@ def subsets_add_up(rows: Rows) -> Compared:
         surplus = subset_surplus(counts, codes, model, part)
         whole = counts["All", model, part]
         name = f"{'+'.join(codes)}, {title(model)}, {part}: sum − All"
-        text = f"{written(whole + surplus)} − {written(whole)} = {written(surplus, signed=True)}"
+        text = _taken(whole + surplus, whole)
         found.append(Comparison(name, text, surplus, Region(high=0.5), "not above 0"))
     return Compared(found, {"most": written(max(one.value for one in found))})
 
@@ -712,7 +712,7 @@ def union_has_most(rows: Rows, *, union: str) -> Compared:
         if model == union:
             continue
         ours, theirs = (sum(counts[split, one, part] for part in of) for one in (union, model))
-        text = f"{written(ours)} − {written(theirs)} = {written(ours - theirs, signed=True)}"
+        text = _taken(ours, theirs)
         what = f"{split}, {name}: {title(union)} − {title(model)}"
         found.append(Comparison(what, text, ours - theirs, Region(low=-0.5), "not below 0"))
         together += len(of) > 1 and ours < theirs
@@ -971,6 +971,11 @@ def whole_space_tried(rows: Rows) -> Compared:
     )
     found = [Comparison("trials − combinations", text, trials - number, Region(low=-0.5))]
     return Compared(found, {"combinations": written(number), "share": f"{trials / number:.1%}"})
+
+
+def _taken(number: float, other: float) -> str:
+    """Write a difference of counts."""
+    return f"{number:,.0f} − {other:,.0f} = {number - other:+,.0f}".replace("-", "−")
 
 
 def _said(name: str, arithmetic: str, as_claimed: bool, expected: str) -> Comparison:
