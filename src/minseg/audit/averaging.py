@@ -16,7 +16,7 @@ from minseg.data.labels import parse_task
 from minseg.learning.conventions import CANDIDATES, NAMED, STANDARD, Convention, score
 from minseg.learning.metrics import METRICS
 from minseg.study.experiments import AVERAGES, Result
-from minseg.study.paper import MINE_TABLES, ROUNDING, paper_table
+from minseg.study.paper import ROUNDING, paper_table
 from minseg.study.runs import counts_array
 
 
@@ -59,49 +59,11 @@ def with_identity(rows: pd.DataFrame, rounding: float = 0.0) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The same with `bound` (the lesser of precision and recall), `margin` (IoU minus that),
-        `breaks` (whether the margin exceeds what rounding can do), `one_class` (the IoU that a
-        single class with this precision and recall has, 1 / (1/P + 1/R - 1)) and `residual` (IoU
-        minus that).
+        The same with `bound` (the lesser of precision and recall) and `breaks` (whether IoU exceeds
+        it by more than rounding can do).
     """
     bound = iou_bound(rows)
-    one_class = 1 / (1 / rows["precision"] + 1 / rows["recall"] - 1)
-    margin = rows["iou"] - bound
-    return rows.assign(
-        bound=bound,
-        margin=margin,
-        breaks=margin > 2 * rounding + 1e-9,
-        one_class=one_class,
-        residual=rows["iou"] - one_class,
-    )
-
-
-def identity_by_task(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sum up how far each task breaks the identity.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        See `with_identity`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by task: classes (background left out), rows, breaking, and the smallest and largest
-        margin and residual.
-    """
-    groups = rows.groupby("task", sort=False)
-    return pd.DataFrame(
-        {
-            "classes": [parse_task(str(task)).num_classes - 1 for task in groups.groups],
-            "rows": groups.size(),
-            "breaking": groups["breaks"].sum(),
-            "smallest margin": groups["margin"].min(),
-            "largest margin": groups["margin"].max(),
-            "smallest residual": groups["residual"].min(),
-            "largest residual": groups["residual"].max(),
-        }
-    )
+    return rows.assign(bound=bound, breaks=rows["iou"] - bound > 2 * rounding + 1e-9)
 
 
 @dataclass(frozen=True)
@@ -191,45 +153,6 @@ def least_empty_share(rows: pd.DataFrame) -> pd.DataFrame:
         "skipped / 0": 1 - bound / iou,
     }
     return pd.DataFrame(shares).where(iou > bound, 0.0)
-
-
-def single_mine_rows(task: str = "model3", background: tuple[float, ...] = ()) -> pd.DataFrame:
-    """Average the paper's single mines (Tables 6 to 8) under the three rules that break the bound.
-
-    Classes that the table does not list for a mine are taken as absent there.
-
-    Parameters
-    ----------
-    task : str
-        A model that has such a table.
-    background : (iou, recall, precision)
-        Scores of the background, which the tables do not give, to count it as one more class of
-        every mine; left out by default.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: ``1 / 0``, ``1 / skipped``, ``skipped / 0``; columns iou, recall, precision, and empty,
-        the share of slots that are taken as absent.
-    """
-    names = ["iou", "recall", "precision"]
-    table = paper_table(MINE_TABLES[task])
-    listed = table.pivot(index=["location", "class"], columns="metric", values="value")[names]
-    mines = table["location"].nunique()
-    slots = mines * (parse_task(task).num_classes - 1)
-    present = listed.to_numpy()
-    if background:
-        present = np.vstack([present, np.tile(background, (mines, 1))])
-        slots += mines
-    filled, skipped = present.sum(axis=0) / slots, present.mean(axis=0)
-    empty = 1 - len(present) / slots
-    rules = {
-        "1 / 0": [filled[0] + empty, *filled[1:]],
-        "1 / skipped": [filled[0] + empty, *skipped[1:]],
-        "skipped / 0": [skipped[0], *filled[1:]],
-    }
-    found = pd.DataFrame.from_dict(rules, orient="index", columns=names)
-    return found.assign(empty=empty).rename_axis("absent class: IoU / P and R")
 
 
 GAPS: tuple[str, ...] = ("recall", "precision")

@@ -13,43 +13,13 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from minseg.audit.averaging import (
     excluded_rows,
-    identity_by_task,
     least_empty_share,
-    with_identity,
 )
-from minseg.learning.metrics import METRICS
-from minseg.report.comparisons import model_title, signed
+from minseg.report.comparisons import model_title
 from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
-from minseg.report.tables import METRIC_TITLES
-from minseg.study.paper import ROUNDING
 
 DASH = "–"
 MODEL = "model"
-
-
-def identity_table(paper: pd.DataFrame) -> pd.DataFrame:
-    """Return how far each model of the paper breaks IoU <= min(precision, recall), written out.
-
-    Parameters
-    ----------
-    paper : pandas.DataFrame
-        See `minseg.audit.averaging.paper_rows`.
-    """
-    found = identity_by_task(with_identity(paper, ROUNDING))
-    margins, residuals = (
-        _ranges(found[f"smallest {name}"], found[f"largest {name}"], signed)
-        for name in ("margin", "residual")
-    )
-    table = pd.DataFrame(
-        {
-            "classes": found["classes"],
-            "rows in print": found["rows"],
-            "IoU above P or R": found["breaking"],
-            "IoU minus min(P, R)": margins,
-            "IoU minus 1/(1/P + 1/R − 1)": residuals,
-        }
-    )
-    return _by_model(table)
 
 
 def excluded_table(paper: pd.DataFrame) -> pd.DataFrame:
@@ -159,23 +129,6 @@ def ranking_table(changes: pd.DataFrame, synthetic: bool = False) -> pd.DataFram
     table = table[list(dict.fromkeys(changes["task"]))].fillna(DASH)
     table.columns = pd.Index([model_title(str(task)) for task in table.columns])
     return table.rename_axis(index="convention", columns="synthetic" * synthetic)
-
-
-def rule_table(rows: pd.DataFrame, printed: dict[str, float]) -> pd.DataFrame:
-    """Return scores under rules for an absent class with the printed ones below, written out.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        See `minseg.audit.averaging.single_mine_rows`.
-    printed : dict of metric to value
-        A row of Table 3.
-    """
-    names = [name for name in METRICS if name in rows]
-    below = pd.DataFrame([printed], index=["printed, Table 3"])[names]
-    table = pd.concat([rows, below]).rename(columns=METRIC_TITLES | {"empty": "absent"})
-    index = table.index.rename("absent class: IoU / P and R")
-    return table.map("{:.3f}".format).replace("nan", DASH).set_index(index)
 
 
 def _leads(changes: pd.DataFrame) -> pd.Series:
