@@ -284,6 +284,12 @@ def test_the_search_space_is_that_of_the_search():
     assert math.prod(tried.values()) == 14_580
 
 
+def test_a_finding_that_names_no_fact_is_told_with_its_line(claims):
+    claim = claims["abstract-images"].model_copy(update={"finding": "{nothing} at all"})
+    with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: test images or its finding names"):
+        against_paper(claim)
+
+
 def test_a_missing_statement(claims, folder):
     path = folder / "statements.csv"
     text = path.read_text(encoding="utf-8")

@@ -410,8 +410,10 @@ def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:
     try:
         found = PAPER_TESTS[named.test](rows, **named.parameters)
         return weigh(found, named.share, claim.otherwise, claim.part, claim.finding)
-    except (MinsegError, KeyError) as error:
-        problem = str(error) if isinstance(error, MinsegError) else f"no printed number {error}"
+    except MinsegError as error:
+        raise MinsegError(_placed(claim, str(error))) from None
+    except (KeyError, ValueError, IndexError) as error:
+        problem = f"test {named.test} or its finding names what is not there: {error}"
         raise MinsegError(_placed(claim, problem)) from None
 
 

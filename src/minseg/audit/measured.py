@@ -92,11 +92,7 @@ class Effect:
     def outside(self, comparisons: int = 1) -> bool:
         """Tell whether the whole interval lies where the claim excludes it.
 
-        Parameters
-        ----------
-        comparisons : int
-            So many numbers are looked at; the interval is widened (Bonferroni), so that one of
-            many does not refute a claim by chance.
+        Widened for the number of comparisons, so that one of many does not refute by chance.
         """
         low, high = widened(self.draws, comparisons)
         beyond = high < self.claimed.low or low > self.claimed.high
@@ -106,11 +102,6 @@ class Effect:
         """Return about how many mines would show on which side of the nearest edge it lies.
 
         See `minseg.audit.power.needed_mines`. Infinite on the edge.
-
-        Parameters
-        ----------
-        comparisons : int
-            See `outside`.
         """
         edges = [edge for edge in (self.claimed.low, self.claimed.high) if math.isfinite(edge)]
         distance = min(abs(self.value - edge) for edge in edges)
@@ -282,19 +273,7 @@ class Evidence:
         return self.study.dataset.synthetic
 
     def find(self, table: int, keys: Mapping[str, str]) -> Tested:
-        """Return our scores in the place of a printed cell.
-
-        Parameters
-        ----------
-        table : int
-        keys : mapping of column to value
-            Of the tidy table.
-
-        Raises
-        ------
-        UntestableError
-            If there are no such runs, or they rest on one mine.
-        """
+        """Return our scores in the place of a printed cell, if they rest on several mines."""
         row = keys.get("bands") or keys.get("split")
         if table not in (BANDS_TABLE, SPLITS_TABLE) or row is None:
             raise UntestableError(f"Table {table} is about the paper's own mines and trials")
@@ -309,13 +288,7 @@ class Evidence:
         return found
 
     def general(self, task: str) -> Result:
-        """Return the result of a model with the bands that the paper settles on, on all mines.
-
-        Raises
-        ------
-        UntestableError
-            If it has no runs.
-        """
+        """Return the result of a model with the bands that the paper settles on, on all mines."""
         result = self.results.get((BANDS_TABLE, task, PAPER_BANDS[task]))
         if result is None or not result.runs:
             reason = result.problem if result else "it was not run"
@@ -330,11 +303,6 @@ class Evidence:
         """Return what section 4 says of errors, measured (`minseg.study.mine_claims.claims`).
 
         From the stored predictions of the first seed; counted once for each task.
-
-        Raises
-        ------
-        UntestableError
-            If the model has no runs, or the run no predictions.
         """
         if task not in self._section4:
             run = self.general(task).runs[0]
@@ -346,13 +314,7 @@ class Evidence:
         return self._section4[task]
 
     def candidates(self, task: str) -> Candidates:
-        """Return the models that the search of a task could choose.
-
-        Raises
-        ------
-        UntestableError
-            If nothing was searched, or no trial is complete.
-        """
+        """Return the models that the search of a task could choose."""
         if task not in self.searches:
             raise UntestableError(f"no search for hyperparameters of {task} is stored")
         try:
@@ -473,27 +435,16 @@ def _mines(result: Result) -> list[str]:
 _IOU = METRICS.index("iou")
 
 
-def evaluate(contrast: Contrast, evidence: Evidence) -> Effect | Missing:
+def evaluate(evidence: Evidence, contrast: Contrast) -> Effect:
     """Do a contrast's arithmetic on our scores, the same resamples of the mines on each side.
 
-    Parameters
-    ----------
-    contrast : Contrast
-    evidence : Evidence
-
-    Returns
-    -------
-    Effect or Missing
-        Not paired, and then between independent resamples, where sides have different mines.
+    Not paired where the sides have different mines.
     """
-    try:
-        terms = [
-            (sign, evidence.find(cell.table, cell.keys), METRICS.index(cell.keys["metric"]))
-            for sign, cell in contrast.cells
-        ]
-    except UntestableError as reason:
-        return Missing(contrast.name, str(reason))
-    return effect_of_draws(
+    terms = [
+        (sign, evidence.find(cell.table, cell.keys), METRICS.index(cell.keys["metric"]))
+        for sign, cell in contrast.cells
+    ]
+    return _effect(
         contrast.name,
         draws=np.sum([sign * one.scored.resampled[:, k] for sign, one, k in terms], axis=0),
         by_seed=np.sum([sign * one.by_seed[:, k] for sign, one, k in terms], axis=0),
@@ -504,187 +455,128 @@ def evaluate(contrast: Contrast, evidence: Evidence) -> Effect | Missing:
     )
 
 
-def effect_of_draws(
+def _effect(
     name: str,
     draws: np.ndarray,
-    by_seed: np.ndarray,
+    by_seed: Sequence[float] | np.ndarray,
     claimed: Region,
     mines: int,
     paired: bool = True,
     signed: bool = True,
-) -> Effect | Missing:
-    """Make an effect of its resamples and its values by seed.
-
-    Parameters
-    ----------
-    name : str
-    draws : float ndarray (resamples,)
-    by_seed : float ndarray (seeds,)
-    claimed : Region
-    mines : int
-    paired, signed : bool
-        See `Effect`.
-
-    Returns
-    -------
-    Effect or Missing
-        Missing where any number is undefined.
-    """
+) -> Effect:
+    """Make an effect of its resamples and its values by seed, all of which must be known."""
+    if mines < 2:
+        raise UntestableError("a single test mine")
     if np.isnan([*by_seed, *interval(draws)]).any():
-        return Missing(name, "the test mines hold nothing to score")
+        raise UntestableError("the test mines hold nothing to score")
     return Effect(name, draws, tuple(map(float, by_seed)), claimed, mines, paired, signed)
 
 
 def class_difference(
     evidence: Evidence, model: str, *, name: str, metric: str, other: str
-) -> Effect | Missing:
+) -> Effect:
     """Take one metric of a class from another."""
     what = f"{title(model)}, {name}, pooled over mines: {title(metric)} − {title(other)}"
     k, reference = METRICS.index(metric), METRICS.index(other)
-    try:
-        by_seed, draws, mines = _class_scores(evidence.general(model), name)
-    except UntestableError as reason:
-        return Missing(what, str(reason))
-    return effect_of_draws(
-        what,
-        draws[:, k] - draws[:, reference],
-        by_seed[:, k] - by_seed[:, reference],
-        ABOVE_ZERO,
-        mines,
-    )
+    by_seed, draws, mines = _class_scores(evidence.general(model), name)
+    differences = by_seed[:, k] - by_seed[:, reference]
+    return _effect(what, draws[:, k] - draws[:, reference], differences, ABOVE_ZERO, mines)
 
 
-def gain_of_class(
-    evidence: Evidence, name: str, *, model: str, row: str, reference: str
-) -> Effect | Missing:
+def gain_of_class(evidence: Evidence, name: str, *, model: str, row: str, reference: str) -> Effect:
     """Take the IoU of a class with some bands from that with others."""
-    what = f"{title(model)}, IoU of {name}: {row} − {reference}"
-    try:
-        sides = []
-        for bands in (row, reference):
-            evidence.find(BANDS_TABLE, {"model": model, "bands": bands})
-            result = evidence.results[BANDS_TABLE, model, bands]
-            sides.append(_class_scores(result, name))
-    except UntestableError as reason:
-        return Missing(what, str(reason))
+    sides = []
+    for bands in (row, reference):
+        evidence.find(BANDS_TABLE, {"model": model, "bands": bands})
+        sides.append(_class_scores(evidence.results[BANDS_TABLE, model, bands], name))
     (ours, our_draws, mines), (theirs, their_draws, _) = sides
+    what = f"{title(model)}, IoU of {name}: {row} − {reference}"
     draws = our_draws[:, _IOU] - their_draws[:, _IOU]
-    return effect_of_draws(what, draws, ours[:, _IOU] - theirs[:, _IOU], ABOVE_ZERO, mines)
+    return _effect(what, draws, ours[:, _IOU] - theirs[:, _IOU], ABOVE_ZERO, mines)
 
 
-def near_zero_share(
-    evidence: Evidence, model: str, *, name: str, at_most: float
-) -> Effect | Missing:
+def near_zero_share(evidence: Evidence, model: str, *, name: str, at_most: float) -> Effect:
     """Return the share of the test mines in which a class has an IoU close to 0."""
+    result, shares = evidence.general(model), []
+    for run in result.runs:
+        counts, names = _class_counts(result, run, name)
+        union = counts[:, 1, :3].sum(axis=1)
+        low = (counts[:, 1, 0] < NEAR_ZERO_IOU * union).astype(float)
+        shares.append(pooled(pd.Series(low, names), pd.Series(union > 0, names).astype(int)))
     what = f"share of the mines with an IoU of {name} below {NEAR_ZERO_IOU:g}"
-    shares, draws, mines = [], [], []
-    try:
-        result = evidence.general(model)
-        for run in result.runs:
-            counts, names = _class_counts(result, run, name)
-            union = counts[:, 1, :3].sum(axis=1)
-            low = (counts[:, 1, 0] < NEAR_ZERO_IOU * union).astype(float)
-            found = pooled(pd.Series(low, names), pd.Series(union > 0, names).astype(int))
-            shares.append(found.value)
-            draws.append(found.draws)
-            mines.append(len(found.mines))
-        if min(mines) < 2:
-            raise UntestableError(f"{min(mines)} test mines hold {name} or a prediction of it")
-    except UntestableError as reason:
-        return Missing(what, str(reason))
-    claimed = Region(high=at_most)
-    return effect_of_draws(
-        what, np.mean(draws, axis=0), np.array(shares), claimed, min(mines), signed=False
-    )
+    draws = np.mean([one.draws for one in shares], axis=0)
+    mines = min(len(one.mines) for one in shares)
+    values = [one.value for one in shares]
+    return _effect(what, draws, values, Region(high=at_most), mines, signed=False)
 
 
 def measured_claim(
     evidence: Evidence, model: str, *, measure: str, side: Literal["above", "below"]
-) -> Effect | Missing:
-    """Take what a measure of section 4 is held against from it, both on the same resamples."""
-    try:
-        rows = evidence.section4(model).to_dict("records")
-        found = [row for row in rows if row["id"] == measure]
-        if not found:
-            raise UntestableError(f"the labels here do not tell of {measure}")
-        (row,) = found
-        if row["mines"] < 2:
-            raise UntestableError(f"too few test mines bear on “{row['claim'].lower()}”")
-    except UntestableError as reason:
-        return Missing(measure, str(reason))
+) -> Effect:
+    """Take what a measure of section 4 is held against from it, both on the same resamples.
+
+    Of the first seed, whose predictions are looked at.
+    """
+    rows = evidence.section4(model).to_dict("records")
+    found = [row for row in rows if row["id"] == measure]
+    if not found:
+        raise UntestableError(f"the labels here do not tell of {measure}")
+    (row,) = found
+    if row["mines"] < 2:
+        raise UntestableError(f"too few test mines bear on “{row['claim'].lower()}”")
     name = f"{row['measured']} ({row['value']:.3f}) less {row['beside']} ({row['other']:.3f})"
     claimed = ABOVE_ZERO if side == "above" else BELOW_ZERO
-    by_seed = np.array([row["difference"]])  # of the first seed, whose predictions are looked at
-    return effect_of_draws(name, row["draws"], by_seed, claimed, int(row["mines"]))
+    return _effect(name, row["draws"], [row["difference"]], claimed, int(row["mines"]))
 
 
-def gain_of_epochs(evidence: Evidence, model: str) -> Effect | Missing:
+def gain_of_epochs(evidence: Evidence, model: str) -> Effect:
     """Take the IoU at the first epoch count from that at the last, the mean over trials.
 
     One training scored at several lengths differs in nothing else. The trials that the search
     stopped early have no later scores and are not among them.
     """
-    what = f"{title(model)}, IoU, last minus first epoch count"
-    try:
-        found = evidence.candidates(model)
-    except UntestableError as reason:
-        return Missing(what, str(reason))
-    if len(found.mines) < 2:
-        return Missing(what, "a single test mine")
+    found = evidence.candidates(model)
     epochs = found.table.drop_duplicates(["run", "epochs"]).groupby("run")["epochs"]
     first, last = epochs.idxmin(), epochs.idxmax()
     gains = [found.resampled(b) - found.resampled(a) for a, b in zip(first, last, strict=True)]
-    draws = np.mean(gains, axis=0)
     iou = found.table["test_iou"]
-    mean = np.array([(iou[last].to_numpy() - iou[first].to_numpy()).mean()])
+    mean = (iou[last].to_numpy() - iou[first].to_numpy()).mean()
     number = f"{len(first)} complete trial{'s' * (len(first) > 1)}"
-    return effect_of_draws(f"{what}, mean over {number}", draws, mean, ABOVE_ZERO, len(found.mines))
+    what = f"{title(model)}, IoU, last minus first epoch count, mean over {number}"
+    return _effect(what, np.mean(gains, axis=0), [mean], ABOVE_ZERO, len(found.mines))
 
 
-def gain_of_tuning(evidence: Evidence, model: str) -> Effect | Missing:
+def gain_of_tuning(evidence: Evidence, model: str) -> Effect:
     """Take the test IoU of the untuned settings from that of the trial that validation chooses.
 
     Both are trials of one search, of the same schedule and no more epochs than the untuned.
     """
-    what = f"{title(model)}, IoU, chosen trial minus untuned"
-    try:
-        found = evidence.candidates(model)
-    except UntestableError as reason:
-        return Missing(what, str(reason))
-    if len(found.mines) < 2:
-        return Missing(what, "a single test mine")
+    found = evidence.candidates(model)
     gain = found.gain()
     if gain is None:
-        return Missing(what, "the search did not try the untuned settings")
-    name = f"{what} (of {found.table['run'].nunique()} complete)"
-    return effect_of_draws(name, gain[1], np.array([gain[0]]), ABOVE_ZERO, len(found.mines))
+        raise UntestableError("the search did not try the untuned settings")
+    number = f"{found.table['run'].nunique()} complete"
+    what = f"{title(model)}, IoU, chosen trial minus untuned (of {number})"
+    return _effect(what, gain[1], [gain[0]], ABOVE_ZERO, len(found.mines))
 
 
-def volume_correlation(evidence: Evidence, model: str) -> Effect | Missing:
+def volume_correlation(evidence: Evidence, model: str) -> Effect:
     """Correlate the number of training scenes with the lead over the general model."""
-    what = (
-        f"{title(model)}: rank correlation of training scenes with the lead over the general model"
-    )
-    dataset, images = evidence.study.dataset, []
     pairs: list[tuple[Tested, Tested]] = []
-    try:
-        for subset in (code for codes in GROUPS.values() for code in codes):
-            found = [
-                evidence.find(SPLITS_TABLE, {"model": model, "split": row})
-                for row in (subset, f"G{subset}")
-            ]
-            pairs.append((found[0], found[1]))
-            images.append(len(dataset.subset(subset).scenes_of("train")))
-    except (UntestableError, MinsegError) as reason:
-        return Missing(what, str(reason))
-    gaps = np.stack(
-        [a.scored.resampled[:, _IOU] - b.scored.resampled[:, _IOU] for a, b in pairs], 1
-    )
-    of_seeds = np.stack([a.by_seed[:, _IOU] - b.by_seed[:, _IOU] for a, b in pairs], axis=1)
+    images = []
+    for subset in (code for codes in GROUPS.values() for code in codes):
+        found = [
+            evidence.find(SPLITS_TABLE, {"model": model, "split": row})
+            for row in (subset, f"G{subset}")
+        ]
+        pairs.append((found[0], found[1]))
+        images.append(len(evidence.study.dataset.subset(subset).scenes_of("train")))
+    leads = [a.scored.resampled[:, _IOU] - b.scored.resampled[:, _IOU] for a, b in pairs]
+    of_seeds = [a.by_seed[:, _IOU] - b.by_seed[:, _IOU] for a, b in pairs]
+    draws, by_seed = (_spearman(np.stack(gaps, axis=1), images) for gaps in (leads, of_seeds))
     mines = min(one.fewest for pair in pairs for one in pair)
-    return effect_of_draws(
-        what, _spearman(gaps, images), _spearman(of_seeds, images), ABOVE_ZERO, mines
-    )
+    what = "rank correlation of training scenes with the lead over the general model"
+    return _effect(f"{title(model)}: {what}", draws, by_seed, ABOVE_ZERO, mines)
 
 
 def _class_counts(result: Result, run: Run, name: str) -> tuple[np.ndarray, list[str]]:
@@ -726,22 +618,32 @@ RunTest = Callable[..., list["Effect | Missing"]]
 """From a claim's rows, the evidence and parameters to our numbers."""
 
 
+def _known(
+    measure: Callable[..., Effect], evidence: Evidence, one: Any, what: str, /, **parameters: Any
+) -> Effect | Missing:
+    """Take a number, or say why it cannot be had."""
+    try:
+        return measure(evidence, one, **parameters)
+    except UntestableError as reason:
+        return Missing(what, str(reason))
+
+
 def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> RunTest:
     """Make a test of our runs from comparisons."""
 
     def test(rows: Rows, evidence: Evidence, **parameters: object) -> list[Effect | Missing]:
-        return [evaluate(one, evidence) for one in build(rows, **parameters)]
+        return [_known(evaluate, evidence, one, one.name) for one in build(rows, **parameters)]
 
     test.__signature__ = signature_of(build, "rows", "evidence")  # type: ignore[attr-defined]
     return test
 
 
-def _of_each(measure: Callable[..., Effect | Missing], of: str) -> RunTest:
+def _of_each(measure: Callable[..., Effect], of: str) -> RunTest:
     """Make a test from a number that is taken for each of several, such as models."""
 
     def test(rows: Rows, evidence: Evidence, **parameters: Any) -> list[Effect | Missing]:
         each = parameters.pop(of)
-        return [measure(evidence, one, **parameters) for one in each]
+        return [_known(measure, evidence, one, title(one), **parameters) for one in each]
 
     own = list(inspect.signature(measure).parameters.values())[2:]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

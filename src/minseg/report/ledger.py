@@ -162,7 +162,8 @@ def _places(claim: Claim) -> str:
 
 def _call(named: NamedTest) -> str:
     """Write a test as it is called."""
-    given = ", ".join(f"{name}={value!r}" for name, value in named.parameters.items())
+    parameters = named.parameters | ({"share": named.share} if named.share < 1 else {})
+    given = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
     return f"{named.test}({given})"
 
 
