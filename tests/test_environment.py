@@ -100,14 +100,14 @@ def test_citation_names_the_version_of_the_project():
 
 
 def test_a_wheel_holds_all_that_a_page_reads(tmp_path):
-    """Notebooks, transcribed tables and claims: a checkout has links to them in the package."""
+    """Notebooks, transcribed tables and the ledger: a checkout has links to them in the package."""
     (tmp_path / "copy").mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / "copy")
     for name in ("src", "notebooks", "data/paper", "results"):
         left = shutil.ignore_patterns("__pycache__", "*.egg-info", "executed")
         shutil.copytree(ROOT / name, tmp_path / "copy" / name, symlinks=True, ignore=left)
-    shutil.copy(ROOT / "data" / "claims.yaml", tmp_path / "copy" / "data")
+    shutil.copy(ROOT / "data" / "ledger.yaml", tmp_path / "copy" / "data")
     build = "import setuptools.build_meta as backend; backend.build_wheel('..')"
     quiet = {"check": True, "capture_output": True}
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path / "copy", **quiet)
@@ -115,7 +115,7 @@ def test_a_wheel_holds_all_that_a_page_reads(tmp_path):
     shutil.rmtree(tmp_path / "copy")
     use = (
         "import minseg; from minseg.report.rerun import find_notebooks, plan_executions\n"
-        "from minseg.audit.claims import read_claims; from minseg.study.paper import paper_table\n"
+        "from minseg.audit.ledger import read_claims; from minseg.study.paper import paper_table\n"
         "found = find_notebooks([]); read_claims(), paper_table(3)\n"
         "print(minseg.__file__, len(found), plan_executions(found, {}, {})[0].output.parent)"
     )
