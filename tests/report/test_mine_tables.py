@@ -116,6 +116,7 @@ def test_shares_and_claims_in_words(make):
     assert row["mines"] == 1
     assert row["95 % interval over mines"] == "–"
     assert row["beside"].endswith(": 7.3%")
+    assert row["difference, points"] == "+65"  # of one mine, so without an interval
     assert claim_table(claims(run, explanations).iloc[:0]).empty
 
 

@@ -264,8 +264,10 @@ def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
             "95 % interval over mines": _ranges(claims),
             "mines": claims["mines"].astype(int),
             "beside": beside,
-            "difference": claims["difference"].map(_points),
-            "its 95 % interval": _ranges(claims, "difference_", _points),
+            "difference, points": claims["difference"].map(_points)
+            + (" (" + _ranges(claims, "difference_", _points) + ")").where(
+                claims["difference_low"].notna(), ""
+            ),
         }
     )
     table.index = pd.MultiIndex.from_frame(claims[["section", "claim"]])
@@ -300,7 +302,7 @@ def _ranges(
 
 def _points(value: float) -> str:
     """Write a difference of shares in percentage points."""
-    return DASH if pd.isna(value) else f"{100 * value:+.1f}".replace("-", "−") + " points"
+    return DASH if pd.isna(value) else f"{100 * value:+.0f}".replace("-", "−")
 
 
 def _percent(value: float) -> str:
