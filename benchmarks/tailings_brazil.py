@@ -17,7 +17,7 @@ import pandas as pd
 from minseg import open_dataset
 from minseg.data.importing import ImageFolders, import_dataset
 from minseg.data.writing import resplit
-from minseg.learning.intervals import intervals
+from minseg.scoring.intervals import intervals
 from minseg.study.runs import Run, RunStore, counted_mines, counts_array
 from minseg.study.study import Study
 

@@ -11,9 +11,9 @@ from minseg import open_dataset
 from minseg.cli import main
 from minseg.cli.values import year_range
 from minseg.data.mines import MINE_TABLE
-from minseg.fetching.boxes import BoxRule, mine_box
-from minseg.fetching.demo_catalogue import write_demo_catalogue
-from minseg.fetching.demo_server import serve
+from minseg.fetching.plan import BoxRule, mine_box
+from minseg.synthetic.catalogue import write_demo_catalogue
+from minseg.synthetic.server import serve
 from tests.fetching.pinned_scenes import write_catalogue
 from tests.fetching.stac_server import Behaviour, behaving
 

@@ -4,7 +4,7 @@ import pytest
 from minseg import MinsegError
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, SPLIT_TABLE
 from minseg.data.tables import read_cells, read_table, validate_table
-from minseg.fetching.choices import PIN_TABLE
+from minseg.fetching.choice import PIN_TABLE
 
 MINE = {
     "mine": "bor",

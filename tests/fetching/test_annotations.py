@@ -13,7 +13,7 @@ from minseg import MinsegError
 from minseg.data.labels import IGNORE_BITS, decode_bits
 from minseg.data.raster import Grid
 from minseg.fetching.annotations import PolygonFields, rasterise, read_annotations
-from minseg.fetching.boxes import BoxRule, mine_box
+from minseg.fetching.plan import BoxRule, mine_box
 from tests.conftest import mine_rows
 
 GRID = Grid(60, 80, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32634))

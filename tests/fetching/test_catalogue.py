@@ -6,8 +6,8 @@ import pytest
 
 from minseg import MinsegError
 from minseg.fetching import catalogue
-from minseg.fetching.assets import asset_href
 from minseg.fetching.catalogue import find, search
+from minseg.fetching.pixels import asset_href
 from minseg.fetching.providers import PROVIDERS
 from tests.fetching.loopback import serving
 from tests.fetching.scenes import item

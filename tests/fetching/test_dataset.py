@@ -18,14 +18,13 @@ from minseg import MinsegError, open_dataset
 from minseg.data.checking import check_dataset
 from minseg.data.writing import resplit
 from minseg.fetching.annotations import PolygonFields, read_annotations
-from minseg.fetching.boxes import BoxRule
-from minseg.fetching.choices import parse_pins, read_pins
+from minseg.fetching.choice import parse_pins, read_pins
 from minseg.fetching.dataset import fetch_dataset
-from minseg.fetching.demo_catalogue import OFFSET, write_demo_catalogue
-from minseg.fetching.demo_server import serve
-from minseg.fetching.plan import FetchRequest, plan_mines, read_mines
+from minseg.fetching.plan import BoxRule, FetchRequest, plan_mines, read_mines
 from minseg.fetching.providers import provider_for
+from minseg.synthetic.catalogue import OFFSET, write_demo_catalogue
 from minseg.synthetic.dataset import render_scene
+from minseg.synthetic.server import serve
 from tests.conftest import names
 from tests.fetching.stac_server import Behaviour, behaving
 

@@ -12,8 +12,8 @@ from rasterio.warp import transform
 
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.raster import Grid
+from minseg.fetching.pixels import read_optical, read_radar
 from minseg.fetching.providers import PROVIDERS
-from minseg.fetching.sentinel import read_optical, read_radar
 from tests.fetching.loopback import serving
 from tests.fetching.scenes import BOX, TILE, UTM, item, optical_bands, tif
 

@@ -111,7 +111,7 @@ def test_reading_takes_little_more_than_a_byte_a_pixel(tmp_path):
         write_class_map(path, zeros, grid_at(0, side), TASKS["model1"])
     program = (
         "import sys; from pathlib import Path; from minseg.maps.class_map import *;"
-        "from minseg.learning.memory import peak_memory_mib as peak;"
+        "from minseg.learning.device import peak_memory_mib as peak;"
         "small, large = map(Path, sys.argv[1:]); read_class_map(small);"
         "before = peak(); read_class_map(large); print((peak() - before) * 2**20)"
     )

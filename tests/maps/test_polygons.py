@@ -16,7 +16,7 @@ from minseg.data.labels import TASKS
 from minseg.data.raster import Grid
 from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import COLUMNS, LAYER, vectorise, write_polygons
-from minseg.maps.rows import RowFile
+from minseg.maps.workfile import RowFile
 from tests.conftest import grid_at, names
 
 MODEL1 = TASKS["model1"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minseg.data.radiometry import ChannelStatistics
-from minseg.maps.components import find_components
+from minseg.maps.regions import find_components
 from minseg.study.conditions import (
     boundary_distance_px,
     find_objects,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from minseg.learning.intervals import RESAMPLES
-from minseg.study.explanations import explain
+from minseg.scoring.intervals import RESAMPLES
+from minseg.study.errors import explain
 from minseg.study.mine_claims import CLAIM_COLUMNS, claims
 from tests.study.predicted import SNOW, rectangle, write_mines, write_predictions
 

@@ -117,10 +117,9 @@ def fetch(
     from dataclasses import replace
 
     from minseg.fetching.annotations import PolygonFields, read_annotations
-    from minseg.fetching.boxes import BoxRule
-    from minseg.fetching.choices import parse_pins, read_pins
+    from minseg.fetching.choice import parse_pins, read_pins
     from minseg.fetching.dataset import fetch_dataset
-    from minseg.fetching.plan import FetchRequest, plan_mines, read_mines
+    from minseg.fetching.plan import BoxRule, FetchRequest, plan_mines, read_mines
     from minseg.fetching.providers import provider_for
 
     fields = PolygonFields(class_field, value_mapping(classes or []), year_field, mine_field, layer)
@@ -182,15 +181,14 @@ def recipe(
     layer: Annotated[str | None, typer.Option(help="Layer of the outlines.")] = None,
 ) -> None:
     """Turn public outlines of mines into the inputs of fetch; tell first what they give."""
-    from minseg.recipes.sources import source_lines, source_named
+    from minseg.fetching.sources import source_lines, source_named
 
     source = source_named(name)
     if not files:
         print(*source_lines(source), sep="\n")
         return
-    from minseg.recipes.icmm import read_icmm
-    from minseg.recipes.outlines import area_recipe, tile_recipe
-    from minseg.recipes.recipe import recipe_lines, write_recipe
+    from minseg.fetching.icmm import read_icmm
+    from minseg.fetching.recipes import area_recipe, recipe_lines, tile_recipe, write_recipe
 
     points = read_icmm(icmm) if icmm else None
     if source.has_scenes:

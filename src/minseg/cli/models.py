@@ -11,7 +11,7 @@ from minseg.cli.values import DatasetFolder, RunFolder, settings_of
 from minseg.errors import require_word
 
 if TYPE_CHECKING:
-    from minseg.learning.metrics import Scores
+    from minseg.scoring.metrics import Scores
 
 
 def train(
@@ -47,7 +47,7 @@ def evaluate(
     """Score a run's model on a part of a dataset."""
     from minseg.data.dataset import open_dataset
     from minseg.data.mines import PARTS
-    from minseg.learning.metrics import CONVENTIONS, scores
+    from minseg.scoring.metrics import CONVENTIONS, scores
 
     require_word("part", part, PARTS)
     require_word("convention", convention, CONVENTIONS)

@@ -7,12 +7,20 @@ import numpy as np
 import pandas as pd
 
 from minseg.data.bands import BANDS
-from minseg.data.dataset import Dataset, footprints, load_tables, scene_grids
+from minseg.data.dataset import (
+    REFLECTANCE_SCALE,
+    Dataset,
+    footprints,
+    load_tables,
+    possible,
+    read_bits,
+    require_format,
+    scene_grids,
+)
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.mines import leakage_problems
 from minseg.data.radiometry import require_backscatter, require_reflectance
 from minseg.data.raster import grid_of, open_raster, read_window, require_located
-from minseg.data.reading import REFLECTANCE_SCALE, possible, read_bits, require_format
 from minseg.errors import MinsegError
 from minseg.progress import progress
 

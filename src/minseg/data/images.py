@@ -14,6 +14,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, SKIPPED, band_name, polarisations
+from minseg.data.dataset import possible
 from minseg.data.radiometry import (
     RADAR_TO_DB,
     clip_reflectance,
@@ -21,7 +22,6 @@ from minseg.data.radiometry import (
     require_reflectance,
 )
 from minseg.data.raster import read_window
-from minseg.data.reading import possible
 from minseg.errors import MinsegError
 
 SAMPLE_SIDE = 512

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minseg.data.dataset import Dataset
-from minseg.data.reading import REFLECTANCE_SCALE
+from minseg.data.dataset import REFLECTANCE_SCALE, Dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
 

@@ -1,4 +1,4 @@
-"""Several band files on different grids, read as one image by nearest neighbour (section 2.1)."""
+"""Where files lie with respect to each other, over the 180th meridian too."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,110 @@ from typing import Self
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
-from minseg.data.footprints import crs_seen_from, require_overlap
+from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels
 from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
 from minseg.errors import MinsegError
+
+_EDGE_POINTS = 21
+"""Points along each side of a grid, whose edges may be bent in the system of another."""
+
+_HALF_TURN = 180.0
+
+
+def require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
+    """Refuse files whose footprints have no place in common.
+
+    Parameters
+    ----------
+    grids : mapping of str to Grid
+        Of the files, by their names.
+    grid : Grid
+        What they are brought to.
+
+    Raises
+    ------
+    MinsegError
+    """
+    left, bottom, right, top = grid.bounds
+    for name, other in grids.items():
+        west, south, east, north = _bounds_seen_from(grid, other, name)
+        left, bottom = max(left, west), max(bottom, south)
+        right, top = min(right, east), min(top, north)
+        if not (left < right and bottom < top):
+            raise MinsegError(
+                f"{name}: lies outside of the other files ({', '.join(grids)}); "
+                "give files of one place"
+            )
+
+
+def crs_seen_from(grid: Grid, source: Grid) -> CRS:
+    """Return a file's reference system, with its longitudes as the file counts them.
+
+    GDAL looks for a place between -180 and 180 degrees, where a file that reaches over the 180th
+    meridian, or counts to 360, has none.
+
+    Parameters
+    ----------
+    grid : Grid
+        What the file is brought to.
+    source : Grid
+        Of the file.
+
+    Returns
+    -------
+    rasterio.crs.CRS
+    """
+    assert source.crs is not None
+    west, _, east, _ = source.bounds
+    if not source.crs.is_geographic or not (_reaches_over(source) or _reaches_over(grid)):
+        return source.crs
+    return CRS.from_dict(source.crs.to_dict() | {"lon_wrap": (west + east) / 2})
+
+
+def _reaches_over(grid: Grid) -> bool:
+    """Whether a grid has longitudes beyond 180 degrees."""
+    if grid.crs is None or not grid.crs.is_geographic:
+        return False
+    return grid.bounds[0] < -_HALF_TURN or grid.bounds[2] > _HALF_TURN
+
+
+def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float, float, float]:
+    """Return left, bottom, right, top of a file in the map coordinates of another grid."""
+    along, full = np.linspace(0, 1, _EDGE_POINTS), np.ones(_EDGE_POINTS)
+    columns = other.width * np.concatenate([along, along, 0 * full, full])
+    rows = other.height * np.concatenate([0 * full, full, along, along])
+    place = other.transform
+    try:
+        x, y = warp_points(
+            other.crs,
+            grid.crs,
+            place.a * columns + place.b * rows + place.c,
+            place.d * columns + place.e * rows + place.f,
+        )
+        if not np.isfinite([x, y]).all():
+            raise RasterioError("they lie nowhere there")
+    except (RasterioError, CPLE_BaseError) as error:
+        raise MinsegError(
+            f"{name}: its coordinates cannot be brought to {grid.crs} ({error}); "
+            "check its coordinate reference system"
+        ) from None
+    xs = np.asarray(x)
+    if grid.crs is not None and grid.crs.is_geographic:
+        middle = (grid.bounds[0] + grid.bounds[2]) / 2
+        xs = seen_from(xs, middle)
+    return xs.min(), min(y), xs.max(), max(y)
+
 
 PAPER_GSD_M = 10.0
 """Pixels that the paper brings all bands to (section 2.1), metres."""

@@ -10,7 +10,7 @@ import pandas as pd
 import shapely
 from rasterio.features import rasterize
 
-from minseg.data.dateline import split_box
+from minseg.data.grid import split_box
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise

@@ -1,21 +1,158 @@
-"""What is to be fetched: mines, boxes and years, of which polygons and from which catalogue."""
+"""The ground that the scenes of a mine show: a box round its polygons, on a 10 m grid."""
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp_points
+from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
+from minseg.data.grid import COARSEST_M, equator_m, seen_from, utm_crs
 from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, split_mines
 from minseg.data.raster import Grid
 from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
-from minseg.fetching.boxes import PIXEL_M, BoxRule, mine_box, tile_share
+from minseg.fetching.choice import RULES
 from minseg.fetching.providers import Provider
-from minseg.fetching.scene_choice import RULES
+
+PIXEL_M = 10
+"""Ground sample distance of a dataset (section 2.1), metres."""
+
+TILE_M, SQUARE_M = 109_800, 100_000
+"""Width of a Sentinel-2 tile, and of the square of a UTM zone that each is laid over."""
+
+_ROUNDING_M = 0.01  # what a way through degrees and back may shift a corner
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """How large the box of a mine is."""
+
+    margin_m: float = 1000.0
+    """Ground shown round the outermost polygons, metres."""
+    smallest_m: float = 5160.0
+    """Least width and height, metres; by default room for the paper's patches of 512 px."""
+    largest_m: float = 30_000.0
+    """Most width and height, metres; larger extents are mistakes in the polygons, as a rule."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.margin_m < self.largest_m and 0 < self.smallest_m <= self.largest_m):
+            raise MinsegError(
+                f"box of margin {self.margin_m:g} m, {self.smallest_m:g} to {self.largest_m:g} m: "
+                "give a margin of 0 or more, and a smallest side above 0 and up to the largest"
+            )
+
+
+def mine_box(
+    longitude: float,
+    latitude: float,
+    polygons: BaseGeometry | None = None,
+    rule: BoxRule | None = None,
+) -> Grid:
+    """Return the 10 m grid of a mine's scenes.
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        Position of the mine, degrees (WGS 84); the centre of the box if there are no polygons.
+    polygons : shapely geometry, optional
+        Everything annotated, in degrees; the box holds all of it. It may cross the date line.
+    rule : BoxRule, optional
+
+    Returns
+    -------
+    Grid
+        In the UTM zone of the box's centre, corners at multiples of 60 m from the equator and from
+        the zone's false origin in the west, as those of Sentinel-2's 60 m pixels.
+
+    Raises
+    ------
+    MinsegError
+        If the place is too near a pole, or the polygons reach farther than the largest box.
+    """
+    rule = rule or BoxRule()
+    points = np.array([[longitude, latitude]])
+    if polygons is not None and not polygons.is_empty:
+        points = shapely.get_coordinates(polygons)
+    seen = seen_from(points[:, 0], longitude)
+    centre = (seen.min() + seen.max()) / 2, (points[:, 1].min() + points[:, 1].max()) / 2
+    crs = utm_crs(seen_from(centre[0], 0.0), centre[1])
+    xs, ys = warp_points("EPSG:4326", crs, points[:, 0], points[:, 1])
+    left, width = _side(min(xs), max(xs), rule)
+    equator = equator_m(crs)
+    bottom, height = _side(min(ys) - equator, max(ys) - equator, rule)
+    return Grid(
+        height // PIXEL_M,
+        width // PIXEL_M,
+        Affine(PIXEL_M, 0, left, 0, -PIXEL_M, equator + bottom + height),
+        crs,
+    )
+
+
+def tile_share(grid: Grid) -> float:
+    """Return the largest share of a box that one Sentinel-2 tile shows, of its zone or the next.
+
+    Tiles reach over their squares by 9.8 km, and over the edges of their zones. Not every square at
+    such an edge has its tile, so that less may be shown there.
+    """
+    assert grid.crs is not None
+    north_or_south, zone = divmod(grid.crs.to_epsg() or 0, 100)
+    best = 0.0
+    for other in {zone, zone % 60 + 1, (zone - 2) % 60 + 1}:
+        crs = CRS.from_epsg(100 * north_or_south + other)
+        left, bottom, right, top = grid.bounds
+        xs, ys = warp_points(grid.crs, crs, [left, right, right, left], [bottom, bottom, top, top])
+        ground = shapely.Polygon(np.column_stack([xs, np.array(ys) - equator_m(crs)]))
+        low_x, low_y, high_x, high_y = (math.floor(edge / SQUARE_M) for edge in ground.bounds)
+        for column in range(low_x - 1, high_x + 1):
+            for row in range(low_y - 1, high_y + 1):
+                shown = ground.intersection(_tile(column, row)).area / ground.area
+                if shown > best and _in_zone(column, row, crs, other):
+                    best = shown
+    return best
+
+
+def _tile(column: int, row: int) -> BaseGeometry:
+    """Return the ground of a square's tile, in metres from false origin and equator."""
+    left = math.floor(column * SQUARE_M / COARSEST_M) * COARSEST_M
+    top = math.ceil((row + 1) * SQUARE_M / COARSEST_M) * COARSEST_M
+    return shapely.box(left, top - TILE_M, left + TILE_M, top)
+
+
+def _in_zone(column: int, row: int, crs: CRS, zone: int) -> bool:
+    """Whether a square lies in its zone, with a part of it at least."""
+    steps = np.linspace(0, SQUARE_M, 5)
+    xs, ys = (
+        axis.ravel() for axis in np.meshgrid(column * SQUARE_M + steps, row * SQUARE_M + steps)
+    )
+    longitudes, _ = warp_points(crs, "EPSG:4326", xs.ravel(), ys.ravel() + equator_m(crs))
+    return bool(((np.array(longitudes) + 180) % 360 // 6 + 1 == zone).any())
+
+
+def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
+    """Return where a side starts and how long it is, in metres: multiples of 60."""
+    needed = high - low + 2 * rule.margin_m
+    if needed > rule.largest_m:
+        raise MinsegError(
+            f"polygons reach over {(high - low) / 1000:.1f} km, with margins more than the largest "
+            f"box of {rule.largest_m / 1000:g} km; check which polygons belong to the mine, make "
+            "two mines of it, or allow a larger box"
+        )
+    first = math.floor((low - rule.margin_m + _ROUNDING_M) / COARSEST_M)
+    last = math.ceil((high + rule.margin_m - _ROUNDING_M) / COARSEST_M)
+    lacking = max(0, math.ceil(rule.smallest_m / COARSEST_M) - (last - first))
+    first, last = first - lacking // 2, last + lacking - lacking // 2
+    return first * COARSEST_M, (last - first) * COARSEST_M
+
 
 FIRST_YEAR = 2015
 """Sentinel-2 began in this year."""

@@ -1,21 +1,163 @@
-"""One scene of a dataset that is fetched: its pixels read, its folder put in place, whole."""
+"""What a fetched scene was made of, and the files that keep it: a manifest and all candidates."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
-from minseg.data.writing import SceneRasters, write_rasters
+from minseg.data.bands import RADAR_BANDS
+from minseg.data.labels import overlapping_pixels
+from minseg.data.writing import SceneRasters, scene_row, write_rasters
+from minseg.errors import summarise
 from minseg.fetching.annotations import rasterise
-from minseg.fetching.choices import YearChoice
-from minseg.fetching.items import date_of
+from minseg.fetching.catalogue import date_of, processing_baseline, relative_orbit_of
+from minseg.fetching.choice import LEFT_OUT, RULES, YearChoice
+from minseg.fetching.pixels import offset_problem, read_optical, read_radar
 from minseg.fetching.plan import FetchRequest, MinePlan
 from minseg.fetching.providers import Provider
-from minseg.fetching.records import checksum, scene_folder, scene_record
-from minseg.fetching.sentinel import read_optical, read_radar
+
+MANIFEST = "fetch.json"
+"""Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
+
+CANDIDATES = "candidates.csv"
+"""Every item that was there for a mine and year, and why it was taken or not."""
+
+SYNTHETIC_PROPERTY = "minseg:synthetic"
+"""Property of an item that tells that its pixels are made, not observed."""
+
+
+def scene_folder(path: Path, mine: str, year: int) -> Path:
+    """Return the folder of a scene."""
+    return path / "scenes" / mine / str(year)
+
+
+def scene_record(
+    path: Path, beside: Path, scene: SceneRasters, choice: YearChoice, request: FetchRequest
+) -> dict[str, Any]:
+    """Tell what a scene was made of."""
+    optical, radar = choice.optical, choice.radar
+    assert optical is not None
+    problem = offset_problem(scene.optical, scene.optical_bands)
+    return {
+        "row": scene_row(
+            scene_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene
+        ),
+        "provider": request.provider.name,
+        "optical": {
+            "item": optical.id,
+            "date": scene.date,
+            "baseline": processing_baseline(optical),
+        },
+        "radar": radar
+        and {
+            "item": radar.id,
+            "date": date_of(radar).isoformat(),
+            "relative_orbit": relative_orbit_of(radar),
+            "orbit_state": radar.properties.get("sat:orbit_state", ""),
+        },
+        "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
+        "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
+        "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
+        "problems": [problem] if problem else [],
+        "sha256": {file.name: checksum(file) for file in sorted(beside.glob("*.tif"))},
+    }
+
+
+def checksum(file: Path) -> str:
+    """Return the SHA-256 of a file, empty where it is not there."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def record_notes(records: Iterable[Mapping[str, Any]], wants_radar: bool) -> list[str]:
+    """Tell what a user should look at in the scenes that are there."""
+    notes, overlapping, without_radar = [], {}, []
+    for record in records:
+        scene = record["row"]["scene"]
+        notes += [f"{scene}: {problem}" for problem in record["problems"]]
+        if record["radar"] is None and wants_radar:
+            without_radar.append(scene)
+        if record["overlapping_pixels"]:
+            overlapping[scene] = record["overlapping_pixels"]
+    if without_radar:
+        notes.append(
+            f"{len(without_radar)} scene(s) without radar: {summarise(without_radar)}; "
+            f"{CANDIDATES} tells why"
+        )
+    if overlapping:
+        notes.append(
+            f"polygons of several classes overlap on {sum(overlapping.values())} pixels of "
+            f"{len(overlapping)} scene(s); each class is kept"
+        )
+    return notes
+
+
+def candidate_rows(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[dict[str, Any]]:
+    """Return every item that was there for any mine and year."""
+    return [row for years in chosen.values() for year in years.values() for row in year.candidates]
+
+
+def catalogue_notes(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[str]:
+    """Tell which items of the catalogue cannot be used, and why."""
+    told = {
+        row["item"]: f"{row['item']} ({row['reason'].removeprefix(LEFT_OUT)})"
+        for row in candidate_rows(chosen)
+        if row["reason"].startswith(LEFT_OUT)
+    }
+    if not told:
+        return []
+    return [
+        f"{len(told)} item(s) of the catalogue left out: {summarise(list(told.values()), 3)}; "
+        f"{CANDIDATES} lists them"
+    ]
+
+
+def why_none(choice: YearChoice) -> str:
+    """Tell why a year has no scene."""
+    if not choice.candidates:
+        return "the catalogue has no scene of this year; try another --api"
+    best = choice.candidates[0]
+    covered = [row["coverage"] for row in choice.candidates if pd.notna(row.get("coverage"))]
+    if covered and max(covered) < RULES.least_coverage:
+        return (
+            f"none of the {len(covered)} scene(s) looked at covers {RULES.least_coverage:.0%} of "
+            f"the box, the best {max(covered):.0%}: a scene is one tile of one overpass; lay a "
+            "smaller box (--margin-m, --smallest-m, in a new folder), or --pin one of "
+            f"{CANDIDATES} anyway"
+        )
+    return (
+        f"no usable scene among {len(choice.candidates)}; the best, {best['item']}: "
+        f"{best['reason']}; {CANDIDATES} lists all, and --pin takes one anyway"
+    )
+
+
+def write_manifest(
+    path: Path,
+    request: FetchRequest,
+    chosen: Mapping[str, Mapping[int, YearChoice]],
+    records: Sequence[Mapping[str, Any]],
+    failures: Sequence[str],
+    notes: Sequence[str],
+) -> None:
+    """Write what was fetched from where, and the table of candidates."""
+    rows = candidate_rows(chosen)
+    if rows:
+        write_text(path / CANDIDATES, pd.DataFrame(rows).to_csv(index=False))
+    manifest = {
+        "arguments": request.arguments(),
+        "scenes": list(records),
+        "failures": sorted(failures),
+        "notes": list(notes),
+    }
+    write_text(path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_scene(

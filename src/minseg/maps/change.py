@@ -11,7 +11,7 @@ from minseg.data.labels import IGNORE, Task
 from minseg.errors import MinsegError
 from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap
 from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
-from minseg.maps.runs import find_runs
+from minseg.maps.regions import find_runs
 from minseg.maps.styles import write_style
 
 CHANGES: dict[str, str] = {"gained": "#D50000", "lost": "#0044CC", "unchanged": "#FFE680"}

@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from rasterio.errors import RasterioIOError
 
 from minseg.atomic import require_writable
-from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.raster import (
     CACHE_BYTES,
@@ -19,9 +18,10 @@ from minseg.data.raster import (
     open_raster,
     read_dataset_mask,
     require_located,
+    to_cloud_optimized,
 )
 from minseg.errors import MinsegError
-from minseg.maps.rows import RowFile
+from minseg.maps.workfile import RowFile
 
 TASK_TAG = "MINSEG_TASK"
 """Tag inside a class map that names its task."""

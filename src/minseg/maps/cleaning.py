@@ -11,9 +11,8 @@ from scipy.ndimage import maximum_filter1d
 
 from minseg.data.labels import IGNORE, Task
 from minseg.errors import MinsegError
-from minseg.maps.areas import HECTARE_M2, central_pixel_area_m2
 from minseg.maps.class_map import ClassMap
-from minseg.maps.components import Components, find_components
+from minseg.maps.regions import HECTARE_M2, Components, central_pixel_area_m2, find_components
 
 ADJACENCY: Mapping[str, str] = {
     "preparatory work area": "excavation",

@@ -14,7 +14,7 @@ from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, grid_of, open_raster, read_window
 from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap, scratch_folder
-from minseg.maps.components import Components, find_components
+from minseg.maps.regions import Components, find_components
 from minseg.maps.styles import write_task_style
 
 COLUMNS = ("class", "area_ha", "mean_probability")
@@ -47,7 +47,7 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
     geopandas.GeoDataFrame
         One row a polygon, in the raster's coordinate reference system and in the order of their
         first pixels from the top: class (name), area_ha (hectares on the ground, whatever the
-        projection; `minseg.maps.areas`), mean_probability (0 to 1: the mean over its pixels of
+        projection; `minseg.maps.regions`), mean_probability (0 to 1: the mean over its pixels of
         the probability of its class; NaN without probabilities), geometry.
 
     Raises

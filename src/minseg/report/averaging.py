@@ -15,7 +15,7 @@ from minseg.audit.averaging import (
     excluded_rows,
     least_empty_share,
 )
-from minseg.report.comparisons import model_title
+from minseg.report.bands_splits import model_title
 from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
 
 DASH = "–"

@@ -41,10 +41,10 @@ from minseg.audit.printed import (
     subset_surplus,
     title,
 )
-from minseg.learning.metrics import METRICS
 from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic
 from minseg.report.text import markdown_text, text_table
-from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS
+from minseg.scoring.metrics import METRICS
+from minseg.study.tables import AVERAGES, GENERAL_OF, GROUPS, MODELS
 
 SYMBOLS: dict[str, tuple[str, str]] = {
     HOLDS: ("true", "✓"),

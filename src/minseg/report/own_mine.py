@@ -20,8 +20,15 @@ from minseg.data.stack import ImageFile, open_stack
 from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
-from minseg.report.gallery import display_bands, example_scene, scene_title
-from minseg.report.pictures import paint, picture_row, show, stretch
+from minseg.report.scenes import (
+    display_bands,
+    example_scene,
+    paint,
+    picture_row,
+    scene_title,
+    show,
+    stretch,
+)
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
 from minseg.report.text import text_table
 from minseg.study.predictions import find_scene

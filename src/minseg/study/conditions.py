@@ -91,7 +91,7 @@ def normalised_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 class Objects:
     """The objects of a class in a scene: pixels of the truth that are joined by their sides.
 
-    They are counted as in the polygons of a map (`minseg.maps.components`, 4-connected): two pixels
+    They are counted as in the polygons of a map (`minseg.maps.regions`, 4-connected): two pixels
     that meet at a corner only belong to two objects.
     """
 

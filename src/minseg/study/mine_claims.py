@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from minseg.learning.intervals import RESAMPLES, interval
-from minseg.study.error_shares import Pooled, pooled
-from minseg.study.explanations import NO_CLASS, WITHIN_2_PX, Explanations
+from minseg.scoring.intervals import RESAMPLES, interval
+from minseg.study.errors import NO_CLASS, WITHIN_2_PX, Explanations, Pooled, pooled
 from minseg.study.runs import Run
 
 SNOWY_SHARE = 0.05
