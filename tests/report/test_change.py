@@ -11,6 +11,7 @@ from minseg.maps.change import CHANGES
 from minseg.maps.class_map import ClassMap
 from minseg.report.change import (
     account_table,
+    answer,
     change_area_figure,
     change_figure,
     check_table,
@@ -139,6 +140,12 @@ def test_tables(account, true):
     assert "3 of 3 mines" in check_table(checks).to_html()
     assert "it takes three test mines" in check_table(checks.iloc[:0]).to_html()
     assert "no mine with scenes of two years" in account_table(account.iloc[:0]).to_html()
+    found, trust = answer(account, checks).splitlines()
+    assert "3 of 4 mapped changes exceed the floor" in found
+    assert "12.35 ha mapped" in found or "12.34 ha mapped" in found
+    assert "10 of 10 ranges hold" in trust
+    assert "too few mines" in answer(account, checks.iloc[:0])
+    assert "No mine has scenes of two years" in answer(account.iloc[:0], checks)
 
 
 CLEAR, OPEN = "#0072b2", "#8fbbd9"

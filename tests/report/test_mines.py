@@ -1,19 +1,19 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from minseg.report.mines import (
     CONDITION_COLOURS,
+    answer,
     claim_table,
     condition_figure,
     condition_table,
     explanation_table,
     limits,
+    mine_sentences,
     mine_table,
     object_figure,
     paper_mine_table,
     same_mine,
-    scene_line,
     why_figure,
 )
 from minseg.study.errors import (
@@ -142,43 +142,43 @@ def test_what_cannot_be_told_is_said(make):
     assert notes.count("The dataset lacks") == 2
     text = explanation_table(explanations, "mine-4")["excavation"]
     assert text[f"error {SNOW}"] == "cannot be told"
-    assert "water –" in scene_line(explanations, "mine-4")
+    assert "water –" in mine_sentences(explanations, "mine-4")
 
 
-def test_nothing_to_say(make):
+def test_a_mine_in_two_sentences_and_all_of_them_in_two_lines(make):
     run, mines = make()
-    assert limits(explain(run, mines)) == ""
-    assert isinstance(condition_table(condition_shares(explain(run, mines))), pd.DataFrame)
-    assert not np.isnan(condition_shares(explain(run, mines))["first_share"].iloc[0])
+    explanations = explain(run, mines)
+    assert limits(explanations) == ""
+    said = mine_sentences(explanations, "mine-4")
+    assert said.startswith(
+        "Most errors are of excavation (5.5% of the pixels): false positives lie on dumping ground "
+        "73%, no annotated class 27%; missed pixels are predicted as background 100%. Snow"
+    )
+    assert "of the pixels): missed pixels are" in mine_sentences(explanations, "mine-5")
+    score, errors = answer(run, condition_shares(explanations)).splitlines()
+    # 132 of 188 and 0 of 144 pixels; 24 of 56 and 80 of 144 errors are within 2 px.
+    assert score.startswith("- **Score:** IoU 0.398 over all test mines, of single ones from 0.00 ")
+    assert "52% of them lie within 2 px" in errors
 
 
-PIT_EXPLANATION_FIGURES, DUMP_EXPLANATION_FIGURES, PONDS = (
-    rectangle(4, 4, 12, 12),
-    rectangle(20, 4, 8, 8),
-    rectangle(26, 26, 2, 2),
-)
+POND = rectangle(26, 26, 2, 2)
 
 
 @pytest.fixture
-def make_explanation_figures(tmp_path):
-    def make_explanation_figures(predictions, task="model1", **dataset):
-        labels = {
-            "excavation": PIT_EXPLANATION_FIGURES | PONDS,
-            "dumping ground": DUMP_EXPLANATION_FIGURES,
-        }
+def explained(tmp_path):
+    def explained(predictions, task="model1", **dataset):
+        labels = {"excavation": PIT | POND, "dumping ground": DUMP}
         mines = write_mines(tmp_path / "d", [labels] * len(predictions), **dataset)
         return explain(write_predictions(tmp_path / "run", mines, task, predictions), mines)
 
-    return make_explanation_figures
+    return explained
 
 
 SHIFTED = {"excavation": rectangle(5, 4, 12, 12) | rectangle(20, 4, 8, 4)}
 
 
-def test_why_on_one_mine(make_explanation_figures):
-    figure = draw(
-        why_figure(make_explanation_figures([SHIFTED]), "mine-4", "A mine", synthetic=True)
-    )
+def test_why_on_one_mine(explained):
+    figure = draw(why_figure(explained([SHIFTED]), "mine-4", synthetic=True))
     ground, boundary, sizes = figure.axes
     assert row_names(ground) == ["excavation"]
     columns = [label.get_text() for label in ground.get_xticklabels()]
@@ -192,22 +192,18 @@ def test_why_on_one_mine(make_explanation_figures):
     assert any(text.get_text() == "SYNTHETIC" for text in figure.texts)
 
 
-def test_why_without_errors_and_without_false_positives(make_explanation_figures):
-    found = make_explanation_figures(
-        [{"excavation": PIT_EXPLANATION_FIGURES | PONDS}, {"excavation": PIT_EXPLANATION_FIGURES}]
-    )
-    ground, boundary, _ = draw(why_figure(found, "mine-4", "")).axes
+def test_why_without_errors_and_without_false_positives(explained):
+    found = explained([{"excavation": PIT | POND}, {"excavation": PIT}])
+    ground, boundary, _ = draw(why_figure(found, "mine-4")).axes
     assert notes(boundary) == ["no errors"]
     assert "no false positives" in notes(ground)
-    ground, boundary, _ = draw(why_figure(found, "mine-5", "")).axes
+    ground, boundary, _ = draw(why_figure(found, "mine-5")).axes
     assert notes(boundary) == []
     assert "no false positives" in notes(ground)
 
 
-def test_conditions_over_all_mines(make_explanation_figures):
-    shares = condition_shares(
-        make_explanation_figures([SHIFTED, {"excavation": PIT_EXPLANATION_FIGURES}])
-    )
+def test_conditions_over_all_mines(explained):
+    shares = condition_shares(explained([SHIFTED, {"excavation": PIT}]))
     left, right = draw(condition_figure(shares)).axes
     assert row_names(left) == list(CONDITIONS)
     assert row_names(right) == ["all classes", "excavation", "preparatory work area"]
@@ -220,15 +216,15 @@ def test_conditions_over_all_mines(make_explanation_figures):
     assert dots == pytest.approx(of_all[list(CONDITIONS)].tolist())
 
 
-def test_what_the_dataset_cannot_tell_is_said_in_the_figure(make_explanation_figures):
-    found = make_explanation_figures([SHIFTED], bands=("B02", "B03", "B04"))
+def test_what_the_dataset_cannot_tell_is_said_in_the_figure(explained):
+    found = explained([SHIFTED], bands=("B02", "B03", "B04"))
     left = draw(condition_figure(condition_shares(found))).axes[0]
     assert notes(left) == ["cannot be told here"] * 2  # snow and water
     assert set(CONDITION_COLOURS) == {*CONDITIONS, UNEXPLAINED}
 
 
-def test_objects_by_size(make_explanation_figures):
-    found = make_explanation_figures([SHIFTED] * 5)
+def test_objects_by_size(explained):
+    found = explained([SHIFTED] * 5)
     axes = draw(object_figure(found.objects, synthetic=True)).axes[0]
     assert axes.get_xscale() == "log"
     assert len(axes.collections[0].get_offsets()) == 10
@@ -239,8 +235,8 @@ def test_objects_by_size(make_explanation_figures):
     assert shares == {0.0, 1.0}  # five small ones missed, five large ones found
 
 
-def test_no_objects_at_all(make_explanation_figures):
-    found = make_explanation_figures([{}], task="stockpile")
+def test_no_objects_at_all(explained):
+    found = explained([{}], task="stockpile")
     assert found.objects.empty
     axes = draw(object_figure(found.objects)).axes[0]
     assert "none there" in notes(axes)

@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from minseg.data.labels import parse_task
 from minseg.report.tuning import (
     HYPERPARAMETER_TITLES,
+    answer,
     effort_table,
     flattery_table,
     hyperparameter_table,
@@ -21,7 +22,7 @@ from minseg.report.tuning import (
 from minseg.study.config import RunConfig
 from minseg.study.paper import paper_table
 from minseg.study.runs import RunStore
-from minseg.study.selection import Candidates
+from minseg.study.selection import Candidates, candidates
 from minseg.study.tuning import Search, SearchSpace
 from tests.report.test_training import overlapping_texts
 
@@ -106,8 +107,13 @@ def make_search(tmp_path, dataset):
     return make
 
 
+def choices(searches, convention="standard"):
+    return {task: candidates(search, convention) for task, search in searches.items()}
+
+
 def test_hyperparameters_are_those_that_validation_chose_beside_the_printed_ones(make_search):
-    table = hyperparameter_table({"model2": make_search("model2", [STEADY, LUCKY])})
+    searches = {"model2": make_search("model2", [STEADY, LUCKY])}
+    table = hyperparameter_table(searches, choices(searches))
     assert list(table.index) == list(HYPERPARAMETER_TITLES.values())
     assert table["Model 2", "ours"].to_dict() == {
         "learning rate": "3 × 10⁻⁴",
@@ -133,7 +139,8 @@ def test_hyperparameters_are_those_that_validation_chose_beside_the_printed_ones
 
 def test_the_papers_columns_read_as_printed(make_search):
     tasks = ("model1", "model2", "model3", "model4")
-    table = hyperparameter_table({task: make_search(task, [STEADY]) for task in tasks})
+    searches = {task: make_search(task, [STEADY]) for task in tasks}
+    table = hyperparameter_table(searches, choices(searches))
     printed = paper_table(5).pivot(index="hyperparameter", columns="model", values="printed")
     for task in tasks:
         for name, title in HYPERPARAMETER_TITLES.items():
@@ -142,13 +149,15 @@ def test_the_papers_columns_read_as_printed(make_search):
 
 
 def test_a_task_that_the_paper_has_not_tuned_has_no_column_of_it(make_search):
-    table = hyperparameter_table({"excavation": make_search("excavation", [STEADY])})
+    searches = {"excavation": make_search("excavation", [STEADY])}
+    table = hyperparameter_table(searches, choices(searches))
     assert list(table.columns) == [("excavation", "ours"), ("values tried", "")]
     assert list(table.columns.names) == ["", "synthetic"]
 
 
 def test_search_table_scores_what_validation_chose_and_counts_trials(make_search):
-    row = search_table({"model2": make_search("model2", [STEADY, LUCKY])}).loc["Model 2"]
+    searches = {"model2": make_search("model2", [STEADY, LUCKY])}
+    row = search_table(searches, choices(searches)).loc["Model 2"]
     assert row.to_dict() == {
         "bands": "RGB",
         "validation IoU": "0.600",
@@ -161,7 +170,11 @@ def test_search_table_scores_what_validation_chose_and_counts_trials(make_search
 
 
 def test_flattery_is_what_choosing_on_test_adds(make_search):
-    table = flattery_table({"model2": make_search("model2", [STEADY, LUCKY])})
+    found = choices({"model2": make_search("model2", [STEADY, LUCKY])})
+    gain, added = answer(found).splitlines()
+    assert gain.endswith(": Model 2 –.")  # the untuned settings were not tried
+    assert added.endswith(": Model 2 +0.200.")
+    table = flattery_table(found, synthetic=True)
     assert table.columns.name == "synthetic"
     assert table.loc["Model 2"].to_dict() == {
         "test IoU, chosen on validation": "0.500",
@@ -176,18 +189,20 @@ def test_flattery_is_what_choosing_on_test_adds(make_search):
 
 def test_few_mines_are_not_made_to_say_more(make_search):
     searches = {"model2": make_search("model2", [STEADY], "a")}
-    assert search_table(searches).iloc[0, 3] == "a single test mine"
-    flattery = flattery_table(searches).loc["Model 2"]
+    found = choices(searches)
+    assert search_table(searches, found).iloc[0, 3] == "a single test mine"
+    flattery = flattery_table(found).loc["Model 2"]
     assert flattery["flattery of selecting and reporting on the same mines"] == "–"
     assert flattery["difference"] == "+0.000"
 
 
 def test_the_convention_reaches_the_scores(make_search):
     searches = {"model2": make_search("model2", [STEADY, LUCKY])}
-    row = search_table(searches, "paper").loc["Model 2"]
+    found = choices(searches, "paper")
+    row = search_table(searches, found).loc["Model 2"]
     assert row["validation IoU"] == "0.600"
     assert row["test IoU"] == "0.700"  # the mean of the class's 0.5 and the background's 0.9
-    flattery = flattery_table(searches, "paper").loc["Model 2"]
+    flattery = flattery_table(found).loc["Model 2"]
     assert flattery["difference"] == "+0.100"
 
 
@@ -219,13 +234,13 @@ NOTHING = pd.Series(dtype=float)
 MODELS = ["model1", "model2", "model3", "model4"]
 
 
-def candidates(*scores):
+def made_candidates(*scores):
     """Candidates of given validation and test IoU; the figure needs no counts."""
     table = pd.DataFrame(scores, columns=["validation_iou", "test_iou"])
     return Candidates(table, np.zeros((len(table), 1, 2, 4), np.int64), ["a"], "standard")
 
 
-SEVERAL = candidates((0.2, 0.25), (0.6, 0.4), (0.5, 0.45), (0.3, 0.3))
+SEVERAL = made_candidates((0.2, 0.25), (0.6, 0.4), (0.5, 0.45), (0.3, 0.3))
 
 
 def points(axes, label):
@@ -243,18 +258,13 @@ def test_best_so_far_rises_with_complete_trials_alone():
     assert axes.get_title("left") == "Model 1: best 0.700 in trial 3"
     assert points(axes, "complete") == [[0, 0.5], [1, 0.4], [3, 0.7]]
     assert points(axes, "pruned, at its last value") == [[2, 0.9], [5, 0.2]]
+    pruned, complete = axes.collections
+    assert len(pruned.get_facecolor()) == 0  # open
+    assert pruned.get_sizes()[0] < complete.get_sizes()[0]
     best = axes.lines[0]
     assert best.get_drawstyle() == "steps-post"
     assert best.get_xdata().tolist() == [0, 1, 3, 5]
     assert best.get_ydata().tolist() == [0.5, 0.5, 0.7, 0.7]
-
-
-def test_pruned_trials_are_open_and_smaller_than_complete_ones():
-    axes = search_figure({"model1": TRIALS}).axes[0]
-    pruned, complete = axes.collections
-    assert len(pruned.get_facecolor()) == 0
-    assert len(complete.get_facecolor()) == 1
-    assert pruned.get_sizes()[0] < complete.get_sizes()[0]
 
 
 def test_a_search_without_a_complete_trial_says_so():
@@ -289,19 +299,16 @@ def test_both_choices_are_marked_and_their_difference_named():
     assert points(axes, "chosen on validation") == [[0.6, 0.4]]
     assert points(axes, "chosen on test") == [[0.5, 0.45]]
     assert axes.get_title("left") == "Model 3: choosing on test adds 0.050"
-
-
-def test_validation_and_test_have_one_scale():
-    axes = selection_figure({"model3": SEVERAL}).axes[0]
-    assert axes.get_xlim() == axes.get_ylim()
-    assert axes.get_aspect() == 1
+    colours = {c.get_label(): to_hex(c.get_facecolor()[0]) for c in axes.collections}
+    assert colours["chosen on validation"] == "#e69f00"
+    assert colours["chosen on test"] == "#009e73"
+    assert (axes.get_xlim(), axes.get_aspect()) == (axes.get_ylim(), 1)
     low, high = axes.get_xlim()
-    assert low < 0.2
-    assert high > 0.6
+    assert low < 0.2 < 0.6 < high
 
 
 def test_a_single_candidate_is_both_choices():
-    figure = selection_figure({"model1": candidates((0.5, 0.5))})
+    figure = selection_figure({"model1": made_candidates((0.5, 0.5))})
     assert figure.axes[0].get_title("left") == "Model 1: choosing on test adds 0.000"
     low, high = figure.axes[0].get_xlim()
     assert low < 0.5 < high
@@ -332,10 +339,3 @@ def test_long_names_of_classes_are_broken():
         assert overlapping_texts(figure) == []
     many = dict.fromkeys([names, f"{names},dam", "model1", "model2"], IMPORTANCES)
     assert overlapping_texts(importance_figure(many)) == []
-
-
-def test_parts_keep_their_colours():
-    axes = selection_figure({"model3": SEVERAL}).axes[0]
-    colours = {c.get_label(): to_hex(c.get_facecolor()[0]) for c in axes.collections}
-    assert colours["chosen on validation"] == "#e69f00"
-    assert colours["chosen on test"] == "#009e73"

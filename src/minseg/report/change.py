@@ -1,4 +1,4 @@
-"""Tables of change between two years: the account of one mine, and the check on all of them."""
+"""Figures 17 and 18, the account of change between two years, and what cleaning rules changed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +24,7 @@ from minseg.report.style import (
     legend_below,
     legend_height_in,
     mark_synthetic,
+    note_at_axis,
     nothing_figure,
     row_panels,
 )
@@ -32,22 +33,17 @@ from minseg.study.change import TwoYears
 from minseg.study.cleaning import RULES
 from minseg.study.predictions import find_scene
 
+_MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
+_NO_DATA = {"no data": "#FFFFFF"}
+
+_CERTAINTY_COLOURS = {True: "#0072B2", False: "#8FBBD9"}
+"""Whether the test mines tell a difference from zero, to its colour."""
+
 
 def account_table(account: pd.DataFrame, synthetic: bool = False) -> Styler:
-    """Show mapped, adjusted and annotated hectares beside the floor of false change.
+    """Show mapped, adjusted and annotated hectares (`accounts`) beside the floor.
 
-    Parameters
-    ----------
-    account : pandas.DataFrame
-        See `minseg.study.change.accounts`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas Styler
-        A row a class and change. Above the floor: whether the mapped area is larger than the upper
-        end of the floor's interval.
+    Above the floor: whether the mapped area is larger than the upper end of the floor's interval.
     """
     adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha")
     floor = _with_interval(account, "floor_ha", "floor_low_ha", "floor_high_ha")
@@ -65,20 +61,31 @@ def account_table(account: pd.DataFrame, synthetic: bool = False) -> Styler:
     return _styled(table, account, synthetic, "no mine with scenes of two years")
 
 
+def answer(account: pd.DataFrame, checks: pd.DataFrame) -> str:
+    """Say in two lines of Markdown what grew beyond doubt, and how far estimates can be trusted."""
+    if account.empty:
+        return "No mine has scenes of two years: there is no change to tell."
+    above = account[account["mapped_ha"] > account["floor_high_ha"]]
+    largest = account.loc[account["mapped_ha"].idxmax()]
+    what = f"{largest['class']} {largest['change']} ({model_title(largest['task'])})"
+    adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha")[largest.name]
+    found = (
+        f"- **Change:** {len(above)} of {len(account)} mapped changes exceed the floor of false "
+        f"change. The largest is {what}: {largest['mapped_ha']:.2f} ha mapped, "
+        f"{adjusted or 'unknown'} adjusted."
+    )
+    if checks.empty:
+        return f"{found}\n- **Trust:** too few mines have two years to check the estimates."
+    closer = (checks["adjusted_error_ha"] < checks["mapped_error_ha"]).sum()
+    return (
+        f"{found}\n- **Trust:** over the test mines in turn, {checks['inside'].sum()} of "
+        f"{checks['mines'].sum()} ranges hold the annotated area, and the adjusted area is nearer "
+        f"to it than the mapped one in {closer} of {len(checks)} rows."
+    )
+
+
 def check_table(checks: pd.DataFrame, synthetic: bool = False) -> Styler:
-    """Show how well mapped and adjusted areas met the annotated ones, each mine in turn.
-
-    Parameters
-    ----------
-    checks : pandas.DataFrame
-        See `minseg.study.change.account_checks`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas Styler
-    """
+    """Show how well mapped and adjusted areas met the annotated ones (`account_checks`)."""
     pairs = zip(checks["inside"], checks["mines"], strict=True)
     inside = [f"{inside} of {mines} mines" for inside, mines in pairs]
     table = pd.DataFrame(
@@ -109,31 +116,19 @@ def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str) -> pd.Se
     return pd.Series(texts, rows.index, dtype=object)
 
 
-_MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
-_NO_DATA = {"no data": "#FFFFFF"}
-
-
 @in_style()
 def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
-    """Show the images of two years with predictions over them (Figures 17 and 18).
+    """Show the images of two years with predictions of one mine over them (Figures 17 and 18).
 
-    Parameters
-    ----------
-    dataset : Dataset
-    found : sequence of TwoYears
-        Predictions of one mine by one run or several. Where classes of several meet, the fill is
-        that of the later one in `minseg.data.labels.PRIORITY`; every class keeps its outline.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Four panels: image and prediction of the earlier year (a), then of the later one (b).
+    Image and prediction of the earlier year (a), then of the later one (b). Where classes of
+    several runs meet, the fill is that of the later one in `minseg.data.labels.PRIORITY`; every
+    class keeps its outline.
     """
     first = found[0]
     names = _class_names(found)
     pictures = _pictures(dataset, first)
-    titles = [model_title(one.before.task.name) for one in found]
-    layers = [[one.before for one in found], [one.after for one in found]]
+    titles = [model_title(years.before.task.name) for years in found]
+    layers = [[years.before for years in found], [years.after for years in found]]
     present = [name for name in names if any(_mask(maps, name).any() for maps in layers)]
     legend = {name: colour for name, colour in names.items() if name in present}
     legend |= _NO_DATA if any(np.any(maps[0].classes == IGNORE) for maps in layers) else {}
@@ -163,17 +158,8 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
 def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
     """Show what became of one class between two years: the mapped change beside the annotated.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    found, true : TwoYears
-        Predicted and annotated, on one grid. The class shown is the one that gained and lost the
-        largest area by the prediction.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Panels: the later image, the mapped change, the annotated change.
+    The class is the one that gained and lost the largest area by the prediction. Both `TwoYears`
+    lie on one grid.
     """
     areas = change_areas(found.before, found.after)
     class_name = str((areas["gained_ha"] + areas["lost_ha"]).idxmax())
@@ -203,20 +189,7 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
 
 @in_style()
 def change_area_figure(account: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show gained and lost hectares: mapped, adjusted with its interval, annotated, and the floor.
-
-    Parameters
-    ----------
-    account : pandas.DataFrame
-        Rows of `minseg.study.change.change_account`, with a column task.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a task, each with its own scale of hectares.
-    """
+    """Show gained and lost hectares of `minseg.study.change.accounts`, one panel a task."""
     if account.empty:
         return nothing_figure(synthetic)
     tasks = list(account["task"].unique())
@@ -266,20 +239,19 @@ def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
 def _class_names(found: Sequence[TwoYears]) -> dict[str, str]:
     """Return all classes of the maps with their colours, in the order of Table 1."""
     colours: dict[str, str] = {}
-    for one in found:
-        task = one.before.task
+    for years in found:
+        task = years.before.task
         colours |= dict(zip(task.target_names[1:], task.target_colours[1:], strict=True))
-    order = [mine_class.name for mine_class in CLASSES]
-    known = [name for name in order if name in colours]
-    return {name: colours[name] for name in [*known, *(n for n in colours if n not in order)]}
+    order = [mine_class.name for mine_class in CLASSES if mine_class.name in colours]
+    return {name: colours[name] for name in [*order, *colours]}
 
 
 def _mask(maps: Sequence[ClassMap], name: str) -> np.ndarray:
     """Return where one of several maps has a class: bool (height, width)."""
     masks = [
-        one.classes == one.task.target_names.index(name)
-        for one in maps
-        if name in one.task.target_names
+        shown.classes == shown.task.target_names.index(name)
+        for shown in maps
+        if name in shown.task.target_names
     ]
     return np.logical_or.reduce(masks)
 
@@ -293,7 +265,7 @@ def _uppermost(
     uppermost = np.zeros(maps[0].classes.shape, np.uint8)
     for value, name in enumerate(order, start=1):
         uppermost[_mask(maps, name)] = value
-    uppermost[np.logical_and.reduce([one.classes == IGNORE for one in maps])] = IGNORE
+    uppermost[np.logical_and.reduce([shown.classes == IGNORE for shown in maps])] = IGNORE
     fills = {value: colours[name] for value, name in enumerate(order, start=1)}
     return uppermost, fills | {IGNORE: "#FFFFFF"}
 
@@ -315,72 +287,48 @@ def _mine_name(dataset: Dataset, mine: str) -> str:
     return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
 
 
-_COLOURS = {True: "#0072B2", False: "#8FBBD9"}
-"""Whether the test mines tell a difference from zero, to its colour."""
-
-
 @in_style()
 def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
     """Show the difference in IoU that each cleaning rule made, one panel a configuration.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        See `minseg.study.cleaning.effects`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Cleaned minus as predicted: right of the zero line the rule helped; the line is
-        the 95 % interval, dark where the difference is told from zero.
+    Cleaned minus as predicted (`minseg.study.cleaning.effects`): right of the zero line the rule
+    helped. The line is the 95 % interval, dark where the difference is told from zero.
     """
     if table.empty:
         return nothing_figure(synthetic)
     rules = sorted(table["rule"].unique(), key=list(RULES).index)
     lines_of = [lines for _, lines in table.groupby("run", sort=False)]
-    figure, panels = row_panels([_title(lines) for lines in lines_of], rules, head_in=0.5)
+    figure, panels = row_panels([_cleaning_title(lines) for lines in lines_of], rules, head_in=0.5)
     for lines, axes in zip(lines_of, panels, strict=True):
-        _draw(axes, lines.set_index("rule").reindex(rules))
+        _draw_effects(axes, lines.set_index("rule").reindex(rules))
     for axes in panels[-2:]:
         axes.set_xlabel("difference in IoU (standard convention)")
     panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     labels = (f"told from zero, widened for {len(table)} comparisons", "not told from zero")
     handles = [
         Line2D([], [], color=colour, marker="o", linewidth=2, label=label)
-        for label, colour in zip(labels, _COLOURS.values(), strict=True)
+        for label, colour in zip(labels, _CERTAINTY_COLOURS.values(), strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     mark_synthetic(figure, synthetic)
     return figure
 
 
-def _title(lines: pd.DataFrame) -> str:
+def _cleaning_title(lines: pd.DataFrame) -> str:
     """Name a panel: task, bands, and the IoU that the rules start from."""
     first = lines.iloc[0]
     return f"{model_title(first['task'])}, {first['bands']}: IoU {first['iou']:.2f} as predicted"
 
 
-def _draw(axes: Axes, lines: pd.DataFrame) -> None:
+def _draw_effects(axes: Axes, lines: pd.DataFrame) -> None:
     """Draw a panel's differences, one a row; NaN where a rule does not apply."""
     axes.axvline(0, color="#555555", linewidth=1, zorder=1)
     for row, (difference, low, high, told) in enumerate(
         lines[["difference", "low", "high", "told"]].itertuples(index=False)
     ):
         if pd.isna(difference):
-            axes.annotate(
-                "does not apply",
-                (1, row),
-                (-4, 0),
-                xycoords=axes.get_yaxis_transform(),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                fontsize=7.5,
-                color="#777777",
-            )
+            note_at_axis(axes, row, "does not apply", right=True)
             continue
-        colour = _COLOURS[bool(told)]
+        colour = _CERTAINTY_COLOURS[bool(told)]
         axes.hlines(row, low, high, color=colour, linewidth=2)
         axes.scatter(difference, row, 30, color=colour, zorder=3)

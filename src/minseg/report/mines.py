@@ -1,7 +1,7 @@
-"""The paper's Tables 6 to 8 as a page shows them, and tables of what explains the errors."""
+"""Tables 6 to 8 and Figures 5 to 16 as pages show them: single mines, and what explains errors."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from minseg.report.style import (
     note_at_axis,
     table_style,
 )
+from minseg.report.text import markdown_text
 from minseg.scoring.metrics import METRICS
 from minseg.study.errors import (
     CONDITIONS,
@@ -38,33 +39,44 @@ from minseg.study.errors import (
     WITHIN_1_PX,
     WITHIN_2_PX,
     Explanations,
+    ratio,
 )
 from minseg.study.mine_claims import MISSED_BELOW
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
+from minseg.study.runs import Run
 
 DASH = "–"
+_NO_PIXELS = "no such pixels"
+_WRONG, _MISSED = ("false positive", "annotated"), ("false negative", "predicted")
 _SHORT_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
+
+CONDITION_COLOURS: dict[str, str] = {
+    WITHIN_1_PX: "#0072B2",
+    WITHIN_2_PX: "#56B4E9",
+    OTHER_CLASS: "#E69F00",
+    SNOW: "#CC79A7",
+    WATER: "#009E73",
+    SMALL_OBJECT: "#D55E00",
+    UNFAMILIAR: "#555555",
+    UNEXPLAINED: "#DDDDDD",
+}
+"""Colour of a condition, the same in every figure."""
+
+_EDGES = (WITHIN_1_PX, WITHIN_2_PX)
+
+FEWEST_OBJECTS = 5
+"""Objects of a size from which a share of found ones is drawn."""
+
+_CLASS_COLOURS = {mine_class.name: mine_class.colour for mine_class in CLASSES}
+_MERGED_COLOUR = "#EE7733"
 
 
 def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[str, str]) -> Styler:
     """Lay out scores of single mines in the shape of Tables 6 to 8.
 
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        See `minseg.study.errors.mine_scores`.
-    dataset : Dataset
-    task : str
-    mines : dict of mine to str
-        The mines to show and why (`minseg.study.errors.choose_mines`).
-
-    Returns
-    -------
-    pandas Styler
-        Row: location and label, of the classes that are there or predicted there; columns: why it
-        is shown, and ours, IoU, Rec, Prec, Acc, which in these tables is IoU. The paper's numbers
-        stand beside ours only where the mine is the same, never beside a synthetic one; the others
-        are in `paper_mine_table`.
+    Rows: location and class, of the classes of `mines` (`minseg.study.errors.choose_mines`) that
+    are there or predicted there. The paper's numbers stand beside ours only where the mine is the
+    same, never beside a synthetic one; the others are in `paper_mine_table`.
     """
     names = dataset.mines.set_index("mine")["name"]
     there = scores.dropna(subset=["iou"])
@@ -84,23 +96,11 @@ def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[st
             columns[PAPER, _SHORT_TITLES[metric]] = values
     table = pd.DataFrame(columns, index=index)
     corner = (model_title(task), "synthetic" * dataset.synthetic)
-    return table_style(table, corner, _group_starts(locations)).format(_three_decimals)
+    return table_style(table, corner, _group_starts(locations)).format(_decimals)
 
 
 def paper_mine_table(task: str) -> Styler:
-    """Lay out the paper's rows of Tables 6 to 8 for a task, in grey: they are of its own mines.
-
-    Parameters
-    ----------
-    task : str
-        `model1` … `model4`, or class names.
-
-    Returns
-    -------
-    pandas Styler
-        Row: location and label; columns IoU, Rec, Prec, Acc as printed. Empty where the paper has
-        no such row.
-    """
+    """Lay out the paper's rows for a task as printed, in grey: they are of its own mines."""
     published = paper_mine_scores(task)
     heading = f"paper, Table {MINE_TABLES[task]}" if task in MINE_TABLES else "paper, Tables 6–8"
     index = pd.MultiIndex.from_arrays([published["location"], published["class"]])
@@ -141,32 +141,24 @@ def _group_starts(locations: list[str]) -> list[int]:
 
 
 def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
-    """Return what explains the errors on one mine, class by class, written out.
+    """Return what explains the errors on one mine: a row a fact, a column a class that is there.
 
-    Parameters
-    ----------
-    explanations : Explanations
-    mine : str
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: a fact; column: a class of the task that is there or predicted there. Behind a share
-        of the errors stands in brackets that of all pixels.
+    Behind a share of the errors stands in brackets that of all pixels.
     """
-    one = explanations.of_mine(mine)
+    of_mine = explanations.of_mine(mine)
     columns = {}
-    for name in one.class_names:
-        lines = one.conditions[one.conditions["class"] == name]
+    for name in of_mine.class_names:
+        lines = of_mine.conditions[of_mine.conditions["class"] == name]
         by_condition = {line["condition"]: line for _, line in lines.iterrows()}
-        objects = one.objects[one.objects["class"] == name]
+        objects = of_mine.objects[of_mine.objects["class"] == name]
         if not lines["errors"].iloc[0] and objects.empty:
             continue
         facts = {
             "pixels in error": _percent(float(lines["errors"].iloc[0] / lines["pixels"].iloc[0])),
-            "false positives lie on": _largest(one, name, "false positive", "annotated"),
-            "missed pixels are predicted as": _largest(one, name, "false negative", "predicted"),
-            "missed pixels lie on": _largest(one, name, "false negative", "annotated"),
+            "false positives lie on": _largest(of_mine, name, *_WRONG) or _NO_PIXELS,
+            "missed pixels are predicted as": _largest(of_mine, name, *_MISSED) or _NO_PIXELS,
+            "missed pixels lie on": _largest(of_mine, name, "false negative", "annotated")
+            or _NO_PIXELS,
         }
         for condition in CONDITIONS[:-1]:
             facts[f"error {condition}"] = _error_share(by_condition[condition])
@@ -175,23 +167,60 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def scene_line(explanations: Explanations, mine: str) -> str:
-    """Say in a line what the scene of a mine looks like, and how unlike the training mines."""
-    scene = explanations.of_mine(mine).scenes.iloc[0]
+def mine_sentences(explanations: Explanations, mine: str) -> str:
+    """Say in two sentences which class errs most on a mine and where, and how the scene looks."""
+    of_mine = explanations.of_mine(mine)
+    scene = of_mine.scenes.iloc[0]
+    errors = of_mine.conditions.drop_duplicates("class").set_index("class")
+    worst = str(errors["errors"].idxmax())
+    where = "; ".join(
+        f"{kind} {grounds}"
+        for kind, which in (
+            ("false positives lie on", _WRONG),
+            ("missed pixels are predicted as", _MISSED),
+        )
+        if (grounds := _largest(of_mine, worst, *which))
+    )
+    pixels = _percent(ratio(errors["errors"][worst], errors["pixels"][worst]))
+    told = f"Most errors are of {worst} ({pixels} of the pixels): {where}."
     return (
-        f"Snow-bright ground {_percent(scene['snow'])}, water {_percent(scene['water'])} of the "
-        f"scene; distance to the nearest training mine {_distance(scene)}."
+        f"{told if where else 'No pixel is in error.'} Snow-bright ground "
+        f"{_percent(scene['snow'])}, water {_percent(scene['water'])} of the scene; distance to "
+        f"the nearest training mine {_distance(scene)}."
     )
 
 
-def _largest(one: Explanations, name: str, error: str, by: str) -> str:
+def answer(run: Run, shares: pd.DataFrame) -> str:
+    """Say in two lines of Markdown how good a run is on test mines, and where its errors lie."""
+    by_mine = run.scores_by_mine()["iou"].dropna()
+    spread = ""
+    if len(by_mine):
+        best, worst = (markdown_text(str(mine)) for mine in (by_mine.idxmax(), by_mine.idxmin()))
+        spread = (
+            f", of single ones from {by_mine.min():.2f} ({worst}) to {by_mine.max():.2f} ({best}), "
+            f"half of them above {by_mine.median():.2f}"
+        )
+    together = shares[shares["class"] == shares["class"].iloc[0]].set_index("condition")
+    edge = together.loc[WITHIN_2_PX]
+    farther = together["first_share"].drop([WITHIN_1_PX, WITHIN_2_PX]).dropna()
+    most = farther.idxmax() if len(farther) else UNEXPLAINED
+    where = "under none of the conditions below" if most == UNEXPLAINED else most
+    rest = f"; of those farther off most lie {where} ({_percent(farther.max())})"
+    return (
+        f"- **Score:** IoU {_decimals(run.scores()['iou'])} over all test mines{spread}.\n"
+        f"- **Errors:** {_percent(edge['value'])} of them lie {WITHIN_2_PX}, as do "
+        f"{_percent(edge['pixel_share'])} of all pixels{rest if len(farther) else ''}."
+    )
+
+
+def _largest(of_mine: Explanations, name: str, error: str, by: str) -> str:
     """Name the three grounds, or predictions, that most errors of a class are on."""
-    table = one.confusions
+    table = of_mine.confusions
     lines = table[(table["class"] == name) & (table["error"] == error) & (table["by"] == by)]
     shares = (lines["errors_there"] / lines["errors"]).set_axis(lines["other"])
     shares = shares[shares >= 0.005].sort_values(ascending=False).head(3)
     texts = [f"{other} {_percent(value)}" for other, value in shares.items()]
-    return ", ".join(texts) or "no such pixels"
+    return ", ".join(texts)
 
 
 def _error_share(line: pd.Series) -> str:
@@ -232,25 +261,11 @@ def _distance(scene: pd.Series) -> str:
 
 
 def condition_table(shares: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
-    """Return what covers how much of the error over all test mines, written out.
-
-    Parameters
-    ----------
-    shares : pandas.DataFrame
-        See `minseg.study.errors.condition_shares`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: class and condition; columns: share of the error with its interval, share of all
-        pixels, error rates inside and outside, and share of the error counted once, in order.
-    """
+    """Return `condition_shares`, what covers how much of all errors, written out."""
     table = pd.DataFrame(
         {
             "share of the error": shares["value"].map(_percent),
-            "95 % interval over mines": _ranges(shares),
+            "95 % interval over mines": _ranges(shares["low"], shares["high"], _percent),
             "share of all pixels": shares["pixel_share"].map(_percent),
             "error rate inside": shares["rate_inside"].map(_percent),
             "outside": shares["rate_outside"].map(_percent),
@@ -262,34 +277,21 @@ def condition_table(shares: pd.DataFrame, synthetic: bool = False) -> pd.DataFra
 
 
 def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
-    """Return the paper's claims of section 4, each with what was measured, written out.
+    """Return the paper's claims of section 4 (`mine_claims.claims`), each with what was measured.
 
-    Parameters
-    ----------
-    claims : pandas.DataFrame
-        See `minseg.study.mine_claims.claims`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: section and claim; columns: what is measured, its value with interval, number of
-        mines, what to hold it against, and the difference with its interval, both sides on the
-        same resamples of the mines.
+    The difference and its interval rest on the same resamples of the mines for both sides.
     """
     beside = claims["beside"].astype(str) + ": " + claims["other"].map(_percent).astype(str)
+    low, high = claims["difference_low"], claims["difference_high"]
+    interval = (" (" + _ranges(low, high, _points) + ")").where(low.notna(), "")
     table = pd.DataFrame(
         {
             "measured": claims["measured"],
             "value": claims["value"].map(_percent),
-            "95 % interval over mines": _ranges(claims),
+            "95 % interval over mines": _ranges(claims["low"], claims["high"], _percent),
             "mines": claims["mines"].astype(int),
             "beside": beside,
-            "difference, points": claims["difference"].map(_points)
-            + (" (" + _ranges(claims, "difference_", _points) + ")").where(
-                claims["difference_low"].notna(), ""
-            ),
+            "difference, points": claims["difference"].map(_points) + interval,
         }
     )
     table.index = pd.MultiIndex.from_frame(claims[["section", "claim"]])
@@ -305,21 +307,18 @@ def limits(explanations: Explanations) -> str:
             f"Nobody annotated {', '.join(absent)} here: errors on them count as on "
             f"“{NO_CLASS}”, and are not zero but unknown."
         )
-    for look, needed in (("snow", "B03, B04 and B11"), ("water", "B03 and B08")):
-        if explanations.scenes[look].isna().all():
-            notes.append(f"The dataset lacks one of {needed}: pixels of {look} are unknown.")
+    for ground, bands in (("snow", "B03, B04 and B11"), ("water", "B03 and B08")):
+        if explanations.scenes[ground].isna().all():
+            notes.append(f"The dataset lacks one of {bands}: pixels of {ground} are unknown.")
     if explanations.scenes["percentile"].isna().all():
         notes.append("Too few training mines: how unfamiliar a scene is cannot be told.")
     return "\n".join(f"- {note}" for note in notes)
 
 
-def _ranges(
-    table: pd.DataFrame, of: str = "", write: Callable[[float], str] | None = None
-) -> pd.Series:
+def _ranges(low: pd.Series, high: pd.Series, write: Callable[[float], str]) -> pd.Series:
     """Write intervals, a dash where there is none."""
-    low, high = (table[of + name].map(write or _percent).astype(str) for name in ("low", "high"))
-    texts = low + " to " + high
-    return texts.where(table[of + "low"].notna(), DASH)
+    texts = low.map(write).astype(str) + " to " + high.map(write).astype(str)
+    return texts.where(low.notna(), DASH)
 
 
 def _points(value: float) -> str:
@@ -336,7 +335,8 @@ def _percent(value: float) -> str:
     return f"{value:.1%}" if 0 < value < 0.0995 else f"{value:.0%}"
 
 
-def _three_decimals(value: object) -> str:
+def _decimals(value: object) -> str:
+    """Write three decimals of a number, a dash without one, and any other value as it is."""
     if not isinstance(value, float):
         return str(value)
     return DASH if np.isnan(value) else f"{value:.3f}"
@@ -348,70 +348,36 @@ def _as_printed(value: object) -> str:
     return short if float(short) == value else f"{value:g}"
 
 
-CONDITION_COLOURS: dict[str, str] = {
-    WITHIN_1_PX: "#0072B2",
-    WITHIN_2_PX: "#56B4E9",
-    OTHER_CLASS: "#E69F00",
-    SNOW: "#CC79A7",
-    WATER: "#009E73",
-    SMALL_OBJECT: "#D55E00",
-    UNFAMILIAR: "#555555",
-    UNEXPLAINED: "#DDDDDD",
-}
-"""Colour of a condition, the same in every figure."""
-
-FEWEST_OBJECTS = 5
-"""Objects of a size from which a share of found ones is drawn."""
-
-_CLASS_COLOURS = {one.name: one.colour for one in CLASSES}
-_MERGED_COLOUR = "#EE7733"
-
-
 @in_style()
-def why_figure(
-    explanations: Explanations, mine: str, title: str, synthetic: bool = False
-) -> Figure:
+def why_figure(explanations: Explanations, mine: str, synthetic: bool = False) -> Figure:
     """Show what explains the errors on one mine, class by class.
 
-    Parameters
-    ----------
-    explanations : Explanations
-    mine : str
-    title : str
-        Above the figure.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Three panels: on which ground the false positives lie; how far all errors are from a true
-        boundary; and the objects of the truth by size, with the share of each that was found.
+    On which ground the false positives lie; how far all errors are from a true boundary; and the
+    objects of the truth by size, with the share of each that was found.
     """
-    one = explanations.of_mine(mine)
-    errors = one.conditions.drop_duplicates("class").set_index("class")["errors"]
-    names = [
-        name for name in one.class_names if errors[name] or (one.objects["class"] == name).any()
-    ]
+    of_mine = explanations.of_mine(mine)
+    errors = of_mine.conditions.drop_duplicates("class").set_index("class")["errors"]
+    there = set(of_mine.objects["class"])
+    names = [name for name in of_mine.class_names if errors[name] or name in there]
     height_in = 1.75 + 0.3 * max(len(names), 2)
     figure = ReportFigure(figsize=(9.6, height_in), layout="constrained")
     ground, boundary, sizes = figure.subplots(1, 3, width_ratios=(1.25, 0.95, 0.85))
-    _draw_ground(ground, one, names)
-    _draw_boundary(boundary, one, names)
-    _draw_sizes(sizes, one.objects, names, legend=False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    if synthetic:  # the title takes the place of `mark_synthetic`
+    _draw_ground(ground, of_mine, names)
+    _draw_boundary(boundary, of_mine, errors[names])
+    _draw_sizes(sizes, of_mine.objects, names, legend=False)
+    figure.suptitle(mine, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    if synthetic:  # the mine's name takes the place of `mark_synthetic`
         bold: dict[str, Any] = {"size": 10, "weight": "bold", "color": MARK_COLOUR}
         figure.text(0.99, 0.985, "SYNTHETIC", ha="right", va="top", **bold)
     return figure
 
 
-def _draw_ground(axes: Axes, one: Explanations, names: Sequence[str]) -> None:
+def _draw_ground(axes: Axes, of_mine: Explanations, names: Sequence[str]) -> None:
     """Draw as a table of colours on which ground the false positives of each class lie."""
-    lines = one.confusions[one.confusions["error"] == "false positive"]
+    lines = of_mine.confusions[of_mine.confusions["error"] == "false positive"]
     lines = lines.assign(share=lines["errors_there"] / lines["errors"])  # 0/0 is NaN
     table = lines.pivot(index="class", columns="other", values="share")
-    order = [*(n for n in one.annotated if n in table), NO_CLASS]
+    order = [*(n for n in of_mine.annotated if n in table), NO_CLASS]
     table = table.reindex(index=list(names), columns=order)
     shown = [n for n in order if n == NO_CLASS or table[n].gt(0.005).any()]
     values = table[shown].to_numpy(float)
@@ -431,54 +397,51 @@ def _draw_ground(axes: Axes, one: Explanations, names: Sequence[str]) -> None:
     axes.set_title("false positives lie on")
 
 
-def _draw_boundary(axes: Axes, one: Explanations, names: Sequence[str]) -> None:
+def _draw_boundary(axes: Axes, of_mine: Explanations, errors: pd.Series) -> None:
     """Draw how the errors of each class are divided by their distance from a true boundary."""
-    bands = {"≤ 1 px": WITHIN_1_PX, "≤ 2 px": WITHIN_2_PX}
-    table = one.conditions.pivot(index="class", columns="condition", values="errors_there")
-    errors = one.conditions.drop_duplicates("class").set_index("class")["errors"]
-    left = np.zeros(len(names))
-    for label, condition in bands.items():
-        reached = (table[condition] / errors.where(errors > 0))[list(names)].fillna(0).to_numpy()
-        colour = CONDITION_COLOURS[condition]
-        axes.barh(range(len(names)), reached - left, 0.6, left, color=colour, label=label)
-        left = reached
-    some = (errors[list(names)] > 0).to_numpy()
-    axes.barh(
-        range(len(names)),
-        some - left,
-        0.6,
-        left,
-        color=CONDITION_COLOURS[UNEXPLAINED],
-        label="farther",
-    )
-    for row in np.flatnonzero(~some):
-        note_at_axis(axes, float(row), "no errors")
-    axes.set_yticks(range(len(names)), [""] * len(names))
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    table = of_mine.conditions.pivot(index="class", columns="condition", values="errors_there")
+    some = errors.where(errors > 0)
+    near, next_to_it = ((table[c] / some)[errors.index].fillna(0).to_numpy() for c in _EDGES)
+    parts = {
+        "≤ 1 px": (WITHIN_1_PX, near),
+        "≤ 2 px": (WITHIN_2_PX, next_to_it - near),
+        "farther": (UNEXPLAINED, (errors > 0).to_numpy() - next_to_it),
+    }
+    _draw_stacks(axes, [""] * len(errors), parts, 0.6)
     axes.set_title("errors by distance to true boundary")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3)
 
 
+def _draw_stacks(
+    axes: Axes, rows: Sequence[str], parts: Mapping[str, tuple[str, np.ndarray]], thickness: float
+) -> None:
+    """Draw a bar of 100 % a row from labelled parts: condition and width (rows,) of each."""
+    left = np.zeros(len(rows))
+    for label, (condition, widths) in parts.items():
+        colour = CONDITION_COLOURS[condition]
+        axes.barh(range(len(rows)), widths, thickness, left, color=colour, label=label)
+        left = left + widths
+    for row in np.flatnonzero(left == 0):
+        note_at_axis(axes, float(row), "no errors")
+    _share_rows(axes, rows)
+    axes.set_xlim(0, 1)
+
+
+def _share_rows(axes: Axes, rows: Sequence[str]) -> None:
+    """Name rows, the first on top, of an axis of percentages."""
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+
+
 @in_style()
 def object_figure(objects: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show how much of each object was found against its size, over all test mines.
+    """Show how much of each object (`Explanations.objects`) was found against its size.
 
-    Parameters
-    ----------
-    objects : pandas.DataFrame
-        `Explanations.objects`. Objects that go on beyond the tested part are hollow, since their
-        size is larger than shown.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One dot an object; the line is the share of objects of which at least half was found, in
-        each third of a decade with at least `FEWEST_OBJECTS` whole objects.
+    Hollow dots go on beyond the tested part, and so are larger than shown. The line is the share
+    of objects of which at least half was found, in each third of a decade with at least
+    `FEWEST_OBJECTS` whole objects.
     """
     figure = ReportFigure(figsize=(7.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -527,19 +490,11 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
         axes.set_title("objects: share found, by size")
         return
     axes.set_ylabel("share of the object that was found")
-    entries: list[Artist] = list(
-        colour_patches({name: _CLASS_COLOURS.get(name, _MERGED_COLOUR) for name in names})
-    )
-    entries += [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linewidth=0,
-            color="#555555",
-            markerfacecolor="white",
-            label="cut off: larger than shown",
-        ),
+    colours = {name: _CLASS_COLOURS.get(name, _MERGED_COLOUR) for name in names}
+    ring: dict[str, Any] = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
+    entries: list[Artist] = [
+        *colour_patches(colours),
+        Line2D([], [], color="#555555", label="cut off: larger than shown", **ring),
         Line2D([], [], color="#222222", linewidth=2.2, label="share that is at least half found"),
     ]
     axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3)
@@ -549,19 +504,8 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
 def condition_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
     """Show which conditions cover how much of the error over all test mines.
 
-    Parameters
-    ----------
-    shares : pandas.DataFrame
-        See `minseg.study.errors.condition_shares`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left: for each condition the share of the error with its 95 % interval over mines, beside
-        the share of all pixels, of all classes together. Right: for each class the errors, each
-        counted once.
+    Left, of all classes together: for each condition the share of the error with its 95 % interval
+    over mines, beside the share of all pixels. Right, class by class: each error once.
     """
     names = list(shares["class"].unique())
     height_in = 3.3 + 0.12 * max(len(names) - 3, 0)
@@ -586,11 +530,8 @@ def _draw_shares(axes: Axes, lines: pd.DataFrame, name: str) -> None:
         axes.plot([line["low"], line["high"]], [row, row], color=colour, linewidth=3, alpha=0.45)
         axes.plot(line["value"], row, "o", color=colour, markersize=7)
         axes.plot(line["pixel_share"], row, "|", color="#222222", markersize=12, markeredgewidth=2)
-    axes.set_yticks(range(len(CONDITIONS)), CONDITIONS)
-    axes.set_ylim(len(CONDITIONS) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
+    _share_rows(axes, CONDITIONS)
     axes.set_xlim(-0.02, 1.02)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="x")
     axes.set_title(f"{name}: what the errors have in common")
     dot: dict[str, Any] = {"marker": "o", "markersize": 7, "linewidth": 3}
@@ -605,24 +546,7 @@ def _draw_waterfall(axes: Axes, shares: pd.DataFrame, names: Sequence[str]) -> N
     table = shares.pivot(index="class", columns="condition", values="first_share")
     table = table.reindex(index=list(names))
     order = [condition for condition in (*CONDITIONS[:-1], UNEXPLAINED) if condition in table]
-    left = np.zeros(len(names))
-    for condition in order:
-        widths = table[condition].fillna(0).to_numpy()
-        axes.barh(
-            range(len(names)),
-            widths,
-            0.7,
-            left,
-            color=CONDITION_COLOURS[condition],
-            label=condition,
-        )
-        left = left + widths
-    for row in np.flatnonzero(left == 0):
-        note_at_axis(axes, float(row), "no errors")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    parts = {name: (name, table[name].fillna(0).to_numpy()) for name in order}
+    _draw_stacks(axes, names, parts, 0.7)
     axes.set_title("each error once, under the first that holds")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=2, fontsize=7.5)

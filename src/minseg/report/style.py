@@ -130,14 +130,15 @@ def mark_synthetic(figure: Figure, synthetic: bool) -> None:
         )
 
 
-def note_at_axis(axes: Axes, row: float, note: str) -> None:
-    """Say at the left end of a row why nothing is drawn there."""
+def note_at_axis(axes: Axes, row: float, note: str, right: bool = False) -> None:
+    """Say at the left or right end of a row why nothing is drawn there."""
     axes.annotate(
         note,
-        (0, row),
-        (4, 0),
+        (1, row) if right else (0, row),
+        (-4, 0) if right else (4, 0),
         xycoords=axes.get_yaxis_transform(),
         textcoords="offset points",
+        ha="right" if right else "left",
         va="center",
         fontsize=7.5,
         color="#777777",

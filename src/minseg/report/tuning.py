@@ -17,7 +17,7 @@ from minseg.report.bands_splits import OURS, PAPER, model_title, signed
 from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic, nothing_figure
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
-from minseg.study.selection import Candidates, candidates
+from minseg.study.selection import Candidates
 from minseg.study.tuning import Search
 
 HYPERPARAMETER_TITLES: dict[str, str] = {
@@ -34,32 +34,35 @@ HYPERPARAMETER_TITLES: dict[str, str] = {
 
 TRIED, DASH = "values tried", "–"
 
+_BLUE, _GREY, _BEST = "#0072B2", "#888888", "#D55E00"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+def answer(found: Mapping[str, Candidates]) -> str:
+    """Say in two lines of Markdown what tuning gains, and what choosing on test would add."""
+    gains = "; ".join(f"{model_title(task)} {_gain(models)}" for task, models in found.items())
+    added = "; ".join(
+        f"{model_title(task)} {_signed(gain_on_test(models))}" for task, models in found.items()
+    )
+    return (
+        f"- **Gain over the untuned settings** (test IoU, 95 % interval): {gains or DASH}.\n"
+        f"- **Choosing on the test set would have added**: {added or DASH}."
+    )
+
+
 def hyperparameter_table(
-    searches: Mapping[str, Search], convention: str = "standard"
+    searches: Mapping[str, Search], found: Mapping[str, Candidates]
 ) -> pd.DataFrame:
     """Return the hyperparameters found, beside the paper's and the values tried (Table 5).
 
-    Parameters
-    ----------
-    searches : mapping of task to Search
-    convention : str
-        See `minseg.scoring.metrics.scores`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: hyperparameter, as printed; columns: per model ours, which is what the validation part
-        chooses, and the paper's, chosen on its test part, where it has such a model; then all
-        values tried. The image size is the side of the training crop, pixels.
+    Per model ours, which is what the validation part chooses, and the paper's, chosen on its test
+    part, where it has such a model; then all values tried. The image size is the side of the
+    training crop, pixels.
     """
     columns: dict[tuple[str, str], list[str]] = {}
     in_paper = set(paper_table(5)["model"])
-    for task, search in searches.items():
-        found = candidates(search, convention)
-        columns[model_title(task), OURS] = _texts(found.table.iloc[found.by_validation])
+    for task, models in found.items():
+        columns[model_title(task), OURS] = _texts(models.table.iloc[models.by_validation])
         if task in in_paper:
             columns[model_title(task), PAPER] = _texts(paper_hyperparameters(task))
     tried: dict[str, dict[Any, None]] = {name: {} for name in HYPERPARAMETER_TITLES}
@@ -71,84 +74,59 @@ def hyperparameter_table(
     return table.rename_axis(columns=["", _mark(searches)])
 
 
-def search_table(searches: Mapping[str, Search], convention: str = "standard") -> pd.DataFrame:
+def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]) -> pd.DataFrame:
     """Return how good the models are that the validation part chose, and what was tried for them.
 
-    Parameters
-    ----------
-    searches, convention
-        See `hyperparameter_table`. The validation IoU is always `standard`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: model; columns: bands, validation IoU, test IoU with its interval over mines, what
-        tuning gains over the untuned settings on the same epochs
-        (`minseg.study.selection.Candidates.gain`), and numbers of trials.
+    The validation IoU is always `standard`. The gain is that over the untuned settings on the same
+    epochs (`minseg.study.selection.Candidates.gain`).
     """
     rows = {}
-    for task, search in searches.items():
-        found = candidates(search, convention)
-        chosen = found.table.iloc[found.by_validation]
-        low, high = found.test_interval(found.by_validation)
-        states = pd.Series([trial.state for trial in search.finished()])
-        several = len(set(found.mines)) > 1
+    for task, models in found.items():
+        chosen = models.table.iloc[models.by_validation]
+        low, high = models.test_interval(models.by_validation)
+        states = [trial.state for trial in searches[task].finished()]
+        several = len(set(models.mines)) > 1
         rows[model_title(task)] = {
-            "bands": search.base.bands,
+            "bands": searches[task].base.bands,
             "validation IoU": _score(chosen["validation_iou"]),
             "test IoU": _score(chosen["test_iou"]),
             "test IoU, 95 % interval over mines": (
                 f"{_score(low)} to {_score(high)}" if several else "a single test mine"
             ),
-            "gain over the untuned, 95 % interval": _gain(found) if several else DASH,
-            "trials, complete": int((states == TrialState.COMPLETE).sum()),
-            "trials, pruned": int((states == TrialState.PRUNED).sum()),
+            "gain over the untuned, 95 % interval": _gain(models),
+            "trials, complete": states.count(TrialState.COMPLETE),
+            "trials, pruned": states.count(TrialState.PRUNED),
         }
-    return _table(rows, searches)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis(columns=_mark(searches))
 
 
-def flattery_table(searches: Mapping[str, Search], convention: str = "standard") -> pd.DataFrame:
+def flattery_table(found: Mapping[str, Candidates], synthetic: bool = False) -> pd.DataFrame:
     """Return how much it flatters to select on the test part, as section 3.3 does.
 
-    Parameters
-    ----------
-    searches, convention
-        See `hyperparameter_table`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: model; columns: test IoU of the model that the validation part chose, and of the one
-        that the test part would; their difference, in which luck with the validation part has its
-        share; what selecting and reporting on the same mines adds on average
-        (`minseg.study.selection.Candidates.optimism`); numbers of candidates and test mines.
+    The difference between both choices has its share of luck with the validation part; the column
+    beside it is what selecting and reporting on the same mines adds on average
+    (`minseg.study.selection.Candidates.optimism`).
     """
     rows = {}
-    for task, search in searches.items():
-        found = candidates(search, convention)
+    for task, models in found.items():
         rows[model_title(task)] = {
-            "test IoU, chosen on validation": _score(_test_iou(found, found.by_validation)),
-            "test IoU, chosen on test": _score(_test_iou(found, found.by_test)),
-            "difference": _signed(gain_on_test(found)),
-            "flattery of selecting and reporting on the same mines": _signed(found.optimism()),
-            "candidates": len(found.table),
-            "test mines": len(set(found.mines)),
+            "test IoU, chosen on validation": _score(_test_iou(models, models.by_validation)),
+            "test IoU, chosen on test": _score(_test_iou(models, models.by_test)),
+            "difference": _signed(gain_on_test(models)),
+            "flattery of selecting and reporting on the same mines": _signed(models.optimism()),
+            "candidates": len(models.table),
+            "test mines": len(set(models.mines)),
         }
-    return _table(rows, searches)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis(columns="synthetic" * synthetic)
 
 
 def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
     """Return how many epochs were trained, of those that a literal reading of the paper trains.
 
-    Parameters
-    ----------
-    rows : sequence of (str, int, int)
-        Name, epochs read literally, epochs trained (`minseg.study.tables.table_efforts`).
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows and their total.
+    Rows: name, epochs read literally, epochs trained (`minseg.study.tables.table_efforts`); then
+    their total.
     """
     total = ("total", sum(row[1] for row in rows), sum(row[2] for row in rows))
     columns = ["", "epochs, read literally", "epochs trained"]
@@ -163,9 +141,9 @@ def gain_on_test(found: Candidates) -> float:
 
 
 def _gain(found: Candidates) -> str:
-    """Write what tuning gains, with its interval."""
+    """Write what tuning gains, with its interval; a dash where untuned or several mines lack."""
     gain = found.gain()
-    if gain is None:
+    if gain is None or len(set(found.mines)) < 2:
         return DASH
     low, high = interval(gain[1])
     return f"{_signed(gain[0])} ({_signed(low)} to {_signed(high)})"
@@ -173,11 +151,6 @@ def _gain(found: Candidates) -> str:
 
 def _test_iou(found: Candidates, row: int) -> float:
     return float(found.table["test_iou"].iloc[row])
-
-
-def _table(rows: dict[str, dict], searches: Mapping[str, Search]) -> pd.DataFrame:
-    """Make a table of a row a model."""
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=_mark(searches))
 
 
 def _mark(searches: Mapping[str, Search]) -> str:
@@ -205,25 +178,12 @@ def _signed(value: float) -> str:
     return DASH if np.isnan(value) else signed(value)
 
 
-_BLUE, _GREY, _BEST = "#0072B2", "#888888", "#D55E00"
-
-
 @in_style()
 def search_figure(trials: Mapping[str, pd.DataFrame], synthetic: bool = False) -> Figure:
     """Show the course of searches: the validation IoU of each trial, and the best so far.
 
-    Parameters
-    ----------
-    trials : mapping of task to pandas.DataFrame
-        Columns trial, state, validation_iou (`minseg.study.selection.trial_table`); pruned trials
-        are shown at the last value that they reported, if any.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a model.
+    From task to `minseg.study.selection.trial_table`; pruned trials are shown at the last value
+    that they reported, if any.
     """
     if not trials:
         return nothing_figure(synthetic)
@@ -232,18 +192,12 @@ def search_figure(trials: Mapping[str, pd.DataFrame], synthetic: bool = False) -
         table = table.dropna(subset=["validation_iou"]).sort_values("trial")
         complete = table[table["state"] == "complete"]
         pruned = table[table["state"] == "pruned"]
-        axes.scatter(
-            pruned["trial"],
-            pruned["validation_iou"],
-            s=12,
-            facecolor="none",
-            edgecolor=_GREY,
-            linewidth=0.9,
-            label="pruned, at its last value",
-        )
-        axes.scatter(
-            complete["trial"], complete["validation_iou"], s=20, color=_BLUE, label="complete"
-        )
+        ring: dict[str, Any] = {"facecolor": "none", "edgecolor": _GREY, "linewidth": 0.9}
+        for lines, label, style in (
+            (pruned, "pruned, at its last value", ring | {"s": 12}),
+            (complete, "complete", {"color": _BLUE, "s": 20}),
+        ):
+            axes.scatter(lines["trial"], lines["validation_iou"], label=label, **style)
         text = "no complete trial"
         if len(complete):
             best = complete["validation_iou"].cummax().to_numpy()
@@ -267,20 +221,10 @@ def search_figure(trials: Mapping[str, pd.DataFrame], synthetic: bool = False) -
 
 @in_style()
 def importance_figure(importances: Mapping[str, pd.Series], synthetic: bool = False) -> Figure:
-    """Show how much each hyperparameter mattered to the validation IoU.
+    """Show how much each hyperparameter mattered to the validation IoU, one panel a model.
 
-    Parameters
-    ----------
-    importances : mapping of task to pandas.Series
-        Share of the variance, by hyperparameter (`minseg.study.selection.importances`); empty
-        where the trials say nothing.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a model; the hyperparameter that matters most on average is on top.
+    From task to `minseg.study.selection.importances`, empty where the trials say nothing. The
+    hyperparameter that matters most on average is on top.
     """
     if not importances:
         return nothing_figure(synthetic)
@@ -299,15 +243,7 @@ def importance_figure(importances: Mapping[str, pd.Series], synthetic: bool = Fa
             continue
         values = table[task]
         axes.barh(range(len(table)), values, 0.68, color=_BLUE)
-        for row, share in enumerate(values):
-            axes.annotate(
-                f"{share:.2f}",
-                (share, row),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7.5,
-            )
+        axes.bar_label(axes.containers[0], fmt="%.2f", padding=3, fontsize=7.5)
     names = [HYPERPARAMETER_TITLES.get(name, name) for name in table.index]
     panels[0].set_yticks(range(len(table)), names)
     panels[0].set_ylim(rows - 0.5, -0.5)  # the most important on top
@@ -320,56 +256,31 @@ def importance_figure(importances: Mapping[str, pd.Series], synthetic: bool = Fa
 
 @in_style()
 def selection_figure(found: Mapping[str, Candidates], synthetic: bool = False) -> Figure:
-    """Set the test IoU of all candidates against their validation IoU, with both choices marked.
-
-    Parameters
-    ----------
-    found : mapping of task to Candidates
-        See `minseg.study.selection.candidates`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a model, with what choosing on the test part adds to the test IoU.
-    """
+    """Set the test IoU of all candidates against their validation IoU, with both choices marked."""
     if not found:
         return nothing_figure(synthetic)
     figure, panels = _panels(len(found), 7.6 if len(found) > 1 else 4.8, 3.3)
-    for axes, (task, one) in zip(panels, found.items(), strict=True):
-        table = one.table
+    for axes, (task, models) in zip(panels, found.items(), strict=True):
+        table = models.table
         scores = table[["validation_iou", "test_iou"]].to_numpy(float)
         margin = 0.06 * max(float(np.nanmax(scores) - np.nanmin(scores)), 0.02)
         limits = float(np.nanmin(scores)) - margin, float(np.nanmax(scores)) + margin
         axes.plot(limits, limits, color="#BBBBBB", linewidth=1, label="test = validation", zorder=1)
-        axes.scatter(
-            scores[:, 0],
-            scores[:, 1],
-            s=12,
-            color=_BLUE,
-            alpha=0.45,
-            linewidth=0,
-            label="candidate",
-        )
-        for row, part, size in ((one.by_validation, "validation", 75), (one.by_test, "test", 34)):
+        pale: dict[str, Any] = {"color": _BLUE, "alpha": 0.45, "linewidth": 0}
+        axes.scatter(*scores.T, s=12, label="candidate", **pale)
+        edge: dict[str, Any] = {"edgecolor": "#222222", "linewidth": 0.8, "zorder": 3}
+        for row, part, size in (
+            (models.by_validation, "validation", 75),
+            (models.by_test, "test", 34),
+        ):
             colour, marker = PART_STYLES[part]
             axes.axhline(scores[row, 1], color=colour, linewidth=1, linestyle=":", zorder=1)
-            axes.scatter(
-                scores[row, 0],
-                scores[row, 1],
-                s=size,
-                color=colour,
-                marker=marker,
-                edgecolor="#222222",
-                linewidth=0.8,
-                zorder=3,
-                label=f"chosen on {part}",
-            )
+            style = edge | {"s": size, "color": colour, "marker": marker}
+            axes.scatter(*scores[row], label=f"chosen on {part}", **style)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
-        _set_title(axes, task, f"choosing on test adds {gain_on_test(one):.3f}")
+        _set_title(axes, task, f"choosing on test adds {gain_on_test(models):.3f}")
     _label_edges(panels, "validation IoU", "test IoU")
     return _finished(figure, panels, synthetic)
 
