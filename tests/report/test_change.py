@@ -22,11 +22,16 @@ from minseg.report.scenes import OPACITY
 from minseg.study.change import (
     TwoYears,
     account_check,
+    account_checks,
+    accounts,
     annotated,
     change_account,
+    compare_years,
     mines_with_two_years,
 )
 from minseg.study.cleaning import EFFECT_COLUMNS, RULES
+from minseg.study.study import open_study
+from tests.conftest import write_small_dataset
 from tests.report.conftest import draw, notes, row_names
 
 
@@ -146,6 +151,15 @@ def test_tables(account, true):
     assert "10 of 10 ranges hold" in trust
     assert "too few mines" in answer(account, checks.iloc[:0])
     assert "No mine has scenes of two years" in answer(account.iloc[:0], checks)
+
+
+def test_mines_with_one_year_have_no_change(tmp_path):
+    dataset = write_small_dataset(tmp_path / "squares", 8, years=(2020,))
+    compared = compare_years(open_study("demo", dataset.path, runs=tmp_path / "runs"), [], {})
+    assert "no test mine has scenes of two years" in compared.notes[0]
+    assert compared.at_hand() == compared.by_figure() == []
+    said = answer(accounts(compared), account_checks(compared))
+    assert "No mine has scenes of two years" in said
 
 
 CLEAR, OPEN = "#0072b2", "#8fbbd9"

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from optuna.trial import TrialState
 
-from minseg.report.bands_splits import OURS, PAPER, model_title, signed
+from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic, nothing_figure
+from minseg.report.text import DASH, model_title, number, signed, span
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
 from minseg.study.selection import Candidates
@@ -32,7 +33,7 @@ HYPERPARAMETER_TITLES: dict[str, str] = {
 }
 """Hyperparameters as a reader sees them, in the order of Table 5."""
 
-TRIED, DASH = "values tried", "–"
+TRIED = "values tried"
 
 _BLUE, _GREY, _BEST = "#0072B2", "#888888", "#D55E00"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -42,7 +43,7 @@ def answer(found: Mapping[str, Candidates]) -> str:
     """Say in two lines of Markdown what tuning gains, and what choosing on test would add."""
     gains = "; ".join(f"{model_title(task)} {_gain(models)}" for task, models in found.items())
     added = "; ".join(
-        f"{model_title(task)} {_signed(gain_on_test(models))}" for task, models in found.items()
+        f"{model_title(task)} {signed(gain_on_test(models))}" for task, models in found.items()
     )
     return (
         f"- **Gain over the untuned settings** (test IoU, 95 % interval): {gains or DASH}.\n"
@@ -88,10 +89,10 @@ def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]
         several = len(set(models.mines)) > 1
         rows[model_title(task)] = {
             "bands": searches[task].base.bands,
-            "validation IoU": _score(chosen["validation_iou"]),
-            "test IoU": _score(chosen["test_iou"]),
+            "validation IoU": number(chosen["validation_iou"]),
+            "test IoU": number(chosen["test_iou"]),
             "test IoU, 95 % interval over mines": (
-                f"{_score(low)} to {_score(high)}" if several else "a single test mine"
+                span(low, high) if several else "a single test mine"
             ),
             "gain over the untuned, 95 % interval": _gain(models),
             "trials, complete": states.count(TrialState.COMPLETE),
@@ -111,10 +112,10 @@ def flattery_table(found: Mapping[str, Candidates], synthetic: bool = False) -> 
     rows = {}
     for task, models in found.items():
         rows[model_title(task)] = {
-            "test IoU, chosen on validation": _score(_test_iou(models, models.by_validation)),
-            "test IoU, chosen on test": _score(_test_iou(models, models.by_test)),
-            "difference": _signed(gain_on_test(models)),
-            "flattery of selecting and reporting on the same mines": _signed(models.optimism()),
+            "test IoU, chosen on validation": number(_test_iou(models, models.by_validation)),
+            "test IoU, chosen on test": number(_test_iou(models, models.by_test)),
+            "difference": signed(gain_on_test(models)),
+            "flattery of selecting and reporting on the same mines": signed(models.optimism()),
             "candidates": len(models.table),
             "test mines": len(set(models.mines)),
         }
@@ -146,7 +147,7 @@ def _gain(found: Candidates) -> str:
     if gain is None or len(set(found.mines)) < 2:
         return DASH
     low, high = interval(gain[1])
-    return f"{_signed(gain[0])} ({_signed(low)} to {_signed(high)})"
+    return f"{signed(gain[0])} ({span(low, high, signed)})"
 
 
 def _test_iou(found: Candidates, row: int) -> float:
@@ -168,14 +169,6 @@ def _text(value: object) -> str:
         return str(value)
     mantissa, exponent = f"{value:e}".split("e")
     return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-
-
-def _score(value: float) -> str:
-    return DASH if np.isnan(value) else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return DASH if np.isnan(value) else signed(value)
 
 
 @in_style()
