@@ -583,7 +583,7 @@ def _apart(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.sqrt(((ones[:, np.newaxis] - others[np.newaxis]) ** 2).mean(axis=2))
 
 
-Claim = dict[str, str]
+Claim = dict[Any, Any]  # a row of section4.csv
 Measured = tuple[str, Pooled, str, Pooled]
 """What a value is, the value, what it is compared with, and that."""
 
