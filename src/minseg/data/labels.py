@@ -142,6 +142,11 @@ class Task:
     """Name of the one target class if all classes are merged into it (Model 4), else None."""
 
     @property
+    def title(self) -> str:
+        """The name for a reader: ``Model 1``, or the classes."""
+        return self.name.replace("model", "Model ").replace(",", ", ")
+
+    @property
     def target_names(self) -> tuple[str, ...]:
         """Names of the target values 0, 1, …; 0 is the background."""
         return ("background", *((self.merged_name,) if self.merged_name else self.class_names))
