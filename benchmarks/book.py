@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from minseg.study.provenance import cpu_cores, git_state
+from minseg.study.runs import cpu_cores, git_state
 
 ROOT = Path(__file__).parents[1]
 EXECUTED = re.compile(r"book/(\S+): Executed notebook in ([\d.]+) seconds")

@@ -32,15 +32,14 @@ import rasterio
 from rasterio.windows import from_bounds
 
 from minseg.data.dataset import Dataset, open_dataset
-from minseg.fetching.access import GDAL_OPTIONS
 from minseg.fetching.annotations import read_annotations
 from minseg.fetching.catalogue import require_stac
 from minseg.fetching.dataset import fetch_dataset
-from minseg.fetching.demo_catalogue import BOX, FIELDS, DemoCatalogue, write_demo_catalogue
-from minseg.fetching.demo_server import CatalogueHandler, serve
 from minseg.fetching.plan import FetchRequest, read_mines
-from minseg.fetching.providers import provider_for
-from minseg.learning.memory import peak_memory_mib
+from minseg.fetching.providers import GDAL_OPTIONS, provider_for
+from minseg.learning.device import peak_memory_mib
+from minseg.synthetic.catalogue import BOX, FIELDS, DemoCatalogue, write_demo_catalogue
+from minseg.synthetic.server import CatalogueHandler, serve
 
 YEARS = (2019, 2022)
 SIDE = 516

@@ -35,8 +35,8 @@ from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, raster_profile
+from minseg.learning.device import peak_memory_mib
 from minseg.learning.inference import Segmenter
-from minseg.learning.memory import peak_memory_mib
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling, tile_starts
 from minseg.maps.prediction import predict_raster

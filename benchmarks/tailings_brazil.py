@@ -15,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from minseg import open_dataset
+from minseg.data.images import ImageReading
 from minseg.data.importing import ImageFolders, import_dataset
 from minseg.data.writing import resplit
-from minseg.learning.intervals import intervals
+from minseg.scoring.intervals import intervals
 from minseg.study.runs import Run, RunStore, counted_mines, counts_array
 from minseg.study.study import Study
 
@@ -83,8 +84,7 @@ def main() -> None:
             images=str(given.folder / "images" / "img_*.tif"),
             masks=str(given.folder / "masks" / "mask_*.tif"),
             classes={1: "tailing storage facility"},
-            bands=("B02", "B03", "B04"),
-            scale=1e-4,
+            reading=ImageReading(("B02", "B03", "B04"), scale=1e-4),
         )
         import_dataset(data, folders, given.folder / "chips.csv", name="tailings_brazil")
     rows = []

@@ -23,11 +23,11 @@ from lightning.fabric import Fabric
 
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import training_statistics
+from minseg.learning.device import resolve_precision
 from minseg.learning.losses import build_loss
 from minseg.learning.models import build_model
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
-from minseg.learning.precision import resolve_precision
 from minseg.learning.training import build_optimiser, train
 from minseg.synthetic.dataset import write_synthetic
 

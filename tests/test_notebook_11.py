@@ -3,15 +3,13 @@ import json
 import nbformat
 
 from minseg import open_dataset
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.labels import parse_task
-from minseg.fetching.demo_server import serve
-from minseg.recipes.outlines import tile_recipe
-from minseg.recipes.recipe import write_recipe
-from minseg.recipes.sources import SOURCES
+from minseg.fetching.recipes import SOURCES, tile_recipe, write_recipe
 from minseg.report.rerun import find_notebooks, rerun
+from minseg.synthetic.server import serve
 from tests.fetching.pinned_scenes import write_catalogue
-from tests.recipes.test_recipe import write_tiles
+from tests.fetching.test_recipes import write_tiles
 
 
 def test_page_builds_a_dataset_without_a_network(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from minseg import MinsegError, open_study
 from minseg.audit.ledger import read_claims
 from minseg.report.rerun import find_notebooks, rerun
-from minseg.study.experiments import band_entries, split_entries
 from minseg.study.runs import require, run_key
+from minseg.study.tables import band_entries, split_entries
 from tests.audit.counted_results import many_mines, mines_of
 from tests.study.made_runs import excavation, write_run
 

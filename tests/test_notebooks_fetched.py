@@ -4,14 +4,13 @@ import papermill
 import pytest
 
 from minseg.fetching.annotations import read_annotations
-from minseg.fetching.boxes import BoxRule
 from minseg.fetching.dataset import fetch_dataset
-from minseg.fetching.demo_catalogue import FIELDS, write_demo_catalogue
-from minseg.fetching.demo_server import serve
-from minseg.fetching.plan import FetchRequest, read_mines
+from minseg.fetching.plan import BoxRule, FetchRequest, read_mines
 from minseg.fetching.providers import provider_for
 from minseg.report.rerun import rerun
 from minseg.study.runs import RunStore
+from minseg.synthetic.catalogue import FIELDS, write_demo_catalogue
+from minseg.synthetic.server import serve
 from tests.study.test_execution import SMALL
 from tests.test_notebooks import NOTEBOOKS, texts
 

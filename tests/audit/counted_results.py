@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from minseg.study.config import RunConfig
-from minseg.study.experiments import Entry, Result
 from minseg.study.runs import RunStore
 from minseg.study.study import Study
+from minseg.study.tables import Entry, Result
 from tests.conftest import write_small_dataset
 from tests.study.made_runs import excavation, write_run
 

@@ -15,9 +15,9 @@ from minseg.audit.averaging import (
     ranks,
     with_identity,
 )
-from minseg.learning.conventions import NAMED, PAPER, STANDARD, Convention, score
+from minseg.scoring.conventions import NAMED, PAPER, STANDARD, Convention, score
 from minseg.study.config import RunConfig
-from minseg.study.experiments import Entry, Result
+from minseg.study.tables import Entry, Result
 from tests.study.made_runs import excavation, write_run
 
 CONFIG = RunConfig(task="model1", bands="RGB", epochs=2)

@@ -13,10 +13,10 @@ from minseg.audit.ledger import against_runs, judge, read_claims
 from minseg.audit.measured import Effect, Missing, decide, gather
 from minseg.audit.power import needed_mines
 from minseg.audit.printed import ABOVE_ZERO, Region
-from minseg.learning.intervals import bootstrap, interval
-from minseg.study.experiments import Entry, Result
+from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.runs import Run, run_key
-from minseg.study.search import Search, SearchSpace
+from minseg.study.tables import Entry, Result
+from minseg.study.tuning import Search, SearchSpace
 from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_hits, study_of
 from tests.study.made_runs import excavation, write_run
 

@@ -19,11 +19,10 @@ from minseg.audit.power import (
     task_spreads,
     with_needed,
 )
-from minseg.learning.intervals import bootstrap, interval
-from minseg.study.comparison import scored_rows
+from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.config import RunConfig
-from minseg.study.experiments import Entry, Result
 from minseg.study.paper import paper_table
+from minseg.study.tables import Entry, Result, scored_rows
 from tests.study.made_runs import write_run
 
 CONFIG = RunConfig(task="excavation", bands="RGB", epochs=2)
@@ -61,7 +60,7 @@ def result_of(folder, row, ious, task="excavation"):
 
 
 def test_a_difference_of_the_smallest_size_is_found_four_times_in_five(monkeypatch):
-    monkeypatch.setattr("minseg.learning.intervals.RESAMPLES", 400)
+    monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 400)
     random = np.random.default_rng(0)
     spread, num_mines = 0.05, 38
     difference = smallest_difference(spread, num_mines)

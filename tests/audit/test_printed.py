@@ -9,7 +9,7 @@ from minseg import MinsegError
 from minseg.audit.ledger import against_paper, judge_print, read_claims, select
 from minseg.audit.printed import PAPER_TESTS, PAPER_VERDICTS, Compared, weigh
 from minseg.study.paper import PAPER_FOLDER, open_points, paper_statements
-from minseg.study.search import SearchSpace
+from minseg.study.tuning import SearchSpace
 
 
 @pytest.fixture(scope="module")

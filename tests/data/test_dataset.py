@@ -1,10 +1,102 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.windows import Window
 
 from minseg import MinsegError
-from minseg.data.dataset import open_dataset
+from minseg.data import dataset as reading
+from minseg.data.dataset import check_dataset, open_dataset, read_named
+from minseg.data.labels import IGNORE, TASKS
 from tests.conftest import write_small_dataset
+
+
+def test_mask_of_a_scenes_file_hides_pixels_whether_it_is_kept_in_memory_or_not(write_tif):
+    numbers = np.full((2, 8, 8), 1000, np.uint16)
+    numbers[1, 7] = 0
+    path = write_tif("optical.tif", numbers, nodata=0, descriptions=["B02", "B03"])
+    mask = np.full((8, 8), 255, np.uint8)
+    mask[:, :3] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as target:
+        target.write_mask(mask)
+    hidden, missing = mask == 0, numbers[1] == 0
+    for window in (None, Window(0, 0, 8, 8)):
+        assert np.array_equal(read_named(path, ["B02"], window)[1], ~hidden)
+        assert np.array_equal(read_named(path, ["B03"], window)[1], ~hidden & ~missing)
+
+
+REWRITTEN = {
+    "optical float32": ("optical", np.float32, {}, "has type float32, not uint16"),
+    "optical int16": ("optical", np.int16, {}, "has type int16, not uint16"),
+    "optical scaled": ("optical", np.uint16, {"scales": 0.01}, "has scale 0.01, not 0.0001"),
+    "optical moved": ("optical", np.uint16, {"offsets": -0.1}, "has offset -0.1, not 0.0"),
+    "optical without nodata": ("optical", np.uint16, {"nodata": None}, "has nodata value None"),
+    "radar int16": ("radar", np.int16, {"nodata": -32768}, "has type int16, not float32"),
+    "radar scaled": ("radar", np.float32, {"scales": 0.1}, "has scale 0.1, not 1.0"),
+    "labels uint8": ("labels", np.uint8, {"nodata": None}, "has type uint8, not uint16"),
+    "labels float32": ("labels", np.float32, {"nodata": None}, "has type float32, not uint16"),
+    "labels of three bands": ("labels", np.uint16, {"count": 3}, "has number of bands 3, not 1"),
+}
+
+
+def rewrite(path, dtype, scales=None, offsets=None, **profile):
+    """Write a file anew as another program does: what is not asked for stays."""
+    with rasterio.open(path) as source:
+        values, names = source.read().astype(dtype), source.descriptions
+        changed = source.profile | {"dtype": dtype} | profile
+        kept = scales or source.scales[0], offsets or source.offsets[0]
+    count = changed["count"]
+    with rasterio.open(path, "w", **changed) as target:
+        target.write(np.resize(values, (count, *values.shape[1:])))
+        target.descriptions = (*names, None, None)[:count]
+        target.scales, target.offsets = (kept[0],) * count, (kept[1],) * count
+
+
+@pytest.mark.parametrize("case", REWRITTEN)
+def test_a_scenes_file_of_another_form_is_refused_and_found(own_dataset, case):
+    kind, dtype, changes, message = REWRITTEN[case]
+    scene = own_dataset.scenes.iloc[0]
+    rewrite(own_dataset.path / scene[kind], dtype, **changes)
+    (problem,) = check_dataset(own_dataset.path)
+    assert message in problem
+    for window in (None, Window(0, 0, 8, 8)):
+        with pytest.raises(MinsegError, match=message):
+            if kind == "labels":
+                own_dataset.read_labels(scene, window)
+            else:
+                own_dataset.read_inputs(scene, ["VV" if kind == "radar" else "B02"], window)
+
+
+def test_a_scenes_file_whose_scale_tag_was_lost_is_read_as_before(own_dataset):
+    scene = own_dataset.scenes.iloc[0]
+    before, _ = own_dataset.read_inputs(scene, ["B02"])
+    rewrite(own_dataset.path / scene["optical"], np.uint16, scales=1.0)
+    assert np.array_equal(own_dataset.read_inputs(scene, ["B02"])[0], before)
+    assert check_dataset(own_dataset.path) == []
+
+
+def test_radar_that_is_no_decibels_is_missing_and_found(own_dataset):
+    scene = own_dataset.scenes.iloc[0]
+    with rasterio.open(own_dataset.path / scene["radar"], "r+") as target:
+        values = target.read()
+        values[:, :2] = -9999
+        target.write(values)
+    for window in (None, Window(0, 0, 64, 64)):
+        assert not own_dataset.read_inputs(scene, ["VV"], window)[1][:2].any()
+    assert "128 pixels hold no decibels" in check_dataset(own_dataset.path)[0]
+
+
+def test_files_in_memory_are_bounded_by_their_bytes(own_dataset, monkeypatch):
+    paths = [own_dataset.path / name for name in own_dataset.scenes["optical"]]
+    size = read_named(paths[0], ["B02"], None)[0].size * 4 * 2  # four bands of two bytes
+    kept = reading._SmallFiles()
+    monkeypatch.setattr(reading, "_SMALL_FILES", kept)
+    monkeypatch.setattr(reading, "KEPT_BYTES", 2 * size)
+    for path in (*paths[:3], paths[1]):
+        read_named(path, ["B02"], None)
+    assert [path for path, _ in kept._files] == [paths[2], paths[1]]
 
 
 @pytest.fixture
@@ -61,3 +153,96 @@ def test_hash_of_a_dataset_with_a_missing_file_is_refused(own_dataset, name):
     with pytest.raises(MinsegError, match=r"cannot be read.*minseg dataset check") as error:
         _ = own_dataset.digest
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_sound_dataset_has_no_problem(dataset):
+    assert check_dataset(dataset.path) == []
+
+
+def test_every_broken_raster_is_named(own_dataset):
+    paths = [own_dataset.path / name for name in own_dataset.scenes["optical"]]
+    paths[0].unlink()
+    paths[1].write_bytes(b"no raster")
+    with rasterio.open(paths[2], "r+") as source:
+        source.write(np.zeros((source.count, source.height, source.width), np.uint16))
+    with rasterio.open(paths[3], "r+") as source:
+        source.transform = source.transform @ rasterio.Affine.translation(3, 0)
+    text = check_dataset(own_dataset.path)
+    assert len(text) == 4
+    assert "no such file" in text[0]
+    assert "cannot be read" in text[1]
+    assert "no pixel has a value" in text[2]
+    assert "different grids" in text[3]
+
+
+BROKEN = {
+    "class nobody annotated": ("labels", lambda bits: bits | np.uint16(1 << 8), "bits [8]"),
+    "nobody looked": ("labels", lambda bits: np.full_like(bits, 65535), "not annotated"),
+    "power": ("radar", lambda db: 10 ** (db / 10), "the median of VV would be 0.06"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_values_that_a_scene_cannot_have_are_told(own_dataset, case):
+    kind, edit, message = BROKEN[case]
+    with rasterio.open(own_dataset.path / own_dataset.scenes[kind][0], "r+") as source:
+        source.write(edit(source.read()))
+    (problem,) = check_dataset(own_dataset.path)
+    assert message in problem
+
+
+def test_what_a_mask_hides_of_labels_is_not_annotated(own_dataset):
+    scene = own_dataset.scenes.iloc[0]
+    with rasterio.open(own_dataset.path / scene["labels"], "r+") as source:
+        source.write_mask(np.arange(source.height)[:, None] * np.ones(source.width) > 9)
+    target = own_dataset.read_target(scene, TASKS["model1"])
+    assert (target[:10] == IGNORE).all()
+    assert (target[10:, :-1] != IGNORE).all()
+
+
+def test_labels_that_hold_no_class_anywhere_are_told(own_dataset):
+    for name in own_dataset.scenes["labels"]:
+        with rasterio.open(own_dataset.path / name, "r+") as source:
+            source.write(np.zeros((1, source.height, source.width), np.uint16))
+    assert ["no label holds any class" in line for line in check_dataset(own_dataset.path)] == [
+        True
+    ]
+
+
+def test_promised_band_that_is_not_in_the_files(own_dataset):
+    file = own_dataset.path / "dataset.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"bands": [*about["bands"], "B12"]}))
+    problems = check_dataset(own_dataset.path)
+    assert len(problems) == 4
+    assert all("B12" in problem for problem in problems)
+
+
+def test_unknown_names_in_the_description(own_dataset):
+    file = own_dataset.path / "dataset.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"class_names": ["pit"], "bands": ["red"]}))
+    text = "\n".join(check_dataset(own_dataset.path))
+    assert "'pit' is no class" in text
+    assert "'red' is no band" in text
+    file.write_text(json.dumps(about | {"colour": "blue"}))
+    assert "colour" in check_dataset(own_dataset.path)[0]
+
+
+def test_leakage_by_ground(own_dataset):
+    """Two mines of different parts whose scenes show the same place."""
+    parts = own_dataset.split.set_index("part")["mine"]
+    rows = own_dataset.scenes.set_index("mine")
+    source, target = rows.loc[parts["test"]], rows.loc[parts["validation"]]
+    for kind in ("optical", "radar", "labels"):
+        (own_dataset.path / target[kind]).write_bytes(
+            (own_dataset.path / source[kind]).read_bytes()
+        )
+    assert "same ground" in check_dataset(own_dataset.path)[0]
+
+
+def test_mine_in_two_parts(own_dataset):
+    mine, part = own_dataset.split.iloc[0]
+    with (own_dataset.path / "split.csv").open("a") as split:
+        split.write(f"{mine},{'test' if part != 'test' else 'train'}\n")
+    assert "keep it in one part" in check_dataset(own_dataset.path)[0]

@@ -19,10 +19,11 @@ from minseg.data.raster import (
     read_grid,
     read_window,
     require_located,
+    to_cloud_optimized,
     write_geotiff,
     writing,
 )
-from tests.conftest import grid_at
+from tests.conftest import grid_at, names
 
 UTM = Grid(300, 400, Affine(10, 0, 500_000, 0, -10, 4_000_000), CRS.from_epsg(32633))
 DEGREES = Grid(100, 100, Affine(1e-4, 0, 15.0, 0, -1e-4, 60.0), CRS.from_epsg(4326))
@@ -229,3 +230,21 @@ def test_standard_error_is_heard_while_a_raster_is_written(tmp_path, capfd):
     with writing(tmp_path / "a.tif", tmp_path / "a.tif"):
         os.write(2, b"what another thread prints")
     assert capfd.readouterr().err == "what another thread prints"
+
+
+@pytest.mark.parametrize("limit", [4_000, 400])
+def test_a_full_disk_leaves_the_older_map_and_its_names(tmp_path, capfd, file_limit, limit):
+    classes = np.random.default_rng(0).integers(0, 3, (1, 300, 400)).astype(np.uint8)
+    source, path = tmp_path / "plain.tif", tmp_path / "cog.tif"
+    write_geotiff(source, classes, UTM, nodata=255, descriptions=["class"])
+    to_cloud_optimized(source, path, category_names=["background", "pit", "dam"], colours={})
+    before = {one: one.read_bytes() for one in tmp_path.iterdir()}
+    with file_limit(limit), pytest.raises(MinsegError, match="cannot be written") as caught:
+        to_cloud_optimized(
+            source, path, category_names=["a", "b", "c"], colours={}, named=tmp_path / "mine.tif"
+        )
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.tif'}: ")
+    assert "partial" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert names(tmp_path) == ["cog.tif", "cog.tif.aux.xml", "plain.tif"]
+    assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before

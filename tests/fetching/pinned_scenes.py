@@ -40,7 +40,7 @@ def expected(grid: Grid, item: str, band: str) -> np.ndarray:
 
 
 def write_catalogue(folder: Path, scenes: dict[str, Grid]) -> None:
-    """Write items and files for `minseg.fetching.demo_server.serve`.
+    """Write items and files for `minseg.synthetic.server.serve`.
 
     Each item's left half is cloudy; a clear one of the same year lies beside it, which any rule
     would take before it.

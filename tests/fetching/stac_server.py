@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from minseg.fetching.demo_server import CatalogueHandler
+from minseg.synthetic.server import CatalogueHandler
 
 
 @dataclass

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import rasterio
 
-from minseg.data.checking import check_dataset
-from minseg.fetching import access, assets
+from minseg.data.dataset import check_dataset
+from minseg.fetching import pixels as assets
+from minseg.fetching import providers as access
 from minseg.fetching.dataset import Fetched, fetch_dataset
-from minseg.fetching.demo_catalogue import write_demo_catalogue
-from minseg.fetching.demo_server import serve
+from minseg.synthetic.catalogue import write_demo_catalogue
+from minseg.synthetic.server import serve
 from tests.fetching.test_dataset import request_of
 
 YEARS = (2019,)

@@ -1,10 +1,21 @@
-from dataclasses import asdict
+import datetime
+from dataclasses import asdict, replace
 
+import numpy as np
+import planetary_computer
 import pytest
+import rasterio
+from planetary_computer.sas import TOKEN_CACHE
+from planetary_computer.settings import Settings
 
 from minseg import MinsegError
 from minseg.data.bands import OPTICAL_BANDS
-from minseg.fetching.providers import PROVIDERS, provider_for
+from minseg.fetching import pixels as assets
+from minseg.fetching import providers as access
+from minseg.fetching.pixels import read_scene_classes
+from minseg.fetching.providers import PROVIDERS, environment, provider_for, status_of
+from tests.fetching.loopback import serving
+from tests.fetching.scenes import BOX, item, scene_classes
 
 COMPLETE = """
 url = "https://stac.example.org/v1"
@@ -110,3 +121,195 @@ def test_an_unknown_api_is_told_what_to_give():
         provider_for("https://stac.example.org")
     with pytest.raises(MinsegError, match=r"no_such\.toml"):
         provider_for("no_such.toml")
+
+
+PLAIN = replace(PROVIDERS["planetary-computer"], signing="none", access="free for all")
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch, tmp_path):
+    """A machine on which nobody has set keys."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_NO_SIGN_REQUEST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CPL_AWS_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("CPL_AWS_AUTODETECT_EC2", "NO")
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "PAUSE_S", 0.0)
+    quick = {"GDAL_HTTP_RETRY_DELAY": "0.01", "GDAL_HTTP_MAX_RETRY": "1"}
+    monkeypatch.setattr(access, "GDAL_OPTIONS", access.GDAL_OPTIONS | quick)
+    with serving(tmp_path) as state:
+        yield state
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+def classes_item(server):
+    scene_classes(server.folder / "SCL.tif", {3: 0.4})
+    return item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+
+
+def test_a_providers_options_come_before_ours():
+    ours = access.GDAL_OPTIONS["GDAL_HTTP_MAX_RETRY"]
+    provider = replace(PLAIN, gdal={"GDAL_HTTP_MAX_RETRY": "9", "GDAL_HTTP_USERAGENT": "minseg"})
+    with environment(provider):
+        options = rasterio.env.getenv()
+    assert ours != "9"
+    assert options["GDAL_HTTP_MAX_RETRY"] == "9"
+    assert options["GDAL_HTTP_USERAGENT"] == "minseg"
+    assert options["GDAL_HTTP_RETRY_CODES"] == access.GDAL_OPTIONS["GDAL_HTTP_RETRY_CODES"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 503])
+def test_the_status_is_that_of_gdals_error_and_no_number_in_a_name(server, status):
+    server.refuse = lambda address, headers: status
+    with (
+        environment(PLAIN),
+        pytest.raises(rasterio.errors.RasterioIOError) as told,
+    ):
+        rasterio.open(f"/vsicurl/{server.url}/404-401.tif")
+    assert status_of(told.value) == status
+    assert status_of(OSError("404-401.tif: TIFFReadDirectory failed")) is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_final_tells_of_the_token_and_passes_later(server, status):
+    scene = classes_item(server)
+    server.refuse = lambda address, headers: status
+    said = rf"HTTP response code: {status}: a token .* has expired .* \(free for all\)$"
+    with pytest.raises(MinsegError, match=said):
+        read_scene_classes(scene, PLAIN, BOX)
+    assert len(server.requests) <= 2  # GDAL's HEAD and GET of one attempt, and no other
+    server.refuse = lambda address, headers: 0
+    assert read_scene_classes(scene, PLAIN, BOX).any()
+
+
+def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server):
+    scene = classes_item(server)
+    for status, helps in ((429, True), (503, False), (404, False)):
+        server.refuse = lambda address, headers, status=status: status
+        with pytest.raises(MinsegError, match=f"{status}.*; try again later") as error:
+            read_scene_classes(scene, PLAIN, BOX)
+        assert ("(free for all)" in str(error.value)) is helps
+
+
+def test_a_token_refused_before_its_time_is_fetched_anew(server, monkeypatch):
+    expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    given = []
+
+    def token(body):
+        given.append(f"sig={len(given)}")
+        return {"msft:expiry": expiry.isoformat(), "token": given[-1]}
+
+    server.answers["/token/account/container"] = token
+    server.refuse = lambda address, headers: (
+        403 if address.startswith("http://account") and "sig=1" not in address else 0
+    )
+    monkeypatch.setattr(Settings.get(), "sas_url", f"{server.url}/token")
+    TOKEN_CACHE.clear()
+    (server.folder / "container").mkdir()
+    path = scene_classes(server.folder / "container" / "SCL.tif", {3: 0.4})
+    address = "http://account.blob.core.windows.net/container/SCL.tif"
+    # The server stands in for Azure as the proxy that GDAL asks for everything.
+    proxy = {"GDAL_HTTP_PROXY": server.url}
+    provider = replace(PROVIDERS["planetary-computer"], gdal=proxy)
+    assert planetary_computer.sign(address).endswith("?sig=0")  # the cached one, now withdrawn
+    classes = read_scene_classes(item("S", "2020-07-01", {"SCL": address}), provider, BOX)
+    local = item("S", "2020-07-01", {"SCL": str(path)})
+    assert np.array_equal(classes, read_scene_classes(local, PLAIN, BOX))
+    assert given == ["sig=0", "sig=1"]
+    server.refuse = lambda address, headers: 403 if address.startswith("http://account") else 0
+    with pytest.raises(MinsegError, match="HTTP response code: 403: a token") as error:
+        read_scene_classes(item("S", "2020-07-01", {"SCL": address}), provider, BOX)
+    assert "sig" not in str(error.value)  # what signs is nobody's business
+    assert len(given) == 2 + assets.ATTEMPTS - 1
+
+
+def s3_at(server):
+    """GDAL's options by which the server is S3."""
+    return {
+        "AWS_S3_ENDPOINT": server.url.removeprefix("http://"),
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+
+
+@pytest.fixture
+def bucket(server):
+    """A bucket that wants signed requests by who pays; an item in it, and the provider."""
+    (server.folder / "bucket").mkdir()
+    scene_classes(server.folder / "bucket" / "SCL.tif", {3: 0.4})
+
+    def refuse(address, headers):
+        signed = headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=AKIDEX")
+        return 0 if signed and headers.get("x-amz-request-payer") == "requester" else 403
+
+    server.refuse = refuse
+    payer = {"AWS_REQUEST_PAYER": "requester"}
+    return item("S", "2020-07-01", {"SCL": "s3://bucket/SCL.tif"}), replace(
+        PLAIN, gdal=payer | s3_at(server)
+    )
+
+
+def test_keys_are_found_in_the_environment_in_files_and_in_the_table(bucket, monkeypatch, tmp_path):
+    scene, provider = bucket
+    own = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
+    assert read_scene_classes(scene, replace(provider, gdal=provider.gdal | own), BOX).any()
+    with monkeypatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        assert read_scene_classes(scene, provider, BOX).any()
+    written = "\n".join(f"{name.lower()} = {value}" for name, value in own.items())
+    (tmp_path / "keys").write_text(f"[default]\n{written}\n")
+    assert read_scene_classes(scene, provider, BOX).any()
+
+
+@pytest.mark.parametrize("keys", [{}, {"AWS_ACCESS_KEY_ID": "A"}, {"AWS_SECRET_ACCESS_KEY": "s"}])
+def test_keys_of_s3_that_are_missing_are_told_before_anything_is_asked(bucket, server, keys):
+    scene, provider = bucket
+    said = r"S: asset SCL cannot be read: .*a token or key is missing.*\(free for all\)$"
+    with pytest.raises(MinsegError, match=said):
+        read_scene_classes(scene, replace(provider, gdal=provider.gdal | keys), BOX)
+    assert server.requests == []
+
+
+def test_wrong_keys_are_told(bucket, keys, monkeypatch):
+    scene, provider = bucket
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ANOTHER")
+    with pytest.raises(MinsegError, match=r"asset SCL .*403: a token or key is missing.*for all"):
+        read_scene_classes(scene, provider, BOX)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "message", "status"),
+    [
+        (403, "AccessDenied", "Access Denied", 403),
+        (403, "AccessDenied", "", 403),  # Ceph gives no message
+        (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist", 403),
+        (403, "SignatureDoesNotMatch", "The request signature does not match", 403),
+        (400, "ExpiredToken", "The provided token has expired.", 403),
+        (404, "NoSuchKey", "The specified key does not exist.", 404),
+        (404, "NoSuchBucket", "The specified bucket does not exist", 404),
+        (503, "SlowDown", "Please reduce your request rate.", None),
+    ],
+)
+def test_what_s3_says_is_understood(server, keys, sent, code, message, status):
+    told_so = f"<Message>{message}</Message>" if message else ""
+    text = (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code>{told_so}<RequestId>1</RequestId></Error>"
+    )
+    server.refuse, server.refusal = lambda address, headers: sent, text.encode()
+    provider = replace(PLAIN, gdal=s3_at(server))
+    with (
+        environment(provider),
+        pytest.raises(rasterio.errors.RasterioIOError) as told,
+    ):
+        rasterio.open("/vsis3/b/x.tif")
+    assert status_of(told.value) == status

@@ -12,10 +12,10 @@ from urllib.request import urlopen
 import pandas as pd
 import pytest
 
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.fetching.dataset import fetch_dataset
-from minseg.fetching.demo_catalogue import LIKE, write_demo_catalogue
-from minseg.fetching.demo_server import serve
+from minseg.synthetic.catalogue import LIKE, write_demo_catalogue
+from minseg.synthetic.server import serve
 from tests.fetching.loopback import serving
 from tests.fetching.test_dataset import checksums, request_of
 

@@ -9,7 +9,7 @@ from minseg.data.radiometry import training_statistics
 from minseg.learning import baseline
 from minseg.learning.baseline import fit_pixel_forest
 from minseg.learning.inference import count_scenes, load_scenes
-from minseg.learning.metrics import scores
+from minseg.scoring.metrics import scores
 
 MODEL1 = TASKS["model1"]
 BANDS = ("B02", "B04", "B08")

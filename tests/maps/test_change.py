@@ -20,7 +20,7 @@ from minseg.maps.change import (
 )
 from minseg.maps.class_map import ClassMap
 from tests.conftest import grid_at
-from tests.report.test_overlays import VISION, cielab, over_grey
+from tests.report.test_scenes import VISION, cielab, over_grey
 
 MODEL_1 = TASKS["model1"]
 DEGREES = Grid(90, 120, Affine(1e-4, 0, 24.9, 0, -1e-4, 60.1), CRS.from_epsg(4326))

@@ -11,8 +11,8 @@ from minseg.data.labels import IGNORE, parse_task
 from minseg.learning.inference import EvaluationScene, count_scenes, counts_table
 from minseg.maps.class_map import write_class_map
 from minseg.study.config import RunConfig
-from minseg.study.experiments import Entry, Result
 from minseg.study.runs import Run
+from minseg.study.tables import Entry, Result
 from tests.conftest import write_small_dataset
 
 

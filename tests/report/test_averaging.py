@@ -5,7 +5,6 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
 from minseg.audit.averaging import paper_rows, with_identity
-from minseg.learning.conventions import NAMED
 from minseg.report.averaging import (
     distance_table,
     empty_table,
@@ -15,6 +14,7 @@ from minseg.report.averaging import (
     rank_figure,
     ranking_table,
 )
+from minseg.scoring.conventions import NAMED
 from minseg.study.paper import ROUNDING
 from tests.report.conftest import draw, row_names
 

@@ -86,7 +86,7 @@ def test_style_holds_inside_and_leaves_no_trace():
 
 
 def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
-    make = "from minseg.report.mine_map import mine_map_figure\nmine_map_figure(mines)"
+    make = "from minseg.report.dataset import mine_map_figure\nmine_map_figure(mines)"
     sources = [
         "import pandas\n"
         "mines = pandas.DataFrame({'longitude': [0.0], 'latitude': [0.0], 'part': ['test']})",
@@ -106,8 +106,8 @@ def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
 
 def test_the_room_of_figures_opens_no_pyplot():
     code = (
-        "import sys, minseg.report.figures, minseg.report.mine_map, minseg.report.overlays;"
-        "import minseg.report.comparison_figures;"
+        "import sys, minseg.report.training, minseg.report.dataset, minseg.report.scenes;"
+        "import minseg.report.bands_splits;"
         "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from minseg.data.radiometry import training_statistics
 from minseg.data.writing import resplit
 from minseg.learning import baseline as pixel_forest
 from minseg.learning import training
-from minseg.learning.metrics import counts
+from minseg.scoring.metrics import counts
 from minseg.study.config import profile_config
 from minseg.study.execution import evaluate, open_segmenter, run
 from minseg.study.runs import RunStore, run_key

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from minseg import MinsegError
@@ -8,13 +10,91 @@ from minseg.learning.losses import LOSSES
 from minseg.learning.models import ENCODERS, can_build
 from minseg.study.config import RunConfig
 from minseg.study.paper import (
+    PAPER_FOLDER,
+    TABLES,
     paper_hyperparameters,
     paper_images,
     paper_mine_scores,
     paper_scores,
     paper_split_scores,
+    paper_statements,
     paper_table,
 )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the transcribed paper that a test may break."""
+    return shutil.copytree(PAPER_FOLDER, tmp_path / "paper")
+
+
+def edit(path, line, text):
+    """Write another line; None takes it out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[line - 1 : line] = [] if text is None else [text]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "text", "message"),
+    [
+        (3, 2, "RGB,model1,iou,", "row 2 column 'value': an empty cell cannot stand here"),
+        (3, 2, "RGB,model1,iou,1.694", "row 2 column 'value': '?1.694'? .* from 0 to 1"),
+        (4, 3, "RR,model1,recall,-0.1", "row 3 column 'value': '?-0.1'? .* from 0 to 1"),
+        (4, 3, "RR,model1,recall,nan", "row 3 column 'value': .* from 0 to 1"),
+        (6, 4, "Cordero Rojo,excavation,precision,O.681", "row 4 column 'value': 'O.681' cannot"),
+        (7, 2, "Novotroitsk,dumping ground,f1,0.337", "row 2 is Novotroitsk, dumping ground, f1; "),
+        (8, 2, "Globe-Miami,excavation,iou,0.464", "row 2 is Globe-Miami, excavation, iou; the p"),
+        (3, 3, "RGB,model1,iou,0.694", "row 3 is RGB, model1, iou; the paper has RGB, model1, rec"),
+        (3, 3, None, "row 3 is RGB, model1, precision; the paper has RGB, model1, recall"),
+        (3, 81, None, r"row 81 is nothing; the paper has M\+S, model4, accuracy"),
+        (3, 81, "M+S,model4,accuracy,0.9\nRGB,model1,iou,1", "row 82 is RGB, .* has nothing"),
+        (2, 2, "All,model1,test,38.5", "row 2 column 'images': '38.5' cannot .* a whole number"),
+        (2, 5, "All,model5,test,38", "row 5 is All, model5, test; the paper has All, model2, test"),
+        (5, 1, "model,hyperparameter,value", "row 2 has 5 cells and the header 3"),
+        (3, 1, "bands,model,metric,score", "column 'value' is missing"),
+        (3, 2, "RGB,model1,iou", "row 2 has 3 cells and the header 4"),
+        (5, 2, "Model 1,model1,dropout,0.1,0.1", "row 2 is dropout, model1; the paper has learnin"),
+    ],
+)
+def test_a_bad_table_is_refused_by_file_and_line(folder, number, line, text, message):
+    edit(folder / f"table{number}.csv", line, text)
+    with pytest.raises(MinsegError, match=rf"table{number}\.csv: {message}"):
+        paper_table(number, folder)
+
+
+def test_an_empty_file(folder):
+    (folder / "table3.csv").write_text("")
+    with pytest.raises(MinsegError, match=r"table3\.csv: .*the file is empty"):
+        paper_table(3, folder)
+    (folder / "table3.csv").write_text("bands,model,metric,value\n")
+    with pytest.raises(MinsegError, match=r"table3\.csv: the table is empty"):
+        paper_table(3, folder)
+
+
+def test_statements_are_numbers_with_a_name_each(folder):
+    assert paper_statements(folder)["name"].is_unique
+    path = folder / "statements.csv"
+    edit(path, 2, "images_more_than,abstract,many,images")
+    with pytest.raises(MinsegError, match=r"statements\.csv: row 2 column 'value': 'many'"):
+        paper_statements(folder)
+    edit(path, 2, "mines_more_than,abstract,400,mines")
+    with pytest.raises(MinsegError, match="row 3 column 'name': 'mines_more_than' stands in row 2"):
+        paper_statements(folder)
+
+
+def test_a_table_that_was_changed_is_read_again_and_belongs_to_the_caller(folder):
+    table = paper_table(3, folder)
+    table["value"] = 0.0
+    assert paper_table(3, folder)["value"].max() > 0
+    edit(folder / "table3.csv", 2, "RGB,model1,iou,0.6941")
+    assert paper_table(3, folder)["value"].iloc[0] == 0.6941
+
+
+def test_every_table_has_the_rows_of_its_layout():
+    for number, layout in TABLES.items():
+        assert len(paper_table(number)) == len(layout.rows)
+
 
 AVERAGES = {
     "AVG RR+MO+CL": ["RR", "MO", "CL"],

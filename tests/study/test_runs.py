@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from minseg import MinsegError, atomic
 from minseg.data.labels import TASKS
 from minseg.data.writing import resplit
-from minseg.learning.metrics import counts, scores
+from minseg.scoring.metrics import counts, scores
 from minseg.study.config import RunConfig
 from minseg.study.runs import (
     RUN_FILES,
@@ -16,12 +17,42 @@ from minseg.study.runs import (
     RunStore,
     counted_mines,
     counts_array,
+    git_state,
     open_run,
     require,
     run_key,
 )
 from tests.conftest import names, write_small_dataset
 from tests.study.made_runs import excavation, write_run
+
+
+def test_commit_and_changes_of_the_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    source = tmp_path / "src" / "module.py"
+    source.parent.mkdir()
+    source.write_text("one")
+    assert git_state(source) == (None, None)
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert git_state(source) == (git("rev-parse", "HEAD"), False)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))  # as in a hook of another repository
+    assert git_state(source)[0]
+    monkeypatch.delenv("GIT_DIR")
+    source.write_text("two")
+    assert git_state(source)[1] is True
+    # A thesis with a virtual environment inside, ignored or not, holds no commit of this code.
+    installed = tmp_path / ".venv" / "lib" / "module.py"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("one")
+    assert git_state(installed) == (None, None)
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    assert git_state(installed) == (None, None)
+
 
 CONFIG = RunConfig(task="model1", bands="RGB", epochs=4, score_epochs=(2,))
 FOUND = {

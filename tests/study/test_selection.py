@@ -7,17 +7,17 @@ import pytest
 from optuna.trial import TrialState
 
 from minseg import MinsegError
-from minseg.learning.intervals import bootstrap, interval
+from minseg.scoring.intervals import bootstrap, interval
 from minseg.study import selection
 from minseg.study.config import RunConfig
 from minseg.study.runs import RunStore, run_key
-from minseg.study.search import Search, SearchSpace
 from minseg.study.selection import (
     Candidates,
     candidates,
     importances,
     trial_table,
 )
+from minseg.study.tuning import Search, SearchSpace
 from tests.study.made_runs import excavation, write_run
 
 SPACE = SearchSpace(

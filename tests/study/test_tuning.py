@@ -12,11 +12,11 @@ from distributed import Client
 from optuna.trial import TrialState
 
 from minseg import MinsegError
-from minseg.study import scheduling, search, tuning
+from minseg.study import scheduling, tuning
+from minseg.study import tuning as search
 from minseg.study.runs import Outcome, Run, RunStore, run_key
-from minseg.study.search import SearchSpace, absolute
 from minseg.study.study import Study
-from minseg.study.tuning import tune
+from minseg.study.tuning import SearchSpace, absolute, tune
 from tests.conftest import names
 from tests.study.cluster import wait_until
 
@@ -40,7 +40,7 @@ from minseg import atomic
 from minseg.data.dataset import open_dataset
 from minseg.study import scheduling
 from minseg.study.runs import RunStore
-from minseg.study.search import SPACES, SearchSpace
+from minseg.study.tuning import SPACES, SearchSpace
 from minseg.study.study import Study
 from minseg.study.tuning import tune
 space, dataset, runs, trials, storage, scheduler = sys.argv[1:]

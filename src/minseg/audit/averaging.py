@@ -13,11 +13,11 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from minseg.data.labels import parse_task
-from minseg.learning.conventions import CANDIDATES, NAMED, STANDARD, Convention, score
-from minseg.learning.metrics import METRICS
-from minseg.study.experiments import AVERAGES, Result
+from minseg.scoring.conventions import CANDIDATES, NAMED, STANDARD, Convention, score
+from minseg.scoring.metrics import METRICS
 from minseg.study.paper import ROUNDING, paper_table
 from minseg.study.runs import counts_array
+from minseg.study.tables import AVERAGES, Result
 
 
 def paper_rows() -> pd.DataFrame:
@@ -134,7 +134,7 @@ def least_empty_share(rows: pd.DataFrame) -> pd.DataFrame:
     * ``skipped / 0``: m = (1 - q) r with r >= IoU, so q >= 1 - m / IoU
 
     No other pair of values 0, 1 and skipped lets mean IoU exceed mean P or R
-    (`minseg.learning.conventions.Convention.can_break_identity`).
+    (`minseg.scoring.conventions.Convention.can_break_identity`).
 
     Parameters
     ----------

@@ -29,8 +29,7 @@ from minseg.audit.printed import (
     weigh,
 )
 from minseg.errors import MinsegError, summarise
-from minseg.study.paper import paper_statements, paper_table
-from minseg.study.paper_files import TABLES
+from minseg.study.paper import TABLES, paper_statements, paper_table
 
 LEDGER_FILE = Path(__file__).with_name("ledger.yaml").resolve()
 """The ledger of the checkout."""

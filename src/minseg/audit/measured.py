@@ -27,19 +27,15 @@ from minseg.audit.printed import (
     title,
 )
 from minseg.errors import MinsegError
-from minseg.learning.intervals import bootstrap, fewest_mines, interval, widened
-from minseg.learning.metrics import METRICS, scores
-from minseg.study import mine_claims
-from minseg.study.comparison import Scored, scored_rows
+from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
+from minseg.scoring.metrics import METRICS, scores
 from minseg.study.config import RunConfig
-from minseg.study.error_shares import pooled
-from minseg.study.experiments import AVERAGES, GROUPS, PAPER_BANDS, Result
-from minseg.study.explanations import explain
-from minseg.study.mine_claims import NEAR_ZERO_IOU
+from minseg.study.errors import NEAR_ZERO_IOU, claims, explain, pooled
 from minseg.study.runs import Run, counted_mines, counts_array
-from minseg.study.search import Search
 from minseg.study.selection import Candidates, candidates
 from minseg.study.study import Study
+from minseg.study.tables import AVERAGES, GROUPS, PAPER_BANDS, Result, Scored, scored_rows
+from minseg.study.tuning import Search
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 INCONCLUSIVE, UNTESTABLE = "inconclusive", "not testable here"
@@ -300,7 +296,7 @@ class Evidence:
         return {}
 
     def section4(self, task: str) -> pd.DataFrame:
-        """Return what section 4 says of errors, measured (`minseg.study.mine_claims.claims`).
+        """Return what section 4 says of errors, measured (`minseg.study.errors.claims`).
 
         From the stored predictions of the first seed; counted once for each task.
         """
@@ -310,7 +306,7 @@ class Evidence:
                 explained = explain(run, self.study.dataset)
             except MinsegError as error:  # stored without its predictions
                 raise UntestableError(str(error)) from None
-            self._section4[task] = mine_claims.claims(run, explained)
+            self._section4[task] = claims(run, explained)
         return self._section4[task]
 
     def candidates(self, task: str) -> Candidates:
@@ -338,9 +334,9 @@ def gather(
     ----------
     study : Study
     bands, splits : sequence of Result
-        `minseg.study.experiments.results` of `band_entries` and `split_entries`.
+        `minseg.study.tables.results` of `band_entries` and `split_entries`.
     convention : str
-        See `minseg.learning.metrics.scores`.
+        See `minseg.scoring.metrics.scores`.
     searches : mapping of task to Search, optional
         The study's own searches for hyperparameters (`minseg.study.tuning.stored_searches`).
 

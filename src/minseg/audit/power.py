@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 
 from minseg.data.labels import parse_task
-from minseg.learning.intervals import LEVEL
-from minseg.learning.metrics import METRICS
-from minseg.study.comparison import Scored
-from minseg.study.experiments import AVERAGES, GENERAL_OF
+from minseg.scoring.intervals import LEVEL
+from minseg.scoring.metrics import METRICS
 from minseg.study.paper import MINE_TABLES, paper_images, paper_table
+from minseg.study.tables import AVERAGES, GENERAL_OF, Scored
 
 POWER = 0.8
 """Chance with which a difference is to be found."""
@@ -106,7 +105,7 @@ def mine_spread(resampled: np.ndarray, num_mines: int) -> float:
     Parameters
     ----------
     resampled : float ndarray (resamples,)
-        A score, or a paired difference of two (`minseg.learning.intervals.bootstrap`).
+        A score, or a paired difference of two (`minseg.scoring.intervals.bootstrap`).
     num_mines : int
         Mines that each resample draws.
 

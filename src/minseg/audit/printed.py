@@ -19,9 +19,9 @@ from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import radar_channels
 from minseg.errors import MinsegError
-from minseg.learning.metrics import METRICS
-from minseg.study.experiments import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER_BANDS
+from minseg.scoring.metrics import METRICS
 from minseg.study.paper import ROUNDING
+from minseg.study.tables import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER_BANDS
 
 HOLDS, IN_PART, FAILS = "holds", "holds in part", "fails"
 NOT_STATED, UNDECIDABLE = "not stated", "not decidable"

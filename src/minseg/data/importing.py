@@ -5,7 +5,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
@@ -17,18 +17,19 @@ import rasterio
 from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import Image, channels_of
+from minseg.data.images import Image, ImageReading, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
 from minseg.data.mines import (
     MINE_TABLE,
     SCENE_TABLE,
     date_problems,
     folder_problems,
+    read_cells,
     require_enough,
     require_seed,
+    validate_table,
 )
 from minseg.data.radiometry import (
-    RADAR_TO_DB,
     encode_reflectance,
     radar_channels,
     require_backscatter,
@@ -41,7 +42,6 @@ from minseg.data.raster import (
     read_window,
     require_located,
 )
-from minseg.data.tables import read_cells, validate_table
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
@@ -63,20 +63,11 @@ class ImageFolders:
     """Pattern of the masks; ``*`` stands for the same key."""
     classes: Mapping[int, str]
     """Mask value to class name of Table 1, ``background`` or ``ignore``; 0 is background."""
-    bands: tuple[str, ...] | None = None
-    """Bands to import, by name, or by position where the file has no names; None = all named."""
-    scale: float | None = None
-    """Reflectance of one digital number; None = the file's own scale tag."""
-    offset: float | None = None
-    """Reflectance at digital number zero; None = the file's own offset tag, or 0."""
-    nodata: float | None = None
-    """Digital number of missing pixels; None = the file's own tag."""
     radar: str | None = None
     """Pattern of the radar images (bands VV and VH on the same grid)."""
-    radar_unit: str = "db"
-    """What radar pixels hold: ``db``, ``power`` or ``amplitude``."""
-    radar_scale: float | None = None
-    """Decibels, power or amplitude of one digital number; None = the file's own scale tag."""
+    reading: ImageReading = field(default_factory=ImageReading)
+    """What their numbers mean, and the bands to import: by name, or by position where the file has
+    no names; None = all named."""
 
 
 def import_dataset(
@@ -116,10 +107,6 @@ def import_dataset(
         no valid pixel, or hold mask values nobody mapped.
     """
     _check_classes(folders.classes)
-    if folders.radar_unit not in RADAR_TO_DB:
-        raise MinsegError(
-            f"radar unit {folders.radar_unit!r} is unknown; use {', '.join(RADAR_TO_DB)}"
-        )
     require_new_folder(Path(path))
     require_seed(split_seed)
     scenes = read_scene_list(table)
@@ -169,23 +156,7 @@ LONGEST_SCENE_BYTES = 200
 
 
 def read_scene_list(table: Path) -> pd.DataFrame:
-    """Read a user's table of scenes and refuse all that is wrong with it, before any raster.
-
-    Parameters
-    ----------
-    table : Path
-        As `import_dataset` takes it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each scene: key, scene, year, date, and the columns of ``mines.csv``.
-
-    Raises
-    ------
-    MinsegError
-        If a value is wrong, a mine's rows disagree, or names would share a folder.
-    """
+    """Read a user's table of scenes and refuse all that is wrong with it, before any raster."""
     cells = read_cells(table, ["site", *(name for name in _SCENE_LIST.columns if name != "key")])
     first = str(cells.columns[0])
     named = next((name for name in ("mine", "site") if name in cells), None)
@@ -340,9 +311,7 @@ def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:
 
 def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Image:
     """Work out what the optical bands of an open file are."""
-    image = Image.of(
-        source, folders.bands, folders.scale, folders.offset, folders.nodata, needed=_OPTICAL
-    )
+    image = Image.of(source, folders.reading.bands, folders.reading, needed=_OPTICAL)
     if not image.indexes:
         raise MinsegError(f"{source.name}: has no optical band to import; radar has --radar")
     return image
@@ -431,26 +400,7 @@ def _read_scenes(
 
 
 def read_optical(path: Path, folders: ImageFolders) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read an optical image in the dataset's form.
-
-    Parameters
-    ----------
-    path : Path
-    folders : ImageFolders
-        Its bands, scale, offset and nodata.
-
-    Returns
-    -------
-    optical : uint16 ndarray (bands, height, width)
-        Reflectance × 10 000, 0 = missing.
-    bands : tuple of str
-        Names, in the order of `BANDS`.
-
-    Raises
-    ------
-    MinsegError
-        If a band is missing or the values cannot be reflectance.
-    """
+    """Read an optical image in the dataset's form: uint16 (bands, height, width), and its bands."""
     with open_raster(path) as source:
         image = _optical_image(source, folders)
         bands = tuple(name for name in _OPTICAL if name in image.indexes)
@@ -460,27 +410,10 @@ def read_optical(path: Path, folders: ImageFolders) -> tuple[np.ndarray, tuple[s
 
 
 def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
-    """Read VV and VH by name and return the three radar channels in dB.
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        VV, VH, VV/(10·VH); NaN where missing.
-
-    Raises
-    ------
-    MinsegError
-        If a band is missing or the values cannot be backscatter.
-    """
+    """Read VV and VH by name; return the three channels in dB, float32, NaN where missing."""
     bands = ("VV", "VH")
     with open_raster(path) as source:
-        image = Image.of(
-            source,
-            bands,
-            nodata=folders.nodata,
-            radar_scale=folders.radar_scale,
-            radar_unit=folders.radar_unit,
-        )
+        image = Image.of(source, bands, folders.reading)
         image.examine()
         decibels, valid = image.read(bands)
     require_backscatter(decibels[:, valid], bands, str(path))
@@ -488,25 +421,10 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
 
 
 def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:
-    """Read a mask of class numbers as a bit mask.
+    """Read a mask of class numbers as a bit mask, uint16 (height, width).
 
-    Parameters
-    ----------
-    path : Path
-    classes : mapping of int to str
-        Mask value to class name, ``background`` or ``ignore``. Unless mapped, 0 is background, and
-        the file's nodata value is ignored; if that is 0, only where another value is background.
-
-    Returns
-    -------
-    uint16 ndarray (height, width)
-        Bit k = class k of Table 1; 65535 = ignore, also what is not finite, or hidden by the
-        file's mask or alpha band.
-
-    Raises
-    ------
-    MinsegError
-        If the mask is not one band of class numbers, or holds a value that nobody mapped.
+    Unless mapped, 0 is background, and the file's nodata value is ignored; if that is 0, only where
+    another value is background. What is not finite, or hidden by a mask or alpha band, is ignored.
     """
     numbers, shown, found = _class_numbers(path, classes)
     bits = np.full(numbers.shape, IGNORE_BITS, np.uint16)

@@ -2,38 +2,34 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minseg.data.dataset import Dataset
-from minseg.data.reading import REFLECTANCE_SCALE
+from minseg.data.bands import BANDS
 from minseg.errors import MinsegError
 from minseg.progress import progress
+
+if TYPE_CHECKING:
+    from minseg.data.dataset import Dataset
+
+REFLECTANCE_SCALE = 1e-4
+"""Reflectance of one unit of ``optical.tif``."""
 
 LARGEST_REFLECTANCE = 6.5534
 """What the uint16 of ``optical.tif`` can hold; glint and cloud exceed 1."""
 
 
+def possible(values: np.ndarray, band: str) -> np.ndarray:
+    """Tell which values, reflectance or decibels, a pixel of a band can have; NaN is none."""
+    low, high = BANDS[band].limits
+    return (values > np.float32(low)) & (values < np.float32(high))
+
+
 def encode_reflectance(reflectance: np.ndarray, valid: np.ndarray, where: str) -> np.ndarray:
     """Turn reflectance into the stored form: × 10 000 as uint16, 0 = missing.
 
-    Parameters
-    ----------
-    reflectance : float ndarray (bands, height, width)
-    valid : bool ndarray (height, width)
-        False where a pixel is missing.
-    where : str
-        What to call the image in messages.
-
-    Returns
-    -------
-    uint16 ndarray (bands, height, width)
-        A reflectance of zero or less becomes 1 (0.0001), because 0 means missing.
-
-    Raises
-    ------
-    MinsegError
-        If no pixel is valid, or the values cannot be reflectance.
+    A reflectance of zero or less becomes 1 (0.0001), because 0 means missing.
     """
     require_reflectance(reflectance[:, valid], where)
     stored = clip_reflectance(np.nan_to_num(reflectance)) / REFLECTANCE_SCALE
@@ -46,19 +42,7 @@ def clip_reflectance(reflectance: np.ndarray) -> np.ndarray:
 
 
 def require_reflectance(values: np.ndarray, where: str) -> None:
-    """Refuse values that are empty or too large or small for reflectance: a wrong scale, mostly.
-
-    Parameters
-    ----------
-    values : float ndarray
-        Valid pixels only.
-    where : str
-        What to call the image in messages.
-
-    Raises
-    ------
-    MinsegError
-    """
+    """Refuse valid values that are none or too large or small for reflectance: a wrong scale."""
     if not values.size:
         raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); leave this image out")
     bright = float(np.percentile(values, 90))
@@ -94,20 +78,9 @@ RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) -> None:
-    """Refuse decibels that are none, or no ground's: another unit, or VV and VH swapped, mostly.
+    """Refuse decibels (bands, pixels) that are none, or no ground's.
 
-    Parameters
-    ----------
-    decibels : float ndarray (bands, pixels)
-        Valid pixels only.
-    bands : sequence of str
-        Which of VV and VH they are.
-    where : str
-        What to call the image in messages.
-
-    Raises
-    ------
-    MinsegError
+    Another unit, or VV and VH swapped, mostly; `bands` says which of the two they are.
     """
     how = "give the right --radar-unit (db, power or amplitude), or --radar-scale"
     if not decibels.size:
@@ -128,17 +101,7 @@ def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) 
 
 
 def radar_channels(vv_db: np.ndarray, vh_db: np.ndarray) -> np.ndarray:
-    """Stack the three radar channels of section 2.1: VV, VH and VV/(10·VH), all in dB.
-
-    Parameters
-    ----------
-    vv_db, vh_db : ndarray (height, width)
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        NaN where either is missing.
-    """
+    """Stack VV, VH and VV/(10·VH) of section 2.1 in dB: float32, NaN where either is missing."""
     ratio_db = vv_db - vh_db - 10
     channels = np.stack([vv_db, vh_db, ratio_db]).astype(np.float32)
     channels[:, ~np.isfinite(ratio_db)] = np.nan
@@ -157,42 +120,17 @@ class ChannelStatistics:
     """Standard deviation, reflectance or dB."""
 
     def standardise(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Bring channels to mean 0 and spread 1; missing pixels become 0.
-
-        Parameters
-        ----------
-        inputs : float32 ndarray (bands, height, width)
-            Reflectance or dB.
-        valid : bool ndarray (height, width)
-
-        Returns
-        -------
-        float32 ndarray (bands, height, width)
-        """
+        """Bring channels (bands, height, width) to mean 0 and spread 1; missing pixels become 0."""
         mean = np.array(self.mean, np.float32)[:, None, None]
         deviation = np.array(self.deviation, np.float32)[:, None, None]
         return np.where(valid, (inputs - mean) / deviation, np.float32(0))
 
 
-def training_statistics(dataset: Dataset, bands: Sequence[str]) -> ChannelStatistics:
+def training_statistics(dataset: "Dataset", bands: Sequence[str]) -> ChannelStatistics:
     """Measure each channel over the valid pixels of the train scenes, and of no others.
 
     The paper normalises (section 2.4) without saying by what; standardising each band by the
     training scenes is our choice.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    bands : sequence of str
-
-    Returns
-    -------
-    ChannelStatistics
-
-    Raises
-    ------
-    MinsegError
-        If no training pixel is valid in all bands.
     """
     count = 0
     total = np.zeros(len(bands))

@@ -1,4 +1,4 @@
-"""Several band files on different grids, read as one image by nearest neighbour (section 2.1)."""
+"""Where files lie with respect to each other, over the 180th meridian too."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,87 @@ from typing import Self
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
-from minseg.data.footprints import crs_seen_from, require_overlap
+from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels
 from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
 from minseg.errors import MinsegError
+
+_EDGE_POINTS = 21
+"""Points along each side of a grid, whose edges may be bent in the system of another."""
+
+_HALF_TURN = 180.0
+
+
+def require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
+    """Refuse files, by their names, whose footprints and the grid have no place in common."""
+    left, bottom, right, top = grid.bounds
+    for name, other in grids.items():
+        west, south, east, north = _bounds_seen_from(grid, other, name)
+        left, bottom = max(left, west), max(bottom, south)
+        right, top = min(right, east), min(top, north)
+        if not (left < right and bottom < top):
+            raise MinsegError(
+                f"{name}: lies outside of the other files ({', '.join(grids)}); "
+                "give files of one place"
+            )
+
+
+def crs_seen_from(grid: Grid, source: Grid) -> CRS:
+    """Return a file's reference system, with its longitudes as the file counts them.
+
+    GDAL looks for a place between -180 and 180 degrees, where a file that reaches over the 180th
+    meridian, or counts to 360, has none.
+    """
+    assert source.crs is not None
+    west, _, east, _ = source.bounds
+    if not source.crs.is_geographic or not (_reaches_over(source) or _reaches_over(grid)):
+        return source.crs
+    return CRS.from_dict(source.crs.to_dict() | {"lon_wrap": (west + east) / 2})
+
+
+def _reaches_over(grid: Grid) -> bool:
+    """Whether a grid has longitudes beyond 180 degrees."""
+    if grid.crs is None or not grid.crs.is_geographic:
+        return False
+    return grid.bounds[0] < -_HALF_TURN or grid.bounds[2] > _HALF_TURN
+
+
+def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float, float, float]:
+    """Return left, bottom, right, top of a file in the map coordinates of another grid."""
+    along, full = np.linspace(0, 1, _EDGE_POINTS), np.ones(_EDGE_POINTS)
+    columns = other.width * np.concatenate([along, along, 0 * full, full])
+    rows = other.height * np.concatenate([0 * full, full, along, along])
+    place = other.transform
+    try:
+        x, y = warp_points(
+            other.crs,
+            grid.crs,
+            place.a * columns + place.b * rows + place.c,
+            place.d * columns + place.e * rows + place.f,
+        )
+        if not np.isfinite([x, y]).all():
+            raise RasterioError("they lie nowhere there")
+    except (RasterioError, CPLE_BaseError) as error:
+        raise MinsegError(
+            f"{name}: its coordinates cannot be brought to {grid.crs} ({error}); "
+            "check its coordinate reference system"
+        ) from None
+    xs = np.asarray(x)
+    if grid.crs is not None and grid.crs.is_geographic:
+        middle = (grid.bounds[0] + grid.bounds[2]) / 2
+        xs = seen_from(xs, middle)
+    return xs.min(), min(y), xs.max(), max(y)
+
 
 PAPER_GSD_M = 10.0
 """Pixels that the paper brings all bands to (section 2.1), metres."""
@@ -43,13 +114,7 @@ class ImageFile:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``PATH`` or ``BANDS=PATH``, such as ``B02=korba/blue.tif`` or ``VV,VH=s1.tif``.
-
-        Raises
-        ------
-        MinsegError
-            If what stands before ``=`` are no bands (unless a file has that name).
-        """
+        """Read ``PATH`` or ``BANDS=PATH``, such as ``B02=korba/blue.tif`` or ``VV,VH=s1.tif``."""
         bands, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             return cls(Path(text))
@@ -69,22 +134,7 @@ class ImageStack:
     def read(
         self, window: Window | None = None, shape: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read the image's channels.
-
-        Parameters
-        ----------
-        window : rasterio.windows.Window, optional
-            Part of the grid; everything by default.
-        shape : (int, int), optional
-            Height and width to thin it to, e.g. of `Grid.thinned`.
-
-        Returns
-        -------
-        values : float32 ndarray (bands, height, width)
-            Reflectance or dB.
-        valid : bool ndarray (height, width)
-            Pixels at which every file has a value.
-        """
+        """Read the channels as float32 (bands, height, width), and where every file has a value."""
         layers: dict[str, np.ndarray] = {}
         valid: np.ndarray | None = None
         for part in self.parts:
@@ -132,27 +182,10 @@ class _Part:
 def open_stack(
     files: Sequence[ImageFile], bands: Sequence[str], reading: ImageReading | None = None
 ) -> Iterator[ImageStack]:
-    """Open files as one image and check what their numbers mean.
+    """Open files as one image of the wanted channels and check what their numbers mean.
 
     VV/(10·VH) is derived from VV and VH where no file has it, or where radar is no decibels yet.
     Files without any of the bands are left aside.
-
-    Parameters
-    ----------
-    files : sequence of ImageFile
-    bands : sequence of str
-        Channels wanted, in this order.
-    reading : ImageReading, optional
-
-    Yields
-    ------
-    ImageStack
-
-    Raises
-    ------
-    MinsegError
-        If a file cannot be read, is nowhere, is rotated or lies elsewhere than the others; if a
-        band is missing or there twice; if the numbers cannot be reflectance.
     """
     reading = reading or ImageReading()
     if len(files) > 1 and reading.bands is not None:
@@ -178,29 +211,11 @@ def open_stack(
 def common_grid(
     candidates: Sequence[Grid], grids: Mapping[str, Grid], gsd_m: float | None = None
 ) -> Grid:
-    """Choose the grid that files are brought to.
+    """Choose the grid that files are brought to, among those of the optical files if any.
 
     Files that share a grid keep it. Otherwise it is the grid of the file with the smallest
-    pixels if these are 10 m within 20 %, and else a grid of 10 m pixels in its coordinate
-    reference system, from its upper left corner on.
-
-    Parameters
-    ----------
-    candidates : sequence of Grid
-        Grids to choose among: of the optical files if there are any.
-    grids : mapping of str to Grid
-        Of all the files.
-    gsd_m : float, optional
-        Side of the pixels, if it is not to be as said, metres.
-
-    Returns
-    -------
-    Grid
-
-    Raises
-    ------
-    MinsegError
-        If a grid of such pixels would be larger than any image, or one pixel wider than all.
+    pixels if these are 10 m within 20 %, and else a grid of 10 m (or `gsd_m`) pixels in its
+    coordinate reference system, from its upper left corner on.
     """
     finest = min(candidates, key=lambda grid: math.prod(grid.pixel_size_m))
     if gsd_m is None:
@@ -268,16 +283,7 @@ def _images(
     if twice:
         raise MinsegError(f"{where}: band {', '.join(twice)} is in two files; leave one out")
     return [
-        Image.of(
-            source,
-            file.bands or reading.bands,
-            reading.scale,
-            reading.offset,
-            reading.nodata,
-            radar_scale=reading.radar_scale,
-            radar_unit=reading.radar_unit,
-            needed=needed,
-        )
+        Image.of(source, file.bands or reading.bands, reading, needed=needed)
         for file, source, indexes in zip(files, sources, named, strict=True)
         if needed & set(indexes)
     ]

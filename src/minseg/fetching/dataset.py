@@ -1,14 +1,12 @@
-"""From a mine list, polygons and a catalogue of Sentinel scenes to a dataset folder.
+"""The folder that a fetch works in: its own, alone, and for one set of arguments."""
 
-Nothing is lost by a kill: what was chosen lies in ``choices/<mine>.json``, and a scene counts once
-its folder has its name, as long as its files have the checksums of its record. Run with the same
-arguments again, fetching goes on where it was.
-"""
-
+import json
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,24 +14,99 @@ from typing import Any, TypeVar
 from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
+from minseg.atomic import hold, write_text
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.mines import PARTS, require_seed
 from minseg.data.writing import write_tables
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.catalogue import require_stac
-from minseg.fetching.choices import Pins, YearChoice, choose_mine, read_choices, write_choices
-from minseg.fetching.folder import own_folder
+from minseg.fetching.choice import Pins, YearChoice, choose_mine, read_choices, write_choices
 from minseg.fetching.plan import FetchRequest, MinePlan, plan_mines
 from minseg.fetching.providers import Provider
-from minseg.fetching.records import (
+from minseg.fetching.scene import (
     MANIFEST,
     catalogue_notes,
+    kept_record,
+    read_scene,
     record_notes,
     why_none,
     write_manifest,
+    write_scene,
 )
-from minseg.fetching.scene import kept_record, read_scene, write_scene
 from minseg.progress import progress
+
+
+@contextmanager
+def own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Lock a folder that is new or was begun with the same arguments; clear what a kill left.
+
+    Where nothing was chosen in the block, all that it wrote is taken back.
+    """
+    manifest = path / MANIFEST
+    if path.exists() and not manifest.is_file() and _visible(path):
+        raise MinsegError(
+            f"{path}: exists and was not begun by `minseg dataset fetch`; name a new folder"
+        )
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    held = f"{path}: another program is fetching into it now; wait for it"
+    try:
+        lock = hold(path / ".fetch.lock", held, wait=False)
+    except OSError as error:
+        raise MinsegError(
+            f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
+        ) from None
+    with lock:
+        try:
+            if _anything_chosen(path):
+                _require_same(manifest, arguments)
+            else:
+                write_text(manifest, json.dumps({"arguments": arguments}, indent=1) + "\n")
+            for left in [*path.glob(".*.partial*"), *path.glob("*/.*.partial*")]:
+                left.unlink()
+            for left in path.glob("scenes/*/.*.partial"):
+                shutil.rmtree(left)
+            yield
+        finally:
+            if not _anything_chosen(path):
+                _leave_nothing(path, new)
+
+
+def _leave_nothing(path: Path, new: Sequence[Path]) -> None:
+    """Take back what a run that chose nothing wrote, so that another command may begin anew."""
+    with suppress(OSError):  # what somebody else put there stays
+        for name in (MANIFEST, ".fetch.lock"):
+            (path / name).unlink(missing_ok=True)
+        for folder in (path / "choices", *new):
+            if folder.is_dir():
+                folder.rmdir()
+
+
+def _anything_chosen(path: Path) -> bool:
+    """Whether a folder holds more of an earlier run than its arguments."""
+    return any(any(path.glob(found)) for found in ("choices/*.json", "scenes/*/*/scene.json"))
+
+
+def _visible(path: Path) -> bool:
+    """Whether a path is a file, or a folder with something in it that is not hidden."""
+    return not path.is_dir() or any(not inner.name.startswith(".") for inner in path.iterdir())
+
+
+def _require_same(manifest: Path, arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that would mix two datasets in one folder."""
+    try:
+        begun = dict(json.loads(manifest.read_text(encoding="utf-8"))["arguments"])
+    except (ValueError, KeyError, TypeError):
+        raise MinsegError(
+            f"{manifest}: is damaged, and nothing else tells what the folder was begun with; "
+            f"remove the whole folder {manifest.parent}, or name a new one"
+        ) from None
+    changed = [name for name, value in arguments.items() if begun.get(name) != value]
+    if changed:
+        raise MinsegError(
+            f"{manifest.parent}: was begun with other {', '.join(changed)}; give the same ones to "
+            "go on, or name a new folder"
+        )
+
 
 PACKERS = 2
 """Scenes that are compressed and written while others are read."""
@@ -67,8 +140,9 @@ def fetch_dataset(
 
     For each mine and year the most usable Sentinel-2 scene and the nearest Sentinel-1 scene are
     read on the mine's 10 m grid (section 2.1), and the polygons burnt beside them. Where a scene
-    cannot be had, the others go on. Each is one tile of one overpass, nothing is put together: a
-    box of which no tile shows 90 % has no scene, and one of which no radar frame does no radar.
+    cannot be had, the others go on. Each shows one overpass, whose tiles are put
+    together where none shows the whole box: a box of which no overpass shows 90 % has no scene, and
+    one of which no radar frame does no radar.
 
     Parameters
     ----------
@@ -162,7 +236,7 @@ def _choose_all(
 
     def choose(plan: MinePlan) -> dict[int, YearChoice]:
         there = earlier[plan.mine]
-        choices = choose_mine(plan.mine, plan.grid, plan.years, provider, pins, there)
+        choices = choose_mine(plan, provider, pins, there)
         write_choices(files[plan.mine], choices)
         return choices
 

@@ -1,13 +1,17 @@
-"""Which mine each polygon belongs to: the one that it names, or the nearest."""
+"""Which polygons lie near which places, and how far, for thousands of both all over the world."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
+from pyproj import Geod
 
+from minseg.data.grid import seen_from
+from minseg.data.raster import METRES_PER_DEGREE
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.distances import great_circle_m, pairs_within
 
 REACH_M = 10_000.0
 """How far from a mine's position polygons still belong to it if no field names their mine, m.
@@ -22,32 +26,62 @@ Farther ones are mistakes, by which scenes of another place would be fetched.
 """
 
 
+def pairs_within(
+    longitudes: Iterable[float],
+    latitudes: Iterable[float],
+    shapes: Sequence[shapely.Geometry],
+    reach_m: float,
+) -> pd.DataFrame:
+    """Find the pairs of a place (degrees) and a polygon that lie within reach of each other.
+
+    Columns place and shape (positions from 0) and distance_m (0 inside), in their order. Distances
+    are taken on the plane that touches the ellipsoid at the place: right to a thousandth within
+    some tens of kilometres, over the date line too.
+    """
+    tree = shapely.STRtree(shapes)
+    found = [np.empty((0, 3))]
+    for place, (longitude, latitude) in enumerate(zip(longitudes, latitudes, strict=True)):
+        near = np.sort(tree.query(_window(longitude, latitude, reach_m), predicate="intersects"))
+        seen = _from_above(tree.geometries[near], longitude, latitude)
+        distances_m = shapely.distance(seen, shapely.Point(0, 0))
+        rows = np.column_stack([np.full(len(near), place), near, distances_m])
+        found.append(rows[distances_m <= reach_m])
+    table = pd.DataFrame(np.concatenate(found), columns=["place", "shape", "distance_m"])
+    return table.astype({"place": int, "shape": int, "distance_m": float})
+
+
+def _window(longitude: float, latitude: float, reach_m: float) -> shapely.Geometry:
+    """Return a box in degrees that holds all in reach, also as seen across the date line."""
+    north = 1.5 * reach_m / METRES_PER_DEGREE
+    east = min(180.0, north / max(0.01, np.cos(np.radians(latitude))))
+    return shapely.multipolygons(
+        [
+            shapely.box(centre - east, latitude - north, centre + east, latitude + north)
+            for centre in (longitude - 360, longitude, longitude + 360)
+        ]
+    )
+
+
+def _from_above(shapes: np.ndarray, longitude: float, latitude: float) -> np.ndarray:
+    """Bring polygons to metres east and north of a place."""
+    angle = np.radians(latitude)
+    # A degree's length on the WGS 84 ellipsoid, as series in the latitude.
+    north_m = 111_132.95 - 559.85 * np.cos(2 * angle) + 1.18 * np.cos(4 * angle)
+    east_m = 111_412.88 * np.cos(angle) - 93.5 * np.cos(3 * angle) + 0.12 * np.cos(5 * angle)
+
+    def project(points: np.ndarray) -> np.ndarray:
+        east = seen_from(points[:, 0], longitude) - longitude
+        return np.column_stack([east * east_m, (points[:, 1] - latitude) * north_m])
+
+    return shapely.transform(shapes, project)
+
+
 def mines_by_name(
     values: pd.Series, path: Path, field: str, mines: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
     """Find mines by what a field holds: their id or, where no mine has such an id, their name.
 
-    Parameters
-    ----------
-    values : pandas.Series of str
-        The field of each polygon; case does not matter.
-    path : Path
-    field : str
-        Its name, for messages.
-    mines : pandas.DataFrame
-        Mine table.
-    notes : list of str
-        Appended to: values that are no mine of the table.
-
-    Returns
-    -------
-    pandas.Series of str
-        Ids; empty where the field holds no mine of the table.
-
-    Raises
-    ------
-    MinsegError
-        If a value is the name of several mines, or no value is a mine.
+    Empty where the field holds no mine of the table, which is noted. Case does not matter.
     """
     called = {mine.lower(): mine for mine in mines["mine"]}
     named = mines[mines["name"].str.strip() != ""].groupby(mines["name"].str.strip().str.lower())
@@ -73,21 +107,7 @@ def mines_by_name(
 
 
 def require_near(table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame) -> None:
-    """Refuse polygons that name a mine and lie where it is not.
-
-    Parameters
-    ----------
-    table : geopandas.GeoDataFrame
-        Polygons in degrees with the column mine, which may be empty.
-    path : Path
-    mines : pandas.DataFrame
-        Mine table.
-
-    Raises
-    ------
-    MinsegError
-        If one lies farther than `FARTHEST_M` from its mine's position.
-    """
+    """Refuse polygons (in degrees) that name a mine and lie where it is not."""
     drawn = table[table["mine"] != ""]
     place = drawn["mine"].map({mine: row for row, mine in enumerate(mines["mine"])}).to_numpy()
     pairs = pairs_within(mines["longitude"], mines["latitude"], list(drawn.geometry), FARTHEST_M)
@@ -97,7 +117,7 @@ def require_near(table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame) -> No
         return
     there = mines.iloc[place[far]]
     middles = drawn.geometry.iloc[far].representative_point()
-    away_m = great_circle_m(there["longitude"], there["latitude"], middles.x, middles.y)
+    away_m = Geod(ellps="WGS84").inv(there["longitude"], there["latitude"], middles.x, middles.y)[2]
     worst = pd.Series(away_m, index=there["mine"]).groupby("mine", sort=False).max()
     told = [f"{mine!r} ({metres / 1000:.0f} km)" for mine, metres in worst.items()]
     raise MinsegError(
@@ -110,28 +130,7 @@ def require_near(table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame) -> No
 def nearest_mines(
     table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
-    """Find for each polygon the nearest mine within `REACH_M`.
-
-    Parameters
-    ----------
-    table : geopandas.GeoDataFrame
-        Polygons in degrees.
-    path : Path
-    mines : pandas.DataFrame
-        Mine table.
-    notes : list of str
-        Appended to: how many polygons have no mine, and how many several within reach.
-
-    Returns
-    -------
-    pandas.Series of str
-        Ids; empty where no mine is within reach.
-
-    Raises
-    ------
-    MinsegError
-        If no polygon is near any mine.
-    """
+    """Find for each polygon (in degrees) the nearest mine within `REACH_M`, empty without one."""
     pairs = pairs_within(mines["longitude"], mines["latitude"], list(table.geometry), REACH_M)
     closest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
     names = np.full(len(table), "", dtype=object)

@@ -1,21 +1,112 @@
-"""What is to be fetched: mines, boxes and years, of which polygons and from which catalogue."""
+"""The ground that the scenes of a mine show: a box round its polygons, on a 10 m grid."""
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import shapely
+from affine import Affine
+from rasterio.warp import transform as warp_points
+from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
-from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, split_mines
+from minseg.data.grid import COARSEST_M, equator_m, seen_from, utm_crs
+from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, read_table, split_mines
 from minseg.data.raster import Grid
-from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
-from minseg.fetching.boxes import PIXEL_M, BoxRule, mine_box, tile_share
 from minseg.fetching.providers import Provider
-from minseg.fetching.scene_choice import RULES
+
+PIXEL_M = 10
+"""Ground sample distance of a dataset (section 2.1), metres."""
+
+_ROUNDING_M = 0.01  # what a way through degrees and back may shift a corner
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """How large the box of a mine is."""
+
+    margin_m: float = 1000.0
+    """Ground shown round the outermost polygons, metres."""
+    smallest_m: float = 5160.0
+    """Least width and height, metres; by default room for the paper's patches of 512 px."""
+    largest_m: float = 30_000.0
+    """Most width and height, metres; larger extents are mistakes in the polygons, as a rule."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.margin_m < self.largest_m and 0 < self.smallest_m <= self.largest_m):
+            raise MinsegError(
+                f"box of margin {self.margin_m:g} m, {self.smallest_m:g} to {self.largest_m:g} m: "
+                "give a margin of 0 or more, and a smallest side above 0 and up to the largest"
+            )
+
+
+def mine_box(
+    longitude: float,
+    latitude: float,
+    polygons: BaseGeometry | None = None,
+    rule: BoxRule | None = None,
+) -> Grid:
+    """Return the 10 m grid of a mine's scenes.
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        Position of the mine, degrees (WGS 84); the centre of the box if there are no polygons.
+    polygons : shapely geometry, optional
+        Everything annotated, in degrees; the box holds all of it. It may cross the date line.
+    rule : BoxRule, optional
+
+    Returns
+    -------
+    Grid
+        In the UTM zone of the box's centre, corners at multiples of 60 m from the equator and from
+        the zone's false origin in the west, as those of Sentinel-2's 60 m pixels.
+
+    Raises
+    ------
+    MinsegError
+        If the place is too near a pole, or the polygons reach farther than the largest box.
+    """
+    rule = rule or BoxRule()
+    points = np.array([[longitude, latitude]])
+    if polygons is not None and not polygons.is_empty:
+        points = shapely.get_coordinates(polygons)
+    seen = seen_from(points[:, 0], longitude)
+    centre = (seen.min() + seen.max()) / 2, (points[:, 1].min() + points[:, 1].max()) / 2
+    crs = utm_crs(seen_from(centre[0], 0.0), centre[1])
+    xs, ys = warp_points("EPSG:4326", crs, points[:, 0], points[:, 1])
+    left, width = _side(min(xs), max(xs), rule)
+    equator = equator_m(crs)
+    bottom, height = _side(min(ys) - equator, max(ys) - equator, rule)
+    return Grid(
+        height // PIXEL_M,
+        width // PIXEL_M,
+        Affine(PIXEL_M, 0, left, 0, -PIXEL_M, equator + bottom + height),
+        crs,
+    )
+
+
+def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
+    """Return where a side starts and how long it is, in metres: multiples of 60."""
+    needed = high - low + 2 * rule.margin_m
+    if needed > rule.largest_m:
+        raise MinsegError(
+            f"polygons reach over {(high - low) / 1000:.1f} km, with margins more than the largest "
+            f"box of {rule.largest_m / 1000:g} km; check which polygons belong to the mine, make "
+            "two mines of it, or allow a larger box"
+        )
+    first = math.floor((low - rule.margin_m + _ROUNDING_M) / COARSEST_M)
+    last = math.ceil((high + rule.margin_m - _ROUNDING_M) / COARSEST_M)
+    lacking = max(0, math.ceil(rule.smallest_m / COARSEST_M) - (last - first))
+    first, last = first - lacking // 2, last + lacking - lacking // 2
+    return first * COARSEST_M, (last - first) * COARSEST_M
+
 
 FIRST_YEAR = 2015
 """Sentinel-2 began in this year."""
@@ -60,14 +151,7 @@ class FetchRequest:
 
 
 def read_mines(path: Path) -> pd.DataFrame:
-    """Read a mine list.
-
-    Raises
-    ------
-    MinsegError
-        If a column is missing, a value is wrong, a mine stands there twice, or its name is no safe
-        name of a folder on every system.
-    """
+    """Read a mine list; refuse wrong values and names that are no safe folder on every system."""
     table, problems = read_table(Path(path), MINE_TABLE)
     if not problems:
         problems = folder_problems({mine: mine for mine in table["mine"]}, str(path))
@@ -88,8 +172,7 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
     plans : list of MinePlan
         Of the mines that have polygons.
     notes : list of str
-        Mines and years without polygons: nobody looked there, so their scenes teach nothing; and
-        boxes that no Sentinel-2 tile shows as a whole.
+        Mines and years without polygons: nobody looked there, so their scenes teach nothing.
 
     Raises
     ------
@@ -130,25 +213,7 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
         )
     table = request.mines[request.mines["mine"].isin([plan.mine for plan in plans])]
     split_mines(table, 0, footprints((plan.mine, plan.grid) for plan in plans))
-    return plans, notes + [note for plan in plans for note in _tile_notes(plan)]
-
-
-def _tile_notes(plan: MinePlan) -> list[str]:
-    """Tell of a box that no Sentinel-2 tile shows as a whole."""
-    share, grid = tile_share(plan.grid), plan.grid
-    if share > 0.999:
-        return []
-    so = (
-        "the rest of it will have no pixels"
-        if share >= RULES.least_coverage
-        else "no scene will be taken, unless one is pinned"
-    )
-    return [
-        f"mine {plan.mine!r}: its box of {grid.width * PIXEL_M / 1000:.1f} × "
-        f"{grid.height * PIXEL_M / 1000:.1f} km lies across Sentinel-2 tiles, of which none shows "
-        f"more than {share:.0%}: {so}; lay a smaller box (--margin-m, --smallest-m), or make two "
-        "mines of it"
-    ]
+    return plans, notes
 
 
 def _digest(text: str) -> str:

@@ -1,12 +1,15 @@
 """Catalogues of Sentinel scenes: their collections and assets, and what the pixels mean."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import rasterio
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from rasterio.session import DummySession
 
 from minseg.data.bands import BANDS, OPTICAL_BANDS
 from minseg.errors import MinsegError, summarise
@@ -64,74 +67,15 @@ class Provider:
     """What a user needs to read the assets; told where one is refused."""
 
 
-_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
-
-# Asset keys of Earth Search v1 and other catalogues made with stactools' sentinel2 package.
-_COMMON_NAMES = (
-    "coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09",
-    "swir16", "swir22",
-)  # fmt: skip
-
-_RADAR = {"VV": "vv", "VH": "vh"}
+_TABLE = TypeAdapter(Provider)
 
 PROVIDERS: dict[str, Provider] = {
-    provider.name: provider
-    for provider in (
-        Provider(
-            "planetary-computer",
-            "https://planetarycomputer.microsoft.com/api/stac/v1",
-            # Pixels as ESA delivers them: 1000 is in them from processing baseline 04.00 on.
-            Collection(
-                "sentinel-2-l2a",
-                {band: band for band in (*_OPTICAL, SCENE_CLASSES)},
-                "reflectance",
-            ),
-            # γ0 on the terrain. Sentinel-1 GRD, which the others have, is located by ground control
-            # points alone: 100 m of relief put it 10 to 18 pixels off the labels.
-            Collection("sentinel-1-rtc", _RADAR, "power", nodata=-32768.0),
-            signing="planetary-computer",
-            access="its tokens are free and fetched as they run out; it answers 429 to many "
-            "requests: try later or with fewer --workers",
-        ),
-        Provider(
-            "earth-search",
-            "https://earth-search.aws.element84.com/v1",
-            # Most pixels are already shifted; `raster:bands` says offset -0.1 even then, so only
-            # the flag counts. Where neither flag nor baseline can be right the dark pixels tell.
-            Collection(
-                "sentinel-2-l2a",
-                dict(zip(_OPTICAL, _COMMON_NAMES, strict=True)) | {SCENE_CLASSES: "scl"},
-                "reflectance",
-                offset="flag",
-                offset_flag="earthsearch:boa_offset_applied",
-            ),
-        ),
-        Provider(
-            "copernicus",
-            "https://stac.dataspace.copernicus.eu/v1",
-            # ESA's own JPEG 2000 files in each band's native pixels; `raster:offset` -0.1 is said
-            # of them all, the processing baseline (`processing:version` here) decides.
-            Collection(
-                "sentinel-2-l2a",
-                {band.name: f"{band.name}_{band.native_gsd_m}m" for band in OPTICAL_BANDS}
-                | {SCENE_CLASSES: f"{SCENE_CLASSES}_20m"},
-                "reflectance",
-            ),
-            gdal={
-                "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
-                "AWS_VIRTUAL_HOSTING": "FALSE",
-            },
-            access="its keys come with a free account of https://dataspace.copernicus.eu",
-        ),
-    )
+    name: _TABLE.validate_python({"name": name} | table)
+    for name, table in tomllib.loads(
+        Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
+    ).items()
 }
-"""The catalogues known by name.
-
-Written from their documentation and from stored items. Of ``copernicus`` no pixel has been read
-with real keys: its asset names, coordinates and properties are those of the example items that its
-makers publish; whether the live catalogue answers as they do, and how fast its JPEG 2000 files are
-read in windows, is not verified.
-"""
+"""The catalogues known by name."""
 
 
 def provider_for(api: str) -> Provider:
@@ -192,7 +136,7 @@ def _read_table(path: Path) -> Provider:
     if model is not None:
         given = _filled(given, asdict(PROVIDERS[model]))
     try:
-        provider = TypeAdapter(Provider).validate_python(given)
+        provider = _TABLE.validate_python(given)
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].lower()}"
@@ -215,10 +159,10 @@ def _filled(given: dict, model: dict) -> dict:
 def _require_complete(provider: Provider, path: Path) -> None:
     """Refuse a table by which no scene can be read."""
     problems = []
+    optical, radar = provider.optical, provider.radar
     if not provider.url.startswith(("http://", "https://")):
         problems.append(f"url {provider.url!r} is no address (https://...)")
-    optical, radar = provider.optical, provider.radar
-    if unknown := set(optical.assets) - {*_OPTICAL, SCENE_CLASSES}:
+    if unknown := set(optical.assets) - {*(band.name for band in OPTICAL_BANDS), SCENE_CLASSES}:
         problems.append(f"optical.assets: {', '.join(sorted(unknown))} is no Sentinel-2 L2A band")
     if SCENE_CLASSES not in optical.assets or not optical.bands:
         problems.append(f"optical.assets: needs {SCENE_CLASSES} and at least one band")
@@ -226,9 +170,120 @@ def _require_complete(provider: Provider, path: Path) -> None:
         problems.append('optical.pixels must be "reflectance"')
     if optical.offset == "flag" and not optical.offset_flag:
         problems.append('optical.offset = "flag" needs offset_flag')
-    if radar is not None and set(radar.assets) != set(_RADAR):
+    if radar is not None and set(radar.assets) != {"VV", "VH"}:
         problems.append("radar.assets: needs VV and VH and nothing else")
     if radar is not None and radar.pixels != "power":
         problems.append('radar.pixels must be "power"')
     if problems:
         raise MinsegError(f"{path}: {summarise(problems)}; correct the table")
+
+
+GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, doubled each time
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",  # bytes a second ...
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # ... for so many seconds is no connection any more
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",  # a failure is not remembered either
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+}
+"""How GDAL asks servers, retries included; a provider's own options come before them."""
+
+TIMEOUT_S = 60.0
+"""How long to wait for an answer, seconds."""
+
+ATTEMPTS = 6
+"""How often a request is sent at most: too many requests and server errors pass by themselves."""
+
+REFUSED = (401, 403)
+"""Status of a server that knows the file and does not give it."""
+
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+_STATUS = re.compile(r"HTTP (?:response|error) code ?: (\d{3})|too many (\d{3}) error responses")
+"""Where GDAL and urllib3 tell the status of an answer."""
+
+_S3_STATUS = {
+    "CPLE_AWSAccessDeniedError": 403,
+    "CPLE_AWSInvalidCredentialsError": 403,
+    "CPLE_AWSSignatureDoesNotMatchError": 403,
+    "CPLE_AWSBucketNotFoundError": 404,
+    "CPLE_AWSObjectNotFoundError": 404,
+}
+"""GDAL's errors of S3, whose text is the server's own."""
+
+_S3_REFUSALS = re.compile(
+    r"\b(AccessDenied|ExpiredToken|InvalidAccessKeyId|SignatureDoesNotMatch)\b"
+    r"|token has expired|AWS Access Key Id you provided"
+    r"|AWS_(SECRET_ACCESS_KEY|ACCESS_KEY_ID)\b.* not defined"
+)
+"""What S3 says where GDAL has no error for it, and GDAL itself where it finds no keys."""
+
+
+class _Keys(DummySession):
+    """Keys of S3 that a provider's table holds; rasterio takes none as options."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        super().__init__()
+        self.credentials = dict(keys)
+
+    def get_credential_options(self) -> dict[str, str]:
+        """Return them under GDAL's names."""
+        return self.credentials
+
+
+def environment(provider: Provider) -> rasterio.Env:
+    """Return GDAL's environment to read a provider's files in, with its own keys of S3 if any."""
+    keys = {name: provider.gdal[name] for name in _KEYS if name in provider.gdal}
+    options = {name: value for name, value in provider.gdal.items() if name not in _KEYS}
+    return rasterio.Env(_Keys(keys), **(GDAL_OPTIONS | options))
+
+
+def gdal_path(href: str) -> str:
+    """Turn an address into GDAL's name for it."""
+    if href.startswith(("http://", "https://")):
+        return f"/vsicurl/{href}"
+    if href.startswith("s3://"):
+        return f"/vsis3/{href.removeprefix('s3://')}"
+    return href
+
+
+def signed(href: str, provider: Provider) -> str:
+    """Sign an address as the provider wants it, with a token that is still valid."""
+    if provider.signing != "planetary-computer":
+        return href
+    import planetary_computer
+
+    return planetary_computer.sign(href)  # keeps the token, and other addresses as they are
+
+
+def can_sign_anew(provider: Provider) -> bool:
+    """Forget tokens, since one was refused before its time; tell whether new ones can be had."""
+    if provider.signing != "planetary-computer":
+        return False
+    from planetary_computer.sas import TOKEN_CACHE
+
+    TOKEN_CACHE.clear()
+    return True
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """Return the status of the answer that an error comes from; None where it tells none."""
+    while error is not None:
+        status = getattr(error, "status_code", None) or _S3_STATUS.get(type(error).__name__)
+        told = _STATUS.search(str(error))
+        if status or told:
+            return int(status or told[1] or told[2])  # type: ignore[index]
+        if _S3_REFUSALS.search(str(error)):
+            return 403
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def refusal(status: int | None, provider: Provider) -> str:
+    """Tell what helps where a server refuses or is asked too often; empty for any other status."""
+    cause = ": a token or key is missing, has expired or does not open it"
+    helps = f" ({provider.access})" if provider.access and status in (*REFUSED, 429) else ""
+    return (cause if status in REFUSED else "") + helps

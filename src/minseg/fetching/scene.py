@@ -1,49 +1,172 @@
-"""One scene of a dataset that is fetched: its pixels read, its folder put in place, whole."""
+"""What a fetched scene was made of, and the files that keep it: a manifest and all candidates."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
-from minseg.data.writing import SceneRasters, write_rasters
+from minseg.data.bands import RADAR_BANDS
+from minseg.data.labels import overlapping_pixels
+from minseg.data.writing import SceneRasters, scene_row, write_rasters
+from minseg.errors import summarise
 from minseg.fetching.annotations import rasterise
-from minseg.fetching.choices import YearChoice
-from minseg.fetching.items import date_of
+from minseg.fetching.catalogue import date_of, processing_baseline, relative_orbit_of
+from minseg.fetching.choice import LEFT_OUT, RULES, YearChoice
+from minseg.fetching.pixels import offset_problem, read_optical, read_radar
 from minseg.fetching.plan import FetchRequest, MinePlan
 from minseg.fetching.providers import Provider
-from minseg.fetching.records import checksum, scene_folder, scene_record
-from minseg.fetching.sentinel import read_optical, read_radar
+
+MANIFEST = "fetch.json"
+"""Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
+
+CANDIDATES = "candidates.csv"
+"""Every item that was there for a mine and year, and why it was taken or not."""
+
+SYNTHETIC_PROPERTY = "minseg:synthetic"
+"""Property of an item that tells that its pixels are made, not observed."""
+
+
+def scene_folder(path: Path, mine: str, year: int) -> Path:
+    """Return the folder of a scene."""
+    return path / "scenes" / mine / str(year)
+
+
+def scene_record(
+    path: Path, beside: Path, scene: SceneRasters, choice: YearChoice, request: FetchRequest
+) -> dict[str, Any]:
+    """Tell what a scene was made of."""
+    optical, radar = choice.optical, choice.radar
+    assert optical is not None
+    problem = offset_problem(scene.optical, scene.optical_bands)
+    return {
+        "row": scene_row(
+            scene_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene
+        ),
+        "provider": request.provider.name,
+        "optical": {
+            "item": optical.id,
+            "date": scene.date,
+            "baseline": processing_baseline(optical),
+            **({"beside": [item.id for item in choice.beside]} if choice.beside else {}),
+        },
+        "radar": radar
+        and {
+            "item": radar.id,
+            "date": date_of(radar).isoformat(),
+            "relative_orbit": relative_orbit_of(radar),
+            "orbit_state": radar.properties.get("sat:orbit_state", ""),
+        },
+        "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
+        "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
+        "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
+        "problems": [problem] if problem else [],
+        "sha256": {file.name: checksum(file) for file in sorted(beside.glob("*.tif"))},
+    }
+
+
+def checksum(file: Path) -> str:
+    """Return the SHA-256 of a file, empty where it is not there."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def record_notes(records: Iterable[Mapping[str, Any]], wants_radar: bool) -> list[str]:
+    """Tell what a user should look at in the scenes that are there."""
+    notes, overlapping, without_radar = [], {}, []
+    for record in records:
+        scene = record["row"]["scene"]
+        notes += [f"{scene}: {problem}" for problem in record["problems"]]
+        if record["radar"] is None and wants_radar:
+            without_radar.append(scene)
+        if record["overlapping_pixels"]:
+            overlapping[scene] = record["overlapping_pixels"]
+    if without_radar:
+        notes.append(
+            f"{len(without_radar)} scene(s) without radar: {summarise(without_radar)}; "
+            f"{CANDIDATES} tells why"
+        )
+    if overlapping:
+        notes.append(
+            f"polygons of several classes overlap on {sum(overlapping.values())} pixels of "
+            f"{len(overlapping)} scene(s); each class is kept"
+        )
+    return notes
+
+
+def candidate_rows(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[dict[str, Any]]:
+    """Return every item that was there for any mine and year."""
+    return [row for years in chosen.values() for year in years.values() for row in year.candidates]
+
+
+def catalogue_notes(chosen: Mapping[str, Mapping[int, YearChoice]]) -> list[str]:
+    """Tell which items of the catalogue cannot be used, and why."""
+    told = {
+        row["item"]: f"{row['item']} ({row['reason'].removeprefix(LEFT_OUT)})"
+        for row in candidate_rows(chosen)
+        if row["reason"].startswith(LEFT_OUT)
+    }
+    if not told:
+        return []
+    return [
+        f"{len(told)} item(s) of the catalogue left out: {summarise(list(told.values()), 3)}; "
+        f"{CANDIDATES} lists them"
+    ]
+
+
+def why_none(choice: YearChoice) -> str:
+    """Tell why a year has no scene."""
+    if not choice.candidates:
+        return "the catalogue has no scene of this year; try another --api"
+    best = choice.candidates[0]
+    covered = [row["coverage"] for row in choice.candidates if pd.notna(row.get("coverage"))]
+    if covered and max(covered) < RULES.least_coverage:
+        return (
+            f"none of the {len(covered)} scene(s) looked at covers {RULES.least_coverage:.0%} of "
+            f"the box, the best {max(covered):.0%}: a scene is what one overpass shows; lay a "
+            "smaller box (--margin-m, --smallest-m, in a new folder), or --pin one of "
+            f"{CANDIDATES} anyway"
+        )
+    return (
+        f"no usable scene among {len(choice.candidates)}; the best, {best['item']}: "
+        f"{best['reason']}; {CANDIDATES} lists all, and --pin takes one anyway"
+    )
+
+
+def write_manifest(
+    path: Path,
+    request: FetchRequest,
+    chosen: Mapping[str, Mapping[int, YearChoice]],
+    records: Sequence[Mapping[str, Any]],
+    failures: Sequence[str],
+    notes: Sequence[str],
+) -> None:
+    """Write what was fetched from where, and the table of candidates."""
+    rows = candidate_rows(chosen)
+    if rows:
+        write_text(path / CANDIDATES, pd.DataFrame(rows).to_csv(index=False))
+    manifest = {
+        "arguments": request.arguments(),
+        "scenes": list(records),
+        "failures": sorted(failures),
+        "notes": list(notes),
+    }
+    write_text(path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_scene(
     plan: MinePlan, choice: YearChoice, provider: Provider
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read the scenes chosen for a mine and year on the mine's grid.
-
-    Parameters
-    ----------
-    plan : MinePlan
-    choice : YearChoice
-        With an optical scene.
-    provider : Provider
-
-    Returns
-    -------
-    optical : uint16 ndarray (bands, height, width)
-        Reflectance × 10 000, 0 = missing.
-    radar : float32 ndarray (3, height, width) or None
-        Decibels, NaN = missing; None where no radar scene was chosen.
-
-    Raises
-    ------
-    MinsegError
-        If a band cannot be read.
-    """
+    """Read a year's optical bands, and radar where there is one, on the mine's grid."""
     assert choice.optical is not None
-    optical = read_optical(choice.optical, provider, plan.grid)
+    optical = read_optical(choice.optical, provider, plan.grid, choice.beside)
     radar = read_radar(choice.radar, provider, plan.grid) if choice.radar is not None else None
     return optical, radar
 
@@ -57,30 +180,7 @@ def write_scene(
     optical: np.ndarray,
     radar: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Write a scene's rasters, labels and record; its folder appears when all of it is there.
-
-    Parameters
-    ----------
-    path : Path
-        Dataset folder.
-    plan : MinePlan
-    year : int
-    choice : YearChoice
-        What `read_scene` has read.
-    request : FetchRequest
-    optical, radar : ndarray
-        As `read_scene` gives them.
-
-    Returns
-    -------
-    dict
-        The record.
-
-    Raises
-    ------
-    MinsegError
-        If it cannot be written.
-    """
+    """Write a scene's rasters, labels and record; its folder appears when all of it is there."""
     assert choice.optical is not None
     folder = scene_folder(path, plan.mine, year)
     scene = SceneRasters(
@@ -111,32 +211,21 @@ def kept_record(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the record of a scene that is there, whole and of the items chosen.
 
-    Parameters
-    ----------
-    path : Path
-        Dataset folder.
-    mine : str
-    year : int
-    choice : YearChoice
-
-    Returns
-    -------
-    record : dict or None
-        None where the scene is to be made, anew if need be.
-    changed : list of str
-        Files of it that are not what was written, which is why.
+    None where it is to be made; and its files that are not what was written, where that is why.
     """
     folder = scene_folder(path, mine, year)
     try:
         record = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
         items = [source and source["item"] for source in (record["optical"], record["radar"])]
+        items += record["optical"].get("beside", [])
         rasters = ["labels.tif", "optical.tif", *(["radar.tif"] if record["radar"] else [])]
         checksums = {name: record["sha256"][name] for name in rasters}
     except FileNotFoundError:
         return None, []
     except (ValueError, KeyError, TypeError):  # as good as no record
         return None, ["scene.json"]
-    if items != [item and item.id for item in (choice.optical, choice.radar)]:
+    chosen = choice.optical, choice.radar, *choice.beside
+    if items != [item and item.id for item in chosen]:
         return None, []
     changed = [name for name in rasters if checksum(folder / name) != checksums[name]]
     return (None if changed else record), changed

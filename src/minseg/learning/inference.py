@@ -15,10 +15,10 @@ from minseg.data.labels import Task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
-from minseg.learning.metrics import counts
 from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
+from minseg.scoring.metrics import counts
 
 
 @dataclass(frozen=True)

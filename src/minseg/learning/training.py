@@ -18,10 +18,10 @@ from tqdm import tqdm
 from minseg.atomic import replace_when_done
 from minseg.errors import MinsegError
 from minseg.learning.losses import build_loss
-from minseg.learning.metrics import scores
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
 from minseg.progress import progress
+from minseg.scoring.metrics import scores
 
 CHECKPOINT_EVERY_S = 30.0
 """Seconds of work that an interruption may cost at most, beside the epoch under way."""

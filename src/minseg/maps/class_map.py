@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from rasterio.errors import RasterioIOError
 
 from minseg.atomic import require_writable
-from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.raster import (
     CACHE_BYTES,
@@ -19,9 +18,10 @@ from minseg.data.raster import (
     open_raster,
     read_dataset_mask,
     require_located,
+    to_cloud_optimized,
 )
 from minseg.errors import MinsegError
-from minseg.maps.rows import RowFile
+from minseg.maps.workfile import RowFile
 
 TASK_TAG = "MINSEG_TASK"
 """Tag inside a class map that names its task."""
@@ -42,22 +42,7 @@ class ClassMap:
 
 
 def read_class_map(path: Path) -> ClassMap:
-    """Read a class map that `minseg predict` wrote.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    ClassMap
-
-    Raises
-    ------
-    MinsegError
-        If the file is missing, is nowhere, is no class map of this program, or holds a number that
-        is no class of its task.
-    """
+    """Read a class map that `minseg predict` wrote; refuse what is none, or lies nowhere."""
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
         grid, name = grid_of(source), source.tags().get(TASK_TAG)
         require_located(grid, path)
@@ -94,20 +79,7 @@ def _fault(source: rasterio.DatasetReader) -> str | None:
 
 
 def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> None:
-    """Write class numbers held in memory as the same kind of GeoTIFF.
-
-    Parameters
-    ----------
-    path : Path
-    classes : uint8 ndarray (height, width)
-    grid : Grid
-    task : Task
-
-    Raises
-    ------
-    MinsegError
-        If it cannot be written.
-    """
+    """Write class numbers held in memory, uint8 (height, width), as the same kind of GeoTIFF."""
     with scratch_folder(path) as scratch:
         rows = RowFile(Path(scratch) / "classes.tif", path)
         begin_class_map(rows, grid, task)

@@ -1,36 +1,46 @@
-"""Images of any size → a class map: Cloud-Optimized GeoTIFF with colours and class names."""
+"""From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import rasterio
 import torch
+from rasterio.windows import Window
 
 from minseg.atomic import cannot_write, require_writable
-from minseg.data.cloud_optimized import to_cloud_optimized
 from minseg.data.images import ImageReading
-from minseg.data.labels import Task
-from minseg.data.raster import CACHE_BYTES
+from minseg.data.labels import IGNORE, Task
+from minseg.data.raster import CACHE_BYTES, Grid, to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Segmenter
-from minseg.learning.tiling import Tiling
+from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
+    ClassMap,
     begin_class_map,
     finish_class_map,
     read_class_map,
 )
 from minseg.maps.cleaning import Cleaning, clean
-from minseg.maps.predicted_rows import predict_rows
-from minseg.maps.rows import RowFile
-from minseg.maps.unfinished import work_folder
+from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
+from minseg.maps.styles import write_task_style
+from minseg.maps.workfile import RowFile, WorkFolder, work_folder
+from minseg.progress import progress
+
+PROBABILITY_SCALE = 1e-4
+"""Probability of one unit of a probability raster."""
+
+PROBABILITY_NODATA = 65535
+"""Value of pixels without data in a probability raster."""
+
 
 CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.tif"
 """Files of a work folder for rows."""
@@ -40,13 +50,13 @@ FINISHED = "finished.tif"
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What a prediction made: whole, but not under the names that were asked for yet."""
+class Products:
+    """What was mapped and outlined."""
 
-    classes: Path
-    """Class map, cleaned."""
-    probabilities: Path | None
-    """Class probabilities, as they were before any cleaning."""
+    class_map: ClassMap
+    """In memory, one byte a pixel."""
+    polygons: geopandas.GeoDataFrame
+    """See `minseg.maps.polygons.vectorise`."""
 
 
 def predict_raster(
@@ -54,18 +64,19 @@ def predict_raster(
     images: Path | ImageFile | Sequence[Path | ImageFile],
     output: Path,
     *,
+    polygons: Path | None = None,
     probabilities: Path | None = None,
     cleaning: Cleaning | None = None,
     reading: ImageReading | None = None,
     tiling: Tiling | None = None,
     tell: Callable[[str], None] | None = None,
-) -> None:
-    """Map the classes of an image, in memory that its size does not raise.
+) -> Products | None:
+    """Map the classes of an image, in memory that its size does not raise; outline its objects.
 
     One file, or files on one grid, are mapped on their exact grid; files on different grids are
     brought to one (`minseg.data.stack.common_grid`). Killed or interrupted work is taken up where
     it was by the next call with the same arguments, and ends in the same bytes. The cleaning may
-    be another one then.
+    be another one then. None of the files has its name before the map is whole and cleaned.
 
     Parameters
     ----------
@@ -74,9 +85,11 @@ def predict_raster(
         Files that together have the model's bands, in any order.
     output : Path
         GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
-        class names beside it in ``<output>.aux.xml``.
+        class names beside it in ``<output>.aux.xml``. A QGIS style (``.qml``) lies beside it too.
+    polygons : Path, optional
+        GeoPackage to write; see `minseg.maps.polygons.write_polygons`.
     probabilities : Path, optional
-        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data.
+        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
     cleaning : Cleaning, optional
         A map that is cleaned is held in memory.
     reading : ImageReading, optional
@@ -84,99 +97,60 @@ def predict_raster(
     tell : callable, optional
         Takes a line about interrupted work that goes on.
 
+    Returns
+    -------
+    Products or None
+        None where no polygons are asked for.
+
     Raises
     ------
     MinsegError
         If an image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
         or if an output cannot be written, is being written, or would replace an image.
     """
-    with predicting(
-        segmenter,
-        images,
-        output,
-        probabilities=probabilities,
-        cleaning=cleaning,
-        reading=reading,
-        tiling=tiling,
-        tell=tell,
-    ):
-        pass
-
-
-@contextmanager
-def predicting(
-    segmenter: Segmenter,
-    images: Path | ImageFile | Sequence[Path | ImageFile],
-    output: Path,
-    *,
-    probabilities: Path | None = None,
-    with_probabilities: bool = False,
-    cleaning: Cleaning | None = None,
-    reading: ImageReading | None = None,
-    tiling: Tiling | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Iterator[Finished]:
-    """Map the classes of an image as `predict_raster` does, for more to be made of the map.
-
-    The files get their names when the block has ended well, and are thrown away if a
-    `MinsegError` ends it.
-
-    Parameters
-    ----------
-    segmenter, images, output, probabilities, cleaning, reading, tiling, tell
-        See `predict_raster`.
-    with_probabilities : bool
-        Let the block have probabilities, though no file of them is asked for.
-
-    Yields
-    ------
-    Finished
-    """
     reading, tiling = reading or ImageReading(), tiling or Tiling()
     files = _image_files(images)
-    require_outputs([file.path for file in files], output, probabilities)
-    bands = segmenter.statistics.bands
+    require_outputs([file.path for file in files], output, probabilities, polygons)
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
-        image = stack.enter_context(open_stack(files, bands, reading))
+        image = stack.enter_context(open_stack(files, segmenter.statistics.bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)
-        layers = RowFile(work.path / PROBABILITIES, output) if with_probabilities else None
+        layers = RowFile(work.path / PROBABILITIES, output) if polygons else None
         if probabilities:
             beside = stack.enter_context(work_folder(probabilities))
             layers = RowFile(beside.path / PROBABILITIES, probabilities)
         made_of = _made_of(segmenter, files, image, layers, reading, tiling)
         try:
-            if not predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
+            if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
                 raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
-            made = _finish(segmenter.task, classes, layers, probabilities, cleaning)
-            yield made
-            if probabilities and made.probabilities:
-                made.probabilities.replace(probabilities)
-            Path(f"{made.classes}.aux.xml").replace(f"{output}.aux.xml")
-            made.classes.replace(output)
+            made, copied = _finish(segmenter.task, classes, cleaning), None
+            if layers and probabilities:
+                copied = layers.path.with_name(FINISHED)
+                to_cloud_optimized(layers.path, copied, named=probabilities)
+            products = None
+            if layers and polygons:
+                class_map = read_class_map(made)
+                products = Products(class_map, vectorise(class_map, layers.path))
+                write_polygons(products.polygons, polygons, segmenter.task)
+            write_task_style(output.with_suffix(".qml"), segmenter.task)
+            if copied and probabilities:
+                copied.replace(probabilities)
+            Path(f"{made}.aux.xml").replace(f"{output}.aux.xml")
+            made.replace(output)
         except OSError as error:
             raise cannot_write(output, error) from None
+    return products
 
 
 def require_outputs(
-    images: Sequence[Path], output: Path, probabilities: Path | None = None
+    images: Sequence[Path],
+    output: Path,
+    probabilities: Path | None = None,
+    polygons: Path | None = None,
 ) -> None:
-    """Refuse files that a prediction cannot be written to, before any work is done.
-
-    Parameters
-    ----------
-    images : sequence of Path
-        What is predicted.
-    output, probabilities : Path
-        See `predict_raster`.
-
-    Raises
-    ------
-    MinsegError
-        If one is no GeoTIFF by its name, cannot be written, or is an image or the other one.
-    """
+    """Refuse files of `predict_raster` that cannot be written, before any work is done."""
     outputs = [path for path in (output, probabilities) if path is not None]
     for path in outputs:
         if path.suffix.lower() not in GEOTIFF_SUFFIXES and not path.is_dir():
@@ -188,8 +162,11 @@ def require_outputs(
         raise MinsegError(
             f"{output}: image, classes and probabilities need a file each; name another output"
         )
-    for path in (*outputs, Path(f"{output}.aux.xml")):
+    for path in (*outputs, Path(f"{output}.aux.xml"), output.with_suffix(".qml")):
         require_writable(path)
+    if polygons is not None:
+        require_geopackage(polygons, output, probabilities, *images)
+        require_writable(polygons.with_suffix(".qml"))
 
 
 def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple[ImageFile, ...]:
@@ -235,23 +212,89 @@ def _digest(segmenter: Segmenter) -> str:
     return digest.hexdigest()
 
 
-def _finish(
-    task: Task,
+def _predict_rows(
+    segmenter: Segmenter,
+    image: ImageStack,
+    tiling: Tiling,
+    work: WorkFolder,
     classes: RowFile,
     layers: RowFile | None,
-    probabilities: Path | None,
-    cleaning: Cleaning | None,
-) -> Finished:
-    """Make whole files of rows that are all there."""
+    made_of: Mapping[str, Any],
+    tell: Callable[[str], None] | None,
+) -> bool:
+    """Predict the rows of an image that are not in its files yet; tell if it has any data.
+
+    With anything else in `made_of` rows are made anew.
+    """
+    done = work.progress(made_of)
+    if not done or not all(rows.path.exists() for rows in (classes, layers) if rows):
+        done = {"rows": 0, "has_data": False}
+        work.clear()
+        begin_class_map(classes, image.grid, segmenter.task)
+        if layers:
+            _begin_probabilities(layers, image.grid, segmenter.task)
+    elif tell:
+        tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
+    for strip in _strips(segmenter, image, tiling, done["rows"]):
+        classes.keep(strip.row, _class_rows(strip))
+        if layers:
+            layers.keep(strip.row, _probability_rows(strip))
+        has_data = bool(done["has_data"] or strip.valid.any())
+        done = {"rows": strip.row + len(strip.valid), "has_data": has_data}
+        work.note(made_of, done)
+    return done["has_data"]
+
+
+def _begin_probabilities(layers: RowFile, grid: Grid, task: Task) -> None:
+    """Make the file for the rows of probabilities."""
+    names, scale = task.target_names, PROBABILITY_SCALE
+    layers.begin(grid, np.uint16, PROBABILITY_NODATA, names, scale=scale)
+
+
+def _strips(
+    segmenter: Segmenter, image: ImageStack, tiling: Tiling, first_row: int
+) -> Iterable[Strip]:
+    """Predict strip by strip from a row on, under a progress bar."""
+
+    def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
+        values, valid = image.read(window)
+        return segmenter.statistics.standardise(values, valid), valid
+
+    strips = predict_strips(
+        read,
+        image.grid.height,
+        image.grid.width,
+        segmenter.probabilities,
+        segmenter.task.num_classes,
+        tiling,
+        segmenter.device,
+        first_row,
+    )
+    starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap)
+    return progress(strips, "predicting", len(starts), sum(row < first_row for row in starts))
+
+
+def _class_rows(strip: Strip) -> np.ndarray:
+    """Return the class numbers of a strip: uint8 (1, rows, width), 255 without data."""
+    classes = strip.classes()
+    classes[~strip.valid] = IGNORE
+    return classes[np.newaxis]
+
+
+def _probability_rows(strip: Strip) -> np.ndarray:
+    """Return the stored probabilities of a strip: uint16 (num_classes, rows, width)."""
+    scaled = (strip.probabilities / PROBABILITY_SCALE).round().cpu().numpy().astype(np.uint16)
+    scaled[:, ~strip.valid] = PROBABILITY_NODATA
+    return scaled
+
+
+def _finish(task: Task, classes: RowFile, cleaning: Cleaning | None) -> Path:
+    """Make a whole class map, cleaned, of rows that are all there."""
     if cleaning and cleaning != Cleaning():
         classes = _cleaned(classes, cleaning)
     finished = classes.path.with_name(FINISHED)
     finish_class_map(classes, finished, task)
-    if layers is None or probabilities is None:
-        return Finished(finished, layers.path if layers else None)
-    copied = layers.path.with_name(FINISHED)
-    to_cloud_optimized(layers.path, copied, named=probabilities)
-    return Finished(finished, copied)
+    return finished
 
 
 def _cleaned(classes: RowFile, cleaning: Cleaning) -> RowFile:

@@ -20,15 +20,22 @@ from minseg.data.stack import ImageFile, open_stack
 from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
-from minseg.report.gallery import display_bands, example_scene, scene_title
-from minseg.report.pictures import paint, picture_row, show, stretch
+from minseg.report.scenes import (
+    display_bands,
+    example_scene,
+    paint,
+    picture_row,
+    scene_title,
+    show,
+    stretch,
+)
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
 from minseg.report.text import text_table
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
 if TYPE_CHECKING:  # brings torch
-    from minseg.maps.products import Products
+    from minseg.maps.prediction import Products
 
 Fields = TypeVar("Fields", ImageReading, Cleaning)
 
@@ -117,18 +124,20 @@ def map_image(
     MinsegError
         If the image does not serve the run, or the folder cannot be written.
     """
-    from minseg.maps.products import write_products
+    from minseg.maps.prediction import predict_raster
     from minseg.study.execution import open_segmenter
 
     how = _filled(Cleaning, cleaning or {})
-    return write_products(
+    mapped = predict_raster(
         open_segmenter(run),
         image.files,
         folder / "classes.tif",
-        folder / "polygons.gpkg",
+        polygons=folder / "polygons.gpkg",
         cleaning=how,
         reading=image.reading,
     )
+    assert mapped is not None  # polygons are asked for
+    return mapped
 
 
 def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:

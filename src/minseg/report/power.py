@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
 from minseg.audit.power import PAPER_TEST_MINES
-from minseg.report.comparisons import model_title, signed
 from minseg.report.style import in_style, mark_synthetic, nothing_figure, row_panels, table_style
-from minseg.study.experiments import AVERAGES
+from minseg.report.text import model_title, signed
+from minseg.study.tables import AVERAGES
 
 FEWEST_TOLD = 10
 """Below so many mines the errors are not normal, and the number is told no more closely."""

@@ -12,8 +12,8 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
-from minseg.report.comparisons import model_title, signed
-from minseg.study.experiments import FOREST_SUFFIX, GENERAL_OF, MODELS, PAPER_BANDS
+from minseg.report.text import model_title, signed
+from minseg.study.tables import FOREST_SUFFIX, GENERAL_OF, MODELS, PAPER_BANDS
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
@@ -277,8 +277,8 @@ def _line(*cells: str) -> str:
 
 def main() -> None:
     """Write the outcomes of the demo study, and the tables made from them."""
-    from minseg.study.outcomes import search_outcomes, table_outcomes
     from minseg.study.study import open_study, project_folder
+    from minseg.study.tables import search_outcomes, table_outcomes
     from minseg.study.tuning import tune_all
 
     study, project = open_study(), project_folder()

@@ -30,8 +30,8 @@ from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.errors import MinsegError, require_word
-from minseg.learning.anatomy import network_anatomy
 from minseg.learning.baseline import fit_pixel_forest
+from minseg.learning.device import keep_freed_memory, resolve_precision
 from minseg.learning.inference import (
     EvaluationScene,
     Segmenter,
@@ -42,23 +42,29 @@ from minseg.learning.inference import (
     predict_scene,
     predict_scenes,
 )
-from minseg.learning.memory import keep_freed_memory
 from minseg.learning.models import (
     build_model,
     load_weights,
+    network_anatomy,
     require_known,
     save_state,
     save_weights,
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
-from minseg.learning.precision import resolve_precision
 from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
 from minseg.study.predictions import find_scene
-from minseg.study.provenance import describe_effort, describe_origin
-from minseg.study.runs import COUNT_COLUMNS, Run, RunStore, require, run_key
+from minseg.study.runs import (
+    COUNT_COLUMNS,
+    Run,
+    RunStore,
+    describe_effort,
+    describe_origin,
+    require,
+    run_key,
+)
 
 # Fabric announces its precision at every start; the run's config says it already.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

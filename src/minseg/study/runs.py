@@ -1,12 +1,18 @@
-"""The run store: one folder a run, keyed by its content; read here without torch."""
+"""Where a run comes from: code, data, packages, machine, time and memory."""
 
 import hashlib
 import json
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import shorten
 
@@ -19,8 +25,120 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import Task, parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
-from minseg.learning.metrics import Scores, scores
+from minseg.learning.device import peak_memory_mib
+from minseg.scoring.metrics import Scores, scores
 from minseg.study.config import PIXEL_FOREST, RunConfig
+
+PACKAGES = (
+    "minseg",
+    "torch",
+    "segmentation-models-pytorch",
+    "lightning",
+    "rasterio",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+)
+"""Packages whose versions can change a result."""
+
+
+def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
+    """Gather what a run starts from: code, data, packages, machine.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    trained_on : Dataset
+        The dataset, or the subset of its mines that the run is about.
+    seed : int
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    commit, dirty = git_state(Path(__file__))
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "dataset": dataset.description.name,
+        "synthetic": dataset.synthetic,
+        "dataset_hash": dataset.digest,
+        "split_hash": dataset.split_digest,
+        "parts": dict(zip(trained_on.split["mine"], trained_on.split["part"], strict=True)),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cpu_cores": cpu_cores(),
+        "seed": seed,
+    }
+
+
+def describe_effort(device: str, wall_time_s: float) -> dict:
+    """Gather what a run took.
+
+    Parameters
+    ----------
+    device : str
+        Name of the hardware that trained.
+    wall_time_s : float
+        Seconds from start to end, of the last stretch where the work was interrupted.
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "wall_time_s": round(wall_time_s, 1),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def cpu_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def git_state(source: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of the code and whether it was changed since.
+
+    Parameters
+    ----------
+    source : Path
+        A file of the code. A repository that only surrounds it, as one that holds the virtual
+        environment it is installed in, knows nothing of it.
+
+    Returns
+    -------
+    commit : str or None
+        None where no repository tracks the file.
+    dirty : bool or None
+    """
+    # Within a hook of some repository, git's variables name that one.
+    environment = {k: value for k, value in os.environ.items() if not k.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source.parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", source.name)
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
 
 COUNT_COLUMNS = ["tp", "fp", "fn", "tn"]
 
@@ -117,7 +235,7 @@ class Run:
 
     @cached_property
     def anatomy(self) -> list[dict]:
-        """Stages of the network (`minseg.learning.anatomy.network_anatomy`); none for a forest."""
+        """Stages of the network (`minseg.learning.models.network_anatomy`); none for a forest."""
         path = self.path / "network.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
@@ -170,7 +288,7 @@ class Run:
         part, epochs
             See `counts_of`.
         convention : str
-            See `minseg.learning.metrics.scores`.
+            See `minseg.scoring.metrics.scores`.
         """
         counts = counts_array(self.counts_of(part, epochs), self.task)
         return scores(counts, convention, self.task.target_names)

@@ -16,8 +16,7 @@ from minseg.data.dataset import Dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
 from minseg.study.config import RunConfig
-from minseg.study.provenance import cpu_cores
-from minseg.study.runs import Outcome, RunStore, require, run_key
+from minseg.study.runs import Outcome, RunStore, cpu_cores, require, run_key
 from minseg.study.study import SCHEDULER_VARIABLE
 
 ANSWER_WITHIN_S = 15

@@ -9,11 +9,10 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from minseg.errors import MinsegError
-from minseg.learning.intervals import bootstrap, interval
-from minseg.learning.metrics import METRICS, resampled_means
+from minseg.scoring.intervals import bootstrap, interval
+from minseg.scoring.metrics import METRICS, resampled_means
 from minseg.study.runs import counted_mines, counts_array
-from minseg.study.search import Search
-from minseg.study.tuning import validation_by_epochs
+from minseg.study.tuning import Search, validation_by_epochs
 
 SPLITS = 2000
 """Random splits of the test mines into those that choose and those that are left out."""
@@ -108,7 +107,7 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
     ----------
     search : Search
     convention : str
-        See `minseg.learning.metrics.scores`.
+        See `minseg.scoring.metrics.scores`.
 
     Returns
     -------

@@ -21,10 +21,10 @@ from rasterio.warp import transform as warp_points
 from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset, footprints
+from minseg.data.grid import COARSEST_M, equator_m, utm_crs
 from minseg.data.labels import CLASS_NAMES, encode_bits
 from minseg.data.mines import split_mines
 from minseg.data.raster import Grid
-from minseg.data.utm import COARSEST_M, equator_m, utm_crs
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
@@ -32,12 +32,12 @@ from minseg.synthetic.landscape import (
     BIOMES,
     Landscape,
     make_landscape,
+    noise,
     paint_landscape,
     paint_snow,
 )
 from minseg.synthetic.layout import Plan, plan_mine
 from minseg.synthetic.looks import paint_mine
-from minseg.synthetic.patterns import noise
 from minseg.synthetic.register import assign_cases, nearest_belt, synthetic_mines
 from minseg.synthetic.sensing import (
     BLOCK_PX,

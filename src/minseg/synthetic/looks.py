@@ -6,8 +6,8 @@ Old dumps that are green again and flooded old pits are drawn, and stay unlabell
 import numpy as np
 from scipy import ndimage
 
+from minseg.synthetic.landscape import buildings, turned
 from minseg.synthetic.layout import Plan
-from minseg.synthetic.patterns import buildings, turned
 from minseg.synthetic.sensing import MATERIALS, Material, Surface
 from minseg.synthetic.site import MineState
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from minseg.synthetic.growth import Growth
-from minseg.synthetic.layout import Plan
+from minseg.synthetic.layout import Growth, Plan
 from minseg.synthetic.sensing import PIXEL_M
 
 _DAM_PX = 3.2

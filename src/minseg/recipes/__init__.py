@@ -1,1 +1,0 @@
-"""Public outlines of mines → the inputs of fetching: mine list, polygons, scenes."""

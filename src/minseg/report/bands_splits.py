@@ -1,0 +1,598 @@
+"""The paper's Tables 2, 3 and 4 as a page shows them: our numbers beside the printed ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from pandas.io.formats.style import Styler
+
+from minseg.data.dataset import Dataset
+from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
+from minseg.report.style import (
+    in_style,
+    mark_synthetic,
+    note_at_axis,
+    nothing_figure,
+    row_panels,
+    table_style,
+)
+from minseg.report.text import (
+    METRIC_TITLES,
+    SHORT_METRIC_TITLES,
+    markdown_text,
+    model_title,
+    signed,
+    spans,
+)
+from minseg.scoring.metrics import METRICS
+from minseg.study.paper import paper_images
+from minseg.study.tables import AVERAGES, FOREST_SUFFIX, GENERAL_OF, PaperScores, Result
+
+SPLIT_ROWS: tuple[str, ...] = tuple(row for pair in GENERAL_OF.items() for row in pair)
+"""Rows of Table 4 in the printed order."""
+
+OURS, PAPER, INTERVAL, SPREAD = "ours", "paper", "95 % interval", "seed spread"
+
+_PART_TITLES = {"test": "test", "validation": "val.", "train": "train"}
+
+
+def image_table(dataset: Dataset) -> Styler:
+    """Return how many images each split has, ours beside the paper's (Table 2).
+
+    Returns
+    -------
+    pandas Styler
+        Row: All, and the subsets of section 2.2; columns: ours or a model of the paper, and within
+        it test, validation (val.), train. Ours hold for all models: one scene serves every task.
+        ``not stated`` where no mine of the dataset tells its raw material or mine type.
+    """
+    published = paper_images()
+    mines = dataset.mines.set_index("mine")
+    columns: dict[tuple[str, str], pd.Series] = {}
+    for part, title in _PART_TITLES.items():
+        of_scenes = mines.loc[dataset.scenes_of(part)["mine"]]
+        counts = {row: _images(of_scenes, mines, row) for row in published.index}
+        columns[OURS, title] = pd.Series(counts, dtype=object)
+    for model in published.columns.unique("model"):
+        for part, title in _PART_TITLES.items():
+            columns[f"paper, {model_title(model)}", title] = published[model, part]
+    return table_style(pd.DataFrame(columns), ("", "synthetic" * dataset.synthetic))
+
+
+def _images(of_scenes: pd.DataFrame, mines: pd.DataFrame, row: str) -> int | str:
+    """Count scenes, given by their rows of the mine table, that a row of Table 2 is about."""
+    for column, codes in (("raw_material", RAW_MATERIALS), ("mine_type", MINE_TYPES)):
+        if row in codes:
+            stated = mines[column].ne("").any()
+            return int(of_scenes[column].eq(row).sum()) if stated else "not stated"
+    return len(of_scenes)
+
+
+def with_missing(
+    scores: pd.DataFrame, tasks: Sequence[str], rows: Sequence[str], paper: PaperScores
+) -> pd.DataFrame:
+    """Give a score table every row of the print, so that what has no run is seen to be missing.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        See `minseg.study.tables.score_table`.
+    tasks, rows : sequence of str
+        All that the paper's table has, in its order.
+    paper : callable
+        See `score_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same columns, one line a task, row and metric; without a run the value is NaN and the
+        number of mines 0.
+    """
+    names = ["task", "row", "metric"]
+    order = pd.MultiIndex.from_product([tasks, rows, METRICS], names=names)
+    table = scores.set_index(names).reindex(order)
+    published = [paper(task, row) or {} for task in tasks for row in rows]
+    table = table.astype(dict.fromkeys(["value", "low", "high", "spread"], float)).assign(
+        mines=table["mines"].astype(float).fillna(0).astype(int),
+        absent=table["absent"].fillna(""),
+        paper=[of_row.get(metric, np.nan) for of_row in published for metric in METRICS],
+    )
+    return table.reset_index()[list(scores.columns)]
+
+
+def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Take out the intervals that say nothing: those over a single test mine.
+
+    One mine, drawn again and again, gives the same score each time. An AVG row has no interval
+    either if one of its rows has none.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `score_table` and `difference_table` of `minseg.study.tables`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With `low` and `high` NaN in such rows.
+    """
+    few = table[table["mines"] < 2]
+    known = set(zip(few["task"], few["row"], strict=True))
+    idle = np.array(
+        [
+            any((task, part) in known for part in (row, *AVERAGES.get(row, ())))
+            for task, row in zip(table["task"], table["row"], strict=True)
+        ],
+        bool,
+    )
+    return table.assign(low=table["low"].mask(idle), high=table["high"].mask(idle))
+
+
+def paper_layout(
+    scores: pd.DataFrame,
+    task: str,
+    differences: pd.DataFrame | None = None,
+    metrics: Sequence[str] = METRICS,
+    convention: str = "",
+    synthetic: bool = False,
+) -> Styler:
+    """Lay out one task's columns of Table 3 or 4, our numbers beside the paper's.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        See `minseg.study.tables.score_table` and `with_missing`.
+    task : str
+        The task whose rows are shown.
+    differences : pandas.DataFrame, optional
+        See `minseg.study.tables.difference_table`; adds a column to IoU.
+    metrics : sequence of str
+        IoU comes with its interval over mines, and with its spread over seeds if there is any.
+    convention : str
+        How the scores were taken, for the table's corner.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+
+    Returns
+    -------
+    pandas Styler
+        The highest of our scores of each metric is bold, and so is the paper's highest; that
+        chooses nothing. AVG rows are no candidates, and equal ones as printed are all bold. Columns
+        of the paper are left out where it has no such model.
+    """
+    of_task = without_idle_intervals(scores[scores["task"] == task])
+    in_paper = of_task["paper"].notna().any()
+    columns: dict[tuple[str, str], pd.Series] = {}
+    for metric in metrics:
+        lines = of_task[of_task["metric"] == metric].set_index("row")
+        title = METRIC_TITLES[metric]
+        columns[title, OURS] = lines["value"]
+        if metric == "iou":
+            columns[title, INTERVAL] = spans(lines)
+            if of_task["spread"].gt(0).any():
+                columns[title, SPREAD] = lines["spread"]
+        if in_paper:
+            columns[title, PAPER] = lines["paper"]
+        if in_paper and metric == "iou":
+            columns[title, "minus paper"] = (lines["value"] - lines["paper"]).map(
+                signed, na_action="ignore"
+            )
+        if differences is not None and metric == "iou":
+            heading, texts = _difference_column(differences, task)
+            columns[title, heading] = texts.reindex(lines.index)
+    return _score_style(pd.DataFrame(columns), model_title(task), convention, synthetic)
+
+
+def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Styler:
+    """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        See `minseg.study.tables.score_table` and `with_missing`.
+    convention : str
+        How the scores were taken, for the table's corner.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+
+    Returns
+    -------
+    pandas Styler
+    """
+    table = scores.pivot(index="row", columns=["task", "metric"], values="value")
+    columns = {
+        (model_title(task), SHORT_METRIC_TITLES[metric]): table[task, metric]
+        for task in scores["task"].unique()
+        for metric in METRICS
+    }
+    ordered = pd.DataFrame(columns).reindex(scores["row"].unique())
+    return _score_style(ordered, "", convention, synthetic, zero=False)
+
+
+def notes(results: Iterable[Result], scores: pd.DataFrame) -> str:
+    """List what the reader of a table must know about its gaps.
+
+    Parameters
+    ----------
+    results : iterable of Result
+        Those without runs are told with their reason.
+    scores : pandas.DataFrame
+        See `minseg.study.tables.score_table`: classes that no test scene holds, and rows with
+        a single test mine.
+
+    Returns
+    -------
+    str
+        A Markdown list, each reason once with the rows it concerns; empty without any.
+    """
+    told = [
+        (f"no run: {result.problem or 'none was made'}", result.entry.task, result.entry.row)
+        for result in results
+        if not result.runs
+    ]
+    lines = scores[~scores["row"].isin(list(AVERAGES))].drop_duplicates(["task", "row"])
+    for task, row, mines, absent in zip(
+        lines["task"], lines["row"], lines["mines"], lines["absent"], strict=True
+    ):
+        if absent:
+            told.append(
+                (f"no test scene holds {absent}; the scores say nothing about that", task, row)
+            )
+        if mines == 1:
+            told.append(("a single test mine, so there is no interval over mines", task, row))
+    concerned: dict[str, list[tuple[str, str]]] = {}
+    for reason, task, row in told:
+        concerned.setdefault(reason, []).append((task, row))
+    return "\n".join(
+        f"- {_names(pairs)}: {markdown_text(reason)}." for reason, pairs in concerned.items()
+    )
+
+
+def _names(pairs: Iterable[tuple[str, str]]) -> str:
+    """Name rows by task, tasks with the same rows together: ``Model 1, Model 2 (RR, GRR)``."""
+    rows_of: dict[str, list[str]] = {}
+    for task, row in pairs:
+        rows_of.setdefault(model_title(task), []).append(row)
+    tasks_of: dict[str, list[str]] = {}
+    for title, rows in rows_of.items():
+        tasks_of.setdefault(", ".join(rows), []).append(title)
+    return "; ".join(f"{', '.join(titles)} ({rows})" for rows, titles in tasks_of.items())
+
+
+def _difference_column(differences: pd.DataFrame, task: str) -> tuple[str, pd.Series]:
+    """Return the heading and the texts of one task's differences in IoU."""
+    lines = without_idle_intervals(differences)
+    lines = lines[(lines["task"] == task) & (lines["metric"] == "iou")].set_index("row")
+    references = lines["reference"].unique()
+    heading = f"minus {references[0]}" if len(references) == 1 else "minus counterpart"
+    ranges = (" (" + spans(lines, write=signed) + ")").where(lines["low"].notna(), "")
+    return heading, lines["difference"].map(signed, na_action="ignore") + ranges
+
+
+def _score_style(
+    table: pd.DataFrame, title: str, convention: str, synthetic: bool, zero: bool = True
+) -> Styler:
+    """Write scores with three decimals, with or without their leading zero, the highest in bold."""
+    scores = [name for name in table if pd.api.types.is_float_dtype(table[name])]
+    compared = table.columns.isin(scores) & (table.columns.get_level_values(1) != SPREAD)
+    kind = ", ".join(word for word in (convention, "synthetic" * synthetic) if word)
+
+    def three_decimals(value: object) -> str:
+        return f"{value:.3f}" if zero else f"{value:.3f}".removeprefix("0")
+
+    averages = table.index.isin(list(AVERAGES))
+    rules = [k for k in range(1, len(table)) if averages[k] != averages[k - 1]]
+    styler = table_style(table, (title, kind), rules)
+    styler = styler.format(dict.fromkeys(scores, three_decimals), na_rep="–")
+    return styler.apply(_embolden_highest, subset=table.columns[compared])
+
+
+def _embolden_highest(column: pd.Series) -> list[str]:
+    """Return the style of a column's cells: bold where it is highest as printed, AVG rows apart."""
+    printed = column.map("{:.3f}".format).astype(float).mask(column.index.isin(list(AVERAGES)))
+    return ["font-weight: bold" if best else "" for best in printed == printed.max()]
+
+
+_OURS = "#0072B2"
+_FOREST = "#E69F00"
+_PAPER = "#444444"
+_SHADE = "#E4EEF6"
+
+TOLD, UNTOLD, SINGLE = "told from zero", "not told from zero", "a single mine"
+
+_CERTAINTIES: dict[str, tuple[str, str, float]] = {
+    TOLD: (_OURS, "o", 2.4),
+    UNTOLD: ("#8FBBD9", "o", 2.4),
+    SINGLE: ("#8A8A8A", "x", 0),
+}
+"""What the test mines say of a difference, to its colour, marker and line width."""
+
+_SIDES = {"targeted": ("#D55E00", "s"), "general": (_OURS, "o")}
+
+_STEP = 0.18
+"""Distance of our values from the middle of a row, upwards, and of the paper's, downwards."""
+
+
+@in_style()
+def band_figure(
+    scores: pd.DataFrame,
+    forest: pd.DataFrame | None = None,
+    chosen: Mapping[str, str] | None = None,
+    convention: str = "",
+    synthetic: bool = False,
+) -> Figure:
+    """Show the IoU of each band configuration, one panel a task (Table 3).
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        See `minseg.study.tables.score_table` and `minseg.report.bands_splits.with_missing`.
+    forest : pandas.DataFrame, optional
+        The same of the per-pixel baselines (`minseg.study.tables.Entry.baseline`).
+    chosen : mapping of task to row, optional
+        The rows that the validation part chooses (`minseg.study.tables.chosen_rows`).
+    convention : str
+        How the scores were taken, for the axis.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The shaded span is the interval of the row that was chosen.
+    """
+    scores = _iou(scores)
+    if scores.empty:
+        return nothing_figure(synthetic)
+    rows = list(scores["row"].unique())
+    figure, panels = _panels(scores, rows)
+    step, shaded = _STEP if forest is None else 0.27, False
+    for task, axes in panels.items():
+        lines = _lines(scores, task, rows)
+        shaded |= _shade(axes, lines, (chosen or {}).get(task))
+        at = [row - step for row in range(len(rows))]
+        axes.hlines(at, lines["low"], lines["high"], color=_OURS)
+        axes.scatter(lines["value"], at, 28, color=_OURS, zorder=3)
+        if forest is not None:
+            of_forest = forest.assign(row=forest["row"].str.removesuffix(FOREST_SUFFIX))
+            values = _lines(_iou(of_forest), task, rows)["value"]
+            axes.scatter(values, range(len(rows)), 20, color=_FOREST, marker="s", zorder=3)
+        _draw_paper(axes, lines["paper"], step)
+        for row, value, mines in zip(at, lines["value"], lines["mines"], strict=True):
+            if pd.isna(value):
+                note_at_axis(axes, row, "undefined" if mines > 0 else "no run")
+    entries: list[Artist] = [_entry("ours, 95 % interval over mines", _OURS, width=1.6)]
+    if forest is not None:
+        entries.append(_entry("per-pixel forest", _FOREST, "s"))
+    if scores["paper"].notna().any():
+        entries.append(_entry("paper (its own mines)", _PAPER, "D", hollow=True))
+    if shaded:
+        entries.append(Patch(color=_SHADE, label="chosen on validation"))
+    return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
+
+
+@in_style()
+def difference_figure(
+    differences: pd.DataFrame,
+    words: str,
+    rows: Sequence[str] = (),
+    convention: str = "",
+    synthetic: bool = False,
+) -> Figure:
+    """Show differences in IoU, paired over the test mines, one panel a task.
+
+    Parameters
+    ----------
+    differences : pandas.DataFrame
+        See `minseg.study.tables.difference_table`.
+    words : str
+        What is taken from what, such as ``configuration − RGB``.
+    rows : sequence of str
+        All rows that should be there; by default those that are.
+    convention : str
+        How the scores were taken, for the axis.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The thick line is the 95 % interval, the thin one is widened for the number of comparisons
+        in the table; dark where that excludes zero on enough mines
+        (`minseg.scoring.intervals.told_from_zero`), a cross where there is a single mine.
+    """
+    differences = _iou(differences)
+    if differences.empty:
+        return nothing_figure(synthetic)
+    rows = list(rows) or _in_printed_order(differences["row"].unique())
+    figure, panels = _panels(differences, rows)
+    met = {TOLD, UNTOLD}
+    widening = f" (thin: widened for {differences['comparisons'].max()} comparisons)"
+    for task, axes in panels.items():
+        lines = _lines(differences, task, rows)
+        axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+        for row, line in enumerate(lines.to_dict("records")):
+            at = row - _STEP
+            if pd.isna(line["difference"]):
+                note_at_axis(axes, at, "no run")
+                continue
+            certainty = _certainty(line)
+            met.add(certainty)
+            colour, marker, width = _CERTAINTIES[certainty]
+            if width:
+                wide = [line["widened_low"], line["widened_high"]]
+                axes.plot(wide, [at, at], color=colour, linewidth=0.8)
+                span = [line["low"], line["high"]]
+                axes.plot(span, [at, at], color=colour, linewidth=width, solid_capstyle="butt")
+            axes.scatter(line["difference"], at, 30, color=colour, marker=marker, zorder=3)
+        _draw_paper(axes, lines["paper"], _STEP)
+    entries: list[Artist] = [
+        _entry(name + widening * (name == TOLD), *look)
+        for name, look in _CERTAINTIES.items()
+        if name in met
+    ]
+    if differences["paper"].notna().any():
+        entries.append(_entry("paper (its own mines)", _PAPER, "D", hollow=True))
+    title = f"{_title('difference in IoU', convention)}\n{words}"
+    return _finished(figure, panels, title, entries, synthetic)
+
+
+@in_style()
+def split_figure(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Figure:
+    """Show the IoU of targeted beside general models on the same mines (Table 4).
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        See `minseg.study.tables.score_table` and `minseg.report.bands_splits.with_missing`.
+    convention : str
+        How the scores were taken, for the axis.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A dumbbell for each subset and mean (AVG); `difference_figure` shows the intervals.
+    """
+    scores = _iou(scores)
+    there = set(scores["row"])
+    pairs = [pair for pair in GENERAL_OF.items() if there.intersection(pair)]
+    if not pairs:
+        return nothing_figure(synthetic)
+    figure, panels = _panels(scores, [targeted for targeted, _ in pairs])
+    middle = (scores["value"].min() + scores["value"].max()) / 2
+    for task, axes in panels.items():
+        targeted, general = (_lines(scores, task, rows) for rows in zip(*pairs, strict=True))
+        for column, step in (("value", -_STEP), ("paper", _STEP)):
+            at = [row + step for row in range(len(pairs))]
+            ends = targeted[column].to_numpy(float), general[column].to_numpy(float)
+            width = 2 if column == "value" else 1
+            axes.hlines(at, ends[0], ends[1], color="#BBBBBB", linewidth=width, zorder=1)
+            for values, (colour, marker) in zip(ends, _SIDES.values(), strict=True):
+                face = colour if column == "value" else "white"
+                axes.scatter(
+                    values, at, 26, facecolor=face, edgecolor=colour, marker=marker, zorder=3
+                )
+        for row, pair in enumerate(zip(targeted["value"], general["value"], strict=True)):
+            _note_gap(axes, row - _STEP, pair, middle)
+    entries: list[Artist] = [_entry(name, *look) for name, look in _SIDES.items()]
+    if scores["paper"].notna().any():
+        entries += [_entry(f"paper's {name}", *look, hollow=True) for name, look in _SIDES.items()]
+    return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
+
+
+def _iou(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of a table that are about IoU, with the intervals that say something."""
+    return without_idle_intervals(table[table["metric"] == "iou"])
+
+
+def _lines(table: pd.DataFrame, task: str, rows: Sequence[str]) -> pd.DataFrame:
+    """Return one task's lines, one a row; NaN where there is none."""
+    return table[table["task"] == task].set_index("row").reindex(list(rows))
+
+
+def _in_printed_order(rows: Iterable[str]) -> list[str]:
+    """Return rows as Table 4 has them; others stay as they are."""
+    known = {row: k for k, row in enumerate(SPLIT_ROWS)}
+    return sorted(rows, key=lambda row: known.get(row, -1))
+
+
+def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
+    """Make a panel for each task, two side by side, with the rows from top to bottom."""
+    tasks = list(table["task"].unique())
+    figure, panels = row_panels([model_title(task) for task in tasks], rows, head_in=0.45)
+    for axes in panels:
+        for row in range(1, len(rows)):
+            # Table 4 closes a group of subsets with its mean.
+            closed = rows[row - 1] in AVERAGES and rows[row] not in AVERAGES
+            axes.axhline(
+                row - 0.5, color="#999999" if closed else "#EEEEEE", linewidth=0.7, zorder=0
+            )
+    return figure, dict(zip(tasks, panels, strict=True))
+
+
+def _shade(axes: Axes, lines: pd.DataFrame, row: str | None) -> bool:
+    """Shade the interval of a row, if it has one, and tell whether it has."""
+    if row is None or row not in lines.index or lines["low"].isna()[row]:
+        return False
+    low, high = (float(lines[bound][row]) for bound in ("low", "high"))
+    axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)
+    return True
+
+
+def _draw_paper(axes: Axes, values: pd.Series, step: float) -> None:
+    """Draw the paper's values below our own."""
+    at = [row + step for row in range(len(values))]
+    axes.scatter(
+        values, at, 20, facecolor="white", edgecolor=_PAPER, marker="D", linewidth=1.1, zorder=3
+    )
+
+
+def _certainty(line: Mapping) -> str:
+    """Name what the test mines say of a difference."""
+    if pd.isna(line["low"]):
+        return SINGLE
+    return TOLD if line["told"] else UNTOLD
+
+
+def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) -> None:
+    """Say which side of a dumbbell has no run: at the axis, or beside the other side's marker."""
+    missing = [name for name, value in zip(_SIDES, values, strict=True) if pd.isna(value)]
+    if len(missing) == 2:
+        note_at_axis(axes, row, "no run")
+    elif missing:
+        (value,) = (value for value in values if pd.notna(value))
+        axes.annotate(
+            f"no {missing[0]} run",
+            (value, row),
+            (7 if value < middle else -7, 0),
+            textcoords="offset points",
+            ha="left" if value < middle else "right",
+            va="center",
+            fontsize=7.5,
+            color="#777777",
+        )
+
+
+def _title(quantity: str, convention: str) -> str:
+    """Name what an axis shows."""
+    return f"{quantity} ({convention} convention)" if convention else quantity
+
+
+def _entry(
+    label: str, colour: str, marker: str = "o", width: float = 0, hollow: bool = False
+) -> Line2D:
+    """Return a legend entry: a marker, on a line if it has a width."""
+    face = "white" if hollow else colour
+    return Line2D(
+        [], [], color=colour, marker=marker, linewidth=width, markerfacecolor=face, label=label
+    )
+
+
+def _finished(
+    figure: Figure,
+    panels: dict[str, Axes],
+    title: str,
+    entries: list[Artist],
+    synthetic: bool,
+) -> Figure:
+    """Set axes, legend and mark of a figure whose panels are drawn."""
+    first = next(iter(panels.values()))
+    first.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # shared by all panels
+    if any(axes.texts for axes in panels.values()):
+        left, right = first.get_xlim()
+        first.set_xlim(left - 0.15 * (right - left), right)  # room for the notes
+    for axes in list(panels.values())[-2:]:
+        axes.set_xlabel(title)
+    letters = sum(len(str(entry.get_label())) for entry in entries)
+    columns = len(entries) if letters < 85 else 2
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns)
+    mark_synthetic(figure, synthetic)
+    return figure

@@ -1,0 +1,385 @@
+"""Tables of change between two years: the account of one mine, and the check on all of them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from pandas.io.formats.style import Styler
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import CLASSES, IGNORE, PRIORITY
+from minseg.maps.change import CHANGES, change_areas, class_change
+from minseg.maps.class_map import ClassMap
+from minseg.report.scenes import display_bands, paint, picture_row, show, stretch
+from minseg.report.style import (
+    ReportFigure,
+    add_scale_bar,
+    in_style,
+    legend_below,
+    legend_height_in,
+    mark_synthetic,
+    nothing_figure,
+    row_panels,
+)
+from minseg.report.text import model_title, text_table
+from minseg.study.change import TwoYears
+from minseg.study.cleaning import RULES
+from minseg.study.predictions import find_scene
+
+
+def account_table(account: pd.DataFrame, synthetic: bool = False) -> Styler:
+    """Show mapped, adjusted and annotated hectares beside the floor of false change.
+
+    Parameters
+    ----------
+    account : pandas.DataFrame
+        See `minseg.study.change.accounts`.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+
+    Returns
+    -------
+    pandas Styler
+        A row a class and change. Above the floor: whether the mapped area is larger than the upper
+        end of the floor's interval.
+    """
+    adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha")
+    floor = _with_interval(account, "floor_ha", "floor_low_ha", "floor_high_ha")
+    above = (account["mapped_ha"] > account["floor_high_ha"]).map({True: "yes", False: "no"})
+    table = pd.DataFrame(
+        {
+            "mapped, ha": account["mapped_ha"],
+            "adjusted, ha (range over other mines)": adjusted,
+            "annotated, ha": account["true_ha"],
+            "floor of false change, ha (95 % interval)": floor,
+            "above the floor": above.where(account["floor_high_ha"].notna()),
+            "other mines": account["mines"],
+        }
+    )
+    return _styled(table, account, synthetic, "no mine with scenes of two years")
+
+
+def check_table(checks: pd.DataFrame, synthetic: bool = False) -> Styler:
+    """Show how well mapped and adjusted areas met the annotated ones, each mine in turn.
+
+    Parameters
+    ----------
+    checks : pandas.DataFrame
+        See `minseg.study.change.account_checks`.
+    synthetic : bool
+        Marks the table as made from synthetic data.
+
+    Returns
+    -------
+    pandas Styler
+    """
+    pairs = zip(checks["inside"], checks["mines"], strict=True)
+    inside = [f"{inside} of {mines} mines" for inside, mines in pairs]
+    table = pd.DataFrame(
+        {
+            "annotated area in the range": inside,
+            "mean error as mapped, ha": checks["mapped_error_ha"].astype(float),
+            "mean error as adjusted, ha": checks["adjusted_error_ha"].astype(float),
+        }
+    )
+    return _styled(table, checks, synthetic, "it takes three test mines with scenes of two years")
+
+
+def _styled(table: pd.DataFrame, rows: pd.DataFrame, synthetic: bool, empty: str) -> Styler:
+    """Name the rows and set numbers; say why there are no rows."""
+    names = [rows["task"].map(model_title), rows["class"], rows["change"]]
+    numbers = [name for name in table if pd.api.types.is_float_dtype(table[name])]
+    table.index = pd.MultiIndex.from_arrays(names, names=["synthetic" * synthetic, "class", ""])
+    styler = text_table(table).format(dict.fromkeys(numbers, "{:.2f}".format), na_rep="–")
+    return styler if len(table) else styler.set_caption(f"Nothing to show: {empty}.")
+
+
+def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str) -> pd.Series:
+    """Write ``13.09 (4.41 to 19.18)``."""
+    texts = []
+    for number, *ends in zip(rows[value], rows[low], rows[high], strict=True):
+        interval = "" if pd.isna(ends).any() else " ({:.2f} to {:.2f})".format(*ends)
+        texts.append(None if pd.isna(number) else f"{number:.2f}{interval}")
+    return pd.Series(texts, rows.index, dtype=object)
+
+
+_MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
+_NO_DATA = {"no data": "#FFFFFF"}
+
+
+@in_style()
+def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
+    """Show the images of two years with predictions over them (Figures 17 and 18).
+
+    Parameters
+    ----------
+    dataset : Dataset
+    found : sequence of TwoYears
+        Predictions of one mine by one run or several. Where classes of several meet, the fill is
+        that of the later one in `minseg.data.labels.PRIORITY`; every class keeps its outline.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four panels: image and prediction of the earlier year (a), then of the later one (b).
+    """
+    first = found[0]
+    names = _class_names(found)
+    pictures = _pictures(dataset, first)
+    titles = [model_title(one.before.task.name) for one in found]
+    layers = [[one.before for one in found], [one.after for one in found]]
+    present = [name for name in names if any(_mask(maps, name).any() for maps in layers)]
+    legend = {name: colour for name, colour in names.items() if name in present}
+    legend |= _NO_DATA if any(np.any(maps[0].classes == IGNORE) for maps in layers) else {}
+    figure, panels = picture_row(
+        4,
+        first.before.grid,
+        f"{_mine_name(dataset, first.mine)}, {first.years[0]} and {first.years[1]}: "
+        f"{', '.join(titles)}",
+        dataset.synthetic,
+        scale=0.88,
+        below_in=legend_height_in(len(legend), 5),
+    )
+    for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
+        show(panels[2 * k], pictures[k], f"({letter}) {year}")
+        shown, fills = _uppermost(layers[k], names)
+        show(panels[2 * k + 1], paint(pictures[k], shown, fills), f"({letter}) {year}, predicted")
+        for name in present:
+            mask = _mask(layers[k], name)
+            if mask.any() and not mask.all():
+                panels[2 * k + 1].contour(mask, [0.5], colors=[names[name]], linewidths=0.8)
+    add_scale_bar(panels[0], first.before.grid)
+    legend_below(figure, panels[0], legend, 5)
+    return figure
+
+
+@in_style()
+def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
+    """Show what became of one class between two years: the mapped change beside the annotated.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    found, true : TwoYears
+        Predicted and annotated, on one grid. The class shown is the one that gained and lost the
+        largest area by the prediction.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Panels: the later image, the mapped change, the annotated change.
+    """
+    areas = change_areas(found.before, found.after)
+    class_name = str((areas["gained_ha"] + areas["lost_ha"]).idxmax())
+    _, picture = _pictures(dataset, found)
+    states = {
+        "mapped change": class_change(found.before, found.after, class_name),
+        "annotated change": class_change(true.before, true.after, class_name),
+    }
+    unknown = any(np.any(values == IGNORE) for values in states.values())
+    figure, panels = picture_row(
+        1 + len(states),
+        found.before.grid,
+        f"{_mine_name(dataset, found.mine)}, {found.years[0]} to {found.years[1]}: {class_name} "
+        f"({model_title(found.before.task.name)})",
+        dataset.synthetic,
+        below_in=legend_height_in(4, 4),
+    )
+    fills = dict(enumerate(CHANGES.values(), start=1)) | {IGNORE: "#FFFFFF"}
+    show(panels[0], picture, f"{found.years[1]}")
+    for panel, (title, values) in zip(panels[1:], states.items(), strict=True):
+        show(panel, paint(picture, values, fills), title)
+    add_scale_bar(panels[0], found.before.grid)
+    left_out = {"not compared": "#FFFFFF"} if unknown else {}
+    legend_below(figure, panels[1], CHANGES | left_out, 4)
+    return figure
+
+
+@in_style()
+def change_area_figure(account: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show gained and lost hectares: mapped, adjusted with its interval, annotated, and the floor.
+
+    Parameters
+    ----------
+    account : pandas.DataFrame
+        Rows of `minseg.study.change.change_account`, with a column task.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a task, each with its own scale of hectares.
+    """
+    if account.empty:
+        return nothing_figure(synthetic)
+    tasks = list(account["task"].unique())
+    heights = [0.35 + account["task"].eq(task).sum() * 0.24 for task in tasks]
+    figure = ReportFigure(
+        figsize=(7.4, sum(heights) + 0.45 * len(tasks) + 0.5), layout="constrained"
+    )
+    panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for task, axes in zip(tasks, panels, strict=True):
+        _draw_areas(axes, account[account["task"] == task])
+        axes.set_title(model_title(task), fontweight="bold")
+    panels[-1].set_xlabel("hectares")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=_MAPPED, marker="o", linestyle="", label="mapped"),
+            Line2D([], [], color=_ADJUSTED, marker="s", label="adjusted, range over other mines"),
+            Line2D([], [], color=_TRUE, marker="D", linestyle="", mfc="none", label="annotated"),
+            Patch(color=_FLOOR, label="floor of false change"),
+        ],
+        loc="outside lower center",
+        ncols=4,
+    )
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw one task's rows, the first on top."""
+    at = np.arange(len(rows))
+    axes.barh(at, rows["floor_ha"].fillna(0), 0.62, color=_FLOOR, alpha=0.6, zorder=1)
+    axes.hlines(at + 0.25, rows["floor_low_ha"], rows["floor_high_ha"], color="#888888", zorder=2)
+    axes.hlines(at, rows["low_ha"], rows["high_ha"], color=_ADJUSTED, linewidth=2, zorder=2)
+    axes.scatter(rows["adjusted_ha"], at, 22, color=_ADJUSTED, marker="s", zorder=3)
+    axes.scatter(rows["mapped_ha"], at, 26, color=_MAPPED, zorder=4)
+    axes.scatter(
+        rows["true_ha"], at, 30, facecolor="none", edgecolor=_TRUE, marker="D", linewidth=1.1,
+        zorder=5,
+    )  # fmt: skip
+    names = rows["class"] + ", " + rows["change"]
+    axes.set_yticks(at, names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=-0.015 * axes.get_xlim()[1])  # room for a marker at zero
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def _class_names(found: Sequence[TwoYears]) -> dict[str, str]:
+    """Return all classes of the maps with their colours, in the order of Table 1."""
+    colours: dict[str, str] = {}
+    for one in found:
+        task = one.before.task
+        colours |= dict(zip(task.target_names[1:], task.target_colours[1:], strict=True))
+    order = [mine_class.name for mine_class in CLASSES]
+    known = [name for name in order if name in colours]
+    return {name: colours[name] for name in [*known, *(n for n in colours if n not in order)]}
+
+
+def _mask(maps: Sequence[ClassMap], name: str) -> np.ndarray:
+    """Return where one of several maps has a class: bool (height, width)."""
+    masks = [
+        one.classes == one.task.target_names.index(name)
+        for one in maps
+        if name in one.task.target_names
+    ]
+    return np.logical_or.reduce(masks)
+
+
+def _uppermost(
+    maps: Sequence[ClassMap], colours: Mapping[str, str]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Lay the classes of several maps over each other; return numbers and their colours."""
+    order = [name for name in PRIORITY if name in colours]
+    order += [name for name in colours if name not in order]
+    uppermost = np.zeros(maps[0].classes.shape, np.uint8)
+    for value, name in enumerate(order, start=1):
+        uppermost[_mask(maps, name)] = value
+    uppermost[np.logical_and.reduce([one.classes == IGNORE for one in maps])] = IGNORE
+    fills = {value: colours[name] for value, name in enumerate(order, start=1)}
+    return uppermost, fills | {IGNORE: "#FFFFFF"}
+
+
+def year_images(dataset: Dataset, found: TwoYears) -> tuple[np.ndarray, np.ndarray]:
+    """Read what is shown of both years: a pair of float32 (bands, height, width)."""
+    before, after = (find_scene(dataset, scene) for scene in found.scenes)
+    bands = display_bands(dataset.description.bands)
+    return dataset.read_inputs(before, bands)[0], dataset.read_inputs(after, bands)[0]
+
+
+def _pictures(dataset: Dataset, found: TwoYears) -> list[np.ndarray]:
+    """Read the images of both years, stretched alike so that they can be compared by eye."""
+    images = year_images(dataset, found)
+    return np.split(stretch(np.concatenate(images, axis=1)), 2)  # one above the other
+
+
+def _mine_name(dataset: Dataset, mine: str) -> str:
+    return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
+
+
+_COLOURS = {True: "#0072B2", False: "#8FBBD9"}
+"""Whether the test mines tell a difference from zero, to its colour."""
+
+
+@in_style()
+def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show the difference in IoU that each cleaning rule made, one panel a configuration.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `minseg.study.cleaning.effects`.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Cleaned minus as predicted: right of the zero line the rule helped; the line is
+        the 95 % interval, dark where the difference is told from zero.
+    """
+    if table.empty:
+        return nothing_figure(synthetic)
+    rules = sorted(table["rule"].unique(), key=list(RULES).index)
+    lines_of = [lines for _, lines in table.groupby("run", sort=False)]
+    figure, panels = row_panels([_title(lines) for lines in lines_of], rules, head_in=0.5)
+    for lines, axes in zip(lines_of, panels, strict=True):
+        _draw(axes, lines.set_index("rule").reindex(rules))
+    for axes in panels[-2:]:
+        axes.set_xlabel("difference in IoU (standard convention)")
+    panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    labels = (f"told from zero, widened for {len(table)} comparisons", "not told from zero")
+    handles = [
+        Line2D([], [], color=colour, marker="o", linewidth=2, label=label)
+        for label, colour in zip(labels, _COLOURS.values(), strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+def _title(lines: pd.DataFrame) -> str:
+    """Name a panel: task, bands, and the IoU that the rules start from."""
+    first = lines.iloc[0]
+    return f"{model_title(first['task'])}, {first['bands']}: IoU {first['iou']:.2f} as predicted"
+
+
+def _draw(axes: Axes, lines: pd.DataFrame) -> None:
+    """Draw a panel's differences, one a row; NaN where a rule does not apply."""
+    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+    for row, (difference, low, high, told) in enumerate(
+        lines[["difference", "low", "high", "told"]].itertuples(index=False)
+    ):
+        if pd.isna(difference):
+            axes.annotate(
+                "does not apply",
+                (1, row),
+                (-4, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=7.5,
+                color="#777777",
+            )
+            continue
+        colour = _COLOURS[bool(told)]
+        axes.hlines(row, low, high, color=colour, linewidth=2)
+        axes.scatter(difference, row, 30, color=colour, zorder=3)

@@ -1,0 +1,467 @@
+"""Rows of pictures of one scene: stretched, greyed, painted with classes, and laid out."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import (
+    ANNOTATED_NAMES,
+    CLASSES,
+    EXTENT,
+    IGNORE,
+    IGNORE_BITS,
+    PRIORITY,
+    Task,
+    decode_bits,
+)
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+from minseg.report.style import (
+    MARK_COLOUR,
+    ReportFigure,
+    add_scale_bar,
+    colour_patches,
+    in_style,
+    legend_below,
+    legend_height_in,
+)
+from minseg.study.errors import best_median_worst as best_median_worst
+from minseg.study.predictions import find_scene, scene_prediction
+from minseg.study.runs import Run
+
+NO_DATA_COLOUR = "#808080"
+"""Pixels that nobody observed."""
+
+OPACITY = 0.75
+"""Of class colours over the greyed image."""
+
+_WIDEST_IN, _NARROWEST_IN, _TALLEST_IN = 2.6, 2.5, 4.2  # a panel's slot, before scaling
+_GAP_IN, _MARGIN_IN, _TITLE_LINE_IN, _PANEL_LINE_IN = 0.12, 0.1, 0.2, 0.16
+
+
+def stretch(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Stretch an image for display, each band from its 2nd to its 98th percentile.
+
+    Parameters
+    ----------
+    image : float ndarray (bands, height, width)
+        Red, green, blue first; of fewer than three bands the first is shown in grey.
+    valid : bool ndarray (height, width), optional
+        Where the image holds data. By default where all bands shown are finite and not all are 0,
+        which is how `Dataset.read_inputs` fills a place without data.
+
+    Returns
+    -------
+    float32 ndarray (height, width, 3)
+        0 to 1; mid-grey where not valid.
+    """
+    shown = np.asarray(image[:3] if len(image) >= 3 else image[:1], np.float32)
+    finite = np.isfinite(shown).all(axis=0)
+    valid = finite & ((shown != 0).any(axis=0) if valid is None else valid)
+    picture = np.full((*valid.shape, 3), to_rgb(NO_DATA_COLOUR), np.float32)
+    if not valid.any():
+        return picture
+    values = shown[:, valid]  # (bands, valid pixels)
+    low, high = np.percentile(values, (2, 98), axis=1, keepdims=True).astype(np.float32)
+    spread = np.where(high > low, high - low, 1)
+    # A band of one value has no contrast to stretch: it shows as its middle.
+    picture[valid] = np.where(high > low, np.clip((values - low) / spread, 0, 1), 0.5).T
+    return picture
+
+
+def paint(picture: np.ndarray, values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
+    """Grey a picture and lay a colour over each value that has one.
+
+    Parameters
+    ----------
+    picture : float32 ndarray (height, width, 3)
+        As `stretch` returns it.
+    values : uint8 ndarray (height, width)
+    colours : mapping of int to str
+        Colour of a value; white covers the picture, any other lets it through.
+
+    Returns
+    -------
+    float32 ndarray (height, width, 3)
+        0 to 1.
+    """
+    # Kept light, and short of white, so that colours and the white of unannotated pixels stand out.
+    ground = np.repeat(0.3 + 0.55 * picture.mean(axis=2, keepdims=True), 3, axis=2)
+    for value, colour in colours.items():
+        rgb = np.array(to_rgb(colour), np.float32)
+        where = values == value
+        opacity = np.float32(1.0 if rgb.min() == 1 else OPACITY)
+        ground[where] = opacity * rgb + (1 - opacity) * ground[where]
+    return ground
+
+
+def picture_row(
+    columns: int,
+    grid: Grid,
+    title: str,
+    synthetic: bool,
+    *,
+    scale: float = 1.0,
+    title_lines: int = 1,
+    below_in: float = 0.0,
+    right_in: tuple[float, float] = (0.0, 0.0),
+) -> tuple[ReportFigure, list[Axes]]:
+    """Make a figure with a row of panels that fit the shape of a scene on the ground.
+
+    Placed in inches, since matplotlib's automatic layouts leave gaps round fixed shapes.
+
+    Parameters
+    ----------
+    columns : int
+        Number of panels.
+    grid : Grid
+        Of the scene.
+    title : str
+        Above the row, broken into lines if long.
+    synthetic : bool
+        Writes SYNTHETIC at the upper right.
+    scale : float
+        Factor on the size of the panels.
+    title_lines : int
+        Lines in the panels' own titles.
+    below_in : float
+        Height of the room for a legend below the panels, inches.
+    right_in : (float, float)
+        Width and height of the room for a legend beside the panels, inches.
+
+    Returns
+    -------
+    figure : ReportFigure
+    panels : list of Axes
+    """
+    pixel_width, pixel_height = grid.pixel_size_m
+    ratio = grid.height * pixel_height / (grid.width * pixel_width)
+    height_in = min(_WIDEST_IN * ratio, _TALLEST_IN) * scale
+    width_in = height_in / ratio
+    slot_in = max(width_in, _NARROWEST_IN * scale)
+    total_in = 2 * _MARGIN_IN + columns * slot_in + (columns - 1) * _GAP_IN + right_in[0]
+    mark_in = 1.1 if synthetic else 0.0
+    lines = textwrap.wrap(title, int((total_in - mark_in) / 0.095)) or [""]  # inches a letter
+    above_in = _MARGIN_IN + len(lines) * _TITLE_LINE_IN + 0.1 + title_lines * _PANEL_LINE_IN
+    all_in = above_in + max(height_in + below_in, right_in[1]) + _MARGIN_IN
+
+    figure = ReportFigure(figsize=(total_in, all_in))
+    left, top = _MARGIN_IN / total_in, 1 - _MARGIN_IN / all_in
+    bold: dict[str, Any] = {"va": "top", "fontsize": 10, "fontweight": "bold"}
+    figure.text(left, top, "\n".join(lines), ha="left", **bold)
+    if synthetic:
+        figure.text(1 - left, top, "SYNTHETIC", ha="right", color=MARK_COLOUR, **bold)
+    bottom = (all_in - above_in - height_in) / all_in
+    panels = [
+        figure.add_axes(
+            (
+                (_MARGIN_IN + column * (slot_in + _GAP_IN)) / total_in,
+                bottom,
+                width_in / total_in,
+                height_in / all_in,
+            )
+        )
+        for column in range(columns)
+    ]
+    return figure, panels
+
+
+def show(panel: Axes, picture: np.ndarray, title: str) -> None:
+    """Draw a picture into a panel of `picture_row`, without axes."""
+    levels = (picture * 255).round().astype(np.uint8)
+    panel.imshow(levels, aspect="auto")  # the panel has the shape of the ground already
+    panel.set_title(title)
+    panel.set_axis_off()
+
+
+NOT_ANNOTATED = {"not annotated": "#FFFFFF"}
+"""Legend entry of the pixels that neither train nor count."""
+
+
+class Agreement(IntEnum):
+    """What a prediction says of a pixel, held against the truth."""
+
+    TRUE_NEGATIVE = 0
+    TRUE_POSITIVE = 1
+    FALSE_POSITIVE = 2
+    FALSE_NEGATIVE = 3
+    WRONG_CLASS = 4
+    """Both see a class, but not the same one."""
+    IGNORED = IGNORE
+
+
+# Chosen by search: blended over mid-grey every two of them differ by at least 32 CIELAB units, in
+# normal vision and in simulated protanopia, deuteranopia and tritanopia; and each but black by 41
+# from every class of Table 1, so that no verdict is taken for a class.
+AGREEMENT_COLOURS: dict[Agreement, str] = {
+    Agreement.TRUE_POSITIVE: "#FFDD00",
+    Agreement.FALSE_POSITIVE: "#FF0000",
+    Agreement.FALSE_NEGATIVE: "#0000FF",
+    Agreement.WRONG_CLASS: "#000000",
+}
+
+
+def agreement(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Classify every pixel of a prediction by what the truth says there.
+
+    Parameters
+    ----------
+    prediction, target : uint8 ndarray (height, width)
+        0 background, 1 … the task's classes, 255 ignore.
+
+    Returns
+    -------
+    uint8 ndarray (height, width)
+        Values of `Agreement`; ignored where either is 255.
+
+    Raises
+    ------
+    MinsegError
+        If the two differ in size.
+    """
+    if prediction.shape != target.shape:
+        raise MinsegError(
+            f"the prediction has (height, width) {prediction.shape} and the truth {target.shape}; "
+            "compare rasters on one grid"
+        )
+    seen, there = prediction > 0, target > 0
+    verdict = np.zeros(target.shape, np.uint8)
+    verdict[seen & ~there] = Agreement.FALSE_POSITIVE
+    verdict[there & ~seen] = Agreement.FALSE_NEGATIVE
+    verdict[seen & there] = Agreement.WRONG_CLASS
+    verdict[seen & (prediction == target)] = Agreement.TRUE_POSITIVE
+    verdict[(prediction == IGNORE) | (target == IGNORE)] = Agreement.IGNORED
+    return verdict
+
+
+@in_style()
+def overlay_figure(
+    image: np.ndarray,
+    target: np.ndarray,
+    prediction: np.ndarray,
+    task: Task,
+    grid: Grid,
+    title: str,
+    scores: Mapping[str, float] | None = None,
+    synthetic: bool = False,
+) -> Figure:
+    """Show image, ground truth, prediction and their agreement side by side (Figures 5 to 16).
+
+    Parameters
+    ----------
+    image : float ndarray (bands, height, width)
+        Red, green, blue first; of fewer than three bands the first is shown in grey. NaN, or 0 in
+        all bands, where there is no data.
+    target, prediction : uint8 ndarray (height, width)
+        0 background, 1 … the task's classes, 255 ignore.
+    task : Task
+        Names and colours of the target values.
+    grid : Grid
+        Of the scene, for its shape on the ground and the scale bar.
+    title : str
+        Above the figure.
+    scores : mapping of str to float, optional
+        `iou`, `recall` and `precision`, written above the agreement; NaN is undefined.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four panels: image, ground truth, prediction, agreement.
+
+    Raises
+    ------
+    MinsegError
+        If prediction and truth differ in size.
+    """
+    verdict = agreement(prediction, target)
+    class_legend = {
+        name: colour
+        for value, (name, colour) in enumerate(
+            zip(task.target_names, task.target_colours, strict=True)
+        )
+        if value > 0 and (np.any(target == value) or np.any(prediction == value))
+    }
+    verdict_legend = {
+        kind.name.replace("_", " ").lower(): colour
+        for kind, colour in AGREEMENT_COLOURS.items()
+        if kind != Agreement.WRONG_CLASS or task.num_classes > 2
+    } | (NOT_ANNOTATED if np.any(verdict == Agreement.IGNORED) else {})
+    legends = ((class_legend, 3), (verdict_legend, 2))
+
+    verdict_title = _agreement_title(scores)
+    figure, panels = picture_row(
+        4,
+        grid,
+        title,
+        synthetic,
+        scale=0.88,
+        title_lines=verdict_title.count("\n") + 1,
+        below_in=max(legend_height_in(len(legend), columns) for legend, columns in legends),
+    )
+    picture = stretch(image)
+    ignored = {IGNORE: "#FFFFFF"}
+    classes = dict(list(enumerate(task.target_colours))[1:]) | ignored
+    show(panels[0], picture, "image")
+    show(panels[1], paint(picture, target, classes), "ground truth")
+    show(panels[2], paint(picture, prediction, classes), "prediction")
+    verdicts = paint(picture, verdict, {int(k): c for k, c in AGREEMENT_COLOURS.items()} | ignored)
+    show(panels[3], verdicts, verdict_title)
+    add_scale_bar(panels[0], grid)
+    for panel, (legend, columns) in zip((panels[0], panels[3]), legends, strict=True):
+        legend_below(figure, panel, legend, columns)
+    return figure
+
+
+def _agreement_title(scores: Mapping[str, float] | None) -> str:
+    """Title the agreement panel, with the scores given below."""
+    names = {"iou": "IoU", "recall": "recall", "precision": "precision"}
+    given = [
+        f"{name} {'–' if math.isnan(scores[key]) else f'{scores[key]:.2f}'}"
+        for key, name in names.items()
+        if scores and key in scores
+    ]
+    lines = ["agreement" + "".join(f": {text}" for text in given[:1]), " · ".join(given[1:])]
+    return "\n".join(filter(None, lines))
+
+
+@in_style()
+def annotation_figure(
+    image: np.ndarray, labels: np.ndarray, grid: Grid, title: str, synthetic: bool = False
+) -> Figure:
+    """Show an annotated scene: the image, and the classes of Table 1 over it (Figure 3).
+
+    Where classes overlap the fill is that of the later one in `PRIORITY`, so that a slope shows
+    inside its excavation; every class keeps its outline.
+
+    Parameters
+    ----------
+    image : float ndarray (bands, height, width)
+        As in `overlay_figure`.
+    labels : uint16 ndarray (height, width)
+        Bit k = class k of Table 1; 65535 = ignore.
+    grid : Grid
+        Of the scene, for its shape on the ground and the scale bar.
+    title : str
+        Above the figure.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels and a legend of the classes present.
+    """
+    colours = {mine_class.name: mine_class.colour for mine_class in (EXTENT, *CLASSES)}
+    masks = {name: decode_bits(labels, name) for name in (EXTENT.name, *PRIORITY)}
+    present = [name for name in masks if masks[name].any()]
+    uppermost = np.zeros(labels.shape, np.uint8)  # 0 none, 1 … present
+    for value, name in enumerate(present, start=1):
+        uppermost[masks[name]] = value
+    uppermost[labels == IGNORE_BITS] = IGNORE
+
+    legend = {name: colour for name, colour in colours.items() if name in present}
+    legend |= NOT_ANNOTATED if np.any(uppermost == IGNORE) else {}
+    legend_in = (1.95, 0.22 * len(legend))
+
+    figure, panels = picture_row(2, grid, title, synthetic, scale=1.2, right_in=legend_in)
+    picture = stretch(image)
+    fills = {value: colours[name] for value, name in enumerate(present, start=1)}
+    show(panels[0], picture, "image")
+    show(panels[1], paint(picture, uppermost, fills | {IGNORE: "#FFFFFF"}), "annotated classes")
+    for name in present:
+        panels[1].contour(masks[name], [0.5], colors=[colours[name]], linewidths=0.9)
+    add_scale_bar(panels[0], grid)
+    box = panels[1].get_position()
+    figure.legend(
+        handles=colour_patches(legend),
+        loc="upper left",
+        bbox_to_anchor=(box.x1 + 0.15 / figure.get_figwidth(), box.y1),
+        labelspacing=0.7,
+    )
+    return figure
+
+
+DISPLAY_BANDS = ("B04", "B03", "B02")
+"""Bands shown as red, green and blue."""
+
+
+def example_scene(dataset: Dataset, part: str = "train") -> str:
+    """Return the scene of a part with the most classes; of several, the one with most labels."""
+
+    def richness(scene: pd.Series) -> tuple[int, int]:
+        labels = dataset.read_labels(scene)
+        pixels = [int(np.count_nonzero(decode_bits(labels, name))) for name in ANNOTATED_NAMES]
+        return sum(count > 0 for count in pixels), sum(pixels)
+
+    scenes = [scene for _, scene in dataset.scenes_of(part).iterrows()]
+    return max(scenes, key=richness)["scene"]
+
+
+def annotated_scene(dataset: Dataset, scene: str) -> Figure:
+    """Draw a scene and its annotation, as the paper's Figure 3."""
+    row = find_scene(dataset, scene)
+    image, _ = dataset.read_inputs(row, display_bands(dataset.description.bands))
+    title = scene_title(dataset, row)
+    return annotation_figure(
+        image, dataset.read_labels(row), dataset.grid(row), title, dataset.synthetic
+    )
+
+
+def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
+    """Draw image, truth, a run's stored prediction and their agreement for one test mine.
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+        The one it was tested on.
+    mine : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MinsegError
+        If the run has no prediction of that mine.
+    """
+    tested = scene_prediction(run, dataset, mine)
+    image, _ = dataset.read_inputs(
+        tested.scene, display_bands(dataset.description.bands), tested.window
+    )
+    by_mine = run.scores_by_mine()
+    scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
+    return overlay_figure(
+        image,
+        tested.target,
+        tested.prediction,
+        run.task,
+        tested.grid,
+        f"{scene_title(dataset, tested.scene)}: {run.task.title}",
+        scores,
+        dataset.synthetic,
+    )
+
+
+def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the bands to show: red, green and blue, or the first one there is."""
+    return DISPLAY_BANDS if set(DISPLAY_BANDS) <= set(bands) else bands[:1]
+
+
+def scene_title(dataset: Dataset, scene: pd.Series) -> str:
+    """Name a scene: its mine, and the year if it is known."""
+    name = dataset.mines.set_index("mine").loc[scene["mine"], "name"]
+    year = scene["year"]
+    return str(name) if pd.isna(year) else f"{name}, {year}"

@@ -1,0 +1,564 @@
+"""A network drawn from its recorded stages: encoder down, decoder up, skips across (Figure 4)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from minseg.data.dataset import Dataset
+from minseg.data.labels import decode_bits
+from minseg.data.mines import PARTS
+from minseg.errors import MinsegError
+from minseg.report.style import (
+    PART_STYLES,
+    ReportFigure,
+    colour_patches,
+    in_style,
+    mark_synthetic,
+    note_at_axis,
+)
+from minseg.report.text import METRIC_TITLES, number, span
+from minseg.scoring.intervals import interval
+from minseg.scoring.metrics import METRICS
+from minseg.study.paper import paper_scores
+from minseg.study.runs import Run
+from minseg.study.tables import Entry, Result, scored
+
+PART_COLOURS: dict[str, str] = {
+    "input and output": "#999999",
+    "encoder": "#56B4E9",
+    "decoder": "#E69F00",
+}
+"""Colours of the boxes, by what the stage belongs to."""
+
+SKIP_COLOUR = "#009E73"
+
+_WIDTH_IN, _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 7.6, 0.95, 0.15, 0.6, 0.45
+_ROW_GAP_IN, _ARC_IN = 0.46, 0.3
+_TALLEST_IN = 0.85
+_FLOW_COLOUR = "#777777"
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Where a stage is drawn: its middle, and its size, inches from the upper left."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@in_style()
+def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draw a network as boxes, each the output of a stage, and arrows (Figure 4).
+
+    Rows are image sizes, the full one on top; columns follow the order of computation. The height
+    of a box falls with the size of the image, its width grows with the logarithm of the number of
+    channels, which is written below it.
+
+    Parameters
+    ----------
+    anatomy : sequence of mappings
+        Stages with name, part, channels, height, width, sources
+        (`minseg.learning.models.network_anatomy`, `minseg.study.runs.Run.anatomy`).
+    title : str
+        Above the figure, such as `RunConfig.title`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MinsegError
+        If there are no stages.
+    """
+    if not anatomy:
+        raise MinsegError(
+            f"{title}: no network is described; the per-pixel baseline has none, and a run made "
+            "before networks were recorded is made again after its folder is removed"
+        )
+    sizes = sorted({(stage["height"], stage["width"]) for stage in anatomy}, reverse=True)
+    columns = _columns(anatomy)
+    heights_in = [_TALLEST_IN * (height / sizes[0][0]) ** 0.4 for height, _ in sizes]
+    tops_in = [_TOP_IN + sum(heights_in[:row]) + row * _ROW_GAP_IN for row in range(len(sizes))]
+    total_in = tops_in[-1] + heights_in[-1] + _ROW_GAP_IN + _BOTTOM_IN
+
+    figure = ReportFigure(figsize=(_WIDTH_IN, total_in))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, _WIDTH_IN), ylim=(total_in, 0))
+    axes.set_axis_off()
+    axes.text(0.1, 0.12, title, fontsize=10, fontweight="bold", va="top")
+    for (height, width), top_in, height_in in zip(sizes, tops_in, heights_in, strict=True):
+        text = f"{height} × {width}"
+        axes.text(0.1, top_in + height_in / 2, text, va="center", color="#555555")
+    pitch_in = (_WIDTH_IN - _LEFT_IN - _RIGHT_IN) / (max(columns.values()) + 1)
+    boxes = {}
+    for stage in anatomy:
+        row = sizes.index((stage["height"], stage["width"]))
+        boxes[stage["name"]] = _Box(
+            _LEFT_IN + (columns[stage["name"]] + 0.5) * pitch_in,
+            tops_in[row] + heights_in[row] / 2,
+            pitch_in * (0.12 + 0.045 * math.log2(stage["channels"])),
+            heights_in[row],
+        )
+    _draw_boxes(axes, anatomy, boxes)
+    _draw_links(axes, anatomy, boxes)
+    _legend(figure)
+    return figure
+
+
+def _columns(anatomy: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Place each stage right of all that it follows from, in a cell of its own."""
+    columns: dict[str, int] = {}
+    taken = set()
+    for stage in anatomy:
+        column = 1 + max((columns[source] for source in stage["sources"]), default=-1)
+        while (stage["height"], column) in taken:
+            column += 1
+        taken.add((stage["height"], column))
+        columns[stage["name"]] = column
+    return columns
+
+
+def _draw_boxes(
+    axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, _Box]
+) -> None:
+    """Draw every stage, with its number of channels below."""
+    for stage in anatomy:
+        box = boxes[stage["name"]]
+        colour = PART_COLOURS.get(stage["part"], PART_COLOURS["input and output"])
+        corner = (box.x - box.width / 2, box.y - box.height / 2)
+        axes.add_patch(
+            Rectangle(corner, box.width, box.height, facecolor=colour, edgecolor="#444444")
+        )
+        # White below the number, for arrows that pass there.
+        axes.text(
+            box.x,
+            box.y + box.height / 2 + 0.04,
+            f"{stage['channels']}",
+            ha="center",
+            va="top",
+            fontsize=7.5,
+            zorder=3,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
+        if stage["part"] in ("input", "output"):
+            axes.text(
+                box.x, corner[1] - 0.05, stage["part"], ha="center", va="bottom", fontsize=7.5
+            )
+
+
+def _draw_links(
+    axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, _Box]
+) -> None:
+    """Draw an arrow for every link, over the boxes of the row where some lie between."""
+    last_encoder = [stage["name"] for stage in anatomy if stage["part"] == "encoder"][-1:]
+    encoder = {stage["name"] for stage in anatomy if stage["part"] == "encoder"}
+    for stage in anatomy:
+        end = boxes[stage["name"]]
+        for source in stage["sources"]:
+            start = boxes[source]
+            same_row = start.y == end.y
+            skips = same_row and stage["part"] == "decoder" and source in encoder
+            between = [box for box in boxes.values() if box.y == end.y and start.x < box.x < end.x]
+            if same_row and between:
+                path = _arc(start, end, len(between))
+            else:
+                path = Path([(start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)])
+            is_skip = skips and source not in last_encoder
+            axes.add_patch(
+                FancyArrowPatch(
+                    path=path,
+                    arrowstyle="-|>",
+                    mutation_scale=7,
+                    linewidth=1.2 if is_skip else 0.9,
+                    linestyle=(0, (4, 1.5)) if is_skip else "-",
+                    color=SKIP_COLOUR if is_skip else _FLOW_COLOUR,
+                    shrinkA=0,
+                    shrinkB=0,
+                )
+            )
+
+
+def _arc(start: _Box, end: _Box, num_between: int) -> Path:
+    """Return a curve from the top of a box to the top of another one of its row.
+
+    The more boxes lie between the higher it rises, but never to the row above.
+    """
+    top = start.y - start.height / 2
+    rise = _ARC_IN * (1 - 0.6**num_between)
+    peak = top - rise / 0.75  # a cubic rises to three quarters of its hull
+    left, right = start.x + start.width / 4, end.x - end.width / 4
+    return Path(
+        [(left, top), (left, peak), (right, peak), (right, top)],
+        [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
+    )
+
+
+def _legend(figure: Figure) -> None:
+    """Explain colours, lines and numbers below the drawing."""
+    lines = [
+        Line2D([], [], color=_FLOW_COLOUR, label="features"),
+        Line2D([], [], color=SKIP_COLOUR, linestyle=(0, (4, 1.5)), label="skip connection"),
+    ]
+    figure.legend(
+        handles=[*colour_patches(PART_COLOURS), *lines],
+        title="below a box: its channels · at the left: height × width, pixels",
+        loc="lower center",
+        ncols=5,
+        borderaxespad=0.6,
+    )
+
+
+LOG_FROM_RATIO = 100
+"""Ratio of the largest share to the smallest from which the axis is logarithmic."""
+
+_NETWORK = "network"
+_MODEL_STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
+
+
+@in_style()
+def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show how much of the pixels each class covers, part by part.
+
+    Parameters
+    ----------
+    shares : pandas.DataFrame
+        Indexed by class name, one column per part, values 0 to 1 (`Dataset.class_shares`); NaN is
+        unknown. The axis is logarithmic if the shares differ by more than `LOG_FROM_RATIO`.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    values = shares.to_numpy(float)
+    positive = values[values > 0]
+    logarithmic = positive.size > 0 and positive.max() > LOG_FROM_RATIO * positive.min()
+    thickness = 0.8 / max(len(shares.columns), 1)
+    height_in = 0.8 + len(shares) * max(0.25, 0.14 * len(shares.columns))
+
+    figure = ReportFigure(figsize=(7.2, height_in), layout="constrained")
+    axes = figure.add_subplot()
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(0.5 * positive.min(), min(1.0, 2 * positive.max()))
+    for column, part in enumerate(shares.columns):
+        offset = (column + 0.5) * thickness - 0.4
+        rows = [row + offset for row in range(len(shares))]
+        # Any other column takes the next colour of the style's cycle.
+        colour = PART_STYLES[part][0] if part in PART_STYLES else None
+        axes.barh(rows, shares[part].fillna(0), thickness * 0.92, color=colour, label=part)
+        for row, share in zip(rows, shares[part], strict=True):
+            if not share > 0:
+                note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
+    axes.set_yticks(range(len(shares)), shares.index)
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()  # the first class on top
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axes.set_xlabel("share of pixels" + (" (logarithmic scale)" if logarithmic else ""))
+    axes.grid(axis="x")
+    _legend_above(axes)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+@in_style()
+def overlap_figure(overlaps: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show how far classes overlap (section 2.2).
+
+    Parameters
+    ----------
+    overlaps : pandas.DataFrame
+        Share of the row's pixels that also carry the column's class, 0 to 1
+        (`minseg.report.training.overlap_table`).
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    values = overlaps.to_numpy(float)
+    side_in = 0.42 * max(len(overlaps), 3)
+    figure = ReportFigure(figsize=(side_in + 2.6, side_in + 1.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(values):
+        if share > 0:
+            text = f"{share:.2f}" if share >= 0.005 else "< .01"
+            colour = "white" if share > 0.6 else "#222222"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(overlaps)), overlaps.columns, rotation=40, ha="right")
+    axes.set_yticks(range(len(overlaps)), overlaps.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("share of the row's pixels that also carry the column's class")
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+@in_style()
+def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show loss and validation IoU over the epochs, with the best epoch marked.
+
+    Parameters
+    ----------
+    history : pandas.DataFrame
+        Columns `epoch`, `train_loss`, `validation_iou` and perhaps `validation_loss`; NaN where an
+        epoch was not validated.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels above each other: loss, validation IoU.
+    """
+    figure = ReportFigure(figsize=(7.2, 4.4), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    for part in ("train", "validation"):
+        if f"{part}_loss" in history:
+            _curve(above, history, f"{part}_loss", part)
+    _curve(below, history, "validation_iou", "validation")
+    above.set_ylabel("loss")
+    _legend_above(above)
+    below.set_ylabel("validation IoU")
+    below.set_ylim(0, 1)
+    below.set_xlabel("epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    validated = history.dropna(subset=["validation_iou"])
+    if len(validated):
+        best = validated.iloc[validated["validation_iou"].argmax()]
+        for axes in (above, below):
+            axes.axvline(best["epoch"], color="#555555", linestyle="--", linewidth=1, zorder=1)
+        below.plot(best["epoch"], best["validation_iou"], "o", color="#555555", markersize=7)
+        text = f"best: epoch {best['epoch']:g}, IoU {best['validation_iou']:.2f}"
+        left = best["epoch"] > history["epoch"].mean()
+        below.annotate(
+            text,
+            (best["epoch"], 0.03),
+            (-5 if left else 5, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+        )
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+@in_style()
+def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show each mine's IoU, the network's beside the per-pixel baseline's.
+
+    Parameters
+    ----------
+    per_mine : pandas.DataFrame
+        Columns `mine`, `model` (`network`, and others such as `per-pixel forest`) and `iou` (0 to
+        1, NaN where undefined). Several rows of a mine and model, such as seeds, are averaged.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row a mine, the network's best on top. The means in the legend are over the mines that
+        every model has an IoU for, so that they compare.
+    """
+    table = per_mine.pivot_table(
+        index="mine", columns="model", values="iou", aggfunc="mean", dropna=False
+    )
+    compared = table.dropna()
+    models = sorted(table.columns, key=lambda model: (model != _NETWORK, model))
+    if models:
+        table = table.sort_values(models[0], ascending=False, na_position="last", kind="stable")
+
+    figure = ReportFigure(figsize=(7.2, 1.0 + 0.24 * max(len(table), 2)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hlines(range(len(table)), table.min(axis=1), table.max(axis=1), color="#BBBBBB", zorder=1)
+    for model, (colour, marker) in zip(models, cycle(_MODEL_STYLES), strict=False):
+        mean = compared[model].mean()
+        axes.scatter(
+            table[model],
+            range(len(table)),
+            # Open over filled, so that equal scores show both.
+            facecolor=colour if model == models[0] else "none",
+            edgecolor=colour,
+            linewidth=1.5,
+            marker=marker,
+            s=34,
+            label=f"{model} (mean {mean:.2f})" if pd.notna(mean) else model,
+        )
+    for row, (_, scores) in enumerate(table.iterrows()):
+        if scores.isna().all():
+            note_at_axis(axes, row, "undefined")
+    axes.set_yticks(range(len(table)), [str(mine) for mine in table.index])
+    axes.set_ylim(len(table) - 0.4, -0.6)  # the best on top
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(-0.02, 1.02)
+    left_out = len(table) - len(compared)
+    axes.set_xlabel(f"IoU (means without {left_out} of {len(table)} mines)" if left_out else "IoU")
+    axes.grid(axis="both")
+    _legend_above(axes)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+def _curve(axes: Axes, history: pd.DataFrame, column: str, part: str) -> None:
+    """Draw one column over the epochs, bridging epochs without a value."""
+    known = history.dropna(subset=[column])
+    colour, marker = PART_STYLES[part]
+    # Markers where points are few; in a long run they would hide the line.
+    marker = marker if len(known) <= 30 else ""
+    axes.plot(known["epoch"], known[column], color=colour, marker=marker, label=part)
+    axes.grid(axis="y")
+
+
+def _legend_above(axes: Axes) -> None:
+    """Put the legend in a row above a panel, clear of the data."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
+
+
+_IOU = METRICS.index("iou")
+
+
+def dataset_table(dataset: Dataset) -> pd.DataFrame:
+    """Return what a dataset is and holds, one fact a row."""
+    about = dataset.description
+    years = dataset.scenes["year"].dropna()
+    facts = {
+        "name": about.name,
+        "kind": "synthetic: made, not observed" if about.synthetic else "real imagery",
+        "mines": f"{len(dataset.mines)}",
+        "scenes": f"{len(dataset.scenes)}",
+        "years": f"{years.min()} to {years.max()}" if len(years) else "not stated",
+        "annotated classes": ", ".join(about.class_names),
+        "bands": ", ".join(about.bands),
+        "provenance": about.provenance,
+        "licence": about.licence,
+        "content hash": dataset.digest,
+    }
+    return pd.DataFrame({"": facts})
+
+
+def part_table(dataset: Dataset) -> pd.DataFrame:
+    """Return mines and scenes per part (section 2.3), with the share of all mines."""
+    mines = dataset.split["part"].value_counts().reindex(PARTS, fill_value=0)
+    return pd.DataFrame(
+        {
+            "mines": mines,
+            "share of mines": (mines / mines.sum()).map("{:.0%}".format),
+            "scenes used": [len(dataset.scenes_of(part)) for part in PARTS],
+        }
+    ).rename_axis("part")
+
+
+def overlap_table(dataset: Dataset, part: str = "train") -> pd.DataFrame:
+    """Return how far classes overlap (section 2.2).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row and column are classes; the value is the share of the row's pixels that also carry
+        the column's class, 0 to 1. Classes that do not occur are left out.
+    """
+    names = dataset.description.class_names
+    both = pd.DataFrame(0, index=list(names), columns=list(names))
+    for _, scene in dataset.scenes_of(part).iterrows():
+        labels = dataset.read_labels(scene)
+        masks = np.stack([decode_bits(labels, name).ravel() for name in names]).astype(np.int64)
+        both += masks @ masks.T  # pixels that carry both classes
+    pixels = pd.Series(np.diag(both), index=both.index)
+    occurring = pixels.index[pixels > 0]
+    return both.loc[occurring, occurring].div(pixels[occurring], axis=0)
+
+
+def score_table(
+    models: Mapping[str, Sequence[Run]], convention: str, part: str = "test"
+) -> pd.DataFrame:
+    """Set scores of several models beside each other, and beside the paper's.
+
+    Parameters
+    ----------
+    models : mapping of str to sequence of Run
+        Name of the model to its runs, one a seed; all of one task and band configuration.
+    convention : str
+        See `minseg.scoring.metrics.scores`.
+    part : {"validation", "test"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Per model the mean over its seeds, and for IoU the 95 % interval over mines of that mean
+        and the spread over seeds. The paper's row (Table 3) is on its own test mines.
+    """
+    rows = {}
+    for name, runs in models.items():
+        config = runs[0].config
+        found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention, part)
+        row = pd.Series(found.values, list(METRIC_TITLES.values())).map("{:.3f}".format)
+        low, high = interval(found.resampled[:, _IOU])
+        several = found.num_mines > 1
+        row["IoU, 95 % interval over mines"] = span(low, high) if several else "a single mine"
+        spread = found.spread[_IOU]
+        row["IoU, spread over seeds"] = number(spread) if len(runs) > 1 else "one seed"
+        rows[name] = row
+    config = next(iter(models.values()))[0].config
+    published = paper_scores(config.task, config.bands)
+    if published:
+        row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
+        rows["paper, Table 3 (its own mines)"] = row
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"{part}, {convention}")
+    means = [METRIC_TITLES[metric] for metric in METRICS]
+    return table[[*means, *table.columns.difference(means)]].fillna("not given")
+
+
+def per_class_table(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+    """Return each class's scores under the `standard` convention, models side by side."""
+    tables = {
+        name: run.scores(part)["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
+        for name, run in models.items()
+    }
+    return pd.concat(tables, axis=1).round(3)
+
+
+def mine_scores(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+    """Return rows mine, model, iou, … (`standard`, each mine by itself) of several models."""
+    return pd.concat(
+        [run.scores_by_mine(part).reset_index().assign(model=name) for name, run in models.items()],
+        ignore_index=True,
+    )
+
+
+def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return where runs come from: a row per run."""
+    rows = []
+    for run in runs:
+        origin = run.provenance
+        commit = (origin["git_commit"] or "not in git")[:8]
+        rows.append(
+            {
+                "run": run.key,
+                "model": run.config.title,
+                "seed": run.config.seed,
+                "code": commit + (" (changed since)" if origin["git_dirty"] else ""),
+                "trained on": f"{origin['device']}, {origin['cpu_cores']} cores",
+                "minutes": f"{origin['wall_time_s'] / 60:.1f}",
+            }
+        )
+    return pd.DataFrame(rows).set_index("run")

@@ -1,0 +1,410 @@
+"""The paper's Table 5 as a page shows it: what was searched, found, and gained by selecting."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+from optuna.trial import TrialState
+
+from minseg.report.bands_splits import OURS, PAPER
+from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic, nothing_figure
+from minseg.report.text import DASH, model_title, number, signed, span
+from minseg.scoring.intervals import interval
+from minseg.study.paper import paper_hyperparameters, paper_table
+from minseg.study.selection import Candidates, candidates
+from minseg.study.tuning import Search
+
+HYPERPARAMETER_TITLES: dict[str, str] = {
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "epochs": "epochs",
+    "crop": "image size",
+    "optimiser": "optimiser",
+    "encoder": "backbone",
+    "architecture": "architecture",
+    "loss": "loss",
+}
+"""Hyperparameters as a reader sees them, in the order of Table 5."""
+
+TRIED = "values tried"
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def hyperparameter_table(
+    searches: Mapping[str, Search], convention: str = "standard"
+) -> pd.DataFrame:
+    """Return the hyperparameters found, beside the paper's and the values tried (Table 5).
+
+    Parameters
+    ----------
+    searches : mapping of task to Search
+    convention : str
+        See `minseg.scoring.metrics.scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row: hyperparameter, as printed; columns: per model ours, which is what the validation part
+        chooses, and the paper's, chosen on its test part, where it has such a model; then all
+        values tried. The image size is the side of the training crop, pixels.
+    """
+    columns: dict[tuple[str, str], list[str]] = {}
+    in_paper = set(paper_table(5)["model"])
+    for task, search in searches.items():
+        found = candidates(search, convention)
+        columns[model_title(task), OURS] = _texts(found.table.iloc[found.by_validation])
+        if task in in_paper:
+            columns[model_title(task), PAPER] = _texts(paper_hyperparameters(task))
+    tried: dict[str, dict[Any, None]] = {name: {} for name in HYPERPARAMETER_TITLES}
+    for search in searches.values():
+        for name, values in search.space:
+            tried[name].update(dict.fromkeys(values))
+    columns[TRIED, ""] = [", ".join(map(_text, tried[name])) for name in HYPERPARAMETER_TITLES]
+    table = pd.DataFrame(columns, index=list(HYPERPARAMETER_TITLES.values()))
+    return table.rename_axis(columns=["", _mark(searches)])
+
+
+def search_table(searches: Mapping[str, Search], convention: str = "standard") -> pd.DataFrame:
+    """Return how good the models are that the validation part chose, and what was tried for them.
+
+    Parameters
+    ----------
+    searches, convention
+        See `hyperparameter_table`. The validation IoU is always `standard`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row: model; columns: bands, validation IoU, test IoU with its interval over mines, what
+        tuning gains over the untuned settings on the same epochs
+        (`minseg.study.selection.Candidates.gain`), and numbers of trials.
+    """
+    rows = {}
+    for task, search in searches.items():
+        found = candidates(search, convention)
+        chosen = found.table.iloc[found.by_validation]
+        low, high = found.test_interval(found.by_validation)
+        states = pd.Series([trial.state for trial in search.finished()])
+        several = len(set(found.mines)) > 1
+        rows[model_title(task)] = {
+            "bands": search.base.bands,
+            "validation IoU": number(chosen["validation_iou"]),
+            "test IoU": number(chosen["test_iou"]),
+            "test IoU, 95 % interval over mines": (
+                span(low, high) if several else "a single test mine"
+            ),
+            "gain over the untuned, 95 % interval": _gain(found) if several else DASH,
+            "trials, complete": int((states == TrialState.COMPLETE).sum()),
+            "trials, pruned": int((states == TrialState.PRUNED).sum()),
+        }
+    return _table(rows, searches)
+
+
+def flattery_table(searches: Mapping[str, Search], convention: str = "standard") -> pd.DataFrame:
+    """Return how much it flatters to select on the test part, as section 3.3 does.
+
+    Parameters
+    ----------
+    searches, convention
+        See `hyperparameter_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row: model; columns: test IoU of the model that the validation part chose, and of the one
+        that the test part would; their difference, in which luck with the validation part has its
+        share; what selecting and reporting on the same mines adds on average
+        (`minseg.study.selection.Candidates.optimism`); numbers of candidates and test mines.
+    """
+    rows = {}
+    for task, search in searches.items():
+        found = candidates(search, convention)
+        rows[model_title(task)] = {
+            "test IoU, chosen on validation": number(_test_iou(found, found.by_validation)),
+            "test IoU, chosen on test": number(_test_iou(found, found.by_test)),
+            "difference": signed(gain_on_test(found)),
+            "flattery of selecting and reporting on the same mines": signed(found.optimism()),
+            "candidates": len(found.table),
+            "test mines": len(set(found.mines)),
+        }
+    return _table(rows, searches)
+
+
+def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
+    """Return how many epochs were trained, of those that a literal reading of the paper trains.
+
+    Parameters
+    ----------
+    rows : sequence of (str, int, int)
+        Name, epochs read literally, epochs trained (`minseg.study.tables.table_efforts`).
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows and their total.
+    """
+    total = ("total", sum(row[1] for row in rows), sum(row[2] for row in rows))
+    columns = ["", "epochs, read literally", "epochs trained"]
+    table = pd.DataFrame([*rows, total], columns=columns).set_index("").rename_axis(None)
+    shares = table["epochs trained"] / table["epochs, read literally"]
+    return table.assign(share=shares.map(lambda s: f"{s:.0%}" if np.isfinite(s) else DASH))
+
+
+def gain_on_test(found: Candidates) -> float:
+    """Return the test IoU of the model chosen on test minus that of the one on validation."""
+    return _test_iou(found, found.by_test) - _test_iou(found, found.by_validation)
+
+
+def _gain(found: Candidates) -> str:
+    """Write what tuning gains, with its interval."""
+    gain = found.gain()
+    if gain is None:
+        return DASH
+    low, high = interval(gain[1])
+    return f"{signed(gain[0])} ({span(low, high, signed)})"
+
+
+def _test_iou(found: Candidates, row: int) -> float:
+    return float(found.table["test_iou"].iloc[row])
+
+
+def _table(rows: dict[str, dict], searches: Mapping[str, Search]) -> pd.DataFrame:
+    """Make a table of a row a model."""
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=_mark(searches))
+
+
+def _mark(searches: Mapping[str, Search]) -> str:
+    """Return the word for a table's corner if its data are made, not observed."""
+    return "synthetic" if any(s.dataset.synthetic for s in searches.values()) else ""
+
+
+def _texts(values: Mapping[str, Any] | pd.Series) -> list[str]:
+    return [_text(values[name]) for name in HYPERPARAMETER_TITLES]
+
+
+def _text(value: object) -> str:
+    """Write a value as Table 5 does: a learning rate as ``3 × 10⁻⁴``."""
+    if not isinstance(value, float):
+        return str(value)
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+_BLUE, _GREY, _BEST = "#0072B2", "#888888", "#D55E00"
+
+
+@in_style()
+def search_figure(trials: Mapping[str, pd.DataFrame], synthetic: bool = False) -> Figure:
+    """Show the course of searches: the validation IoU of each trial, and the best so far.
+
+    Parameters
+    ----------
+    trials : mapping of task to pandas.DataFrame
+        Columns trial, state, validation_iou (`minseg.study.selection.trial_table`); pruned trials
+        are shown at the last value that they reported, if any.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a model.
+    """
+    if not trials:
+        return nothing_figure(synthetic)
+    figure, panels = _panels(len(trials), 7.6, 2.3, sharey=True)
+    for axes, (task, table) in zip(panels, trials.items(), strict=True):
+        table = table.dropna(subset=["validation_iou"]).sort_values("trial")
+        complete = table[table["state"] == "complete"]
+        pruned = table[table["state"] == "pruned"]
+        axes.scatter(
+            pruned["trial"],
+            pruned["validation_iou"],
+            s=12,
+            facecolor="none",
+            edgecolor=_GREY,
+            linewidth=0.9,
+            label="pruned, at its last value",
+        )
+        axes.scatter(
+            complete["trial"], complete["validation_iou"], s=20, color=_BLUE, label="complete"
+        )
+        text = "no complete trial"
+        if len(complete):
+            best = complete["validation_iou"].cummax().to_numpy()
+            axes.step(
+                [*complete["trial"], table["trial"].max()],  # on to the last trial
+                [*best, best[-1]],
+                where="post",
+                color=_BEST,
+                linewidth=1.4,
+                zorder=1,
+                label="best so far",
+            )
+            winner = complete.iloc[complete["validation_iou"].argmax()]
+            text = f"best {winner['validation_iou']:.3f} in trial {winner['trial']:.0f}"
+        _set_title(axes, task, text)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.grid(axis="y")
+    _label_edges(panels, "trial", "validation IoU")
+    return _finished(figure, panels, synthetic)
+
+
+@in_style()
+def importance_figure(importances: Mapping[str, pd.Series], synthetic: bool = False) -> Figure:
+    """Show how much each hyperparameter mattered to the validation IoU.
+
+    Parameters
+    ----------
+    importances : mapping of task to pandas.Series
+        Share of the variance, by hyperparameter (`minseg.study.selection.importances`); empty
+        where the trials say nothing.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a model; the hyperparameter that matters most on average is on top.
+    """
+    if not importances:
+        return nothing_figure(synthetic)
+    table = pd.DataFrame(dict(importances)).fillna(0.0)
+    table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+    rows = max(len(table), 3)
+    figure = ReportFigure(figsize=(7.6, 0.8 + 0.3 * rows), layout="constrained")
+    panels = list(figure.subplots(1, len(importances), sharex=True, sharey=True, squeeze=False)[0])
+    for axes, (task, shares) in zip(panels, importances.items(), strict=True):
+        axes.set_title(textwrap.fill(model_title(task), 84 // len(importances)))
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MultipleLocator(0.5))
+        if shares.empty:
+            text = "too few\ncomplete trials,\nor all alike"
+            axes.text(0.08, 0.5, text, transform=axes.transAxes, va="center", color="#777777")
+            continue
+        values = table[task]
+        axes.barh(range(len(table)), values, 0.68, color=_BLUE)
+        for row, share in enumerate(values):
+            axes.annotate(
+                f"{share:.2f}",
+                (share, row),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7.5,
+            )
+    names = [HYPERPARAMETER_TITLES.get(name, name) for name in table.index]
+    panels[0].set_yticks(range(len(table)), names)
+    panels[0].set_ylim(rows - 0.5, -0.5)  # the most important on top
+    panels[0].set_xlim(0, min(1.0, table.to_numpy().max(initial=0.5)) * 1.25)
+    text = "importance for the validation IoU (fANOVA; sums to 1)"
+    figure.supxlabel(text, fontsize=9)
+    mark_synthetic(figure, synthetic)
+    return figure
+
+
+@in_style()
+def selection_figure(found: Mapping[str, Candidates], synthetic: bool = False) -> Figure:
+    """Set the test IoU of all candidates against their validation IoU, with both choices marked.
+
+    Parameters
+    ----------
+    found : mapping of task to Candidates
+        See `minseg.study.selection.candidates`.
+    synthetic : bool
+        Marks the figure as made from synthetic data.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a model, with what choosing on the test part adds to the test IoU.
+    """
+    if not found:
+        return nothing_figure(synthetic)
+    figure, panels = _panels(len(found), 7.6 if len(found) > 1 else 4.8, 3.3)
+    for axes, (task, one) in zip(panels, found.items(), strict=True):
+        table = one.table
+        scores = table[["validation_iou", "test_iou"]].to_numpy(float)
+        margin = 0.06 * max(float(np.nanmax(scores) - np.nanmin(scores)), 0.02)
+        limits = float(np.nanmin(scores)) - margin, float(np.nanmax(scores)) + margin
+        axes.plot(limits, limits, color="#BBBBBB", linewidth=1, label="test = validation", zorder=1)
+        axes.scatter(
+            scores[:, 0],
+            scores[:, 1],
+            s=12,
+            color=_BLUE,
+            alpha=0.45,
+            linewidth=0,
+            label="candidate",
+        )
+        for row, part, size in ((one.by_validation, "validation", 75), (one.by_test, "test", 34)):
+            colour, marker = PART_STYLES[part]
+            axes.axhline(scores[row, 1], color=colour, linewidth=1, linestyle=":", zorder=1)
+            axes.scatter(
+                scores[row, 0],
+                scores[row, 1],
+                s=size,
+                color=colour,
+                marker=marker,
+                edgecolor="#222222",
+                linewidth=0.8,
+                zorder=3,
+                label=f"chosen on {part}",
+            )
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5))
+        _set_title(axes, task, f"choosing on test adds {gain_on_test(one):.3f}")
+    _label_edges(panels, "validation IoU", "test IoU")
+    return _finished(figure, panels, synthetic)
+
+
+def _panels(
+    number: int, width_in: float, height_in: float, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Make panels of a height, two in a row."""
+    columns, rows = min(2, number), math.ceil(number / 2)
+    figure = ReportFigure(figsize=(width_in, height_in * rows + 0.5), layout="constrained")
+    panels = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel())
+    for spare in panels[number:]:
+        spare.set_axis_off()
+    return figure, panels[:number]
+
+
+def _set_title(axes: Axes, task: str, text: str) -> None:
+    """Name a panel's model and say what it shows, in several lines if long."""
+    axes.set_title(textwrap.fill(f"{model_title(task)}: {text}", 42))
+
+
+def _label_edges(panels: list[Axes], below: str, left: str) -> None:
+    """Name the axes at the left of each row and below each column."""
+    for k, axes in enumerate(panels):
+        if k % 2 == 0:
+            axes.set_ylabel(left)
+        if k >= len(panels) - 2:
+            axes.set_xlabel(below)
+
+
+def _finished(figure: Figure, panels: list[Axes], synthetic: bool) -> Figure:
+    """Add the legend that all panels share, and the mark."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=len(entries) if figure.get_figwidth() > 6 else 2,
+        borderaxespad=0.7,
+    )
+    mark_synthetic(figure, synthetic)
+    return figure

@@ -1,0 +1,753 @@
+"""Pixels and polygons as layers of a web map: coloured, and laid on the Mercator of browsers."""
+
+import base64
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from io import BytesIO
+from textwrap import shorten
+
+import folium
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from affine import Affine
+from branca.element import Element, MacroElement
+from folium.template import Template
+from folium.utilities import JsCode
+from leafmap.foliumap import Map
+from matplotlib.colors import to_rgb
+from PIL import Image
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.warp import calculate_default_transform, reproject
+
+from minseg.data.dataset import Dataset
+from minseg.data.grid import seen_from
+from minseg.data.labels import IGNORE, Task
+from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
+from minseg.data.raster import Grid
+from minseg.errors import MinsegError
+from minseg.maps.change import CHANGES, class_change, require_comparable
+from minseg.maps.class_map import ClassMap
+from minseg.report.scenes import (
+    AGREEMENT_COLOURS,
+    NOT_ANNOTATED,
+    OPACITY,
+    Agreement,
+    agreement,
+    display_bands,
+    scene_title,
+    stretch,
+)
+from minseg.report.style import MARK_COLOUR, PART_STYLES
+from minseg.report.text import html_text
+from minseg.study.predictions import scene_prediction
+from minseg.study.runs import Run
+
+EARTH_RADIUS_M = 6_378_137.0
+"""Of the sphere that web maps take the Earth for."""
+
+MAX_SIDE = 800
+"""Longest side of an overlay, pixels; a larger raster is thinned, so that a page stays small."""
+
+WEBP_QUALITY = 90
+"""Of images: a tenth of the size of a PNG, and no difference to see."""
+
+DEGREE_DECIMALS = 6
+"""Decimals of coordinates in a page: a tenth of a metre."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A picture that lies on a web map."""
+
+    pixels: np.ndarray
+    """uint8 (height, width, 4): red, green, blue and opacity; rows evenly spaced in Mercator."""
+    bounds: tuple[tuple[float, float], tuple[float, float]]
+    """(south, west) and (north, east) in degrees, west before east: beyond 180 where need be."""
+    photograph: bool
+    """Whether it may be packed with loss, as an image may and classes may not."""
+
+    @property
+    def address(self) -> str:
+        """The picture itself as a ``data:`` address."""
+        packed = BytesIO()
+        options = {"quality": WEBP_QUALITY} if self.photograph else {"lossless": True}
+        Image.fromarray(self.pixels).save(packed, "WEBP", **options)
+        return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
+
+
+def image_pixels(image: np.ndarray) -> np.ndarray:
+    """Stretch an image for display, see-through where it has no data.
+
+    Parameters
+    ----------
+    image : float ndarray (bands, height, width)
+        As in `minseg.report.scenes.stretch`.
+
+    Returns
+    -------
+    uint8 ndarray (height, width, 4)
+        Red, green, blue, opacity.
+    """
+    shown = image[:3] if len(image) >= 3 else image[:1]
+    valid = np.isfinite(shown).all(axis=0) & (shown != 0).any(axis=0)
+    colours = (255 * stretch(image, valid)).round()
+    return np.dstack([colours, np.where(valid, 255, 0)]).astype(np.uint8)
+
+
+def class_pixels(values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
+    """Colour a raster of class numbers, see-through where a value has no colour.
+
+    Parameters
+    ----------
+    values : uint8 ndarray (height, width)
+    colours : mapping of int to str
+        Colour of a value.
+
+    Returns
+    -------
+    uint8 ndarray (height, width, 4)
+        Red, green, blue, opacity.
+    """
+    table = np.zeros((256, 4), np.uint8)
+    for value, colour in colours.items():
+        table[value] = [round(255 * level) for level in (*to_rgb(colour), OPACITY)]
+    return table[values]
+
+
+def lay_on_mercator(pixels: np.ndarray, grid: Grid, *, photograph: bool = False) -> Overlay:
+    """Warp pixels to the Mercator map of web browsers, by nearest neighbour.
+
+    The map is unrolled about the scene's own meridian, so that none is cut at 180 degrees.
+
+    Parameters
+    ----------
+    pixels : uint8 ndarray (height, width, 4)
+        Red, green, blue, opacity.
+    grid : Grid
+        Of the pixels.
+    photograph : bool
+        An image, not classes: averaged where it is thinned, and packed with a little loss.
+
+    Returns
+    -------
+    Overlay
+        At most `MAX_SIDE` pixels wide and high.
+
+    Raises
+    ------
+    MinsegError
+        If the grid is nowhere.
+    """
+    meridian = central_meridian(grid)
+    mercator = _mercator(meridian)
+    transform, width, height = calculate_default_transform(
+        grid.crs, mercator, grid.width, grid.height, *grid.bounds
+    )
+    thinning = max(1.0, max(width, height) / MAX_SIDE)
+    width, height = math.ceil(width / thinning), math.ceil(height / thinning)
+    transform = transform @ Affine.scale(thinning)
+
+    warped, _ = reproject(
+        np.moveaxis(pixels, 2, 0),
+        np.zeros((4, height, width), np.uint8),
+        src_transform=grid.transform,
+        src_crs=grid.crs,
+        dst_transform=transform,
+        dst_crs=mercator,
+        resampling=Resampling.average if photograph and thinning > 1 else Resampling.nearest,
+    )
+    west, north = _degrees(transform @ (0, 0), meridian)
+    east, south = _degrees(transform @ (width, height), meridian)
+    bounds = ((south, west), (north, east))
+    return Overlay(np.ascontiguousarray(np.moveaxis(warped, 0, 2)), bounds, photograph)
+
+
+def polygon_features(polygons: gpd.GeoDataFrame, meridian: float) -> dict:
+    """Turn polygons into GeoJSON in degrees, with all their columns as properties.
+
+    Parameters
+    ----------
+    polygons : geopandas.GeoDataFrame
+    meridian : float
+        Longitude near the polygons, degrees: theirs are written within 180 degrees of it.
+
+    Returns
+    -------
+    dict
+        A GeoJSON feature collection, coordinates rounded to about 0.1 m.
+
+    Raises
+    ------
+    MinsegError
+        If the polygons are nowhere.
+    """
+    if polygons.crs is None:
+        raise MinsegError(
+            "the polygons have no coordinate reference system; assign one with `set_crs`"
+        )
+
+    def shorten(points: np.ndarray) -> np.ndarray:
+        longitudes = seen_from(points[:, 0], meridian)
+        return np.column_stack([longitudes, points[:, 1]]).round(DEGREE_DECIMALS)
+
+    shapes = shapely.transform(polygons.geometry.to_crs("EPSG:4326").to_numpy(), shorten)
+    facts = polygons.drop(columns=polygons.geometry.name).to_dict("records")
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": fact}
+            for shape, fact in zip(shapes, facts, strict=True)
+        ],
+    }
+
+
+def central_meridian(grid: Grid) -> float:
+    """Return the longitude of a grid's centre, whole degrees.
+
+    Raises
+    ------
+    MinsegError
+        If the grid is nowhere.
+    """
+    if grid.crs is None:
+        raise MinsegError(
+            "the raster has no coordinate reference system, so it lies nowhere on a map; assign "
+            "it, e.g. `rio edit-info --crs EPSG:32633 FILE`, or look at the still figures"
+        )
+    return float(round(grid.centre_lonlat[0]))
+
+
+def _mercator(meridian: float) -> CRS:
+    """Return EPSG:3857, counted from another meridian."""
+    return CRS.from_proj4(
+        f"+proj=merc +a={EARTH_RADIUS_M} +b={EARTH_RADIUS_M} +lat_ts=0 +lon_0={meridian} "
+        "+x_0=0 +y_0=0 +k=1 +units=m +nadgrids=@null +wktext +no_defs"
+    )
+
+
+def _degrees(place_m: tuple[float, float], meridian: float) -> tuple[float, float]:
+    """Return longitude and latitude of a place on the Mercator map."""
+    x_m, y_m = place_m
+    longitude = meridian + math.degrees(x_m / EARTH_RADIUS_M)
+    return longitude, math.degrees(math.atan(math.sinh(y_m / EARTH_RADIUS_M)))
+
+
+HEIGHT_PX = 480
+
+_STYLE = f"""
+.leaflet-container {{ background: #E9ECEF; font-family: system-ui, sans-serif; }}
+.leaflet-control-layers, .legend {{ background: rgba(255, 255, 255, 0.92); border-radius: 5px; }}
+.legend {{ padding: 6px 9px; max-width: 165px; box-shadow: 0 1px 5px rgba(0, 0, 0, 0.4); }}
+.legend b {{ display: block; }}
+.legend div {{ display: flex; align-items: center; gap: 6px; }}
+.legend i {{ flex: none; width: 14px; height: 14px; border: 1px solid #555; }}
+.legend .mark {{ color: {MARK_COLOUR}; font-weight: bold; }}
+.leaflet-popup-content th {{ text-align: left; padding-right: 8px; font-weight: normal;
+  color: #555; vertical-align: top; }}
+"""
+
+# `add_features` has made text of what other people's tables hold.
+_POPUP = JsCode(
+    """function (feature, layer) {
+        const table = document.createElement("table");
+        for (const [name, value] of Object.entries(feature.properties)) {
+            if (value === "") continue;
+            const row = table.insertRow();
+            const head = row.appendChild(document.createElement("th"));
+            head.scope = "row";
+            head.innerHTML = name;
+            row.insertCell().innerHTML = value;
+        }
+        layer.bindPopup(table);
+    }"""
+)
+
+
+@dataclass(frozen=True)
+class LegendGroup:
+    """A part of a legend under a heading."""
+
+    heading: str
+    colours: Mapping[str, str]
+    """Name to colour."""
+
+
+class EmbeddedMap(Map):
+    """A map of leafmap's that needs no network but for background tiles.
+
+    It is shown as a cell's last expression, in a notebook and on a static page alike.
+
+    Parameters
+    ----------
+    title : str
+        What the map shows, for those who cannot see it.
+    legend : sequence of LegendGroup
+    synthetic : bool
+        Writes SYNTHETIC on the map, and leaves out the background tiles: places that were made
+        up lie nowhere among real ones.
+    attribution : str
+        Where the data are from; empty for nothing.
+    """
+
+    # What leafmap and folium would link from servers: Leaflet stands in the page instead, and
+    # jQuery, Bootstrap and icon fonts serve markers and plugins that these maps do not use.
+    default_js: list[tuple[str, str]] = []  # noqa: RUF012
+    default_css: list[tuple[str, str]] = []  # noqa: RUF012
+
+    def __init__(
+        self,
+        title: str,
+        legend: Sequence[LegendGroup],
+        *,
+        synthetic: bool,
+        attribution: str = "",
+    ) -> None:
+        super().__init__(
+            tiles=None,
+            height=HEIGHT_PX,
+            scale_control=False,  # it would also measure in miles
+            fullscreen_control=False,  # a plugin from a server
+            layers_control=False,  # added last, and open
+            zoom_snap=0.25,  # so that a scene fills the map
+            font_size="12px",
+        )
+        self.title = title
+        figure = self.get_root()
+        figure.title = html_text(title)
+        figure.header.add_child(Element('<base target="_blank">'), name="links_leave_the_frame")
+        figure.header.add_child(_Verbatim("style", _leaflet("leaflet.css")), name="leaflet_css")
+        figure.header.add_child(_Verbatim("script", _leaflet("leaflet.js")), name="leaflet_js")
+        figure.header.add_child(_Verbatim("style", _STYLE), name="map_style")
+        self.add_child(_Furniture(_legend_html(legend, synthetic), html_text(attribution)))
+        if not synthetic:
+            folium.TileLayer("OpenStreetMap", name="OpenStreetMap", overlay=True).add_to(self)
+
+    def add_overlay(
+        self, name: str, overlay: Overlay, *, below: bool = False, choice: bool = False, show: bool
+    ) -> None:
+        """Add a picture as a layer.
+
+        Parameters
+        ----------
+        name : str
+            In the layer control.
+        overlay : Overlay
+        below : bool
+            Under all layers that are not.
+        choice : bool
+            One of the layers of which one at a time is seen.
+        show : bool
+            Whether it is seen at first.
+        """
+        folium.raster_layers.ImageOverlay(
+            overlay.address,
+            overlay.bounds,
+            name=html_text(name),
+            overlay=not choice,
+            show=show,
+            alt=html_text(name),
+            pane="tilePane" if below else "overlayPane",
+        ).add_to(self)
+
+    def add_features(self, name: str, features: dict, key: str, colours: Mapping[str, str]) -> None:
+        """Add polygons or points as a layer, with a popup of their properties.
+
+        Parameters
+        ----------
+        name : str
+            In the layer control.
+        features : dict
+            GeoJSON feature collection.
+        key : str
+            The property that decides the colour.
+        colours : mapping of str to str
+            Colour of a value of that property.
+        """
+        colour_of = {html_text(value): colour for value, colour in colours.items()}
+
+        def style(feature: dict) -> dict[str, object]:
+            return _shape_style(feature["geometry"]["type"], colour_of[feature["properties"][key]])
+
+        folium.GeoJson(
+            {**features, "features": [*map(_as_html, features["features"], itertools.count())]},
+            name=html_text(name),
+            style_function=style,
+            marker=folium.CircleMarker(radius=5, fill=True),
+            on_each_feature=_POPUP,
+            smooth_factor=0,
+        ).add_to(self)
+
+    def finish(self, bounds: Sequence[Sequence[float]]) -> "EmbeddedMap":
+        """Show the ground within (south, west) and (north, east), and the layer control."""
+        self.add_child(_View(bounds))
+        folium.LayerControl(collapsed=False).add_to(self)
+        return self
+
+    def _repr_html_(self, **kwargs: object) -> str:
+        frame = super()._repr_html_(**kwargs)
+        return frame.replace("<iframe ", f'<iframe title="{escape(self.title)}" ', 1)
+
+
+class _Verbatim(Element):
+    """Text of a style or a script, which is no template."""
+
+    _template = Template("<{{ this.tag }}>{{ this.text }}</{{ this.tag }}>")
+
+    def __init__(self, tag: str, text: str) -> None:
+        super().__init__()
+        self.tag, self.text = tag, text
+
+
+class _Furniture(MacroElement):
+    """Scale bar, legend with the mark of synthetic data, and what a screen reader says."""
+
+    _template = Template(
+        """
+        {% macro script(this, kwargs) %}
+        (function (map) {
+            map.getContainer().setAttribute("role", "region");
+            map.getContainer().setAttribute("aria-label", document.title);
+            map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
+            map.attributionControl.addAttribution({{ this.attribution|tojson }});
+            L.control.scale({ imperial: false }).addTo(map);
+            const legend = L.control({ position: "bottomleft" });
+            legend.onAdd = function () {
+                const box = L.DomUtil.create("div", "legend");
+                box.innerHTML = {{ this.legend|tojson }};
+                return box;
+            };
+            legend.addTo(map);
+            map.setMaxZoom(19);
+            // A page is scrolled past a map, not caught by it.
+            map.scrollWheelZoom.disable();
+            map.once("click", () => map.scrollWheelZoom.enable());
+        })({{ this._parent.get_name() }});
+        {% endmacro %}
+        """
+    )
+
+    def __init__(self, legend: str, attribution: str) -> None:
+        super().__init__()
+        self.legend, self.attribution = legend, attribution
+
+
+class _View(MacroElement):
+    """What ground the map shows, beside its controls where there is room and behind them if not."""
+
+    _template = Template(
+        """
+        {% macro script(this, kwargs) %}
+        (function (map) {
+            const fit = function () {
+                const width = map.getSize().x;
+                const sides = width > 500 ? [180, 130] : [8, 8];
+                if (width > 0) {
+                    map.fitBounds({{ this.bounds|tojson }}, {
+                        animate: false, maxZoom: 17,
+                        paddingTopLeft: [sides[0], 8], paddingBottomRight: [sides[1], 24],
+                    });
+                }
+            };
+            fit();
+            map.on("resize", fit);
+        })({{ this._parent.get_name() }});
+        {% endmacro %}
+        """
+    )
+
+    def __init__(self, bounds: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        self.bounds = bounds
+
+
+def _as_html(feature: dict, number: int) -> dict:
+    """Give a feature a number to be told by, and write its properties as HTML."""
+    facts = {
+        html_text(name): html_text(value) if isinstance(value, str) else value
+        for name, value in feature["properties"].items()
+    }
+    return {**feature, "id": str(number), "properties": facts}
+
+
+def _shape_style(shape: str, colour: str) -> dict[str, object]:
+    """Draw a point filled and a polygon as an outline, thinly filled so that it can be clicked."""
+    if shape == "Point":
+        return {"color": "#FFFFFF", "weight": 1, "fillColor": colour, "fillOpacity": 0.9}
+    return {"color": colour, "weight": 2, "fillColor": colour, "fillOpacity": 0.2}
+
+
+def _legend_html(legend: Sequence[LegendGroup], synthetic: bool) -> str:
+    """Write a legend: names beside their colours, under headings."""
+    parts = ['<div class="mark">SYNTHETIC</div>'] if synthetic else []
+    for group in filter(lambda group: group.colours, legend):
+        parts.append(f"<b>{html_text(group.heading)}</b>")
+        for name, colour in group.colours.items():
+            parts.append(f'<div><i style="background: {colour}"></i>{html_text(name)}</div>')
+    return "".join(parts)
+
+
+def _leaflet(name: str) -> str:
+    """Read a file of Leaflet's, under its licence, without what it would load beside itself."""
+    folder = files("minseg.report").joinpath("leaflet")
+    licence = folder.joinpath("LICENSE").read_text(encoding="utf-8")
+    text = folder.joinpath(name).read_text(encoding="utf-8")
+    # Icons of markers and of a closed layer control, which these maps have not; a debugger's map.
+    text = re.sub(r"background-image: url\(images/[^)]*\);|//# sourceMappingURL=\S+", "", text)
+    return f"/* {licence} */\n{text}"
+
+
+MOST_POLYGONS = 2000
+"""Outlines on a map; of more only the largest are drawn, so that a browser can open the page."""
+
+
+def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
+    """Show the mines of a dataset, one layer and colour a part (Figure 2).
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Returns
+    -------
+    EmbeddedMap
+        Each mine opens a popup of its name, country, raw material, type, part and years.
+    """
+    mines = dataset.mines.merge(dataset.split, on="mine")
+    colours = {part: colour for part, (colour, _) in PART_STYLES.items()}
+    counts = mines["part"].value_counts()
+    legend = {f"{part} ({counts[part]})": colours[part] for part in colours if part in counts}
+    shown = EmbeddedMap(
+        f"Map of the {len(mines)} mines of {dataset.description.name}",
+        [LegendGroup("mines by part", legend)],
+        synthetic=dataset.synthetic,
+        attribution=_attribution(dataset),
+    )
+    years = dataset.scenes.groupby("mine")["year"].apply(_years)
+    for part in (part for part in colours if part in counts):
+        points = mines[mines["part"] == part]
+        frame = gpd.GeoDataFrame(
+            [_mine_facts(mine, years[mine["mine"]]) for _, mine in points.iterrows()],
+            geometry=gpd.points_from_xy(points["longitude"], points["latitude"]),
+            crs="EPSG:4326",
+        )
+        shown.add_features(part, polygon_features(frame, 0.0), "part", colours)
+    west, south = mines[["longitude", "latitude"]].min()
+    east, north = mines[["longitude", "latitude"]].max()
+    return shown.finish(((south, west), (north, east)))
+
+
+def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
+    """Show image, truth, a run's prediction and their agreement for one test mine (Figures 5-16).
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+        The one it was tested on.
+    mine : str
+
+    Returns
+    -------
+    EmbeddedMap
+        Image below; truth, prediction and agreement to choose from.
+
+    Raises
+    ------
+    MinsegError
+        If the run has no prediction of that mine, or its scene is nowhere.
+    """
+    scene = scene_prediction(run, dataset, mine)
+    picture, _ = dataset.read_inputs(
+        scene.scene, display_bands(dataset.description.bands), scene.window
+    )
+    verdict = agreement(scene.prediction, scene.target)
+    unknown = {IGNORE: NOT_ANNOTATED["not annotated"]}
+    classes = _class_colours(run.task)
+    verdicts = {int(kind): colour for kind, colour in AGREEMENT_COLOURS.items()}
+    seen = set(np.unique(verdict))
+    names = {
+        kind.name.replace("_", " ").lower(): colour
+        for kind, colour in AGREEMENT_COLOURS.items()
+        if kind in seen
+    } | (NOT_ANNOTATED if Agreement.IGNORED in seen else {})
+    shown = EmbeddedMap(
+        f"Map of {scene_title(dataset, scene.scene)}: {run.task.title}, "
+        "image, truth, prediction and agreement",
+        [_class_legend(run.task, scene.target, scene.prediction), LegendGroup("agreement", names)],
+        synthetic=dataset.synthetic,
+        attribution=_attribution(dataset),
+    )
+    layers = {
+        "truth": (scene.target, classes | unknown),
+        "prediction": (scene.prediction, classes),
+        "agreement": (verdict, verdicts | unknown),
+    }
+    image = lay_on_mercator(image_pixels(picture), scene.grid, photograph=True)
+    shown.add_overlay("image", image, below=True, show=True)
+    for name, (values, colours) in layers.items():
+        overlay = lay_on_mercator(class_pixels(values, colours), scene.grid)
+        shown.add_overlay(name, overlay, choice=True, show=name == "prediction")
+    return _finish_choice(shown, image)
+
+
+def change_map(
+    before: ClassMap,
+    after: ClassMap,
+    images: tuple[np.ndarray, np.ndarray] | None = None,
+    synthetic: bool = False,
+) -> EmbeddedMap:
+    """Show the class maps of two years of a mine and, class by class, what was gained and lost.
+
+    Parameters
+    ----------
+    before, after : ClassMap
+        Of one task, on one grid.
+    images : pair of float ndarray (bands, height, width), optional
+        Of the two years, on the same grid, as in `minseg.report.scenes.overlay_figure`.
+    synthetic : bool
+        Marks the map as made from synthetic data.
+
+    Returns
+    -------
+    EmbeddedMap
+        Images below; both class maps and a map of change for every class to choose from.
+
+    Raises
+    ------
+    MinsegError
+        If the two are of different tasks or grids, or lie nowhere.
+    """
+    require_comparable(before, after)
+    task, grid = before.task, before.grid
+    legend = _class_legend(task, before.classes, after.classes)
+    shown = EmbeddedMap(
+        f"Map of change between two years: {task.title}",
+        [legend, LegendGroup("change", CHANGES)],
+        synthetic=synthetic,
+    )
+    for name, image in zip(("before", "after"), images or (), strict=bool(images)):
+        overlay = lay_on_mercator(image_pixels(image), grid, photograph=True)
+        shown.add_overlay(f"image {name}", overlay, below=True, show=True)
+    kinds = dict(enumerate(CHANGES.values(), start=1))
+    present = list(legend.colours)
+    for name in present:
+        change = lay_on_mercator(class_pixels(class_change(before, after, name), kinds), grid)
+        shown.add_overlay(f"change: {name}", change, choice=True, show=name == present[0])
+    for name, class_map in (("before", before), ("after", after)):
+        overlay = lay_on_mercator(class_pixels(class_map.classes, _class_colours(task)), grid)
+        shown.add_overlay(name, overlay, choice=True, show=name == "after" and not present)
+    return _finish_choice(shown, overlay)
+
+
+def raster_map(
+    class_map: ClassMap,
+    image: np.ndarray | None = None,
+    polygons: gpd.GeoDataFrame | None = None,
+    synthetic: bool = False,
+) -> EmbeddedMap:
+    """Show a class map over its image, with the polygons made of it.
+
+    Parameters
+    ----------
+    class_map : ClassMap
+    image : float ndarray (bands, height, width), optional
+        On the same grid, as in `minseg.report.scenes.overlay_figure`.
+    polygons : geopandas.GeoDataFrame, optional
+        With a column `class`, and perhaps `area_ha` and `mean_probability`, for the popups. Of
+        more than `MOST_POLYGONS` the largest.
+    synthetic : bool
+        Marks the map as made from synthetic data.
+
+    Returns
+    -------
+    EmbeddedMap
+
+    Raises
+    ------
+    MinsegError
+        If the class map or the polygons are nowhere.
+    """
+    task, grid = class_map.task, class_map.grid
+    shown = EmbeddedMap(
+        f"Map of the predicted classes: {task.title}",
+        [_class_legend(task, class_map.classes)],
+        synthetic=synthetic,
+    )
+    if image is not None:
+        overlay = lay_on_mercator(image_pixels(image), grid, photograph=True)
+        shown.add_overlay("image", overlay, below=True, show=True)
+    classes = lay_on_mercator(class_pixels(class_map.classes, _class_colours(task)), grid)
+    shown.add_overlay("class map", classes, show=True)
+    if polygons is not None and len(polygons):
+        colours = dict(zip(task.target_names, task.target_colours, strict=True))
+        largest = _largest(polygons)
+        several = len(largest) < len(polygons)
+        name = f"{len(largest)} largest of {len(polygons)} polygons" if several else "polygons"
+        features = polygon_features(_popup_facts(largest), central_meridian(grid))
+        shown.add_features(name, features, "class", colours)
+    return shown.finish(classes.bounds)
+
+
+def _largest(polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the polygons that a map has room for, in their order."""
+    by_size = np.argsort(-shapely.area(polygons.geometry.array), kind="stable")
+    return polygons.iloc[np.sort(by_size[:MOST_POLYGONS])]
+
+
+def _finish_choice(shown: EmbeddedMap, overlay: Overlay) -> EmbeddedMap:
+    """Add the choice of none of the layers, so that the image can be seen bare."""
+    folium.FeatureGroup(name="image only", overlay=False, show=False).add_to(shown)
+    return shown.finish(overlay.bounds)
+
+
+def _class_colours(task: Task) -> dict[int, str]:
+    """Return the colours of a task's values but the background's."""
+    return dict(list(enumerate(task.target_colours))[1:])
+
+
+def _class_legend(task: Task, *rasters: np.ndarray) -> LegendGroup:
+    """Return the legend of those of a task's classes that are in any of the rasters."""
+    present = set(np.concatenate([np.unique(raster) for raster in rasters]))
+    named = zip(task.target_names, task.target_colours, strict=True)
+    return LegendGroup(
+        "classes", {name: colour for k, (name, colour) in enumerate(named) if k and k in present}
+    )
+
+
+def _attribution(dataset: Dataset) -> str:
+    """Name a dataset and its licence, shortly."""
+    return shorten(f"{dataset.description.name}, {dataset.description.licence}", 90)
+
+
+def _mine_facts(mine: pd.Series, years: str) -> dict[str, str]:
+    """Say what is known of a mine; what is not is empty."""
+    return {
+        "mine": mine["name"] or mine["mine"],
+        "country": mine["country"],
+        "raw material": RAW_MATERIALS.get(mine["raw_material"], ""),
+        "mine type": MINE_TYPES.get(mine["mine_type"], ""),
+        "part": mine["part"],
+        "years": years,
+    }
+
+
+def _years(years: pd.Series) -> str:
+    """Write the years of a mine's scenes."""
+    return ", ".join(str(year) for year in sorted(years.dropna().unique()))
+
+
+def _popup_facts(polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Keep what a reader wants to know of a polygon, in few digits."""
+    decimals = {"area_ha": 2, "mean_probability": 3}
+    columns = ["class", *(name for name in decimals if name in polygons)]
+    facts = polygons[columns].round(decimals).astype(object)
+    facts = facts.where(facts.notna(), "")  # no probabilities were kept
+    return gpd.GeoDataFrame(facts, geometry=polygons.geometry)

@@ -1,0 +1,1 @@
+"""Counts to scores, without torch: metrics, averaging conventions, intervals over mines."""

@@ -1,0 +1,207 @@
+"""Candidate averaging conventions: what the same counts score under each (section 3).
+
+The paper says that each score is the mean over the classes. It does not say over what pixels are
+pooled before they are divided, whether the background is one of the classes, or what a class scores
+that is not there. Each candidate answers these questions in one way.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from minseg.errors import MinsegError
+from minseg.scoring.metrics import METRICS
+
+REDUCTIONS: dict[str, str] = {
+    "micro": "micro",
+    "macro": "macro",
+    "micro-imagewise": "micro per image",
+    "macro-imagewise": "macro per image",
+}
+"""What counts are summed over before scores are taken, in the words of `smp.metrics`: scenes and
+classes, scenes, classes, nothing; the mean goes over what is left."""
+
+EMPTY_VALUES: tuple[float | None, ...] = (0.0, 1.0, None)
+"""What an absent class may score; None leaves it out of the mean."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way from counts to the four mean scores."""
+
+    name: str
+    reduction: str
+    """One of `REDUCTIONS`."""
+    background: bool
+    """Whether the background is one of the classes."""
+    absent_iou: float | None
+    """IoU of an absent class; None leaves it out."""
+    absent_ratio: float | None
+    """Recall and precision of an absent class; None leaves it out."""
+    absent_from: str = "both"
+    """What an absent class is not in: the ``truth``, or ``both`` truth and prediction."""
+    undefined_ratio: float = 0.0
+    """Recall or precision of a class that is not absent, where it is 0/0."""
+    true_negatives: bool = True
+    """Whether accuracy counts true negatives, as in Tables 3 and 4; without them it is the IoU."""
+
+    @property
+    def absent_rule(self) -> str:
+        """What an absent class scores: IoU / precision and recall."""
+        return " / ".join(
+            "skipped" if value is None else f"{value:.0f}"
+            for value in (self.absent_iou, self.absent_ratio)
+        )
+
+    @property
+    def can_break_identity(self) -> bool:
+        """Whether mean IoU may exceed mean recall or precision.
+
+        For one class IoU <= min(recall, precision). Means keep that unless absent classes raise
+        the mean IoU more than the others': 1 raises a mean, 0 lowers it, leaving out does neither.
+        """
+        pull = {0.0: -1, None: 0, 1.0: 1}
+        return pull[self.absent_iou] > pull[self.absent_ratio]
+
+
+def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
+    """Turn counts into the four mean scores under a candidate convention.
+
+    Parameters
+    ----------
+    counts : integer ndarray (scenes, classes, 4)
+        TP, FP, FN, TN as `minseg.scoring.metrics.counts` returns them, class 0 = background. A
+        scene without a counted pixel is left out.
+    convention : Convention
+
+    Returns
+    -------
+    dict of metric to float
+        In the order of `METRICS`; NaN where there is nothing to score. Accuracy leaves out an
+        absent class where IoU does.
+
+    Raises
+    ------
+    MinsegError
+        If the counts have another shape or the reduction is unknown.
+    """
+    units = pooled_units(counts, convention)
+    tp, fp, fn, tn = np.moveaxis(units.astype(np.float64), -1, 0)
+    absent = (tp + fn if convention.absent_from == "truth" else tp + fp + fn) == 0
+    iou = np.where(absent, _number(convention.absent_iou), _ratio(tp, tp + fp + fn, 0.0))
+    recall, precision = (
+        np.where(
+            absent, _number(convention.absent_ratio), _ratio(tp, whole, convention.undefined_ratio)
+        )
+        for whole in (tp + fn, tp + fp)
+    )
+    left_out = absent & (convention.absent_iou is None)
+    accuracy = np.where(left_out, np.nan, _ratio(tp + tn, tp + fp + fn + tn, np.nan))
+    values = [iou, recall, precision, accuracy if convention.true_negatives else iou]
+    return {name: _mean(one) for name, one in zip(METRICS, values, strict=True)}
+
+
+def pooled_units(counts: np.ndarray, convention: Convention) -> np.ndarray:
+    """Return what a convention takes scores of: counts summed as it pools them.
+
+    Parameters
+    ----------
+    counts, convention
+        See `score`.
+
+    Returns
+    -------
+    integer ndarray (units, 4)
+        For ``macro-imagewise`` one unit a scene and class.
+
+    Raises
+    ------
+    MinsegError
+        See `score`.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 3 or counts.shape[2] != 4:
+        raise MinsegError(
+            f"conventions: counts {counts.shape} must have the shape (scenes, classes, 4) "
+            "with TP, FP, FN, TN last"
+        )
+    if convention.reduction not in REDUCTIONS:
+        raise MinsegError(
+            f"conventions: unknown reduction {convention.reduction!r}; use {', '.join(REDUCTIONS)}"
+        )
+    counts = counts[counts.sum(axis=(1, 2)) > 0]
+    if not len(counts):  # the sum of nothing would be a unit of zeros
+        return counts.reshape(-1, 4)
+    if not convention.background:
+        counts = counts[:, 1:]
+    if convention.reduction in ("micro", "macro"):
+        counts = counts.sum(axis=0, keepdims=True)
+    if convention.reduction.startswith("micro"):
+        counts = counts.sum(axis=1, keepdims=True)
+    return counts.reshape(-1, 4)
+
+
+def _number(value: float | None) -> float:
+    """Return a value that a mean takes, NaN for one that it leaves out."""
+    return np.nan if value is None else value
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, empty: float) -> np.ndarray:
+    """Divide; `empty` is put for 0/0."""
+    return np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are not left out."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+STANDARD = Convention("standard", "macro", False, None, None, absent_from="truth")
+"""`minseg.scoring.metrics.scores`, ``standard``."""
+
+PAPER = Convention("paper", "macro-imagewise", True, 1.0, 0.0)
+"""`minseg.scoring.metrics.scores`, ``paper``."""
+
+NAMED: tuple[Convention, ...] = (
+    STANDARD,
+    PAPER,
+    Convention("torchmetrics, macro", "macro", True, None, None),
+    Convention("smp.metrics, macro", "macro", True, 1.0, 1.0, undefined_ratio=1.0),
+    Convention(
+        "smp.metrics, macro-imagewise", "macro-imagewise", True, 1.0, 1.0, undefined_ratio=1.0
+    ),
+    Convention("1 − smp JaccardLoss", "macro-imagewise", True, 1.0, 0.0, absent_from="truth"),
+)
+"""Conventions that go by a name: this project's two, and what libraries do if left to themselves.
+
+torchmetrics 1.9 leaves out a class that is neither in truth nor prediction. smp 0.6 puts
+``zero_division=1`` for every 0/0; its JaccardLoss has no loss for a class that is not in the truth,
+and so gives it an IoU of 1, predicted or not. Recall and precision beside it put 0 for 0/0.
+"""
+
+
+def _crossed() -> Iterator[Convention]:
+    """Cross the answers, without those that differ in nothing."""
+    for background, reduction in product((False, True), REDUCTIONS):
+        # Summed over all classes, something is always there, but for images without foreground.
+        certain = reduction == "micro" or (reduction == "micro-imagewise" and background)
+        rules = product(("both", "truth"), EMPTY_VALUES, EMPTY_VALUES)
+        for absent_from, iou, ratio in [("both", None, None)] if certain else rules:
+            one = Convention("", reduction, background, iou, ratio, absent_from)
+            where = "with background" if background else "foreground"
+            absence = " if not in the truth" if absent_from == "truth" else ""
+            rule = "" if certain else f", {one.absent_rule}{absence}"
+            yield replace(one, name=f"{REDUCTIONS[reduction]}, {where}{rule}")
+
+
+def _candidates() -> tuple[Convention, ...]:
+    """Return the named conventions, then those of the cross that none of them is."""
+    named = {replace(one, name="") for one in NAMED}
+    return (*NAMED, *(one for one in _crossed() if replace(one, name="") not in named))
+
+
+CANDIDATES: tuple[Convention, ...] = _candidates()
+"""All candidates, the named ones first."""

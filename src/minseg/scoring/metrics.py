@@ -1,0 +1,242 @@
+"""Counting agreement once, and scoring the counts under a named convention (section 3).
+
+The paper gives the mean of IoU, recall, precision and accuracy "across all classes" and leaves
+open over what the counts are pooled and what a class scores that is not there. Two conventions:
+
+``standard``
+    Counts are pooled over the scenes; each class of the foreground is scored; the mean goes over
+    the classes of the truth, so that it is over the same ones whatever a model predicts. The
+    background is left out.
+``paper``
+    Each scene and class is scored on its own, the background included; a class that is neither in
+    the truth nor in the prediction scores IoU 1 and recall and precision 0; the mean goes over
+    scenes and classes.
+
+Why ``paper``: for one class IoU <= min(recall, precision), hence the same holds for their means
+under any one averaging. Tables 3 and 4 break this in 15 of 17 rows of Model 1 and in all 17 of
+Model 3 (Model 3, RGB: IoU .720, recall .311, precision .489). A perfect IoU for an absent class
+beside zero recall and precision is the simplest rule that gives numbers of that kind; it is not the
+only one, and which rule the paper used its tables do not tell. `minseg.scoring.conventions` has
+the candidates, and notebook 13 holds them against the print. Scores under ``paper`` are there to be
+read beside the paper's tables; ``standard`` says how good a model is.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+
+from minseg.data.labels import IGNORE
+from minseg.errors import MinsegError, require_word
+
+CONVENTIONS: tuple[str, ...] = ("standard", "paper")
+"""Names of the two conventions."""
+
+METRICS: tuple[str, ...] = ("iou", "recall", "precision", "accuracy")
+"""The four scores, in the order of Table 3."""
+
+
+class Scores(TypedDict):
+    """Mean scores, 0 to 1, and the table they are the mean of."""
+
+    iou: float
+    """Intersection over union, TP / (TP + FP + FN)."""
+    recall: float
+    """TP / (TP + FN)."""
+    precision: float
+    """TP / (TP + FP)."""
+    accuracy: float
+    """(TP + TN) / all counted pixels, as in Tables 3 and 4 (Tables 6-8 print IoU under it)."""
+    per_class: pd.DataFrame
+    """One row a class: the four scores, and tp, fp, fn in pixels, summed over the scenes."""
+
+
+def counts(
+    prediction: np.ndarray, target: np.ndarray, num_classes: int, ignore: int = IGNORE
+) -> np.ndarray:
+    """Count true and false positives and negatives per scene and class.
+
+    Parameters
+    ----------
+    prediction : integer ndarray (scenes, height, width)
+        Predicted class, 0 … num_classes - 1; anything where the target is `ignore`.
+    target : integer ndarray (scenes, height, width)
+        True class, 0 … num_classes - 1, or `ignore`.
+    num_classes : int
+        Number of classes, the background (0) included.
+    ignore : int
+        Target value of pixels that count nowhere.
+
+    Returns
+    -------
+    int64 ndarray (scenes, num_classes, 4)
+        TP, FP, FN, TN in pixels.
+
+    Raises
+    ------
+    MinsegError
+        If the arrays do not match, are no integers, or hold a value that is no class.
+    """
+    prediction, target = np.asarray(prediction), np.asarray(target)
+    if prediction.shape != target.shape or target.ndim != 3:
+        raise MinsegError(
+            f"counts: prediction {prediction.shape} and target {target.shape} must have one "
+            "shape (scenes, height, width); add the scene axis with array[None]"
+        )
+    for name, array in (("prediction", prediction), ("target", target)):
+        if array.dtype.kind not in "iu":
+            raise MinsegError(
+                f"counts: {name} is {array.dtype}, not class numbers; use array.astype('uint8')"
+            )
+    if num_classes < 1:
+        raise MinsegError(f"counts: num_classes is {num_classes}; it counts the background too")
+    result = np.zeros((len(target), num_classes, 4), np.int64)
+    for scene in range(len(target)):
+        confusion = _confusion(prediction[scene], target[scene], num_classes, ignore)
+        true_positive = np.diag(confusion)
+        false_positive = confusion.sum(axis=0) - true_positive
+        false_negative = confusion.sum(axis=1) - true_positive
+        true_negative = confusion.sum() - true_positive - false_positive - false_negative
+        result[scene] = np.stack(
+            [true_positive, false_positive, false_negative, true_negative], axis=1
+        )
+    return result
+
+
+def _confusion(
+    prediction: np.ndarray, target: np.ndarray, num_classes: int, ignore: int
+) -> np.ndarray:
+    """Return the confusion matrix (true class, predicted class) of one scene."""
+    valid = target != ignore
+    if not valid.all():
+        prediction, target = prediction[valid], target[valid]
+    for name, array in (("prediction", prediction), ("target", target)):
+        if array.size and (array.min() < 0 or array.max() >= num_classes):
+            wrong = array.min() if array.min() < 0 else array.max()
+            raise MinsegError(
+                f"counts: {name} holds {wrong}, which is no class of 0 … {num_classes - 1} "
+                f"and no ignored pixel (target {ignore}); check num_classes"
+            )
+    pairs = target.astype(np.intp) * num_classes + prediction.astype(np.intp)
+    flat = np.bincount(pairs.ravel(), minlength=num_classes**2)
+    return flat.reshape(num_classes, num_classes)
+
+
+def scores(
+    counts: np.ndarray, convention: str = "standard", class_names: Sequence[str] | None = None
+) -> Scores:
+    """Turn counts into the four mean scores under a convention (see the module's text).
+
+    Parameters
+    ----------
+    counts : integer ndarray (scenes, classes, 4)
+        TP, FP, FN, TN as `counts` returns them, class 0 = background. A scene without a counted
+        pixel says nothing and is left out.
+    convention : str
+        ``standard`` or ``paper``.
+    class_names : sequence of str, optional
+        One name per class, the background's first; numbers by default.
+
+    Returns
+    -------
+    Scores
+        NaN where there is nothing to score. ``standard``: a class of the truth has precision 0
+        where it is 0/0; one that is not in the truth is NaN in `per_class`, its false positives
+        beside, and not in the mean; `per_class` has no background. ``paper``: `per_class` holds
+        the means over scenes.
+
+    Raises
+    ------
+    MinsegError
+        If the convention is unknown or the counts have another shape.
+
+    Notes
+    -----
+    ``paper`` averages over whatever classes it is given. The toy of three scenes by which the
+    convention was found (IoU .879, recall .229, precision .306, accuracy .977) has three classes
+    and no background: ``scores(counts[:, 1:], "paper")``.
+    """
+    counts = np.asarray(counts)
+    require_word("convention", convention, CONVENTIONS)
+    if counts.ndim != 3 or counts.shape[2] != 4:
+        raise MinsegError(
+            f"metrics: counts {counts.shape} must have the shape (scenes, classes, 4) "
+            "with TP, FP, FN, TN last"
+        )
+    names = list(range(counts.shape[1])) if class_names is None else list(class_names)
+    if len(names) != counts.shape[1]:
+        raise MinsegError(
+            f"metrics: {len(names)} class names for {counts.shape[1]} classes; "
+            "name the background first"
+        )
+    counts = counts[counts.sum(axis=(1, 2)) > 0]
+    if convention == "paper":
+        values = _ratios(counts, absent_iou=1.0)  # (scenes, classes, 4)
+        values = values.mean(axis=0) if len(values) else np.full((len(names), 4), np.nan)
+    else:
+        counts, names = counts[:, 1:], names[1:]
+        pooled = counts.sum(axis=0)  # (classes, 4)
+        values = np.where(_in_truth(pooled)[:, None], _ratios(pooled, absent_iou=0.0), np.nan)
+    return _with_means(values, counts.sum(axis=0), names)
+
+
+def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> np.ndarray:
+    """Score many resamples of scenes at once: the means that `scores` gives for each.
+
+    Parameters
+    ----------
+    counts : integer ndarray (scenes, classes, 4)
+        As in `scores`.
+    draws : number ndarray (resamples, scenes)
+        How much each scene weighs in each resample.
+    convention : str
+        ``standard`` or ``paper``.
+
+    Returns
+    -------
+    float ndarray (resamples, 4)
+        In the order of `METRICS`; NaN where there is nothing to score.
+    """
+    known = counts.sum(axis=(1, 2)) > 0
+    counts, draws = counts[known], draws[:, known]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised
+        if convention == "paper":
+            by_scene = _ratios(counts, absent_iou=1.0).mean(axis=1)  # (scenes, 4)
+            return draws @ by_scene / draws.sum(axis=1, keepdims=True)
+        pooled = np.tensordot(draws, counts[:, 1:].astype(float), axes=1)  # (resamples, classes, 4)
+        present = _in_truth(pooled)
+        values = np.where(present[..., None], _ratios(pooled, absent_iou=0.0), 0.0)
+        return values.sum(axis=1) / present.sum(axis=1, keepdims=True)
+
+
+def _in_truth(counts: np.ndarray) -> np.ndarray:
+    """Tell which counts (..., 4) are of a class that the truth holds."""
+    return counts[..., 0] + counts[..., 2] > 0  # TP + FN
+
+
+def _ratios(counts: np.ndarray, absent_iou: float) -> np.ndarray:
+    """Return IoU, recall, precision, accuracy (..., 4) of counts (..., 4); 0/0 of P and R is 0."""
+    tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
+
+    def ratio(part: np.ndarray, whole: np.ndarray, empty: float) -> np.ndarray:
+        return np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
+
+    return np.stack(
+        [
+            ratio(tp, tp + fp + fn, absent_iou),
+            ratio(tp, tp + fn, 0.0),
+            ratio(tp, tp + fp, 0.0),
+            ratio(tp + tn, tp + fp + fn + tn, np.nan),
+        ],
+        axis=-1,
+    )
+
+
+def _with_means(values: np.ndarray, pooled: np.ndarray, names: list) -> Scores:
+    """Join scores (classes, 4) and pooled counts (classes, 4) into a table with its means."""
+    table = pd.DataFrame(values, columns=list(METRICS), index=pd.Index(names, name="class"))
+    for position, column in enumerate(("tp", "fp", "fn")):
+        table[column] = pooled[:, position].astype(np.int64)
+    iou, recall, precision, accuracy = (float(table[name].mean()) for name in METRICS)
+    return Scores(iou=iou, recall=recall, precision=precision, accuracy=accuracy, per_class=table)

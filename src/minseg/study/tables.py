@@ -1,0 +1,579 @@
+"""The paper's experiments: which runs each table needs, and what came of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from minseg.data.bands import BAND_CONFIGURATIONS
+from minseg.data.labels import parse_task
+from minseg.data.mines import RAW_MATERIALS
+from minseg.errors import MinsegError
+from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
+from minseg.scoring.metrics import CONVENTIONS, METRICS, scores
+from minseg.study.config import RunConfig
+from minseg.study.paper import paper_scores, paper_split_scores
+from minseg.study.runs import Run, counted_mines, counts_array, run_key
+from minseg.study.selection import Candidates, candidates, trial_table
+from minseg.study.study import Study
+from minseg.study.tuning import Search
+
+MODELS: tuple[str, ...] = ("model1", "model2", "model3", "model4")
+"""The paper's four models."""
+
+PAPER_BANDS: dict[str, str] = {"model1": "M", "model2": "R+N", "model3": "M+S", "model4": "R+N"}
+"""Band configuration that the paper settles on for each model (sections 3.1 and 4.1-4.3)."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "GM": tuple(RAW_MATERIALS),
+    "GS": ("MT", "OC", "OP"),
+}
+"""General model of section 2.4.2 to the subsets that it is tested on, in the order of Table 4."""
+
+
+AVERAGES: dict[str, tuple[str, ...]] = {
+    name: rows
+    for group, codes in GROUPS.items()
+    for name, rows in (
+        (f"AVG {'+'.join(codes)}", codes),
+        (f"AVG {group}", tuple(f"G{code}" for code in codes)),
+    )
+}
+"""AVG rows of Table 4, as printed, to the rows that each is the mean of."""
+
+GENERAL_OF: dict[str, str] = {
+    targeted: general
+    for group, codes in GROUPS.items()
+    for targeted, general in (
+        *((code, f"G{code}") for code in codes),
+        (f"AVG {'+'.join(codes)}", f"AVG {group}"),
+    )
+}
+"""Row of Table 4 about targeted models to the row of the general model on the same mines."""
+
+FOREST_SUFFIX = ", per-pixel forest"
+"""Ending of the row of an entry's baseline."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row and model of a table: what is trained, and which mines it is tested on."""
+
+    task: str
+    row: str
+    """As the paper prints it."""
+    config: RunConfig
+    mines: tuple[str, ...] | None = None
+    """Only these of the test mines count; None for all of them."""
+    problem: str | None = None
+    """Why the dataset cannot answer."""
+
+    def baseline(self) -> Self:
+        """Return the per-pixel baseline of this entry, on the same mines."""
+        row = self.row + FOREST_SUFFIX
+        return replace(self, row=row, config=self.config.baseline())
+
+
+@dataclass(frozen=True)
+class Result:
+    """An entry with its runs, one a seed, or the reason why there are none."""
+
+    entry: Entry
+    runs: tuple[Run, ...] = ()
+    problem: str | None = None
+
+    def counts(self, run: Run, part: str = "test") -> pd.DataFrame:
+        """Return the rows of a run's counts that this entry is about."""
+        rows = run.counts_of(part)
+        mines = self.entry.mines
+        return rows if mines is None else rows[rows["mine"].isin(mines)]
+
+
+def band_entries(
+    study: Study,
+    tasks: Sequence[str] = MODELS,
+    bands: Sequence[str] = tuple(BAND_CONFIGURATIONS),
+    **settings: object,
+) -> list[Entry]:
+    """Return the entries of Table 3: every task with every band configuration.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : sequence of str
+    **settings
+        Other fields of `RunConfig`.
+    """
+    return [
+        Entry(config.task, config.bands, config)
+        for task in tasks
+        for one in bands
+        for config in [study.config(task=task, bands=one, **settings)]
+    ]
+
+
+def split_entries(
+    study: Study,
+    tasks: Sequence[str] = MODELS,
+    bands: Mapping[str, str] = PAPER_BANDS,
+    **settings: object,
+) -> list[Entry]:
+    """Return the entries of Table 4: targeted models, and general ones on the same test mines.
+
+    A general model's configuration is that of Table 3, so its run is shared and only its counts
+    are narrowed to the subset.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : mapping of task to band configuration
+        RGB for a task that is not named.
+    **settings
+        Other fields of `RunConfig`.
+    """
+    entries = []
+    for task in tasks:
+        name = parse_task(task).name
+        general = study.config(task=task, bands=bands.get(name, "RGB"), **settings)
+        for subset in (code for codes in GROUPS.values() for code in codes):
+            try:
+                mines, problem = tuple(study.dataset.subset(subset).mines["mine"]), None
+            except MinsegError as error:
+                mines, problem = (), str(error)
+            targeted = general.replace(subset=subset)
+            entries.append(Entry(name, subset, targeted, mines, problem))
+            entries.append(Entry(name, f"G{subset}", general, mines, problem))
+    return entries
+
+
+def results(study: Study, entries: Sequence[Entry]) -> list[Result]:
+    """Make or load the runs of entries, one a seed.
+
+    Parameters
+    ----------
+    study : Study
+    entries : sequence of Entry
+
+    Returns
+    -------
+    list of Result
+        In the order of `entries`.
+    """
+    configs = [
+        entry.config.replace(seed=seed)
+        for entry in entries
+        if entry.problem is None
+        for seed in study.seeds
+    ]
+    outcomes = {outcome.config: outcome for outcome in study.run_all(configs)}
+
+    def result(entry: Entry) -> Result:
+        if entry.problem:
+            return Result(entry, (), entry.problem)
+        found = [outcomes[entry.config.replace(seed=seed)] for seed in study.seeds]
+        problems = [outcome.problem for outcome in found if outcome.problem]
+        runs = tuple(outcome.run for outcome in found if outcome.run)
+        return Result(entry, () if problems else runs, problems[0] if problems else None)
+
+    return [result(entry) for entry in entries]
+
+
+PaperScores = Callable[[str, str], Mapping[str, float] | None]
+"""From a task and a row to the paper's four scores, None where it has no such row."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The four mean scores of one row and task, and what they are with other mines."""
+
+    task: str
+    row: str
+    values: np.ndarray
+    """Mean over the seeds, in the order of `METRICS`."""
+    resampled: np.ndarray
+    """The same for resamples of the mines (resamples, 4)."""
+    spread: np.ndarray
+    """Largest minus smallest value over the seeds."""
+    num_mines: int
+    absent: tuple[str, ...] = ()
+    """Classes that no test scene holds: no score says anything about them."""
+
+
+def scored(result: Result, convention: str, part: str = "test") -> Scored:
+    """Score an entry from its runs' stored counts.
+
+    Parameters
+    ----------
+    result : Result
+        With runs.
+    convention : str
+        See `minseg.scoring.metrics.scores`.
+    part : {"validation", "test"}
+
+    Returns
+    -------
+    Scored
+    """
+    values, resampled = [], []
+    for run in result.runs:
+        rows = result.counts(run, part)
+        counts = counts_array(rows, run.task)  # (scenes, num_classes, 4)
+        found = scores(counts, convention)
+        values.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
+        resampled.append(bootstrap(counts, counted_mines(rows), convention))
+    in_truth = counts[:, :, [0, 2]].sum(axis=(0, 2))  # TP + FN
+    names = run.task.target_names
+    return Scored(
+        result.entry.task,
+        result.entry.row,
+        np.mean(values, axis=0),
+        np.mean(resampled, axis=0),
+        np.ptp(values, axis=0),
+        rows["mine"].nunique(),
+        tuple(name for name, pixels in zip(names[1:], in_truth[1:], strict=True) if not pixels),
+    )
+
+
+def scored_rows(results: Sequence[Result], convention: str) -> list[Scored]:
+    """Score the entries that have runs, and average them as Table 4 does where all are there.
+
+    Parameters
+    ----------
+    results : sequence of Result
+    convention : str
+        See `minseg.scoring.metrics.scores`.
+
+    Returns
+    -------
+    list of Scored
+    """
+    rows = [scored(result, convention) for result in results if result.runs]
+    known = {(one.task, one.row): one for one in rows}
+    for task in dict.fromkeys(one.task for one in rows):
+        for name, parts in AVERAGES.items():
+            found = [known[task, part] for part in parts if (task, part) in known]
+            if len(found) == len(parts):
+                rows.append(average(found, name))
+    return rows
+
+
+def validation_iou(result: Result) -> float:
+    """Return the `standard` IoU of an entry on the validation part, the mean over its seeds."""
+    return float(scored(result, "standard", "validation").values[METRICS.index("iou")])
+
+
+def chosen_rows(results: Sequence[Result]) -> dict[str, str]:
+    """Choose each task's row by the validation part: the test part selects nothing.
+
+    Parameters
+    ----------
+    results : sequence of Result
+
+    Returns
+    -------
+    dict of task to row
+        Tasks without a run, or without a validation IoU, are left out.
+    """
+    ious = pd.Series(
+        {(one.entry.task, one.entry.row): validation_iou(one) for one in results if one.runs},
+        dtype=float,
+    ).dropna()
+    if ious.empty:
+        return {}
+    return dict(ious.groupby(level=0).idxmax().tolist())
+
+
+def average(rows: Sequence[Scored], name: str) -> Scored:
+    """Average rows of one task, each weighing the same (the AVG rows of Table 4)."""
+    return Scored(
+        rows[0].task,
+        name,
+        np.mean([row.values for row in rows], axis=0),
+        np.mean([row.resampled for row in rows], axis=0),
+        np.mean([row.spread for row in rows], axis=0),
+        sum(row.num_mines for row in rows),
+        tuple(dict.fromkeys(name for row in rows for name in row.absent)),
+    )
+
+
+def score_table(rows: Sequence[Scored], paper: PaperScores) -> pd.DataFrame:
+    """Lay scores out beside the paper's.
+
+    Parameters
+    ----------
+    rows : sequence of Scored
+    paper : callable
+        `minseg.study.paper.paper_scores` or another of its kind.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns task, row, metric, value, low, high (95 % interval over mines), spread (over
+        seeds), mines, paper, absent.
+    """
+    lines = []
+    for one in rows:
+        published = paper(one.task, one.row) or {}
+        for k, metric in enumerate(METRICS):
+            low, high = interval(one.resampled[:, k])
+            lines.append(
+                {
+                    "task": one.task,
+                    "row": one.row,
+                    "metric": metric,
+                    "value": one.values[k],
+                    "low": low,
+                    "high": high,
+                    "spread": one.spread[k],
+                    "mines": one.num_mines,
+                    "paper": published.get(metric, np.nan),
+                    "absent": ", ".join(one.absent),
+                }
+            )
+    return pd.DataFrame(lines, columns=SCORE_COLUMNS)
+
+
+SCORE_COLUMNS = [
+    "task",
+    "row",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "spread",
+    "mines",
+    "paper",
+    "absent",
+]
+DIFFERENCE_COLUMNS = [
+    *("task", "row", "reference", "metric", "difference", "low", "high"),
+    *("widened_low", "widened_high", "comparisons", "told", "mines", "paper"),
+]
+
+
+def difference_table(
+    rows: Sequence[Scored], references: Mapping[str, str], paper: PaperScores
+) -> pd.DataFrame:
+    """Lay out differences between rows of the same task, paired over the mines.
+
+    Parameters
+    ----------
+    rows : sequence of Scored
+    references : mapping of row to the row it is compared with
+        Both were tested on the same mines.
+    paper : callable
+        See `score_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns task, row, reference, metric, difference, low, high (95 % interval over mines of
+        the paired difference), widened_low, widened_high (that interval, widened for the number of
+        comparisons), comparisons (pairs that rest on several mines), told (whether it is told from
+        zero, `minseg.scoring.intervals.told_from_zero`), mines, paper (its difference).
+        Pairs that lack a side are left out.
+    """
+    known = {(one.task, one.row): one for one in rows}
+    found = [(one, known.get((one.task, references.get(one.row, "")))) for one in rows]
+    pairs = [(one, other) for one, other in found if other]
+    comparisons = max(1, sum(one.num_mines > 1 for one, _ in pairs))
+    lines = []
+    for one, other in pairs:
+        published, against = (paper(one.task, name) or {} for name in (one.row, other.row))
+        for k, metric in enumerate(METRICS):
+            resampled = one.resampled[:, k] - other.resampled[:, k]
+            low, high = interval(resampled)
+            widened_low, widened_high = widened(resampled, comparisons)
+            lines.append(
+                {
+                    "task": one.task,
+                    "row": one.row,
+                    "reference": other.row,
+                    "metric": metric,
+                    "difference": one.values[k] - other.values[k],
+                    "low": low,
+                    "high": high,
+                    "widened_low": widened_low,
+                    "widened_high": widened_high,
+                    "comparisons": comparisons,
+                    "told": told_from_zero(resampled, one.num_mines, comparisons),
+                    "mines": one.num_mines,
+                    "paper": published.get(metric, np.nan) - against.get(metric, np.nan),
+                }
+            )
+    return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
+
+
+CHOSEN = {
+    "chosen on validation": "by_validation",
+    "chosen on test": "by_test",
+    "untuned": "by_default",
+}
+"""Rows about Table 5, and the property of `Candidates` that names the model."""
+
+OUTCOME_COLUMNS = [
+    "table",
+    "convention",
+    "task",
+    "row",
+    "iou",
+    "low",
+    "high",
+    "mines",
+    "validation_iou",
+    "paper_iou",
+    "dataset",
+    "synthetic",
+    "device",
+    "code",
+]
+
+
+def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
+    """Score the runs of Tables 3 and 4, per-pixel forests among them, under both conventions.
+
+    Parameters
+    ----------
+    study : Study
+        Runs that it does not hold yet are made.
+    tasks : sequence of str
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `OUTCOME_COLUMNS`: number of the paper's table, convention, task, row (as the paper
+        prints it), IoU, its 95 % interval over mines, number of mines tested, of Table 3 the
+        `standard` IoU on the validation part, the paper's IoU, and where ours comes from.
+    """
+    bands = band_entries(study, tasks)
+    tables: tuple[tuple[int, list[Entry], PaperScores], ...] = (
+        (3, [*bands, *(entry.baseline() for entry in bands)], paper_scores),
+        (4, split_entries(study, tasks), paper_split_scores),
+    )
+    found = []
+    for number, entries, paper in tables:
+        made = results(study, entries)
+        chosen_by = (
+            {} if number == 4 else {_row(one): validation_iou(one) for one in made if one.runs}
+        )
+        origin = next((_origin(run) for result in made for run in result.runs), {})
+        for convention in CONVENTIONS:
+            scores = score_table(scored_rows(made, convention), paper)
+            ious = scores[scores["metric"] == "iou"]
+            ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
+            places = zip(ious["task"], ious["row"], strict=True)
+            ious["validation_iou"] = [chosen_by.get(place) for place in places]
+            found.append(ious.assign(table=number, convention=convention, **origin))
+    return pd.concat(found).reindex(columns=OUTCOME_COLUMNS)
+
+
+def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
+    """Score the models that searches chose, on validation as here and on test as in the paper.
+
+    Parameters
+    ----------
+    searches : mapping of task to Search
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `table_outcomes`; the paper gives no tuned scores.
+    """
+    rows = []
+    for task, search in searches.items():
+        origin = _origin(search.run_of(search.finished()[0]))
+        for convention in CONVENTIONS:
+            found = candidates(search, convention)
+            for row, choice in CHOSEN.items():
+                number = getattr(found, choice)
+                if number is None:  # a search whose space lacks the default
+                    continue
+                scored = _chosen(found, number)
+                rows.append(
+                    {"table": 5, "convention": convention, "task": task, "row": row}
+                    | scored
+                    | origin
+                )
+    return pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
+
+
+def _row(result: Result) -> tuple[str, str]:
+    return result.entry.task, result.entry.row
+
+
+def _chosen(found: Candidates, row: int) -> dict:
+    """Return the test IoU of one of the models that a search could choose."""
+    low, high = found.test_interval(row)
+    iou = found.table["test_iou"].iloc[row]
+    of_validation = {"validation_iou": found.table["validation_iou"].iloc[row]}
+    mines = len(set(found.mines))
+    return {"iou": iou, "low": low, "high": high, "mines": mines} | of_validation
+
+
+def _origin(run: Run) -> dict:
+    """Return where a table comes from, by one of its runs."""
+    facts = run.provenance
+    return {
+        "dataset": facts["dataset"],
+        "synthetic": facts["synthetic"],
+        "device": f"{facts['device']}, {facts['cpu_cores']} cores",
+        "code": facts["git_commit"],
+    }
+
+
+def table_efforts(
+    study: Study,
+    tasks: Sequence[str],
+    bands: Mapping[str, str],
+    searches: Mapping[str, Search],
+    **settings: object,
+) -> list[tuple[str, int, int]]:
+    """Count the epochs of Tables 3, 4 and 5, each run once and in the first table that needs it.
+
+    A literal reading trains every row of Table 3, six targeted and two general models a task for
+    Table 4 (section 2.4.2), and a trial of Table 5 for each epoch count.
+
+    Parameters
+    ----------
+    study : Study
+    tasks, bands, settings
+        As in `minseg.study.tables.split_entries`.
+    searches : mapping of task to Search
+
+    Returns
+    -------
+    list of (name, epochs read literally, epochs trained)
+        Rows of stored runs only: what was not run counts on neither side.
+    """
+    rows = band_entries(study, tasks, tuple(BAND_CONFIGURATIONS), **settings)
+    band_configs = _stored(study, [entry.config for entry in rows])
+    entries = split_entries(study, tasks, bands, **settings)
+    targeted = _stored(study, [e.config for e in entries if e.config.subset])
+    general = _stored(study, [e.config for e in entries if not e.config.subset])
+    once = _epochs(band_configs)
+    trials = [len(search.finished()) * sum(search.space.epochs) for search in searches.values()]
+    trained = [int(trial_table(search)["epochs"].sum()) for search in searches.values()]
+    return [
+        ("Table 3", once, once),
+        (
+            "Table 4",
+            _epochs(targeted) + len(GROUPS) * _epochs(general),
+            _epochs({**band_configs, **targeted, **general}) - once,
+        ),
+        ("Table 5", sum(trials), sum(trained)),
+    ]
+
+
+def _stored(study: Study, configs: Sequence[RunConfig]) -> dict[str, RunConfig]:
+    """Return the configurations, one a seed, whose runs are stored, by their keys."""
+    seeded = [config.replace(seed=seed) for config in configs for seed in study.seeds]
+    keys = {run_key(config, study.dataset): config for config in seeded}
+    return {key: config for key, config in keys.items() if study.store.find(key)}
+
+
+def _epochs(configs: Mapping[str, RunConfig]) -> int:
+    return sum(config.epochs for config in configs.values())

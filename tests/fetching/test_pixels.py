@@ -1,0 +1,440 @@
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import Resampling, reproject, transform, transform_bounds
+
+from minseg import MinsegError
+from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.raster import Grid
+from minseg.fetching import pixels as assets
+from minseg.fetching import providers as access
+from minseg.fetching.pixels import (
+    offset_problem,
+    processing_baseline,
+    read_optical,
+    read_radar,
+    read_scene_classes,
+    reflectance_offset,
+)
+from minseg.fetching.plan import BoxRule, mine_box
+from minseg.fetching.providers import PROVIDERS
+from tests.fetching.loopback import serving
+from tests.fetching.pinned_scenes import GSD_M, number_at, scene_crs
+from tests.fetching.pinned_scenes import expected as drawn
+from tests.fetching.scenes import (
+    BOX,
+    TILE,
+    UTM,
+    ground_range,
+    item,
+    numbers_at,
+    optical_bands,
+    scene_classes,
+    tif,
+)
+
+BANDS = tuple(band.name for band in OPTICAL_BANDS)
+PLANETARY = replace(PROVIDERS["planetary-computer"], signing="none")
+EARTH_SEARCH = PROVIDERS["earth-search"]
+COPERNICUS = PROVIDERS["copernicus"]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "PAUSE_S", 0.0)
+    quick = {"GDAL_HTTP_RETRY_DELAY": "0.01", "GDAL_HTTP_MAX_RETRY": "2"}
+    monkeypatch.setattr(access, "GDAL_OPTIONS", access.GDAL_OPTIONS | quick)
+    with serving(tmp_path) as state:
+        yield state
+
+
+def optical_item(server, provider=PLANETARY, **properties):
+    """An item of the bands that lie on the server; the numbers of each."""
+    keys = provider.optical.assets
+    numbers = optical_bands(server.folder, keys.get)
+    hrefs = {keys[band]: f"{server.url}/{keys[band]}.tif" for band in BANDS}
+    return item("S2A_T33TWM", "2020-07-01", hrefs, **properties), numbers
+
+
+def in_box(numbers, gsd_m):
+    """Numbers in native pixels, repeated to 10 m and cut to the box."""
+    repeats = gsd_m // 10
+    whole = np.kron(numbers, np.ones((repeats, repeats), numbers.dtype))
+    return whole[36 : 36 + BOX.height, 48 : 48 + BOX.width]
+
+
+@pytest.mark.parametrize(
+    ("provider", "properties", "offset"),
+    [
+        (PLANETARY, {"s2__processing_baseline": "02.12"}, 0),
+        (PLANETARY, {"s2__processing_baseline": "04.00"}, 1000),
+        # An old scene processed again carries the offset: the date says nothing.
+        (PLANETARY, {"s2__processing_baseline": "05.00"}, 1000),
+        (
+            EARTH_SEARCH,
+            {"s2__processing_baseline": "05.09", "earthsearch__boa_offset_applied": True},
+            0,
+        ),
+        (
+            EARTH_SEARCH,
+            {"s2__processing_baseline": "05.09", "earthsearch__boa_offset_applied": False},
+            1000,
+        ),
+        (EARTH_SEARCH, {"s2__processing_baseline": "05.09"}, 1000),
+        (EARTH_SEARCH, {"s2__processing_baseline": "02.14"}, 0),
+        (COPERNICUS, {"processing__version": "05.10"}, 1000),
+        (COPERNICUS, {"processing__version": "02.14"}, 0),
+    ],
+)
+def test_bands_of_10_20_and_60_m_are_exact_repeats_with_the_offset_of_the_item(
+    server, provider, properties, offset
+):
+    scene, numbers = optical_item(server, provider, **properties)
+    optical = read_optical(scene, provider, BOX)
+    assert optical.dtype == np.uint16
+    for layer, band in zip(optical, OPTICAL_BANDS, strict=True):
+        expected = in_box(numbers[band.name], band.native_gsd_m) - offset
+        assert np.array_equal(layer, expected), band.name
+
+
+def test_what_catalogues_say_in_raster_bands_changes_nothing(server):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    before = read_optical(scene, PLANETARY, BOX)
+    for asset in scene.assets.values():
+        asset.extra_fields["raster:bands"] = [{"offset": -0.7, "scale": 1e-3, "nodata": 1500}]
+    assert np.array_equal(read_optical(scene, PLANETARY, BOX), before)
+
+
+def test_missing_pixels_of_any_band_are_missing_and_dark_ones_are_not(server):
+    scene, _ = optical_item(server, s2__processing_baseline="04.00")
+    blue = numbers_at(10, 1)
+    blue[40:50, 60:70] = 0  # missing
+    blue[60, 80] = 990  # below the offset: -0.001
+    tif(server.folder / "B02.tif", blue, TILE.transform)
+    optical = read_optical(scene, PLANETARY, BOX)
+    assert not optical[:, 4:14, 12:22].any()
+    assert (optical == 0).sum() == 12 * 100
+    assert optical[1, 24, 32] == 1
+
+
+def test_only_the_part_needed_of_a_large_file_is_read(server):
+    large = Grid(3000, 3000, TILE.transform, UTM)
+    numbers = np.random.default_rng(0).integers(0, 12, (3000, 3000)).astype(np.uint8)
+    path = tif(server.folder / "SCL.tif", numbers, large.transform)
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    classes = read_scene_classes(scene, PLANETARY, BOX)
+    assert np.array_equal(classes, in_box(numbers, 10))
+    assert server.bytes_sent < 0.1 * path.stat().st_size
+
+
+def test_a_file_without_coordinates_takes_them_from_the_item(server):
+    numbers = numbers_at(20, 0, 0, 12).astype(np.uint8)
+    with rasterio.open(
+        server.folder / "SCL.tif", "w", "GTiff", 120, 120, 1, dtype="uint8", nodata=0
+    ) as target:
+        target.write(numbers, 1)
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"}, proj__epsg=32633)
+    assert "proj:epsg" in scene.properties or "proj:code" in scene.properties
+    with pytest.raises(MinsegError, match=r"S: asset SCL has no position \(proj:transform"):
+        read_scene_classes(scene, PLANETARY, BOX)
+    # What the item says is of the file at 10 m; this one is smaller by half.
+    scene.assets["SCL"].extra_fields |= {
+        "proj:shape": [240, 240],
+        "proj:transform": list(TILE.transform)[:6],
+    }
+    assert np.array_equal(read_scene_classes(scene, PLANETARY, BOX), in_box(numbers, 20))
+    for name in ("proj:epsg", "proj:code"):
+        scene.properties.pop(name, None)
+    with pytest.raises(MinsegError, match="no coordinate reference system"):
+        read_scene_classes(scene, PLANETARY, BOX)
+
+
+def in_zone(epsg):
+    """A box in another projection, from the upper left corner of the usual one on."""
+    crs = CRS.from_epsg(epsg)
+    (x,), (y,) = transform(UTM, crs, [BOX.bounds[0]], [BOX.bounds[3]])
+    return Grid(70, 50, Affine(10, 0, x, 0, -10, y), crs)
+
+
+@pytest.mark.parametrize("epsg", [32632, 32634, 3995])
+def test_a_tile_of_another_zone_is_brought_over_as_gdal_does(server, epsg):
+    grid = in_zone(epsg)
+    path = scene_classes(server.folder / "SCL.tif", {3: 0.2, 8: 0.1, 5: 0.3})
+    expected = np.zeros((grid.height, grid.width), np.uint8)
+    with rasterio.open(path) as source:
+        reproject(
+            rasterio.band(source, 1),
+            expected,
+            dst_transform=grid.transform,
+            dst_crs=grid.crs,
+            resampling=Resampling.nearest,
+            tolerance=0,
+        )
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    classes = read_scene_classes(scene, PLANETARY, grid)
+    assert len(np.unique(classes)) >= 3
+    assert np.mean(classes != expected) < 0.001  # pixels that lie on an edge may fall either way
+
+
+@pytest.mark.parametrize(
+    ("place", "tile", "zone"),
+    [
+        ((15.0, 83.0), "T33XWN", 32633),
+        ((15.0, 83.0), "T34XDR", 32633),  # near the poles zones are narrow: a tile of the next
+        ((15.0, -79.9), "T33CWM", 32733),
+        ((179.999, -17.0), "T60KZF", 32760),
+        ((179.999, -17.0), "T01KAB", 32760),  # the tile lies in zone 1, most of the box in 60
+        ((-179.999, 65.0), "T60WXV", 32601),
+    ],
+)
+def test_pixels_are_right_near_poles_and_over_the_date_line(server, place, tile, zone):
+    grid = mine_box(*place, rule=BoxRule(0, 480))
+    west, _, east, _ = grid.bounds_lonlat
+    assert grid.crs == CRS.from_epsg(zone)
+    assert (west > east) is (abs(place[0]) > 179)
+    name = f"S2A_{tile}"
+    crs = scene_crs(name)
+    bounds = transform_bounds(grid.crs, crs, *grid.bounds)
+    left, top = (60 * math.floor(edge / 60) for edge in (bounds[0], bounds[3] + 120))
+    for band, gsd_m in GSD_M.items():
+        columns, rows = (np.arange(0, 1500, gsd_m) + gsd_m / 2 for _ in range(2))
+        numbers = number_at(band, left + columns[None, :] - 60, top - rows[:, None])
+        tif(
+            server.folder / f"{band}.tif",
+            (numbers + 1000).astype(np.uint16),
+            Affine(gsd_m, 0, left - 60, 0, -gsd_m, top),
+            crs,
+        )
+    hrefs = {band: f"{server.url}/{band}.tif" for band in GSD_M}
+    scene = item(name, "2020-07-01", hrefs, s2__processing_baseline="05.00")
+    for band, layer in zip(BANDS, read_optical(scene, PLANETARY, grid), strict=True):
+        # Between zones, pixels that lie on an edge may fall either way.
+        assert np.mean(layer != drawn(grid, name, band)) < 0.003, band
+
+
+def test_a_busy_server_and_a_cut_connection_are_tried_again(server):
+    scene_classes(server.folder / "SCL.tif", {3: 0.4})
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    undisturbed = read_scene_classes(scene, PLANETARY, BOX)
+    for failures in ([429], [503, 503], ["cut"], ["cut", 429], [500] * 4):
+        server.failures["/SCL.tif"] = list(failures)
+        assert np.array_equal(read_scene_classes(scene, PLANETARY, BOX), undisturbed), failures
+        assert not server.failures["/SCL.tif"]
+
+
+@pytest.mark.parametrize("fault", ["absent", "busy for good", "truncated", "no raster", "cut"])
+def test_what_cannot_be_read_is_told_in_one_line_with_item_and_asset(server, fault):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    path = server.folder / "B11.tif"
+    if fault == "absent":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    elif fault == "no raster":
+        path.write_text("<html>log in first</html>")
+    else:
+        server.failures["/B11.tif"] = [{"busy for good": 503, "cut": "cut"}[fault]] * 200
+    with pytest.raises(MinsegError, match="S2A_T33TWM: asset B11 cannot be read") as error:
+        read_optical(scene, PLANETARY, BOX)
+    assert "\n" not in str(error.value)
+    if fault == "absent":
+        assert "404" in str(error.value)
+
+
+def test_a_truncated_file_of_another_zone_is_never_read_as_zeros(server):
+    path = scene_classes(server.folder / "SCL.tif", {3: 0.4})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    with pytest.raises(MinsegError, match="S: asset SCL cannot be read"):
+        read_scene_classes(scene, PLANETARY, in_zone(32632))
+
+
+def test_several_scenes_at_once_are_read_as_one_by_one(server):
+    scene, _ = optical_item(server, s2__processing_baseline="04.00")
+    alone = read_optical(scene, PLANETARY, BOX)
+    server.failures["/B05.tif"] = [429, "cut", 503]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda _: read_optical(scene, PLANETARY, BOX), range(4)))
+    assert all(np.array_equal(optical, alone) for optical in together)
+    assert not server.failures["/B05.tif"]
+
+
+def test_a_band_that_the_item_lacks_is_told_before_any_is_read(server):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    del scene.assets["B12"]
+    with pytest.raises(MinsegError, match="S2A_T33TWM: has no asset B12"):
+        read_optical(scene, PLANETARY, BOX)
+    assert not server.requests
+
+
+def test_an_item_without_a_baseline_is_refused_and_a_table_can_say_it(server):
+    scene, numbers = optical_item(server)
+    with pytest.raises(MinsegError, match="tells no processing baseline"):
+        read_optical(scene, PLANETARY, BOX)
+    applied = replace(PLANETARY, optical=replace(PLANETARY.optical, offset="applied"))
+    assert np.array_equal(read_optical(scene, applied, BOX)[1], in_box(numbers["B02"], 10))
+
+
+def plants_and_ground(seed=0):
+    """Reflectance × 10 000 of a scene with plants, ground and some water."""
+    random = np.random.default_rng(seed)
+    optical = random.normal(1800, 250, (12, 80, 80))
+    optical[:6, :30] = random.normal(400, 60, (6, 30, 80))  # plants: dark up to red edge 1
+    optical[:, 70:] = random.normal(150, 30, (12, 10, 80))  # water
+    return np.clip(optical, 1, None).astype(np.uint16)
+
+
+def test_dark_pixels_tell_an_offset_subtracted_twice_or_never():
+    scene = plants_and_ground()
+    assert offset_problem(scene, BANDS) == ""
+    twice = np.clip(scene.astype(int) - 1000, 1, None).astype(np.uint16)
+    assert "subtracted twice" in offset_problem(twice, BANDS)
+    assert "may not be subtracted" in offset_problem(scene + 1000, BANDS)
+    assert offset_problem(np.zeros_like(scene), BANDS) == ""
+
+
+def test_the_real_item_of_earth_search(shared_data):
+    folder = shared_data / "stac_items" / "earthsearch_S2B_33TWM_20230813"
+    scene = pystac.Item.from_file(folder / "S2B_33TWM_20230813_0_L2A.json")
+    with rasterio.open(folder / "B04.tif") as source:
+        assert source.crs is None
+        decimated = source.read(1)
+    # Four bands have rasters; pixels of the decimated file, in its middle.
+    keys = {band: EARTH_SEARCH.optical.assets[band] for band in ("B02", "B03", "B04", "B08", "SCL")}
+    provider = replace(EARTH_SEARCH, optical=replace(EARTH_SEARCH.optical, assets=keys))
+    side_m = 109_800 / decimated.shape[0]
+    transform = Affine(side_m, 0, 499_980, 0, -side_m, 5_200_020) @ Affine.translation(200, 100)
+    grid = Grid(300, 250, transform, UTM)
+    optical = read_optical(scene, provider, grid)
+    # raster:bands says offset -0.1, the flag that it was applied: the pixels are reflectance.
+    assert reflectance_offset(scene, provider.optical) == 0
+    red = decimated[100:400, 200:450]
+    assert np.array_equal(optical[2][red > 0], red[red > 0])
+    assert offset_problem(optical, ("B02", "B03", "B04", "B08")) == ""
+    # By the baseline alone it would be subtracted twice, and the dark pixels tell.
+    by_baseline = replace(provider.optical, offset="baseline")
+    wrong = read_optical(scene, replace(provider, optical=by_baseline), grid)
+    assert "subtracted twice" in offset_problem(wrong, ("B02", "B03", "B04", "B08"))
+    classes = read_scene_classes(scene, provider, grid)
+    assert (classes == 4).mean() > 0.5  # the item: 93 % vegetation
+
+
+def test_offsets_of_real_items(shared_data):
+    folder = shared_data / "stac_items"
+    for name, provider, baseline, offset in (
+        ("planetary_computer_s2_l2a.json", PLANETARY, 2.12, 0),  # processed in 2020
+        ("s2_l2a_pb0400.json", PLANETARY, 4.0, 1000),  # raster:bands says offset -0.7
+        ("earthsearch_v0_s2_l2a.json", PLANETARY, 2.14, 0),  # tells it in the product's name only
+    ):
+        scene = pystac.Item.from_file(folder / name)
+        assert processing_baseline(scene) == baseline
+        assert reflectance_offset(scene, provider.optical) == offset
+
+
+def test_power_becomes_decibels_and_missing_pixels_nan(server):
+    vv = np.full((240, 240), 0.1, np.float32)
+    vh = np.full((240, 240), 0.001, np.float32)
+    vv[40, 60], vh[50, 70] = -32768, 0
+    for name, power in (("vv", vv), ("vh", vh)):
+        tif(server.folder / f"{name}.tif", power, TILE.transform, nodata=-32768)
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    scene = item("S1A", "2020-07-02", hrefs)
+    channels = read_radar(scene, PLANETARY, BOX)
+    assert channels.dtype == np.float32
+    assert channels[:, 0, 0] == pytest.approx([-10, -30, 10], abs=1e-4)
+    assert np.isnan(channels).sum() == 6
+    assert np.isnan(channels[:, [4, 14], [12, 22]]).all()
+    far = replace(BOX, transform=Affine.translation(50_000, 0) @ BOX.transform)
+    with pytest.raises(MinsegError, match="S1A: no valid radar pixel"):
+        read_radar(scene, PLANETARY, far)
+    del scene.assets["vh"]
+    with pytest.raises(MinsegError, match="has no asset vh"):
+        read_radar(scene, PLANETARY, BOX)
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(-1.0, "no valid radar pixel"), (1e5, "the median of VV would be 40 dB"), (1e-5, "-60 dB")],
+)
+def test_numbers_that_are_no_power_are_refused(server, factor, said):
+    for name in ("vv", "vh"):
+        power = np.full((240, 240), 0.1 * factor, np.float32)
+        tif(server.folder / f"{name}.tif", power, TILE.transform, nodata=-32768)
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    with pytest.raises(MinsegError, match=f"S1A: .*{said}") as error:
+        read_radar(item("S1A", "2020-07-02", hrefs), PLANETARY, BOX)
+    assert "--" not in str(error.value)  # fetch has no option of units
+
+
+def test_reflectance_between_0_and_1_and_classes_beyond_sen2cors_are_refused(server):
+    scene, _ = optical_item(server, s2__processing_baseline="02.12")
+    for band in OPTICAL_BANDS:
+        gsd_m = band.native_gsd_m
+        tif(
+            server.folder / f"{band.name}.tif",
+            (numbers_at(gsd_m, 0) / 10_000).astype(np.float32),
+            TILE.transform @ Affine.scale(gsd_m / 10),
+        )
+    with pytest.raises(MinsegError, match="S2A_T33TWM: the 90th percentile") as error:
+        read_optical(scene, PLANETARY, BOX)
+    assert "--" not in str(error.value)
+    tif(server.folder / "SCL.tif", numbers_at(20, 0, 0, 255), TILE.transform @ Affine.scale(2))
+    with pytest.raises(MinsegError, match="asset SCL holds 254, which is no class of Sen2Cor"):
+        read_scene_classes(
+            item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"}), PLANETARY, BOX
+        )
+
+
+def test_radar_that_only_control_points_locate_is_refused(server):
+    for name in ("vv", "vh"):
+        ground_range(server.folder / f"{name}.tif", numbers_at(10, 0))
+    hrefs = {name: f"{server.url}/{name}.tif" for name in ("vv", "vh")}
+    # What catalogues say in proj: of such files is made up.
+    made_up = {"proj__epsg": 4326, "proj__shape": [240, 240]}
+    scene = item("S1A_IW_GRDH", "2020-07-02", hrefs, **made_up)
+    said = "S1A_IW_GRDH: asset vv is located by ground control points, without terrain.*--no-radar"
+    with pytest.raises(MinsegError, match=said):
+        read_radar(scene, PLANETARY, BOX)
+
+
+def test_where_real_radar_items_lie(shared_data, tmp_path):
+    terrain_corrected = pystac.Item.from_file(shared_data / "stac_items" / "s1_rtc_aws.json")
+    path = tmp_path / "nowhere.tif"
+    with rasterio.open(path, "w", "GTiff", 549, 549, 1, dtype="float32") as target:
+        target.write(np.ones((1, 549, 549), np.float32))
+    with rasterio.open(path) as source:  # a tenth of the pixels that the item says
+        crs, place = assets.Asset(terrain_corrected, "gamma0_vv", PLANETARY).location(source)
+    assert crs == CRS.from_epsg(32617)
+    assert place.almost_equals(Affine(200, 0, 399_960, 0, -200, 2_900_040))
+    # Its proj:transform is made up; the file's control points are elsewhere.
+    in_swath = pystac.Item.from_file(shared_data / "stac_items" / "s1_grd.json")
+    ground_range(path, numbers_at(10, 0))
+    with (
+        rasterio.open(path) as source,
+        pytest.raises(MinsegError, match="located by ground control points"),
+    ):
+        assets.Asset(in_swath, "vv", PLANETARY).location(source)
+
+
+def test_addresses_are_signed_where_the_provider_wants_it(server, monkeypatch):
+    import planetary_computer
+
+    seen = []
+    sign = lambda href: seen.append(href) or f"{href}?sig=1"  # noqa: E731
+    monkeypatch.setattr(planetary_computer, "sign", sign)
+    scene_classes(server.folder / "SCL.tif", {})
+    scene = item("S", "2020-07-01", {"SCL": f"{server.url}/SCL.tif"})
+    read_scene_classes(scene, PROVIDERS["planetary-computer"], BOX)
+    assert seen == [f"{server.url}/SCL.tif"]
+    assert scene.assets["SCL"].href == seen[0]  # the item keeps the address that stays valid
+    (server.folder / "SCL.tif").unlink()
+    with pytest.raises(MinsegError, match="404") as error:
+        read_scene_classes(scene, PROVIDERS["planetary-computer"], BOX)
+    assert "sig" not in str(error.value)  # what signs is nobody's business

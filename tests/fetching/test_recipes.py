@@ -1,0 +1,406 @@
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from rasterio.warp import transform
+
+from minseg import MinsegError
+from minseg.data.labels import EXTENT, IGNORE_BITS, TASKS, class_bit, decode_bits
+from minseg.fetching.annotations import rasterise
+from minseg.fetching.plan import plan_mines
+from minseg.fetching.providers import PROVIDERS
+from minseg.fetching.recipes import (
+    BYTES_A_PIXEL,
+    COMPRESSED_BYTES_A_PIXEL,
+    MEAN_PIXELS,
+    NEIGHBOUR,
+    SOURCES,
+    area_recipe,
+    match_raw_material,
+    open_recipe,
+    read_icmm,
+    recipe_lines,
+    source_lines,
+    source_named,
+    tile_recipe,
+    write_recipe,
+)
+
+SCENE = "S2B_MSIL2A_{}T081209_R078_T35KLS_20201003T204944"
+
+
+def square(longitude, latitude, side=0.02):
+    """A square in degrees round a place."""
+    return shapely.box(
+        longitude - side / 2, latitude - side / 2, longitude + side / 2, latitude + side / 2
+    )
+
+
+def write_tiles(tmp_path, **changed):
+    """Four tiles of a tenth of a degree, the last two side by side but of two years."""
+    middles = [(20.0, 45.0), (22.0, 45.0), (24.0, 45.0), (24.1, 45.0)]
+    table = {
+        "tile_id": [7, 12, 30, 31],
+        "s2_tile_id": [SCENE.format(day) for day in (20190527, 20190801, 20190901, 20170901)],
+        "source_dataset": ["both", "maus", "tang", "both"],
+        "minetype1": ["Surface", "Placer", "Surface", "Surface"],
+    } | changed
+    tiles = gpd.GeoDataFrame(
+        table, geometry=[square(x, y, 0.1) for x, y in middles], crs="EPSG:4326"
+    )
+    outlines = gpd.GeoDataFrame(
+        {"tile_id": [7, 12, 12, 30, 31]},
+        geometry=[
+            square(20.0, 45.0),
+            square(22.02, 45.0),
+            square(21.98, 45.0),
+            square(24.04, 45.0),  # up to the edge of its tile
+            square(24.07, 45.0),  # a kilometre and a half farther, in the next
+        ],
+        crs="EPSG:4326",
+    )
+    path = tmp_path / "tiles.gpkg"
+    tiles.to_file(path, layer="tiles", driver="GPKG")
+    outlines.to_file(path, layer="polygons_annotated", driver="GPKG")
+    return path
+
+
+def plans_of(folder):
+    """The polygons and plans that a fetch of the recipe's files has."""
+    request, _ = open_recipe(folder, PROVIDERS["planetary-computer"])
+    return request.annotations, {plan.mine: plan for plan in plan_mines(request)[0]}
+
+
+def burnt(polygons, grid, year, longitude, latitude):
+    """Label of the pixel at a place."""
+    xs, ys = transform("EPSG:4326", grid.crs, [longitude], [latitude])
+    column, row = ~grid.transform @ (xs[0], ys[0])
+    assert 0 <= column < grid.width and 0 <= row < grid.height
+    return int(rasterise(polygons.of_year(year), grid)[int(row), int(column)])
+
+
+def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
+    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    assert recipe.mines["mine"].tolist() == ["tile-0007", "tile-0012", "tile-0030", "tile-0031"]
+    assert recipe.years == (2017, 2019) and len(recipe.scenes) == 4
+    assert recipe.pins["year"].tolist() == [2019, 2019, 2019, 2017]
+    assert recipe.pins["item"].iloc[0] == SCENE.format(20190527)
+    assert set(recipe.mines["raw_material"]) == {""} and recipe.matches.empty
+    drawn = recipe.polygons[recipe.polygons["class"] == EXTENT.name]
+    assert shapely.area(drawn.geometry).round(6).tolist() == [4e-4, 8e-4, 4e-4, 4e-4]
+
+
+def test_ground_that_nobody_looked_at_is_ignored(tmp_path):
+    folder = tmp_path / "recipe"
+    write_recipe(tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path)), folder)
+    polygons, plans = plans_of(folder)
+    assert polygons.class_names == (EXTENT.name,)
+    east, bit = plans["tile-0030"].grid, class_bit(EXTENT.name)
+    assert plans["tile-0030"].years == (2019,) and plans["tile-0031"].years == (2017,)
+    assert burnt(polygons, east, 2019, 24.04, 45.0) == bit
+    assert burnt(polygons, east, 2019, 24.02, 45.0) == 0
+    # In the next tile an outline was drawn, but on an image of another year.
+    assert burnt(polygons, east, 2019, 24.055, 45.0) == IGNORE_BITS
+    assert burnt(polygons, plans["tile-0031"].grid, 2017, 24.055, 45.0) == 0
+    # Boxes are laid round outlines, not round the ground that is ignored.
+    assert max(plan.grid.width for plan in plans.values()) < 800
+
+
+def test_what_tiles_give_is_told_with_its_size(tmp_path):
+    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    text = "\n".join(recipe_lines(recipe))
+    pixels = sum(grid.height * grid.width for grid in recipe.boxes.values())
+    assert f"at most {pixels * BYTES_A_PIXEL / 1e9:.1f} GB" in text
+    assert "mines: 4; scenes: 4, pinned" in text and "they serve: model4\n" in text
+    assert "CC BY-SA 4.0" in text and "mine type" in text
+
+
+def test_tiles_without_use_are_left_out_and_counted(tmp_path):
+    path = write_tiles(
+        tmp_path,
+        source_dataset=["rejected", "both", "both", "both"],
+        s2_tile_id=["x", SCENE.format(20190801), SCENE.format(20190901), "LC08_2019"],
+    )
+    recipe = tile_recipe(SOURCES["jasansky"], path)
+    assert recipe.mines["mine"].tolist() == ["tile-0012", "tile-0030"]
+    assert "1 tile(s) rejected" in recipe.notes[0] and "'LC08_2019'" in recipe.notes[1]
+    with pytest.raises(MinsegError, match=r"2 mine\(s\): a split by mine needs at least 3"):
+        write_recipe(recipe, tmp_path / "recipe")
+    assert not (tmp_path / "recipe").exists()
+    with pytest.raises(MinsegError, match="no layer 'outlines'"):
+        tile_recipe(SOURCES["jasansky"], path, layer="outlines")
+
+
+def test_a_few_tiles_are_the_same_few_each_time(tmp_path):
+    path = write_tiles(tmp_path)
+    few = [tile_recipe(SOURCES["jasansky"], path, count=3) for _ in range(2)]
+    assert len(few[0].mines) == 3 and "3 of 4 mines" in few[0].notes[-1]
+    pd.testing.assert_frame_equal(few[0].mines, few[1].mines)
+
+
+LISTED = [
+    (20.0, 45.0, "coal", "Mine"),
+    (20.5, 45.0, "copper", "Mine"),
+    (21.0, 45.0, "gold", "Mine"),
+    (21.035, 45.0, "coal", "Mine"),  # 3 km from the one before
+    (50.0, 10.0, "gold", "Mine"),  # with no outline near
+]
+AREAS = [
+    square(20.0, 45.0),
+    square(20.5, 45.0),
+    square(20.53, 45.0),
+    square(21.0, 45.0),
+    square(21.035, 45.0),
+    square(20.12, 45.0),  # too far from the first mine to be its own
+    square(0.0, 0.0),
+]
+
+
+def write_areas(tmp_path, name="areas.gpkg", **columns):
+    path = tmp_path / name
+    gpd.GeoDataFrame(columns, geometry=AREAS, crs="EPSG:4326").to_crs(3857).to_file(path)
+    return path
+
+
+def test_outlines_go_to_the_nearest_listed_mine(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED))
+    recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5)
+    assert recipe.mines["mine"].tolist() == [f"ICMM0000{k}" for k in range(4)]
+    assert recipe.mines["raw_material"].tolist() == ["CL", "MO", "MO", "CL"]
+    assert recipe.matches["ambiguous"].tolist() == [False, False, True, True]
+    assert "7 outlines; 2 farther than 5 km" in recipe.notes[0]
+    counted = recipe.polygons.groupby("mine").size().to_dict()
+    assert counted == {"ICMM00000": 1, "ICMM00001": 2, "ICMM00002": 1, "ICMM00003": 1} | {
+        NEIGHBOUR: 1  # beside the first mine's box: it must not become background
+    }
+    assert recipe.years == (2019,) and recipe.pins.empty
+    assert any("chosen by what they show" in line for line in recipe_lines(recipe))
+
+
+def test_an_outline_of_no_mine_is_still_drawn(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED))
+    recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5)
+    few = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5, count=3)
+    (missing,) = set(recipe.mines["mine"]) - set(few.mines["mine"])
+    assert not (few.polygons["mine"] == missing).any()
+    write_recipe(recipe, tmp_path / "recipe")
+    polygons, plans = plans_of(tmp_path / "recipe")
+    grid = plans["ICMM00002"].grid
+    assert burnt(polygons, grid, 2019, 21.03, 45.0) == class_bit(EXTENT.name)  # the neighbour's
+
+
+def test_a_year_that_nobody_knows_is_asked_for(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED))
+    path = write_areas(tmp_path, "areas.shp", Id=range(7))
+    with pytest.raises(MinsegError, match=r"7 polygons of unknown year.*--year 2019"):
+        area_recipe(SOURCES["tang"], [path], points)
+    assert area_recipe(SOURCES["tang"], [path], points, year=2020).years == (2020,)
+
+
+WEAK = {
+    "class_name": [
+        *("Open pit", "Waste dumping site", "Facility", "Water body", "General disturbed land"),
+        *("Open pit", "Open pit"),
+    ],
+    "year": [2019, 2019, 2019, 2019, 2021, 2019, 2019],
+}
+
+
+def test_weak_classes_are_mapped_and_serve_only_what_they_can(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED))
+    recipe = area_recipe(SOURCES["cheng"], [write_areas(tmp_path, **WEAK)], points, 5)
+    drawn = set(recipe.polygons["class"]) - {"ignore"}
+    assert drawn == {"excavation", "dumping ground", "infrastructure", EXTENT.name}
+    served = [name for name, task in TASKS.items() if not task.not_annotated(drawn)]
+    assert served == ["model2", "model4"]
+    assert any(line.endswith("they serve: model2, model4") for line in recipe_lines(recipe))
+    assert len(recipe.scenes) == 4  # one a mine, of the year its areas were mapped in
+
+
+def test_neighbours_mapped_in_another_year_are_ignored_not_background(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED))
+    write_recipe(
+        area_recipe(SOURCES["cheng"], [write_areas(tmp_path, **WEAK)], points, 5),
+        tmp_path / "recipe",
+    )
+    polygons, plans = plans_of(tmp_path / "recipe")
+    assert plans["ICMM00002"].years == (2019,) and plans["ICMM00003"].years == (2021,)
+    grid = plans["ICMM00002"].grid
+    assert burnt(polygons, grid, 2019, 21.03, 45.0) == IGNORE_BITS
+    bits = rasterise(polygons.of_year(2019), grid)
+    assert np.count_nonzero(decode_bits(bits, EXTENT.name)) > 0  # its own water
+
+
+def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED))
+    path = write_areas(tmp_path, **WEAK | {"class_name": ["open_pit"] * 7})
+    with pytest.raises(MinsegError, match="'class_name' holds 'open_pit'"):
+        area_recipe(SOURCES["cheng"], [path], points)
+    recipe = area_recipe(SOURCES["cheng"], [path], points, classes={"open_pit": "excavation"})
+    assert set(recipe.polygons["class"]) - {"ignore"} == {"excavation"}
+
+
+def test_outlines_far_from_every_listed_mine_are_refused(tmp_path):
+    points = read_icmm(write_icmm(tmp_path, LISTED[-1:]))
+    path = write_areas(tmp_path, AREA=[1.0] * 7)
+    with pytest.raises(MinsegError, match="no outline lies within 10 km"):
+        area_recipe(SOURCES["maus"], [path], points)
+    with pytest.raises(MinsegError, match="--limit-km 31: give 30 or less"):
+        area_recipe(SOURCES["maus"], [path], points, 31)
+
+
+def test_an_older_recipe_is_not_overwritten(tmp_path):
+    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    write_recipe(recipe, tmp_path / "recipe")
+    with pytest.raises(MinsegError, match="exists"):
+        write_recipe(recipe, tmp_path / "recipe")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_tells_licence_place_and_limits(name):
+    lines = source_lines(source_named(name))
+    assert any(line.startswith("licence: CC BY") for line in lines)
+    assert any("doi.org/10." in line for line in lines)
+    assert sum(line.startswith("limit: ") for line in lines) >= 4
+    with pytest.raises(MinsegError, match="jasansky, maus, tang, cheng"):
+        source_named(f"{name}s")
+
+
+@pytest.mark.parametrize(
+    ("name", "mines", "models"),
+    [
+        ("jasansky", "1,514", "model4"),
+        ("maus", "8,018", "model4"),
+        ("tang", "8,018", "model4"),
+        ("cheng", "8,018", "model2, model4"),
+    ],
+)
+def test_before_a_download_mines_tiles_classes_and_size_are_told(name, mines, models):
+    told = dict(line.split(": ", 1) for line in source_lines(SOURCES[name]) if ": " in line)
+    assert told["mines"].startswith(f"up to {mines}") and "unknown before FILE" in told["mines"]
+    assert told["tiles"].startswith("1,514 of 20.5 km" if name == "jasansky" else "none")
+    assert told["classes"].endswith(f"they serve: {models}")
+    number = int(mines.replace(",", ""))
+    gigabytes = number * MEAN_PIXELS * COMPRESSED_BYTES_A_PIXEL / 1e9
+    assert told["size on disk"].startswith(
+        f"about {gigabytes:.0f} GB for {mines} scenes, estimated"
+    )
+    assert "(5 to 162 by its box)" in told["size on disk"]  # 5.16 and 30 km, 18 bytes a pixel
+    assert "unknown to us" in told["size on disk"]
+
+
+def test_what_is_told_as_measured_or_counted_is_so(shared_data):
+    path = shared_data / "jasansky_tiles" / "mining_tiles_test_annotations.gpkg"
+    recipe = tile_recipe(SOURCES["jasansky"], path)
+    assert len(recipe.mines) == 116
+    assert recipe.num_pixels / len(recipe.scenes) == pytest.approx(MEAN_PIXELS, rel=1e-3)
+    listed = len(read_icmm(shared_data / "icmm_mines" / "mines.geojson"))
+    assert {SOURCES[name].num_scenes for name in ("maus", "tang", "cheng")} == {listed}
+
+
+def write_icmm(tmp_path, rows, **changed):
+    """ICMM's form: rows are (longitude, latitude, commodity, kind of plant)."""
+    table = gpd.GeoDataFrame(
+        {
+            "id": [f"ICMM{k:05d}" for k in range(len(rows))],
+            "name": [f"Mine {k}" for k in range(len(rows))],
+            "country": "Nowhere",
+            "assetType": [row[3] for row in rows],
+            "primaryCommodity": [row[2] for row in rows],
+        },
+        geometry=[shapely.Point(row[:2]) for row in rows],
+        crs="EPSG:4326",
+    ).assign(**changed)
+    table.to_file(tmp_path / "mines.geojson")
+    return tmp_path / "mines.geojson"
+
+
+def test_only_mines_are_taken_and_commodities_grouped(tmp_path):
+    rows = [
+        (20, 45, "iron ore ", "Mine"),  # with the blank that the real file has
+        (20, 46, "Thermal coal", "Mine;Plant"),
+        (20, 47, "phosphate", "Mine"),
+        (20, 48, "copper", "Smelter"),
+        (20, 49, None, "Mine;Smelter"),
+    ]
+    points = read_icmm(write_icmm(tmp_path, rows))
+    assert points["id"].tolist() == ["ICMM00000", "ICMM00001", "ICMM00002", "ICMM00004"]
+    assert points["raw_material"].tolist() == ["MO", "CL", "", ""]
+    assert points["longitude"].tolist() == [20] * 4 and points["latitude"].iloc[1] == 46
+
+
+def test_a_list_that_cannot_be_matched_is_one_line(tmp_path):
+    rows = [(20, 45, "coal", "Mine"), (20, 46, "coal", "Mine")]
+    path = write_icmm(tmp_path, rows, id="ICMM1")
+    table = gpd.read_file(path)
+    table.drop(columns="geometry").to_csv(tmp_path / "mines.csv")
+    latin = write_icmm(tmp_path, rows, country="Perú").read_text(encoding="utf-8")
+    (tmp_path / "latin.geojson").write_bytes(latin.encode("cp1252"))
+    table.assign(id=["A/1", "A2"]).to_file(tmp_path / "folder.gpkg")
+    table.assign(id=["", None]).to_file(tmp_path / "none.gpkg")
+    table.to_file(tmp_path / "twice.gpkg")
+    table.assign(id=["A", "B"], assetType=1).to_file(tmp_path / "numbers.gpkg")
+    for name, said in (
+        ("mines.csv", "is a table without geometries; .*ogr2ogr -oo X_POSSIBLE_NAMES"),
+        ("latin.geojson", "encoding"),
+        ("folder.gpkg", "'A/1'.* cannot name a folder"),
+        ("none.gpkg", "holds ''"),
+        ("twice.gpkg", "holds 'ICMM1', which is there twice"),
+        ("numbers.gpkg", "holds no located mines"),
+    ):
+        with pytest.raises(MinsegError, match=rf"{name}: .*{said}|{name}: {said}") as error:
+            read_icmm(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(tmp_path):
+    outline = shapely.box(20, 45, 20.01, 45.01)
+    rows = [
+        (20.005, 45.06, "coal", "Mine"),  # 5.6 km north
+        (20.005, 45.04, "copper", "Mine"),  # 3.3 km
+        (20.005, 45.03, "gold", "Smelter"),
+    ]
+    points = read_icmm(write_icmm(tmp_path, rows))
+    (row,) = match_raw_material(points, ["a"], [outline], 10).to_dict("records")
+    assert row["raw_material"] == "MO" and row["icmm_id"] == "ICMM00001"
+    assert row["distance_km"] == pytest.approx(3.33, abs=0.02)
+    assert row["within_limit"] == 2 and row["ambiguous"]
+    (row,) = match_raw_material(points, ["a"], [outline], 4).to_dict("records")
+    assert row["within_limit"] == 1 and not row["ambiguous"]
+    (row,) = match_raw_material(points, ["a"], [outline], 1).to_dict("records")
+    assert row["raw_material"] == row["icmm_id"] == "" and row["within_limit"] == 0
+
+
+def test_mines_of_two_groups_inside_one_outline_leave_it_open(tmp_path):
+    outline = shapely.box(20, 45, 20.1, 45.1)
+    points = read_icmm(
+        write_icmm(tmp_path, [(20.02, 45.02, "coal", "Mine"), (20.08, 45.08, "gold", "Mine")])
+    )
+    (row,) = match_raw_material(points, ["a"], [outline], 10).to_dict("records")
+    assert row["raw_material"] == "" and row["ambiguous"] and row["distance_km"] == 0
+    alike = read_icmm(
+        write_icmm(tmp_path, [(20.02, 45.02, "tin", "Mine"), (20.08, 45.08, "gold", "Mine")])
+    )
+    (row,) = match_raw_material(alike, ["a"], [outline], 10).to_dict("records")
+    assert row["raw_material"] == "MO" and not row["ambiguous"]
+
+
+def test_the_real_list_has_two_groups_and_no_quarries(shared_data):
+    points = read_icmm(shared_data / "icmm_mines" / "mines.geojson")
+    assert len(points) == 8018
+    assert points["raw_material"].value_counts().to_dict() == {"CL": 4183, "MO": 3696, "": 139}
+
+
+def test_files_that_are_something_else_are_refused_in_a_line(tmp_path):
+    with pytest.raises(MinsegError, match="no such file"):
+        read_icmm(tmp_path / "none.geojson")
+    (tmp_path / "text.geojson").write_text("nothing")
+    with pytest.raises(MinsegError, match="cannot be read as points"):
+        read_icmm(tmp_path / "text.geojson")
+    path = write_icmm(tmp_path, [(20, 45, "coal", "Mine")])
+    gpd.read_file(path).drop(columns="assetType").to_file(tmp_path / "less.geojson")
+    with pytest.raises(MinsegError, match="no field assetType"):
+        read_icmm(tmp_path / "less.geojson")
+    with pytest.raises(MinsegError, match="no located mines"):
+        read_icmm(write_icmm(tmp_path, [(20, 45, "coal", "Smelter")]))

@@ -1,0 +1,105 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+
+from minseg import MinsegError
+from minseg.data.raster import grid_of
+from minseg.maps.workfile import RowFile, work_folder
+from tests.conftest import grid_at, names
+
+
+def test_rows_are_there_as_soon_as_they_are_kept_and_the_others_hold_no_data(tmp_path):
+    rows, grid = RowFile(tmp_path / "rows.tif", tmp_path / "map.tif"), grid_at(0)
+    rows.begin(grid, np.uint16, 65535, ("a", "b"), tags={"KEY": "value"}, scale=0.01)
+    values = np.random.default_rng(0).integers(0, 9, (2, 5, 64)).astype(np.uint16)
+    rows.keep(20, values)
+    with rasterio.open(rows.path) as source:
+        assert grid_of(source).matches(grid)
+        assert source.descriptions == ("a", "b")
+        assert source.scales == (0.01, 0.01)
+        assert source.tags()["KEY"] == "value"
+        found = source.read()
+    assert np.array_equal(found[:, 20:25], values)
+    found[:, 20:25] = 65535
+    assert (found == source.nodata).all()
+
+
+def test_a_full_disk_is_told_by_the_users_name(tmp_path, capfd, file_limit):
+    rows, grid = RowFile(tmp_path / "rows.tif", tmp_path / "map.tif"), grid_at(0, 200)
+    with file_limit(20_000), pytest.raises(MinsegError) as begun:
+        rows.begin(grid, np.uint8, 255, ("class",))
+    rows.begin(grid, np.uint8, 255, ("class",))
+    with file_limit(20_000), pytest.raises(MinsegError) as kept:
+        rows.keep(150, np.ones((1, 50, 200), np.uint8))
+    for caught in (begun, kept):
+        assert str(caught.value).startswith(f"{tmp_path / 'map.tif'}: cannot be written")
+        assert "rows.tif" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+TASK = {"images": [("a.tif", 3)], "tiles": 512}
+
+
+def interrupted(output, task=TASK, rows=7):
+    """Leave work unfinished as Ctrl-C does."""
+    with pytest.raises(KeyboardInterrupt), work_folder(output) as work:
+        assert work.progress(task) == {}
+        (work.path / "rows.tif").touch()
+        (work.path / "more").mkdir()
+        work.note(task, {"rows": rows})
+        raise KeyboardInterrupt
+
+
+def test_interrupted_work_is_found_again_and_gone_at_the_end(tmp_path):
+    output = tmp_path / "new" / "map.tif"
+    interrupted(output)
+    assert names(output.parent) == [".map.tif.partial"]
+    with work_folder(output) as work:
+        assert work.progress(TASK) == {"rows": 7}
+        assert (work.path / "rows.tif").exists()
+    assert names(output.parent) == []
+
+
+@pytest.mark.parametrize("damage", [None, "", "{", "[]", '{"task": 1}'])
+def test_work_on_something_else_is_thrown_away(tmp_path, damage):
+    output = tmp_path / "map.tif"
+    interrupted(output)
+    task = TASK | {"tiles": 256} if damage is None else TASK
+    if damage is not None:
+        (tmp_path / ".map.tif.partial" / "progress.json").write_text(damage)
+    with work_folder(output) as work:
+        assert work.progress(task) == {}
+        assert names(work.path) == ["lock"]
+
+
+def test_a_refusal_leaves_nothing(tmp_path):
+    with pytest.raises(MinsegError, match="no data"), work_folder(tmp_path / "map.tif") as work:
+        work.note(TASK, {"rows": 1})
+        raise MinsegError("no data")
+    assert names(tmp_path) == []
+
+
+def test_a_second_program_is_told(tmp_path):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from minseg.maps.workfile import work_folder\n"
+        "from minseg.errors import MinsegError\n"
+        "try:\n"
+        "    with work_folder(Path(sys.argv[1])): print('mine')\n"
+        "except MinsegError as error: print(error)\n"
+    )
+
+    def second():
+        command = [sys.executable, "-c", program, str(tmp_path / "map.tif")]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with work_folder(tmp_path / "map.tif"):
+        told = second()
+        assert "map.tif: another program is writing it now" in told
+        assert "\n" not in told
+    assert second() == "mine"

@@ -1,0 +1,564 @@
+import re
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
+
+from minseg.report import bands_splits as comparisons
+from minseg.report.bands_splits import (
+    SPLIT_ROWS,
+    band_figure,
+    difference_figure,
+    split_figure,
+    with_missing,
+)
+from minseg.scoring.metrics import METRICS
+from minseg.study.config import RunConfig
+from minseg.study.paper import paper_images, paper_scores, paper_split_scores, paper_table
+from minseg.study.tables import (
+    AVERAGES,
+    DIFFERENCE_COLUMNS,
+    FOREST_SUFFIX,
+    SCORE_COLUMNS,
+    Entry,
+    Result,
+    average,
+    difference_table,
+    score_table,
+    scored,
+    scored_rows,
+)
+from tests.report.conftest import counted_result, draw, notes, row_names
+
+BANDS = ["RGB", "R+N", "M"]
+
+
+def of_mines(*ious):
+    return {f"mine-{k}": iou for k, iou in enumerate(ious)}
+
+
+def missing(task, row, problem):
+    return Result(Entry(task, row, RunConfig()), (), problem)
+
+
+def cells(styler):
+    """What each cell says: rows and columns as in the table behind."""
+    html = styler.to_html()
+    texts = {
+        (int(row), int(column)): text
+        for row, column, text in re.findall(r'<td id="\w+_row(\d+)_col(\d+)"[^>]*>(.*?)</td>', html)
+    }
+    rows, columns = styler.index, styler.columns
+    return pd.DataFrame(
+        [[texts[i, k] for k in range(len(columns))] for i in range(len(rows))], rows, columns
+    )
+
+
+def bold(styler):
+    """Row and column of the bold cells."""
+    found = set()
+    for places, properties in re.findall(r"^([^{}]*)\{([^}]*)\}", styler.to_html(), re.MULTILINE):
+        if "bold" in properties:
+            for row, column in re.findall(r"#T_\w+_row(\d+)_col(\d+)", places):
+                found.add((styler.index[int(row)], styler.columns[int(column)]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def band_results(tmp_path_factory):
+    """Model 1 with two seeds and without M; R+N is best."""
+    folder = tmp_path_factory.mktemp("bands")
+    seeds = {
+        "RGB": [of_mines(0.5, 0.5, 0.5), of_mines(0.54, 0.54, 0.54)],
+        "R+N": [of_mines(0.6, 0.7, 0.8), of_mines(0.6, 0.7, 0.8)],
+    }
+    return [
+        *(counted_result(folder, "model1", row, ious, row) for row, ious in seeds.items()),
+        missing("model1", "M", "the dataset has no band B01"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def band_rows(band_results):
+    return scored_rows(band_results, "standard")
+
+
+@pytest.fixture(scope="module")
+def band_scores(band_rows):
+    return with_missing(score_table(band_rows, paper_scores), ["model1"], BANDS, paper_scores)
+
+
+@pytest.fixture(scope="module")
+def split_rows(tmp_path_factory):
+    """Model 4: CL has one mine; the mean of the general rows is higher than any single row."""
+    folder = tmp_path_factory.mktemp("splits")
+    ious = {"RR": (0.5, 0.7), "GRR": (0.6, 0.9), "MO": (0.4, 0.5), "GMO": (0.5, 0.6)}
+    ious |= {"CL": (0.3,), "GCL": (0.2,)}
+    results = [
+        counted_result(folder, "model4", row, [of_mines(*values)]) for row, values in ious.items()
+    ]
+    rows = scored_rows(results, "standard")
+    top = replace(rows[-1], values=np.full(4, 0.99))
+    return [*rows[:-1], top]
+
+
+def test_split_rows_are_those_of_the_print():
+    assert list(SPLIT_ROWS) == list(paper_table(4)["split"].unique())
+
+
+def test_images_stand_beside_the_papers(dataset):
+    table = cells(comparisons.image_table(dataset))
+    assert list(table.index) == ["All", "RR", "MO", "CL", "MT", "OC", "OP"]
+    test, train = table["ours", "test"], table["ours", "train"]
+    mines = dataset.split["part"].value_counts()
+    assert test["All"] == test["RR"] == test["OP"] == str(mines["test"])
+    assert train["RR"] == str(2 * mines["train"])  # two years of each
+    assert test["MO"] == train["MT"] == "0"
+    published = paper_images()
+    assert table["paper, Model 3", "val."]["RR"] == str(published["model3", "validation"]["RR"])
+    assert table.shape == (7, 3 + 12)
+
+
+def test_images_of_mines_that_nobody_sorted(dataset):
+    unsorted = replace(dataset, mines=dataset.mines.assign(raw_material=""))
+    ours = cells(comparisons.image_table(unsorted))["ours"]
+    assert set(ours.loc[["RR", "MO", "CL"]].to_numpy().ravel()) == {"not stated"}
+    assert ours.loc["OP", "test"] == ours.loc["All", "test"] != "not stated"
+
+
+def test_missing_rows_are_filled_in_with_the_papers_numbers(band_scores):
+    lines = band_scores.set_index(["task", "row", "metric"])
+    assert list(lines.index.unique("row")) == BANDS
+    line = lines.loc["model1", "M", "iou"]
+    assert np.isnan(line["value"])
+    assert line["mines"] == 0
+    assert line["paper"] == paper_scores("model1", "M")["iou"]
+    assert lines.loc[("model1", "R+N", "recall"), "mines"] == 3
+
+
+def test_missing_rows_of_a_dataset_without_any_run():
+    table = with_missing(score_table([], paper_scores), ["model2"], BANDS, paper_scores)
+    texts = cells(comparisons.paper_layout(table, "model2"))
+    assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
+    assert texts["IoU", "paper"]["RGB"] == "0.644"
+
+
+def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
+    texts = cells(comparisons.paper_layout(band_scores, "model1"))
+    assert texts["IoU", "ours"].tolist() == ["0.520", "0.700", "–"]
+    assert texts["IoU", "seed spread"].tolist() == ["0.040", "0.000", "–"]
+    low, high = np.quantile(band_rows[1].resampled[:, 0], [0.025, 0.975])
+    assert texts["IoU", "95 % interval"]["R+N"] == f"{low:.3f} to {high:.3f}"
+    assert texts["IoU", "paper"].tolist() == ["0.694", "0.657", "0.710"]
+    assert texts["IoU", "minus paper"].tolist() == ["−0.174", "+0.043", "–"]
+    assert [column for column in texts if column[0] == "recall"] == [
+        ("recall", "ours"),
+        ("recall", "paper"),
+    ]
+
+
+def test_layout_emboldens_the_best_of_ours_and_of_the_paper(band_scores):
+    found = bold(comparisons.paper_layout(band_scores, "model1", metrics=["iou", "accuracy"]))
+    assert found == {
+        ("R+N", ("IoU", "ours")),
+        ("M", ("IoU", "paper")),
+        ("R+N", ("accuracy", "ours")),
+        ("RGB", ("accuracy", "paper")),  # the paper prints .977 twice
+        ("R+N", ("accuracy", "paper")),
+    }
+
+
+def test_equal_as_printed_is_equally_bold(band_scores):
+    close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
+    rows = {row for row, column in bold(comparisons.overview(close)) if column[1] == "IoU"}
+    assert rows == {"R+N", "M"}
+
+
+def test_spread_needs_several_seeds(split_rows):
+    table = score_table(split_rows, paper_split_scores)
+    assert ("IoU", "seed spread") not in comparisons.paper_layout(table, "model4").columns
+
+
+def test_means_are_never_bold(split_rows):
+    table = score_table(split_rows, paper_split_scores)
+    rows = {row for row, _ in bold(comparisons.paper_layout(table, "model4"))}
+    assert "GRR" in rows
+    assert not rows & set(AVERAGES)
+
+
+def test_a_single_mine_has_no_interval_and_neither_has_its_mean(split_rows):
+    table = score_table(split_rows, paper_split_scores)
+    interval = cells(comparisons.paper_layout(table, "model4"))["IoU", "95 % interval"]
+    without = {row for row, text in interval.items() if text == "–"}
+    assert without == {"CL", "GCL", "AVG RR+MO+CL", "AVG GM"}
+    assert re.fullmatch(r"0\.\d{3} to 0\.\d{3}", interval["RR"])
+
+
+def test_differences_have_a_column_with_their_intervals(split_rows, band_rows, band_scores):
+    table = score_table(split_rows, paper_split_scores)
+    references = {"RR": "GRR", "MO": "GMO", "CL": "GCL"}
+    differences = difference_table(split_rows, references, paper_split_scores)
+    texts = cells(comparisons.paper_layout(table, "model4", differences))
+    column = texts["IoU", "minus counterpart"]
+    assert column["CL"] == "+0.100"  # of a single mine
+    assert column["GRR"] == "–"
+    line = differences.query("row == 'RR' and metric == 'iou'").iloc[0]
+    expected = [f"{line[name]:+.3f}".replace("-", "−") for name in ("difference", "low", "high")]
+    assert column["RR"] == "{} ({} to {})".format(*expected)
+
+    to_rgb = difference_table(band_rows, {"R+N": "RGB", "M": "RGB"}, paper_scores)
+    texts = cells(comparisons.paper_layout(band_scores, "model1", to_rgb))
+    assert texts["IoU", "minus RGB"]["R+N"].startswith("+0.180 (+0.")
+
+
+def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path):
+    task = "excavation,dam"
+    rows = [scored(counted_result(tmp_path, task, "RGB", [of_mines(0.5, 0.6)]), "paper")]
+    layout = comparisons.paper_layout(
+        score_table(rows, paper_scores), task, convention="paper", synthetic=True
+    )
+    assert {name for _, name in layout.columns} == {"ours", "95 % interval"}
+    assert layout.columns.names == ["excavation, dam", "paper, synthetic"]
+
+
+def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
+    texts = cells(comparisons.overview(band_scores))
+    assert list(texts.index) == BANDS
+    assert list(texts) == [("Model 1", name) for name in ("IoU", "Rec", "Prec", "Acc")]
+    assert texts["Model 1", "IoU"].tolist() == [".520", ".700", "–"]
+    both = pd.concat([band_scores, score_table(split_rows, paper_split_scores)])
+    assert cells(comparisons.overview(both)).loc["M", ("Model 4", "Rec")] == "–"
+
+
+def test_notes_give_each_reason_once(tmp_path):
+    reason = "subset CL has no mine in test; add mines"
+    results = [
+        counted_result(tmp_path, "model1", "RR", [of_mines(0.5, 0.6)], absent=["excavation"]),
+        counted_result(tmp_path, "model1", "MO", [of_mines(0.5)]),
+        counted_result(tmp_path, "model2", "MO", [of_mines(0.5)]),
+        *(missing(task, row, reason) for task in ("model1", "model2") for row in ("CL", "GCL")),
+        missing("model2", "RR", "loss is not finite"),
+    ]
+    rows = scored_rows(results, "paper")
+    rows.append(average(rows[:2], "AVG RR+MO+CL"))
+    tasks = ["model1", "model2"]
+    table = with_missing(
+        score_table(rows, paper_split_scores), tasks, SPLIT_ROWS, paper_split_scores
+    )
+    assert comparisons.notes(results, table).splitlines() == [
+        f"- Model 1, Model 2 (CL, GCL): no run: {reason}.",
+        "- Model 2 (RR): no run: loss is not finite.",
+        "- Model 1 (RR): no test scene holds excavation; the scores say nothing about that.",
+        "- Model 1, Model 2 (MO): a single test mine, so there is no interval over mines.",
+    ]
+
+
+def test_no_notes_where_nothing_is_missing(band_results, band_rows):
+    assert comparisons.notes(band_results[:2], score_table(band_rows, paper_scores)) == ""
+
+
+TASKS = ["model1", "model2", "model3", "model4"]
+BANDS_COMPARISON_FIGURES = ["RGB", "R+N", "R+N+S", "M", "M+S"]
+OURS, PALE, NONE, FOREST, TARGETED = "#0072b2", "#8fbbd9", "#8a8a8a", "#e69f00", "#d55e00"
+PAPER, HOLLOW = "#444444", "#ffffff"
+
+
+def score_lines(tasks, rows, seed=0):
+    """A score table of random numbers."""
+    random = np.random.default_rng(seed)
+    index = pd.MultiIndex.from_product([tasks, rows, METRICS], names=["task", "row", "metric"])
+    table = index.to_frame(index=False).assign(value=random.uniform(0.3, 0.9, len(index)))
+    return table.assign(
+        low=table["value"] - random.uniform(0.02, 0.1, len(table)),
+        high=table["value"] + random.uniform(0.02, 0.1, len(table)),
+        spread=0.0,
+        mines=9,
+        paper=random.uniform(0.5, 0.8, len(table)),
+        absent="",
+    )[SCORE_COLUMNS]
+
+
+def without_run(scores, task, *rows):
+    table = scores.copy()
+    gone = (table["task"] == task) & table["row"].isin(rows)
+    table.loc[gone, ["value", "low", "high"]] = np.nan
+    table.loc[gone, "mines"] = 0
+    return table
+
+
+def differences(task="model1", **rows):
+    """A difference table of IoU: row to difference, low, high, paper; one mine where low = high."""
+    lines = [
+        (
+            *(task, row, "RGB", "iou", value, low, high),
+            *(low - 0.01, high + 0.01, 16, low > 0.01 or high < -0.01),
+            *(1 + 9 * (low < high), paper),
+        )
+        for row, (value, low, high, paper) in rows.items()
+    ]
+    return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
+
+
+def iou(scores, task):
+    return scores[(scores["task"] == task) & (scores["metric"] == "iou")].set_index("row")
+
+
+def panels(figure):
+    return {axes.get_title(loc="left"): axes for axes in draw(figure).axes}
+
+
+def markers(axes, face, edge=None):
+    """The places of markers, from the top row to the lowest."""
+    found = [
+        (y, x)
+        for collection in axes.collections
+        if isinstance(collection, PathCollection)
+        and to_hex(collection.get_facecolor()[0]) == face
+        and to_hex(collection.get_edgecolor()[0]) == (edge or face)
+        for x, y in collection.get_offsets().filled(np.nan)
+        if not np.isnan(x)
+    ]
+    return [x for _, x in sorted(found)]
+
+
+def segments(axes):
+    """The ends of horizontal lines, in the order of the rows."""
+    return [
+        tuple(segment[:, 0])
+        for collection in axes.collections
+        if isinstance(collection, LineCollection)
+        for segment in collection.get_segments()
+        if len(segment)
+    ]
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def written(figure):
+    """The boxes of all that is written in a figure, and what it says."""
+    figure.draw_without_rendering()
+    texts = [*figure.texts, *figure.legends[0].get_texts()]
+    for axes in figure.axes:
+        texts += [axes._left_title, axes.xaxis.label, *axes.texts]
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            for place, text in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False):
+                if min(low, high) <= place <= max(low, high) and text.get_visible():
+                    texts.append(text)
+    return [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+
+
+def test_bands_stand_in_order_with_their_intervals_and_the_paper():
+    scores = score_lines(TASKS, BANDS_COMPARISON_FIGURES)
+    figure = band_figure(scores)
+    axes = panels(figure)["Model 3"]
+    expected = iou(scores, "model3")
+    assert list(panels(figure)) == ["Model 1", "Model 2", "Model 3", "Model 4"]
+    assert row_names(axes) == BANDS_COMPARISON_FIGURES
+    assert axes.yaxis_inverted()  # the first configuration on top
+    assert markers(axes, OURS) == expected["value"].tolist()
+    assert markers(axes, HOLLOW, PAPER) == expected["paper"].tolist()
+    assert segments(axes) == list(zip(expected["low"], expected["high"], strict=True))
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU", "IoU"]
+
+
+def test_the_interval_of_the_row_that_validation_chose_is_shaded():
+    scores = score_lines(TASKS, BANDS_COMPARISON_FIGURES)
+    worst = iou(scores, "model3")["value"].idxmin()
+    figure = band_figure(scores, chosen={"model3": worst, "model4": "no such row"})
+    (shade,) = panels(figure)["Model 3"].patches
+    assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx(
+        tuple(iou(scores, "model3").loc[worst, ["low", "high"]])
+    )
+    assert "chosen on validation" in legend(figure)
+    assert list(panels(figure)["Model 4"].patches) == []
+    assert "chosen on validation" not in legend(band_figure(scores))
+
+
+def test_the_forest_is_a_third_marker():
+    scores, forest = (
+        score_lines(TASKS, BANDS_COMPARISON_FIGURES),
+        score_lines(TASKS, BANDS_COMPARISON_FIGURES, seed=1),
+    )
+    figure = band_figure(scores, forest.assign(row=forest["row"] + FOREST_SUFFIX))
+    axes = panels(figure)["Model 4"]
+    assert markers(axes, FOREST) == iou(forest, "model4")["value"].tolist()
+    assert "per-pixel forest" in legend(figure)
+    assert "per-pixel forest" not in legend(band_figure(scores))
+
+
+def test_rows_without_a_run_say_so_and_keep_the_papers_value():
+    scores = without_run(score_lines(TASKS, BANDS_COMPARISON_FIGURES), "model1", "M", "M+S")
+    drawn = panels(band_figure(scores))
+    assert notes(drawn["Model 1"]) == ["no run", "no run"]
+    assert len(markers(drawn["Model 1"], OURS)) == 3
+    assert len(markers(drawn["Model 1"], HOLLOW, PAPER)) == 5
+    assert notes(drawn["Model 2"]) == []
+
+
+def test_the_note_of_a_missing_run_stands_clear_of_the_lowest_value():
+    scores = without_run(score_lines(TASKS, BANDS_COMPARISON_FIGURES), "model1", "M")
+    scores.loc[(scores["task"] == "model1") & (scores["row"] == "M"), "paper"] = 0.1
+    axes = panels(band_figure(scores))["Model 1"]
+    lowest_px, _ = axes.transData.transform((0.1, 3))
+    assert axes.texts[0].get_window_extent().x1 < lowest_px - 5
+
+
+def test_a_run_without_anything_to_score_is_undefined():
+    scores = score_lines(["model1"], BANDS_COMPARISON_FIGURES)
+    scores.loc[scores["row"] == "M", ["value", "low", "high"]] = np.nan
+    assert notes(panels(band_figure(scores))["Model 1"]) == ["undefined"]
+
+
+def test_one_mine_has_no_interval_and_a_task_of_ones_own_no_paper():
+    scores = score_lines(["excavation,dam"], BANDS_COMPARISON_FIGURES[:2]).assign(
+        mines=1, paper=np.nan
+    )
+    figure = band_figure(scores)
+    (axes,) = panels(figure).values()
+    assert axes.get_title(loc="left") == "excavation, dam"
+    assert segments(axes) == []
+    assert list(axes.patches) == []
+    assert legend(figure) == ["ours, 95 % interval over mines"]
+
+
+def test_a_figure_without_any_run_is_drawn():
+    scores = score_lines(TASKS, BANDS_COMPARISON_FIGURES)
+    for task in TASKS:
+        scores = without_run(scores, task, *BANDS_COMPARISON_FIGURES)
+    figure = draw(band_figure(scores.assign(paper=np.nan)))
+    assert [len(notes(axes)) for axes in figure.axes] == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        band_figure(pd.DataFrame(columns=SCORE_COLUMNS), synthetic=True),
+        difference_figure(pd.DataFrame(columns=DIFFERENCE_COLUMNS), "M − RGB", synthetic=True),
+        split_figure(pd.DataFrame(columns=SCORE_COLUMNS), synthetic=True),
+    ],
+)
+def test_nothing_to_draw_is_said(figure):
+    words = [text.get_text() for text in draw(figure).texts]
+    assert words == ["no runs to show", "SYNTHETIC"]
+
+
+def test_differences_are_dark_only_where_they_are_told_from_zero():
+    table = differences(
+        above=(0.1, 0.02, 0.2, 0.05),
+        below=(-0.1, -0.2, -0.02, np.nan),
+        across=(0.03, -0.1, 0.1, 0.0),
+        touching=(0.04, 0.0, 0.1, 0.0),
+        single=(0.2, 0.2, 0.2, -0.02),
+        zero=(0.0, 0.0, 0.0, np.nan),
+    )
+    figure = difference_figure(table, "configuration − RGB", convention="paper")
+    (axes,) = panels(figure).values()
+    assert markers(axes, OURS) == [0.1, -0.1]
+    assert markers(axes, PALE) == [0.03, 0.04]
+    assert markers(axes, NONE) == [0.2, 0.0]  # not drawn as an interval that holds zero
+    assert markers(axes, HOLLOW, PAPER) == [0.05, 0.0, 0.0, -0.02]
+    drawn = {to_hex(line.get_color()): line for line in axes.lines if len(line.get_xdata()) == 2}
+    assert list(drawn[PALE].get_xdata()) == [0.0, 0.1]
+    assert axes.get_xlabel() == "difference in IoU (paper convention)\nconfiguration − RGB"
+    assert legend(figure) == [
+        "told from zero (thin: widened for 16 comparisons)",
+        "not told from zero",
+        "a single mine",
+        "paper (its own mines)",
+    ]
+
+
+def test_a_mean_over_a_single_mine_has_no_interval_either():
+    table = differences(
+        RR=(-0.1, -0.2, -0.01, 0.1),
+        MO=(-0.1, -0.2, -0.01, 0.1),
+        CL=(0.3, 0.3, 0.3, 0.1),
+        **{"AVG RR+MO+CL": (0.1, 0.05, 0.2, 0.1)},
+    )
+    (axes,) = panels(difference_figure(table, "targeted − general")).values()
+    assert markers(axes, NONE) == [0.3, 0.1]
+
+
+def test_differences_stand_in_the_printed_order_and_missing_ones_are_noted():
+    numbers = (0.1, 0.05, 0.2, 0.1)
+    rows = {"AVG RR+MO+CL": numbers, "MT": numbers, "RR": numbers}
+    table = pd.concat([differences(**rows), differences("model2", RR=numbers)])
+    drawn = panels(difference_figure(table, "targeted − general"))
+    assert row_names(drawn["Model 1"]) == ["RR", "AVG RR+MO+CL", "MT"]
+    assert notes(drawn["Model 2"]) == ["no run", "no run"]
+    wanted = difference_figure(differences(M=numbers), "M − RGB", rows=["R+N", "M"])
+    assert notes(panels(wanted)["Model 1"]) == ["no run"]
+
+
+def test_splits_join_targeted_and_general():
+    scores = score_lines(TASKS, SPLIT_ROWS)
+    axes = panels(split_figure(scores))["Model 3"]
+    expected = iou(scores, "model3")
+    targeted = ["RR", "MO", "CL", "AVG RR+MO+CL", "MT", "OC", "OP", "AVG MT+OC+OP"]
+    general = ["GRR", "GMO", "GCL", "AVG GM", "GMT", "GOC", "GOP", "AVG GS"]
+    assert row_names(axes) == targeted
+    assert markers(axes, TARGETED) == expected.loc[targeted, "value"].tolist()
+    assert markers(axes, OURS) == expected.loc[general, "value"].tolist()
+    assert markers(axes, HOLLOW, TARGETED) == expected.loc[targeted, "paper"].tolist()
+    assert markers(axes, HOLLOW, OURS) == expected.loc[general, "paper"].tolist()
+    ends = zip(expected.loc[targeted, "value"], expected.loc[general, "value"], strict=True)
+    assert segments(axes)[:8] == list(ends)
+
+
+def test_splits_say_which_side_has_no_run():
+    scores = without_run(score_lines(["model1"], SPLIT_ROWS), "model1", "RR", "OC", "GOC", "GMT")
+    axes = panels(split_figure(scores))["Model 1"]
+    assert notes(axes) == ["no targeted run", "no general run", "no run"]
+    places = [round(text.xy[1]) for text in axes.texts]
+    assert [row_names(axes)[k] for k in places] == ["RR", "MT", "OC"]
+
+
+@pytest.mark.parametrize("name", ["bands", "differences", "splits"])
+def test_nothing_written_overlaps_or_is_cut_off(name):
+    """Four tasks, gaps, and the longest words that are used."""
+    looks = {"convention": "standard", "synthetic": True}
+    if name == "bands":
+        scores = without_run(score_lines(TASKS, BANDS_COMPARISON_FIGURES), "model3", "RGB", "M+S")
+        chosen = {"model1": "M"}
+        figure = band_figure(
+            scores, score_lines(TASKS, BANDS_COMPARISON_FIGURES, seed=1), chosen, **looks
+        )
+    elif name == "splits":
+        scores = without_run(score_lines(TASKS, SPLIT_ROWS), "model1", "RR", "OC", "GOC")
+        figure = split_figure(scores, **looks)
+    else:
+        rows = [row for row in SPLIT_ROWS if "G" not in row.removeprefix("AVG")]
+        table = pd.concat(
+            differences(task, **{row: (0.01 * k, -0.02, 0.1, 0.02) for k, row in enumerate(rows)})
+            for task in TASKS
+        )
+        figure = difference_figure(table.drop(index=[0, 3]), "targeted − general", **looks)
+    boxes = written(figure)
+    assert figure.get_size_inches()[0] <= 8
+    assert len(boxes) > 20
+    for text, box in boxes:
+        assert box.x0 >= 0 and box.y0 >= 0, text
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+    for (one, box), (other, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), (one, other)
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_results_say_so_on_the_figure(synthetic):
+    word = "SYNTHETIC" if synthetic else ""
+    assert (
+        band_figure(
+            score_lines(TASKS, BANDS_COMPARISON_FIGURES), synthetic=synthetic
+        ).get_suptitle()
+        == word
+    )
+    assert split_figure(score_lines(TASKS, SPLIT_ROWS), synthetic=synthetic).get_suptitle() == word
+    table = differences(M=(0.1, 0.0, 0.2, 0.1))
+    assert difference_figure(table, "M − RGB", synthetic=synthetic).get_suptitle() == word

@@ -1,0 +1,183 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from segmentation_models_pytorch import metrics as smp_metrics
+from segmentation_models_pytorch.losses import JaccardLoss
+from sklearn.metrics import jaccard_score, precision_recall_fscore_support
+from torchmetrics.classification import (
+    MulticlassJaccardIndex,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+from torchmetrics.segmentation import MeanIoU
+
+from minseg.errors import MinsegError
+from minseg.scoring.conventions import CANDIDATES, NAMED, PAPER, STANDARD, Convention, score
+from minseg.scoring.metrics import METRICS, counts, scores
+from tests.scoring.test_metrics import random_masks, toy
+
+BY_NAME = {one.name: one for one in CANDIDATES}
+IMAGEWISE = Convention("", "macro-imagewise", False, None, None)
+
+
+def sparse_masks(seed=0, num_classes=6, scenes=7):
+    """Masks whose scenes lack some classes, in truth, in prediction or in both."""
+    prediction, target = random_masks(seed, num_classes, (scenes, 12, 12), ignored=0)
+    random = np.random.default_rng(seed)
+    for masks in (prediction, target):
+        for scene in masks:
+            scene[np.isin(scene, random.integers(1, num_classes, 3))] = 0
+    prediction[prediction == 4] = target[target == 4] = 0  # nowhere at all
+    return prediction, target
+
+
+def sparse_counts(seed=0):
+    return counts(*sparse_masks(seed), 6)
+
+
+def values(found, *names):
+    return [found[name] for name in names or METRICS]
+
+
+@pytest.mark.parametrize("convention", [STANDARD, PAPER], ids=lambda one: one.name)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_two_conventions_of_the_project_are_candidates(convention, seed):
+    per_scene = sparse_counts(seed)
+    per_scene[3] = 0  # a scene without a counted pixel
+    assert convention in CANDIDATES
+    expected = scores(per_scene, convention.name)
+    assert values(score(per_scene, convention)) == pytest.approx(values(expected), abs=1e-12)
+
+
+def test_candidates_differ_and_are_named_differently():
+    assert len(BY_NAME) == len(CANDIDATES) > 80
+    assert len({replace(one, name="") for one in CANDIDATES}) == len(CANDIDATES)
+    assert CANDIDATES[: len(NAMED)] == NAMED
+
+
+@pytest.mark.parametrize(
+    ("iou", "ratio", "expected"),
+    [
+        (0, 0, [0.212, 0.229, 0.306]),
+        (1, 1, [0.879, 0.896, 0.972]),
+        (None, None, [0.637, 0.687, 0.917]),
+        (1, 0, [0.879, 0.229, 0.306]),
+    ],
+)
+def test_toy_of_three_images(iou, ratio, expected):
+    per_scene = counts(*toy(), num_classes=4)
+    one = replace(IMAGEWISE, absent_iou=iou, absent_ratio=ratio)
+    found = score(per_scene, one)
+    assert [round(number, 3) for number in values(found)[:3]] == expected
+    if iou is not None:  # an absent class has an accuracy too, unless it is left out
+        assert round(found["accuracy"], 3) == 0.977
+    assert score(per_scene, replace(one, true_negatives=False))["accuracy"] == found["iou"]
+
+
+@pytest.mark.parametrize("reduction", ["micro", "macro", "micro-imagewise", "macro-imagewise"])
+@pytest.mark.parametrize("seed", range(3))
+def test_smp_metrics_with_their_default(reduction, seed):
+    prediction, target = map(torch.tensor, sparse_masks(seed))
+    stats = smp_metrics.get_stats(
+        prediction.long(), target.long(), mode="multiclass", num_classes=6
+    )
+    functions = ("iou_score", "recall", "precision", "accuracy")
+    expected = [getattr(smp_metrics, name)(*stats, reduction=reduction) for name in functions]
+    one = Convention("", reduction, True, 1.0, 1.0, undefined_ratio=1.0)
+    found = values(score(sparse_counts(seed), one))
+    assert found == pytest.approx([float(number) for number in expected], abs=1e-6)
+    named = BY_NAME.get(f"smp.metrics, {reduction}")
+    assert named is None or replace(named, name="") == one
+
+
+def test_torchmetrics_leave_out_what_is_absent_everywhere():
+    prediction, target = (torch.tensor(masks).long() for masks in sparse_masks())
+    oracles = (MulticlassJaccardIndex, MulticlassRecall, MulticlassPrecision)
+    expected = [float(oracle(6, average="macro")(prediction, target)) for oracle in oracles]
+    found = score(sparse_counts(), BY_NAME["torchmetrics, macro"])
+    assert values(found)[:3] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_torchmetrics_mean_iou_of_images(background):
+    prediction, target = (torch.tensor(masks).long() for masks in sparse_masks())
+    oracle = MeanIoU(6, include_background=background, input_format="index")
+    found = score(sparse_counts(), replace(IMAGEWISE, background=background))
+    assert found["iou"] == pytest.approx(float(oracle(prediction, target)), abs=1e-6)
+
+
+def test_one_minus_the_jaccard_loss_of_each_image():
+    prediction, target = (torch.tensor(masks).long() for masks in sparse_masks())
+    loss = JaccardLoss("multiclass", from_logits=False)
+    certain = torch.nn.functional.one_hot(prediction, 6).movedim(3, 1).float()
+    images = zip(certain, target, strict=True)
+    expected = np.mean([1 - float(loss(one[None], truth[None])) for one, truth in images])
+    found = score(sparse_counts(), BY_NAME["1 − smp JaccardLoss"])
+    assert found["iou"] == pytest.approx(expected, abs=1e-6)
+    # Precision and recall beside it are those of scikit-learn with 0 for 0/0.
+    assert values(found, "recall", "precision") == pytest.approx(
+        np.mean(
+            [
+                precision_recall_fscore_support(
+                    truth.ravel(), one.ravel(), labels=range(6), average="macro", zero_division=0
+                )[1::-1]
+                for one, truth in zip(*sparse_masks()[::1], strict=True)
+            ],
+            axis=0,
+        )
+    )
+
+
+def test_scikit_learn_micro_over_the_foreground():
+    prediction, target = (masks.ravel() for masks in sparse_masks())
+    settings = {"labels": range(1, 6), "average": "micro"}
+    precision, recall, *_ = precision_recall_fscore_support(target, prediction, **settings)
+    expected = [jaccard_score(target, prediction, **settings), recall, precision]
+    found = score(sparse_counts(), BY_NAME["micro, foreground"])
+    assert values(found)[:3] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("zero_division", [0, 1])
+def test_scikit_learn_macro_with_a_value_for_what_is_absent_everywhere(zero_division):
+    prediction, target = (masks.ravel() for masks in sparse_masks())
+    settings = {"labels": range(1, 6), "average": "macro", "zero_division": zero_division}
+    precision, recall, *_ = precision_recall_fscore_support(target, prediction, **settings)
+    expected = [jaccard_score(target, prediction, **settings), recall, precision]
+    found = score(sparse_counts(), BY_NAME[f"macro, foreground, {zero_division} / {zero_division}"])
+    assert values(found)[:3] == pytest.approx(expected)
+
+
+def test_a_class_that_is_predicted_alone_is_absent_from_the_truth():
+    per_scene = np.array([[[5, 0, 0, 5], [0, 0, 0, 10], [0, 5, 0, 5]]])  # background, none, false
+    rule = "macro per image, foreground, 1 / 0"
+    assert score(per_scene, BY_NAME[rule])["iou"] == 0.5
+    assert score(per_scene, BY_NAME[f"{rule} if not in the truth"])["iou"] == 1
+
+
+@pytest.mark.parametrize("convention", CANDIDATES, ids=lambda one: one.name)
+def test_a_convention_that_cannot_break_the_identity_does_not(convention):
+    broken = []
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        some = random.integers(0, 9, (4, 5, 4)) * random.integers(0, 2, (4, 5, 1))
+        some[..., 3] += 1
+        found = score(some, convention)
+        broken.append(found["iou"] > min(found["recall"], found["precision"]) + 1e-12)
+    if not convention.can_break_identity:
+        assert not any(broken)
+    elif convention.reduction == "macro-imagewise":
+        assert any(broken)
+
+
+def test_nothing_to_score_is_not_a_number():
+    for convention in CANDIDATES:
+        assert np.isnan(values(score(np.zeros((2, 3, 4), int), convention))).all()
+
+
+def test_counts_of_another_shape_and_an_unknown_reduction():
+    with pytest.raises(MinsegError, match=r"counts \(3, 4\) must have the shape"):
+        score(np.zeros((3, 4), int), STANDARD)
+    with pytest.raises(MinsegError, match="unknown reduction 'weighted'"):
+        score(np.ones((1, 3, 4), int), replace(STANDARD, reduction="weighted"))

@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+
+from minseg.scoring.intervals import (
+    bootstrap,
+    draw_mines,
+    fewest_mines,
+    interval,
+    told_from_zero,
+    widened,
+)
+from minseg.scoring.metrics import CONVENTIONS, METRICS, scores
+
+
+def mines(count, seed=0):
+    """Counts (mines, 2, 4) of mines that a model finds more or less well; a class of half a mine.
+
+    Each mine has 100 pixels of the class and 100 of background; how many are found differs.
+    """
+    hits = np.random.default_rng(seed).integers(20, 100, count)
+    missed = 100 - hits
+    false = missed // 2
+    foreground = np.stack([hits, false, missed, 100 - false], axis=1)
+    background = np.stack([100 - false, missed, false, hits], axis=1)
+    return np.stack([background, foreground], axis=1)
+
+
+def intervals_of(counts, convention, level=0.95, name="mine"):
+    resampled = bootstrap(counts, [f"{name}-{k}" for k in range(len(counts))], convention)
+    return {metric: interval(resampled[:, k], level) for k, metric in enumerate(METRICS)}
+
+
+@pytest.fixture(autouse=True)
+def fewer_draws(monkeypatch):
+    monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 300)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_interval_holds_the_score_itself(convention):
+    counts = mines(12)
+    found = intervals_of(counts, convention)
+    point = scores(counts, convention)
+    assert list(found) == list(METRICS)
+    for metric, (low, high) in found.items():
+        assert 0 <= low < point[metric] < high <= 1
+
+
+def test_every_resample_is_over_the_classes_of_the_truth():
+    counts = np.zeros((6, 3, 4), np.int64)
+    counts[:, 1] = [60, 20, 20, 100]  # found alike in each mine: IoU .6
+    counts[0, 2] = [10, 0, 40, 150]  # in one mine alone: IoU .2
+    names = [f"m{k}" for k in range(6)]
+    assert bootstrap(counts, names, "standard")[:, 0] == pytest.approx((0.6 + 0.2) / 2)
+    counts[:5, 2] = [0, 30, 0, 170]  # predicted where the truth has none of it, by another model
+    counts[5, 2] = [0, 0, 0, 200]
+    assert bootstrap(counts, names, "standard")[:, 0] == pytest.approx(0.6)
+
+
+def test_weights_vary_as_numbers_of_times_drawn_and_none_is_zero(monkeypatch):
+    monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 20_000)
+    for number in (2, 3, 15):
+        weights = draw_mines([f"m{k}" for k in range(number)])
+        assert weights.min() > 0
+        assert weights.sum(axis=1) == pytest.approx(number)
+        assert weights.var(axis=0) == pytest.approx(1 - 1 / number, rel=0.1)
+
+
+def test_a_mine_has_the_same_luck_whatever_mines_are_drawn_with_it():
+    few, many = draw_mines(["b", "a"]), draw_mines(["a", "c", "b", "d"])
+    more = many[:, 0] > many[:, 2]
+    assert ((few[:, 1] > few[:, 0]) == more).all()
+
+
+def test_resamples_are_scores_of_the_mines_as_they_are_weighed():
+    counts = mines(6)
+    counts[2, :, :3] = 0  # a mine that has no class at all
+    counts[4] = 0  # a mine without a counted pixel
+    names = list("fbadce")
+    found = bootstrap(counts, names, "standard")
+    for weights, row in zip(draw_mines(names)[:50], found, strict=False):
+        weighed = (counts * (1e6 * weights[:, None, None])).round().astype(np.int64)
+        expected = scores(weighed, "standard")
+        assert row == pytest.approx([expected[metric] for metric in METRICS], rel=1e-5)
+
+
+def test_one_rule_widens_for_the_number_of_comparisons():
+    values = np.linspace(-1, 1, 4001)
+    assert widened(values, 1) == interval(values)
+    low, high = widened(values, 10)
+    assert (low, high) == pytest.approx((-0.995, 0.995))
+    assert [fewest_mines(n) for n in (1, 16, 32)] == [6, 10, 11]
+    above = np.linspace(-0.02, 1, 1001)  # 2 % of the resamples are below zero
+    assert told_from_zero(above, 6, 1)
+    assert told_from_zero(-above, 6, 1)
+    assert not told_from_zero(above, 5, 1)
+    assert not told_from_zero(above, 38, 2)
+
+
+def test_same_mines_meet_the_same_resamples_whatever_their_order():
+    counts = mines(12)
+    names = [f"m{k}" for k in range(12)]
+    there = bootstrap(counts, names, "standard")
+    assert (bootstrap(counts[::-1], names[::-1], "standard") == there).all()
+    assert (bootstrap(counts, [f"n{k}" for k in range(12)], "standard") != there).any()
+
+
+def test_paired_differences_are_narrower_than_the_intervals():
+    counts = mines(12)
+    better = counts.copy()
+    better[:, 1, 0] += 5  # five more pixels found in every mine
+    better[:, 1, 2] -= 5
+    names = [f"m{k}" for k in range(12)]
+    one, other = (bootstrap(c, names, "standard")[:, 0] for c in (counts, better))
+    low, high = interval(other - one)
+    assert 0 < low < high < 0.1
+    assert high - low < 0.2 * np.subtract(*interval(one)[::-1])
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_identical_mines_leave_nothing_open(convention):
+    counts = np.repeat(mines(1), 10, axis=0)
+    point = scores(counts, convention)
+    for metric, (low, high) in intervals_of(counts, convention).items():
+        assert low == pytest.approx(point[metric])
+        assert high == pytest.approx(point[metric])
+
+
+def test_a_single_mine_says_nothing_about_others_and_gives_no_width():
+    for low, high in intervals_of(mines(1), "standard").values():
+        assert low == high
+
+
+def width(intervals, metric="iou"):
+    low, high = intervals[metric]
+    return high - low
+
+
+def test_width_falls_with_the_root_of_the_number_of_mines():
+    few, many = (
+        np.mean([width(intervals_of(mines(n, seed), "standard")) for seed in range(5)])
+        for n in (10, 90)
+    )
+    assert few / many == pytest.approx(3, rel=0.3)
+
+
+def test_a_higher_level_gives_a_wider_interval():
+    narrow, middle, wide = (
+        width(intervals_of(mines(20), "standard", level)) for level in (0.5, 0.9, 0.99)
+    )
+    assert narrow < middle < wide
+
+
+def test_interval_agrees_with_the_normal_one_for_a_plain_mean(monkeypatch):
+    monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 1000)
+    # Accuracy under `paper` is a plain mean over mines, whose spread is known.
+    counts = mines(100)
+    accuracy = [scores(counts[k : k + 1], "paper")["accuracy"] for k in range(100)]
+    half = 1.2816 * np.std(accuracy) / 10
+    low, high = intervals_of(counts, "paper", level=0.8)["accuracy"]
+    assert low == pytest.approx(np.mean(accuracy) - half, abs=0.15 * half)
+    assert high == pytest.approx(np.mean(accuracy) + half, abs=0.15 * half)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
+    monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 100)
+    truth = scores(mines(20_000, seed=1000))["iou"]
+    held = 0
+    for seed in range(50):
+        low, high = intervals_of(mines(30, seed), "standard", level=0.9)["iou"]
+        held += low <= truth <= high
+    assert 38 <= held <= 50  # 45 expected; fewer than 38 would come once in a thousand times
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+def test_mines_without_any_class_leave_an_undefined_score():
+    empty = np.zeros((4, 2, 4), np.int64)
+    empty[:, 0, 0] = empty[:, 1, 3] = 200
+    low, high = intervals_of(empty, "standard")["iou"]
+    assert np.isnan(low)
+    assert np.isnan(high)

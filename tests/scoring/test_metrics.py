@@ -1,0 +1,267 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import jaccard_score, precision_recall_fscore_support
+from torchmetrics.classification import (
+    MulticlassConfusionMatrix,
+    MulticlassJaccardIndex,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+from minseg.errors import MinsegError
+from minseg.scoring.metrics import CONVENTIONS, METRICS, counts, resampled_means, scores
+
+
+def random_masks(seed, num_classes, shape=(4, 16, 18), ignored=0.2):
+    """Return a prediction that is right about half the time, and a target with ignored pixels."""
+    generator = np.random.default_rng(seed)
+    target = generator.integers(0, num_classes, shape).astype(np.uint8)
+    noise = generator.integers(0, num_classes, shape)
+    prediction = np.where(generator.random(shape) < 0.5, target, noise).astype(np.uint8)
+    target[generator.random(shape) < ignored] = 255
+    return prediction, target
+
+
+def toy():
+    """Return the prediction and target of the three-scene toy that identified the convention."""
+    target = np.zeros((3, 20, 20), np.uint8)
+    prediction = np.zeros_like(target)
+    target[0, 2:10, 2:10] = 1
+    prediction[0, 2:10, 4:12] = 1
+    target[1, 5:15, 5:15] = 1
+    prediction[1, 6:15, 5:14] = 1
+    target[2, 1:9, 1:9] = 2
+    prediction[2, 1:9, 1:5] = 2
+    return prediction, target
+
+
+def test_counts_of_a_scene_worked_out_by_hand():
+    target = np.array([[[0, 1, 1], [2, 255, 0]]], np.uint8)
+    prediction = np.array([[[0, 1, 2], [2, 1, 1]]], np.uint8)
+    result = counts(prediction, target, 3)
+    assert result.dtype == np.int64
+    assert result.tolist() == [[[1, 0, 1, 3], [1, 1, 1, 2], [1, 1, 0, 3]]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint64])
+def test_counts_agree_with_the_torchmetrics_confusion_matrix(dtype):
+    prediction, target = random_masks(0, 5)
+    result = counts(prediction.astype(dtype), target.astype(dtype), 5)
+    for scene in range(len(target)):
+        matrix = MulticlassConfusionMatrix(5, ignore_index=255)(
+            torch.tensor(prediction[scene].astype(np.int64)),
+            torch.tensor(target[scene].astype(np.int64)),
+        ).numpy()
+        assert np.array_equal(result[scene, :, 0], np.diag(matrix))
+        assert np.array_equal(result[scene, :, 1], matrix.sum(axis=0) - np.diag(matrix))
+        assert np.array_equal(result[scene, :, 2], matrix.sum(axis=1) - np.diag(matrix))
+
+
+def test_counts_of_each_class_add_up_to_the_annotated_pixels():
+    prediction, target = random_masks(1, 8)
+    annotated = (target != 255).sum(axis=(1, 2))
+    assert np.array_equal(counts(prediction, target, 8).sum(axis=2), np.tile(annotated, (8, 1)).T)
+
+
+def test_predictions_at_ignored_pixels_count_nowhere():
+    prediction, target = random_masks(2, 3)
+    other = np.where(target == 255, 200, prediction).astype(np.uint8)
+    assert np.array_equal(counts(prediction, target, 3), counts(other, target, 3))
+
+
+def test_counts_take_another_ignore_value():
+    prediction, target = random_masks(3, 3)
+    other = np.where(target == 255, -1, target.astype(np.int16))
+    assert np.array_equal(counts(prediction, target, 3), counts(prediction, other, 3, ignore=-1))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 8])
+def test_standard_agrees_with_torchmetrics_macro_over_the_foreground(num_classes):
+    prediction, target = random_masks(4, num_classes)
+    result = scores(counts(prediction, target, num_classes))
+    # torchmetrics would average over the background too, so its classes are taken one by one.
+    arguments = {"num_classes": num_classes, "average": "none", "ignore_index": 255}
+    for metric, oracle in (
+        ("iou", MulticlassJaccardIndex(**arguments)),
+        ("recall", MulticlassRecall(**arguments)),
+        ("precision", MulticlassPrecision(**arguments)),
+    ):
+        each = oracle(torch.tensor(prediction).long(), torch.tensor(target).long())[1:].numpy()
+        assert result["per_class"][metric].to_numpy() == pytest.approx(each, abs=1e-6)
+        assert result[metric] == pytest.approx(each.mean(), abs=1e-6)
+
+
+def test_standard_agrees_with_the_macro_average_of_torchmetrics():
+    prediction, target = random_masks(5, 4)
+    # torchmetrics averages over all classes: move ours up by one, off the background.
+    shifted = np.where(target == 255, 255, target + 1)
+    result = scores(counts(prediction + 1, shifted, 5))
+    oracle = MulticlassJaccardIndex(num_classes=4, average="macro", ignore_index=255)
+    expected = oracle(torch.tensor(prediction).long(), torch.tensor(target).long())
+    assert result["iou"] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_standard_agrees_with_scikit_learn():
+    prediction, target = random_masks(6, 6)
+    prediction[prediction == 3] = 0  # class 3 is never predicted: precision 0/0
+    result = scores(counts(prediction, target, 6))
+    valid = target != 255
+    truth, guess, labels = target[valid], prediction[valid], [1, 2, 3, 4, 5]
+    precision, recall, _, _ = precision_recall_fscore_support(
+        truth, guess, labels=labels, average="macro", zero_division=0
+    )
+    iou = jaccard_score(truth, guess, labels=labels, average="macro", zero_division=0)
+    accuracy = np.mean([((truth == k) == (guess == k)).mean() for k in labels])
+    found = [result[metric] for metric in METRICS]
+    assert found == pytest.approx([iou, recall, precision, accuracy])
+
+
+def test_standard_is_the_mean_over_the_classes_of_the_truth():
+    target = np.array([[[0, 1, 1, 1]]])
+    prediction = np.array([[[0, 1, 1, 2]]])  # class 2 is false, class 3 nowhere
+    result = scores(counts(prediction, target, 4))
+    table = result["per_class"]
+    assert table.index.tolist() == [1, 2, 3]
+    assert table.loc[[2, 3], list(METRICS)].isna().all(axis=None)
+    found = [result[metric] for metric in METRICS]
+    assert found == pytest.approx([2 / 3, 2 / 3, 1, 3 / 4])
+    assert table[["tp", "fp", "fn"]].to_numpy().tolist() == [[2, 0, 1], [0, 1, 0], [0, 0, 0]]
+
+
+def test_standard_without_any_foreground_is_not_a_number():
+    empty = np.zeros((2, 4, 4), np.uint8)
+    assert all(np.isnan(scores(counts(empty, empty, 3))[metric]) for metric in METRICS)
+
+
+def test_standard_pools_the_scenes_before_it_divides():
+    prediction, target = random_masks(7, 3)
+    per_scene = counts(prediction, target, 3)
+    pooled = per_scene.sum(axis=0, keepdims=True)
+    assert scores(per_scene)["iou"] == scores(pooled)["iou"]
+    assert scores(per_scene, "paper")["iou"] != scores(pooled, "paper")["iou"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mean_iou_is_at_most_mean_recall_and_precision_under_standard(seed):
+    generator = np.random.default_rng(seed)
+    some = generator.integers(0, 9, (5, 9, 4)) * generator.integers(0, 2, (5, 9, 1))
+    result = scores(some)
+    assert result["iou"] <= min(result["recall"], result["precision"]) + 1e-12
+
+
+def test_paper_reproduces_the_toy_and_breaks_the_bound_like_the_printed_tables():
+    per_scene = counts(*toy(), num_classes=4)
+    without_background = scores(per_scene[:, 1:], "paper")
+    found = [round(without_background[metric], 3) for metric in METRICS]
+    assert found == [0.879, 0.229, 0.306, 0.977]
+    assert without_background["iou"] > without_background["precision"]
+
+
+def test_paper_counts_the_background_as_one_more_class():
+    foreground = [48 / 80, 81 / 100, 32 / 64]  # by hand: overlap / union of each scene's class
+    background = [320 / 352, 300 / 319, 336 / 368]
+    absent = 6 * [1]
+    expected = np.mean([*foreground, *background, *absent])
+    assert scores(counts(*toy(), num_classes=4), "paper")["iou"] == pytest.approx(expected)
+
+
+def test_paper_agrees_with_scikit_learn_scene_by_scene():
+    prediction, target = random_masks(8, 4)
+    target[0][target[0] == 2] = prediction[0][prediction[0] == 2] = 1  # absent from scene 0
+    rows = []
+    for scene in range(len(target)):
+        valid = target[scene] != 255
+        for label in range(4):
+            truth, guess = target[scene][valid] == label, prediction[scene][valid] == label
+            precision, recall, _, _ = precision_recall_fscore_support(
+                truth, guess, average="binary", zero_division=0
+            )
+            iou = jaccard_score(truth, guess, zero_division=1)
+            rows.append([iou, recall, precision, (truth == guess).mean()])
+    result = scores(counts(prediction, target, 4), "paper")
+    assert [result[metric] for metric in METRICS] == pytest.approx(np.mean(rows, axis=0))
+    expected = np.mean(np.reshape(rows, (4, 4, 4)), axis=0)
+    assert result["per_class"][list(METRICS)].to_numpy() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_scene_without_annotated_pixels_changes_nothing(convention):
+    per_scene = counts(*random_masks(9, 3), 3)
+    with_empty = np.concatenate([per_scene, np.zeros((1, 3, 4), np.int64)])
+    assert scores(with_empty, convention)["iou"] == scores(per_scene, convention)["iou"]
+    assert scores(with_empty, convention)["accuracy"] == scores(per_scene, convention)["accuracy"]
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_no_scene_at_all_is_not_a_number(convention):
+    result = scores(np.zeros((0, 3, 4), np.int64), convention)
+    assert all(np.isnan(result[metric]) for metric in METRICS)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_perfect_prediction_scores_one_where_every_class_is_present(convention):
+    _, target = random_masks(10, 3, ignored=0)
+    result = scores(counts(target, target, 3), convention)
+    assert [result[metric] for metric in METRICS] == [1, 1, 1, 1]
+
+
+def test_classes_are_named_the_background_first():
+    names = ["background", "excavation", "dam"]
+    per_scene = counts(*random_masks(11, 3), 3)
+    assert scores(per_scene, class_names=names)["per_class"].index.tolist() == names[1:]
+    assert scores(per_scene, "paper", names)["per_class"].index.tolist() == names
+    with pytest.raises(MinsegError, match="2 class names for 3 classes"):
+        scores(per_scene, class_names=names[1:])
+
+
+def test_scores_are_plain_floats():
+    result = scores(counts(*random_masks(12, 3), 3))
+    assert all(type(result[metric]) is float for metric in METRICS)
+
+
+def test_unknown_convention_is_refused():
+    with pytest.raises(MinsegError, match=r"unknown convention 'micro'.*standard.*paper"):
+        scores(np.zeros((1, 2, 4), np.int64), "micro")
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "message"),
+    [
+        (np.zeros((1, 2, 2), int), np.zeros((1, 2, 3), int), r"\(1, 2, 2\).*\(1, 2, 3\)"),
+        (np.zeros((2, 2), int), np.zeros((2, 2), int), "scene axis"),
+        (np.zeros((1, 2, 2)), np.zeros((1, 2, 2), int), "prediction is float64"),
+        (np.zeros((1, 2, 2), int), np.zeros((1, 2, 2), bool), "target is bool"),
+        (np.full((1, 2, 2), 3), np.zeros((1, 2, 2), int), "prediction holds 3"),
+        (np.full((1, 2, 2), -1), np.zeros((1, 2, 2), int), "prediction holds -1"),
+        (np.full((1, 2, 2), 255), np.zeros((1, 2, 2), int), "prediction holds 255"),
+        (np.zeros((1, 2, 2), int), np.full((1, 2, 2), 7), "target holds 7"),
+    ],
+)
+def test_bad_arrays_are_refused_in_one_line(prediction, target, message):
+    with pytest.raises(MinsegError, match=message) as caught:
+        counts(prediction, target, 3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 3, 3), (1, 2, 3, 4)])
+def test_counts_of_another_shape_are_refused(shape):
+    with pytest.raises(MinsegError, match="TP, FP, FN, TN"):
+        scores(np.zeros(shape, np.int64))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_resamples_score_as_the_scenes_repeated_that_often(convention):
+    prediction, target = random_masks(7, 4, shape=(6, 8, 9))
+    prediction[0] = target[0] = 0  # no class at all
+    target[3] = 255  # nothing counted
+    target[5][target[5] == 3] = 1  # one class less
+    table = counts(prediction, target, 4)
+    draws = np.array([[1] * 6, [2, 0, 1, 0, 3, 0], [3, 0, 0, 4, 0, 0], [0, 0, 0, 2, 0, 0]])
+    found = resampled_means(table, draws, convention)
+    assert found.shape == (4, 4)
+    for draw, row in zip(draws, found, strict=True):
+        expected = scores(np.repeat(table, draw, axis=0), convention)
+        assert row == pytest.approx([expected[metric] for metric in METRICS], nan_ok=True)
+    assert np.isnan(found[3]).all()  # a scene without a counted pixel says nothing
+    assert np.isnan(resampled_means(table[3:4], draws[:, 3:4], convention)).all()

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+from sklearn.metrics import jaccard_score
+
+from minseg import MinsegError
+from minseg.data.labels import IGNORE, parse_task
+from minseg.maps.class_map import write_class_map
+from minseg.scoring.metrics import counts
+from minseg.study.cleaning import EFFECT_COLUMNS, RULES, effects
+from minseg.study.config import RunConfig
+from tests.conftest import write_small_dataset
+from tests.study.made_runs import write_run
+
+PART = Window(4, 4, 56, 56)
+"""The tested part of a scene."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Twenty mines, three of them in the test part: a pit with a strip beside it in each."""
+    return write_small_dataset(tmp_path_factory.mktemp("effect") / "squares", 20, (2020,))
+
+
+def write_predicting_run(folder, dataset, config, predict):
+    """A run that predicts what `predict` makes of the truth (and of the mine's number)."""
+    task, rows = parse_task(config.task), dataset.scenes_of("test")
+    predictions, counted = {}, {}
+    for k, (_, row) in enumerate(rows.iterrows()):
+        target = dataset.read_target(row, task, PART)
+        predictions[row["scene"]] = predict(np.where(target == IGNORE, 0, target), k)
+        found = counts(predictions[row["scene"]][None], target[None], task.num_classes)
+        counted[row["mine"]] = found[0].tolist()
+    run = write_run(folder, config, {config.epochs: {"test": counted}})
+    for (_, row), classes in zip(rows.iterrows(), predictions.values(), strict=True):
+        grid = dataset.grid(row).window(PART)
+        write_class_map(run.path / "predictions" / f"{row['scene']}.tif", classes, grid, run.task)
+    return run
+
+
+def with_specks(value, every=1):
+    """Strew single wrong pixels of a class far from the objects, on every so-many-th mine."""
+
+    def predict(truth, k):
+        classes = truth.astype(np.uint8)
+        if k % every == 0:
+            for row, column in np.argwhere(np.ones((8, 8), bool)) * 7:
+                near = truth[max(row - 5, 0) : row + 6, max(column - 5, 0) : column + 6]
+                if not near.any():
+                    classes[row, column] = value
+        return classes
+
+    return predict
+
+
+def mean_iou(run, dataset):
+    """The mean IoU over the classes present, by another library."""
+    truths, predictions = [], []
+    for _, row in dataset.scenes_of("test").iterrows():
+        target = dataset.read_target(row, run.task, PART)
+        with rasterio.open(run.path / "predictions" / f"{row['scene']}.tif") as source:
+            predicted = source.read(1)
+        truths.append(target[target != IGNORE])
+        predictions.append(predicted[target != IGNORE])
+    values = list(range(1, run.task.num_classes))
+    return jaccard_score(
+        np.concatenate(truths), np.concatenate(predictions), labels=values, average="macro"
+    )
+
+
+def test_rules_that_remove_what_is_wrong_gain_what_it_cost(dataset, tmp_path):
+    config = RunConfig(task="model1", bands="B02,B03,B04")
+    run = write_predicting_run(tmp_path / "specks", dataset, config, with_specks(2))
+    table = effects([run], dataset)
+    assert list(table.columns) == EFFECT_COLUMNS
+    assert list(table["rule"]) == list(RULES)
+    lines = table.set_index("rule")
+    before = mean_iou(run, dataset)
+    assert before < 0.95
+    assert lines["iou"].to_list() == pytest.approx([before] * 4)
+    assert before == pytest.approx(run.scores()["iou"])
+    # The specks are smaller than the minimum, and not beside a pit.
+    for rule in ("minimum size, 0.1 ha", "adjacency"):
+        assert lines.loc[rule, "difference"] == pytest.approx(1 - before)
+        assert 0 < lines.loc[rule, "low"] <= 1 - before <= lines.loc[rule, "high"]
+    # Smoothing removes them, and corners of the objects with them.
+    assert 0 < lines.loc["smoothing, 1 px", "difference"] < 1 - before
+    assert (lines["changed"] > 0).all()
+    assert set(lines["mines"]) == {len(dataset.scenes_of("test"))}
+
+
+def test_a_rule_that_takes_what_is_right_loses(dataset, tmp_path):
+    def thin(truth, k):
+        classes = np.where(truth == 2, 0, truth).astype(np.uint8)  # no strip …
+        corner = np.argwhere(truth == 2)[0]
+        classes[corner[0] : corner[0] + 3, corner[1]] = 2  # … but three pixels of it
+        return classes
+
+    config = RunConfig(task="model1", bands="B02,B03,B04")
+    run = write_predicting_run(tmp_path / "thin", dataset, config, thin)
+    lines = effects([run], dataset).set_index("rule")
+    assert lines.loc["minimum size, 0.1 ha", "difference"] < 0
+    assert lines.loc["minimum size, 0.1 ha", "high"] < 0
+    assert lines.loc["adjacency", ["difference", "low", "high", "changed"]].to_list() == [0] * 4
+
+
+def test_seeds_are_averaged_and_configurations_are_not(dataset, tmp_path):
+    config = RunConfig(task="model1", bands="B02,B03,B04")
+    perfect = write_predicting_run(
+        tmp_path / "a", dataset, config, lambda truth, k: truth.astype(np.uint8)
+    )
+    specks = write_predicting_run(
+        tmp_path / "b", dataset, config.replace(seed=1), with_specks(2, every=2)
+    )
+    other = write_predicting_run(
+        tmp_path / "c", dataset, config.replace(bands="B02"), with_specks(2)
+    )
+    table = effects([perfect, specks, other], dataset)
+    adjacency = table[table["rule"] == "adjacency"].set_index("bands")
+    assert adjacency["runs"].to_dict() == {"B02,B03,B04": 2, "B02": 1}
+    assert list(adjacency["run"]) == ["a", "c"]
+    mean = (1 + mean_iou(specks, dataset)) / 2
+    assert adjacency.loc["B02,B03,B04", "iou"] == pytest.approx(mean)
+    assert adjacency.loc["B02,B03,B04", "difference"] == pytest.approx(1 - mean)
+    # One mine of three has specks: where it weighs next to nothing, nothing is gained.
+    assert adjacency.loc["B02,B03,B04", "low"] == pytest.approx(0, abs=0.01)
+    assert not table["told"].any()  # on three mines nothing is told from zero
+
+
+def test_adjacency_is_left_out_where_no_rule_applies(dataset, tmp_path):
+    config = RunConfig(task="excavation", bands="B02,B03,B04")
+    run = write_predicting_run(tmp_path / "pits", dataset, config, with_specks(1))
+    assert list(effects([run], dataset)["rule"]) == [rule for rule in RULES if rule != "adjacency"]
+
+
+def test_no_runs_give_an_empty_table(dataset):
+    assert list(effects([], dataset).columns) == EFFECT_COLUMNS
+
+
+def test_another_dataset_is_refused_in_one_line(dataset, tmp_path):
+    config = RunConfig(task="model1", bands="B02,B03,B04")
+    run = write_predicting_run(tmp_path / "run", dataset, config, with_specks(1))
+    other = write_small_dataset(tmp_path / "other", 4, (2021,))
+    with pytest.raises(MinsegError, match="has no scene") as error:
+        effects([run], other)
+    assert "\n" not in str(error.value)

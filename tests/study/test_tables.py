@@ -1,0 +1,400 @@
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minseg.scoring.intervals import RESAMPLES, interval
+from minseg.scoring.metrics import CONVENTIONS, METRICS, scores
+from minseg.study import scheduling
+from minseg.study.config import PROFILES, RunConfig
+from minseg.study.runs import RunStore, counts_array, run_key
+from minseg.study.study import Study
+from minseg.study.tables import (
+    DIFFERENCE_COLUMNS,
+    GENERAL_OF,
+    GROUPS,
+    MODELS,
+    OUTCOME_COLUMNS,
+    SCORE_COLUMNS,
+    Entry,
+    Result,
+    average,
+    band_entries,
+    chosen_rows,
+    difference_table,
+    results,
+    score_table,
+    scored,
+    scored_rows,
+    split_entries,
+    table_outcomes,
+    validation_iou,
+)
+from tests.conftest import write_small_dataset
+from tests.study.made_runs import excavation, write_run
+
+TESTED = {"mine-6": excavation(2), "mine-7": excavation(8)}
+FOUND = {"validation": {"mine-3": excavation(5)}, "test": TESTED}
+NOWHERE = "tcp://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Nine mines: every part has one of each raw material, and all are open-pit mines."""
+    path = tmp_path_factory.mktemp("mixed") / "mines"
+    dataset = write_small_dataset(path, 9, (2020,), raw_material=["RR", "MO", "CL"] * 3)
+    parts = ["train"] * 3 + ["validation"] * 3 + ["test"] * 3
+    return replace(dataset, split=dataset.split.assign(part=parts))
+
+
+@pytest.fixture
+def study(mixed, tmp_path, monkeypatch):
+    monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, NOWHERE)  # nothing is trained here
+    monkeypatch.setattr(scheduling, "ANSWER_WITHIN_S", 0.2)
+    return Study("demo", mixed, (3, 4), RunStore(tmp_path))
+
+
+def store_runs(study, config):
+    """Put a run of each seed into the store."""
+    return tuple(
+        write_run(
+            study.store.path / run_key(config.replace(seed=seed), study.dataset),
+            config.replace(seed=seed),
+            {config.epochs: FOUND},
+        )
+        for seed in study.seeds
+    )
+
+
+def test_bands_table_has_every_task_with_every_configuration(study):
+    entries = band_entries(study)
+    assert [(e.task, e.row) for e in entries] == [
+        (task, bands) for task in MODELS for bands in ("RGB", "R+N", "R+N+S", "M", "M+S")
+    ]
+    assert len({entry.config for entry in entries}) == 20
+    assert all(entry.mines is None and entry.problem is None for entry in entries)
+    expected = PROFILES["demo"].replace(task="model2", bands="M+S", seed=3)
+    assert entries[9].config == expected
+    (only,) = band_entries(study, ["excavation, dam"], ["B04,B03,B02"], epochs=7)
+    assert (only.task, only.row) == (only.config.task, only.config.bands)
+    assert (only.config.epochs, only.config.architecture) == (7, PROFILES["demo"].architecture)
+
+
+def test_splits_table_tests_general_models_on_the_mines_of_each_subset(study):
+    entries = split_entries(study, ["model1", "model4"], {"model1": "M"})
+    codes = [code for group in GROUPS.values() for code in group]
+    assert [(e.task, e.row) for e in entries] == [
+        (task, row) for task in ("model1", "model4") for code in codes for row in (code, f"G{code}")
+    ]
+    by_row = {entry.row: entry for entry in entries if entry.task == "model1"}
+    for code in codes:
+        targeted, general = by_row[code], by_row[GENERAL_OF[code]]
+        assert targeted.config.subset == code
+        assert general.config.subset is None
+        assert targeted.config.replace(subset=None) == general.config
+        assert targeted.mines == general.mines
+    assert by_row["MO"].mines == ("mine-1", "mine-4", "mine-7")
+    assert len(by_row["GOP"].mines) == 9
+    bands = Counter((entry.task, entry.config.bands) for entry in entries)
+    assert bands == {("model1", "M"): 12, ("model4", "RGB"): 12}
+
+
+def test_general_model_of_the_splits_is_that_of_the_bands(study):
+    in_bands = {entry.config for entry in band_entries(study, epochs=5)}
+    general = [e.config for e in split_entries(study, epochs=5) if e.row.startswith("G")]
+    assert set(general) <= in_bands
+    assert len(set(general)) == 4
+
+
+def test_subsets_that_the_dataset_lacks_are_told(study):
+    by_row = {entry.row: entry for entry in split_entries(study, ["model1"])}
+    for row in ("OC", "GOC", "MT", "GMT"):
+        assert f"no mine has mine_type {row[-2:]}" in by_row[row].problem
+    assert by_row["GRR"].problem is None
+
+
+def test_results_are_the_runs_of_every_seed(study):
+    entries = split_entries(study, ["model1"], {}, architecture="linknet")
+    entries += band_entries(study, ["model1"], ["RGB", "M"], architecture="linknet")
+    expected = {}
+    for entry in entries:
+        if entry.row in ("MO", "GMO"):
+            expected[entry.config] = store_runs(study, entry.config)
+    found = {result.entry.row: result for result in results(study, [*entries[2:4], *entries[-2:]])}
+    assert list(found) == ["MO", "GMO", "RGB", "M"]
+    for row in ("MO", "GMO"):
+        result = found[row]
+        assert [run.config.seed for run in result.runs] == [3, 4]
+        assert result.runs == expected[result.entry.config]
+        assert set(result.counts(result.runs[0])["mine"]) == {"mine-7"}
+    assert found["RGB"].runs == found["GMO"].runs  # one configuration, one run
+    assert set(found["RGB"].counts(found["RGB"].runs[1])["mine"]) == {"mine-6", "mine-7"}
+    assert found["M"].runs == ()
+    assert "has no band" in found["M"].problem
+
+
+def test_one_seed_without_a_run_leaves_the_entry_without_a_result(study):
+    (entry,) = band_entries(study, ["model1"], ["RGB"])
+    _, damaged = store_runs(study, entry.config)
+    (damaged.path / "history.csv").unlink()
+    (result,) = results(study, [entry])
+    assert result.runs == ()
+    assert result.problem.startswith(f"{damaged.path}: history.csv is missing")
+
+
+def test_entries_with_a_problem_are_not_run(study):
+    entry = Entry("model1", "OC", study.config(), problem="no mine has mine_type OC")
+    assert results(study, [entry]) == [Result(entry, (), "no mine has mine_type OC")]
+
+
+def test_baseline_of_an_entry_is_a_row_of_its_own_on_the_same_mines(study):
+    entry = split_entries(study, ["model1"])[2]
+    forest = entry.baseline()
+    assert forest.row == "MO, per-pixel forest"
+    assert forest.config == entry.config.baseline()
+    assert forest.config.subset == "MO"
+    assert (forest.mines, forest.task) == (entry.mines, "model1")
+
+
+CONFIG = RunConfig(task="model1", bands="RGB", epochs=2)
+HITS = {"m0": 2, "m1": 9, "m2": 5, "m3": 4}
+IOU = METRICS.index("iou")
+
+
+@pytest.fixture
+def result_of(tmp_path):
+    """From excavation hits by test mine, of one or more seeds, to an entry's result."""
+
+    def make(*seeds, row="RGB", mines=None, false=0):
+        runs = []
+        for seed, hits in enumerate(seeds):
+            tested = {mine: excavation(number, false) for mine, number in hits.items()}
+            found = {2: {"validation": {"v": excavation(10)}, "test": tested}}
+            folder = tmp_path / f"{row}-{seed}-{len(list(tmp_path.iterdir()))}"
+            runs.append(write_run(folder, CONFIG.replace(seed=seed), found))
+        return Result(Entry("model1", row, CONFIG, mines), tuple(runs))
+
+    return make
+
+
+def no_paper(task, row):
+    return None
+
+
+def test_scores_are_means_over_seeds_of_scores_over_pooled_mines(result_of):
+    found = scored(result_of({"m0": 4, "m1": 6}, {"m0": 8, "m1": 8}), "standard")
+    assert (found.task, found.row, found.num_mines) == ("model1", "RGB", 2)
+    # Excavation alone is there: IoU = recall = hits / 10, nothing is false.
+    assert dict(zip(METRICS, found.values, strict=True)) == pytest.approx(
+        {"iou": (0.5 + 0.8) / 2, "recall": 0.65, "precision": 1, "accuracy": (0.95 + 0.98) / 2}
+    )
+    assert dict(zip(METRICS, found.spread, strict=True)) == pytest.approx(
+        {"iou": 0.3, "recall": 0.3, "precision": 0, "accuracy": 0.03}
+    )
+    assert found.absent == ("preparatory work area",)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_scores_agree_with_those_of_the_runs(result_of, convention):
+    result = result_of(HITS, false=2)
+    expected = result.runs[0].scores(convention=convention)
+    found = scored(result, convention)
+    assert found.values == pytest.approx([expected[metric] for metric in METRICS])
+    assert (found.spread == 0).all()
+    validation = scored(result, convention, "validation")
+    assert validation.num_mines == 1
+    assert validation.values[IOU] == result.runs[0].scores("validation", convention)["iou"]
+
+
+def test_only_the_mines_of_an_entry_count(result_of):
+    result = result_of(HITS, mines=("m1", "m3", "of another part"))
+    found = scored(result, "standard")
+    assert found.num_mines == 2
+    assert found.values[IOU] == pytest.approx((9 + 4) / 20)
+    alone = scored(result_of({"m1": 9, "m3": 4}), "standard")
+    assert (found.resampled == alone.resampled).all()
+
+
+def test_resamples_are_means_over_seeds_of_the_same_resamples(result_of):
+    other = {mine: 10 - hits for mine, hits in HITS.items()}
+    both, one, two = (scored(result_of(*s), "standard") for s in ([HITS, other], [HITS], [other]))
+    assert both.resampled.shape == (RESAMPLES, 4)
+    assert both.resampled == pytest.approx((one.resampled + two.resampled) / 2)
+    # Where one seed finds more the other finds less: the mean is the same with any mines.
+    assert both.resampled[:, IOU] == pytest.approx(np.full(RESAMPLES, 0.5))
+    assert one.resampled[:, IOU].std() > 0.05
+
+
+def test_averages_weigh_each_row_the_same(result_of):
+    rows = [
+        scored(result_of({"m0": 2}, {"m0": 4}, row="RR"), "standard"),
+        scored(result_of({"m1": 8, "m2": 6}, {"m1": 8, "m2": 8}, row="MO"), "standard"),
+    ]
+    found = average(rows, "AVG")
+    assert (found.task, found.row, found.num_mines) == ("model1", "AVG", 3)
+    assert found.values[IOU] == pytest.approx((0.3 + 0.75) / 2)
+    assert found.spread[IOU] == pytest.approx((0.2 + 0.1) / 2)
+    assert found.resampled == pytest.approx((rows[0].resampled + rows[1].resampled) / 2)
+    assert found.absent == ("preparatory work area",)
+
+
+def test_rows_are_averaged_where_all_their_parts_have_runs(result_of):
+    codes = GROUPS["GM"]
+    rows = [result_of({f"m-{code}": k}, row=code) for k, code in enumerate(codes, 3)]
+    rows += [result_of({f"m-{code}": k}, row=f"G{code}") for k, code in enumerate(codes[:2], 3)]
+    rows.append(Result(Entry("model1", "GCL", CONFIG), problem="no run"))
+    found = scored_rows(rows, "standard")
+    assert [one.row for one in found] == ["RR", "MO", "CL", "GRR", "GMO", "AVG RR+MO+CL"]
+    assert found[-1].values[IOU] == pytest.approx((0.3 + 0.4 + 0.5) / 3)
+
+
+def test_score_table_sets_each_score_beside_the_papers(result_of):
+    rows = [scored(result_of(HITS, row=row), "standard") for row in ("RGB", "M")]
+    published = {"iou": 0.7, "recall": 0.8, "precision": 0.9, "accuracy": 0.99}
+    table = score_table(rows, lambda task, row: published if row == "M" else None)
+    assert list(table.columns) == SCORE_COLUMNS
+    assert table["row"].tolist() == ["RGB"] * 4 + ["M"] * 4
+    assert table["metric"].tolist() == list(METRICS) * 2
+    assert table["paper"][:4].isna().all()
+    assert table["paper"][4:].tolist() == list(published.values())
+    iou = table.iloc[4 + IOU]
+    assert iou["value"] == pytest.approx(0.5)
+    assert (iou["low"], iou["high"]) == interval(rows[1].resampled[:, IOU])
+    assert 0.2 <= iou["low"] < 0.4 < 0.6 < iou["high"] <= 0.9
+    assert set(table["mines"]) == {4}
+    assert set(table["absent"]) == {"preparatory work area"}
+
+
+def test_differences_are_paired_over_mines(result_of):
+    better = {mine: hits + 1 for mine, hits in HITS.items()}
+    rows = [
+        scored(result_of(better, row="M"), "standard"),
+        scored(result_of(dict(reversed(HITS.items())), row="RGB"), "standard"),
+    ]
+    paper = {"RGB": {"iou": 0.4, "recall": 0.5}, "M": {"iou": 0.7}}
+    table = difference_table(rows, {"M": "RGB"}, lambda task, row: paper[row])
+    assert list(table.columns) == DIFFERENCE_COLUMNS
+    assert table["metric"].tolist() == list(METRICS)
+    iou = table.iloc[IOU]
+    assert (iou["row"], iou["reference"]) == ("M", "RGB")
+    # One pixel more of ten in every mine is a tenth with any mines, wide as both intervals are.
+    assert iou[["difference", "low", "high"]].tolist() == pytest.approx([0.1] * 3)
+    assert iou["paper"] == pytest.approx(0.3)
+    assert np.isnan(table["paper"][METRICS.index("recall")])
+    low, high = interval(rows[1].resampled[:, IOU])
+    assert high - low > 0.2
+
+
+def test_differences_are_told_from_zero_by_one_rule_for_many(result_of):
+    def rows_of(mines, *gains):
+        hits = {f"m{k}": 2 + k % 3 for k in range(mines)}
+        better = ({mine: n + gain for mine, n in hits.items()} for gain in gains)
+        rows = {f"R{k}": one for k, one in enumerate(better)}
+        return [
+            scored(result_of(one, row=row), "standard")
+            for row, one in (rows | {"RGB": hits}).items()
+        ]
+
+    def told(mines, *gains):
+        to_rgb = {f"R{k}": "RGB" for k in range(len(gains))}
+        table = difference_table(rows_of(mines, *gains), to_rgb, no_paper)
+        iou = table[table["metric"] == "iou"]
+        assert set(iou["comparisons"]) == {len(gains)}
+        assert (iou["widened_low"] <= iou["low"]).all() and (
+            iou["widened_high"] >= iou["high"]
+        ).all()
+        return iou["told"].tolist()
+
+    assert told(6, 1) == [True]
+    assert told(6, 1, 0) == [False, False]  # two comparisons take seven mines
+    assert told(7, 1, 0) == [True, False]
+    assert told(1, 3) == [False]
+
+
+def test_the_validation_part_chooses_rows(tmp_path):
+    def result(row, validation, test):
+        found = {2: {"validation": {"v": excavation(validation)}, "test": {"m": excavation(test)}}}
+        run = write_run(tmp_path / row, CONFIG, found)
+        return Result(Entry("model1", row, CONFIG), (run,))
+
+    results = [result("RGB", 8, 3), result("M", 5, 9)]
+    results.append(Result(Entry("model2", "M", CONFIG), problem="no run"))
+    assert chosen_rows(results) == {"model1": "RGB"}
+    assert validation_iou(results[0]) == pytest.approx(0.8)
+    assert chosen_rows([]) == {}
+
+
+def test_differences_need_both_sides_of_one_task(result_of):
+    rows = [scored(result_of(HITS, row=row), "standard") for row in ("M", "R+N")]
+    for references in ({"M": "RGB"}, {"RGB": "M"}, {}):
+        table = difference_table(rows, references, no_paper)
+        assert table.empty
+        assert list(table.columns) == DIFFERENCE_COLUMNS
+    table = difference_table(rows, {"M": "R+N"}, no_paper)
+    assert (table["difference"] == 0).all()
+    assert table["paper"].isna().all()
+
+
+def test_class_that_only_one_mine_holds_is_not_absent(result_of, tmp_path):
+    with_strip = [[80, 0, 5, 15], [5, 0, 5, 90], [5, 5, 0, 90]]
+    tested = {"m0": excavation(3), "m1": with_strip}
+    found = {2: {"validation": {"v": excavation(1)}, "test": tested}}
+    run = write_run(tmp_path / "strip", CONFIG, found)
+    row = scored(Result(Entry("model1", "RGB", CONFIG), (run,)), "standard")
+    assert row.absent == ()
+    expected = scores(counts_array(run.counts_of("test"), run.task))
+    assert row.values[IOU] == pytest.approx(expected["iou"]) == pytest.approx((8 / 20 + 0.5) / 2)
+
+
+TASKS = ["model1", "excavation,preparatory work area"]  # the second is to use RGB
+ORIGIN = {
+    "dataset": "made",
+    "synthetic": True,
+    "device": "cpu",
+    "cpu_cores": 2,
+    "git_commit": "abc",
+}
+FOUND_OUTCOMES = {
+    "validation": {"mine-3": excavation(5)},
+    "test": {"mine-6": excavation(2), "mine-7": excavation(8)},
+}
+
+
+@pytest.fixture
+def study_outcomes(tmp_path, monkeypatch):
+    """Every run of Tables 3 and 4 of the two tasks is stored; nothing can be trained."""
+    monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, "tcp://127.0.0.1:1")
+    monkeypatch.setattr(scheduling, "ANSWER_WITHIN_S", 0.2)
+    dataset = write_small_dataset(tmp_path / "mines", 9, (2020,), raw_material=["RR"] * 9)
+    parts = ["train"] * 3 + ["validation"] * 3 + ["test"] * 3
+    dataset = replace(dataset, split=dataset.split.assign(part=parts))
+    made = Study("demo", dataset, (0,), RunStore(tmp_path / "runs"))
+    bands = band_entries(made, TASKS)
+    for entry in [*bands, *(e.baseline() for e in bands), *split_entries(made, TASKS)]:
+        config = entry.config
+        write_run(
+            made.store.path / run_key(config, dataset),
+            config,
+            {config.epochs: FOUND_OUTCOMES},
+            **ORIGIN,
+        )
+    return made
+
+
+def test_outcomes_hold_ours_beside_the_papers_and_where_they_come_from(study_outcomes):
+    outcomes = table_outcomes(study_outcomes, TASKS)
+    assert list(outcomes.columns) == OUTCOME_COLUMNS
+    keys = outcomes.query("task == 'model1'").set_index(["table", "convention", "row"]).sort_index()
+    ours = keys.loc[(3, "standard", "RGB")]
+    assert ours["iou"] == pytest.approx(0.5)  # 10 of 20 excavation pixels are found
+    assert ours["low"] < ours["iou"] < ours["high"]
+    assert (ours["mines"], ours["paper_iou"]) == (2, 0.694)
+    assert ours["validation_iou"] == pytest.approx(0.5)
+    assert (ours["dataset"], ours["synthetic"], ours["code"]) == ("made", True, "abc")
+    assert ours["device"] == "cpu, 2 cores"
+    assert keys.loc[(3, "paper", "RGB"), "iou"] > ours["iou"]  # an absent class scores 1
+    assert (4, "standard", "RR") not in keys.index  # the dataset lacks bands of M
+    own = outcomes.query("table == 4 and convention == 'standard' and task != 'model1'")
+    assert own.set_index("row")["iou"][["RR", "GRR"]].tolist() == pytest.approx([0.5, 0.5])
+    assert own["paper_iou"].isna().all()

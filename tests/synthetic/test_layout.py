@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from minseg.synthetic.layout import FreeGround, grow, together
+
+SHAPE = (90, 90)
+
+
+def disc(row, column, radius_px):
+    return grow(
+        np.random.default_rng(0),
+        SHAPE,
+        (row, column),
+        (radius_px, radius_px),
+        angle=0.0,
+        ragged=0.0,
+    )
+
+
+def test_smooth_shape_reaches_its_outline_at_stage_1():
+    shape = disc(45, 45, 20)
+    distances_px = np.hypot(*(np.indices(SHAPE) - 45))
+    assert shape.start == (45, 45)
+    assert (shape.reached(1.0) == (distances_px <= 20)).mean() > 0.99
+    rays = distances_px > 0
+    assert shape.distance_px(0.5)[rays] == pytest.approx(distances_px[rays] - 10, abs=0.5)
+
+
+def test_ragged_shape_is_one_piece_that_only_grows():
+    shape = grow(
+        np.random.default_rng(1), SHAPE, (45, 45), (25, 15), angle=0.7, start=-0.8, ragged=0.4
+    )
+    assert ndimage.label(shape.reached(1.0))[1] == 1
+    for before, after in ((0.3, 0.6), (0.6, 1.0)):
+        assert not (shape.reached(before) & ~shape.reached(after)).any()
+        assert shape.reached(before).sum() < shape.reached(after).sum()
+
+
+def test_shapes_together_reach_what_any_of_them_reaches():
+    one, other = disc(25, 25, 12), disc(60, 60, 15)
+    joined = together([one, other])
+    for stage in (0.4, 1.0):
+        expected = one.reached(stage) | other.reached(stage)
+        np.testing.assert_array_equal(joined.reached(stage), expected)
+    np.testing.assert_array_equal(joined.distance_px(1.0)[:30, :30], one.distance_px(1.0)[:30, :30])
+
+
+def test_pieces_of_ground_do_not_overlap_and_end_when_none_is_left():
+    ground = FreeGround(np.random.default_rng(2), np.zeros(SHAPE, bool), size=70)
+    pieces = []
+    while put := ground.place((6.0, 9.0), (45.0, 45.0), gap_px=3):
+        part, (row, column) = put
+        assert 10 <= row < 80
+        assert 10 <= column < 80
+        pieces.append(part.reached(1.0))
+    assert 5 < len(pieces) < 60
+    assert np.sum(pieces, axis=0).max() == 1
