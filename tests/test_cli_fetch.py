@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 
 import geopandas as gpd
@@ -8,31 +7,19 @@ import pytest
 import shapely
 
 from minseg import open_dataset
-from minseg.cli import main
 from minseg.cli.values import year_range
 from minseg.data.mines import MINE_TABLE
 from minseg.fetching.plan import BoxRule, mine_box
 from minseg.synthetic.catalogue import write_demo_catalogue
 from minseg.synthetic.server import serve
+from tests import test_cli
 from tests.fetching.pinned_scenes import write_catalogue
 from tests.fetching.stac_server import Behaviour, behaving
 from tests.fetching.test_recipes import write_icmm
 
+minseg = test_cli.minseg
+
 MINE_TEXTS = [name for name in MINE_TABLE.columns if name not in ("mine", "longitude", "latitude")]
-
-
-@pytest.fixture
-def minseg(monkeypatch, capsys):
-    """Run the command line in this process; return exit status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def write_inputs(folder, longitudes, latitude):
