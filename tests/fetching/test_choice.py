@@ -2,10 +2,14 @@ import datetime
 import json
 from dataclasses import replace
 
+import numpy as np
 import pystac
 import pytest
+from affine import Affine
+from rasterio.crs import CRS
 
 from minseg import MinsegError
+from minseg.data.raster import Grid
 from minseg.fetching import catalogue
 from minseg.fetching import pixels as assets
 from minseg.fetching.choice import (
@@ -13,7 +17,6 @@ from minseg.fetching.choice import (
     choose_mine,
     choose_optical,
     choose_radar,
-    days_between,
     parse_pins,
     read_choices,
     relative_orbit_of,
@@ -24,7 +27,7 @@ from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
 from minseg.synthetic.catalogue import write_demo_catalogue
 from minseg.synthetic.server import serve
-from tests.fetching.scenes import BOX, TILE, item, scene_classes
+from tests.fetching.scenes import BESIDE, BOX, TILE, WEST, item, scene_classes, tif
 from tests.fetching.stac_server import Behaviour, behaving
 from tests.fetching.test_dataset import request_of
 
@@ -109,13 +112,6 @@ def test_of_equally_clear_scenes_the_day_of_year_decides_over_the_turn_of_the_ye
     assert choose_optical(items, BOX, PROVIDER, day_of_year=3).item.id == "july"
 
 
-def test_days_are_counted_around_the_year():
-    assert days_between(3, 362) == 6
-    assert days_between(362, 3) == 6
-    assert days_between(1, 366) == 0  # the last day of a leap year and the first of the next
-    assert days_between(10, 192) == 182
-
-
 def test_of_copies_of_one_datatake_only_the_newest_baseline_competes(scene):
     datatakes = {"old": "GS2A_20200701T1_1_N02.14", "new": "GS2A_20200701T1_1_N05.00"}
     old, new = (
@@ -162,6 +158,31 @@ def test_granules_of_one_datatake_on_either_side_of_a_border_compete(scene):
         choice = choose_optical(items, BOX, PROVIDER)
         assert choice.item is covering
         assert reasons(choice)[rest.id] == "covers 50% of the box"
+
+
+@pytest.mark.parametrize("zones", BESIDE)
+def test_tiles_of_one_overpass_are_put_together_where_none_shows_the_box(tmp_path, zones):
+    items = {}
+    for name, tile, value in (("B", BESIDE[zones], 9), ("A", WEST, 4)):
+        classes = np.full((tile.height // 2, tile.width // 2), value, np.uint8)
+        path = tif(tmp_path / f"{name}.tif", classes, tile.transform @ Affine.scale(2), tile.crs)
+        about = {"s2__datatake_id": "GS2A_20200701T1_1_N05.09", "eo__cloud_cover": 5.0}
+        about |= {"s2__processing_baseline": "05.09", "proj__code": f"EPSG:{tile.crs.to_epsg()}"}
+        about["s2__mgrs_tile"] = {"A": "33TWM", "B": "33TXM"}[name]
+        if zones == "two zones" and name == "B":
+            about["s2__mgrs_tile"] = "32TQT"
+        bounds = tile.bounds_lonlat
+        items[name] = item(name, "2020-07-01", {"SCL": str(path)}, bounds, **about)
+    rules = ChoiceRules(largest_bad_share=0.7)
+    first, second = ("A", "B") if zones == "two zones" else ("B", "A")  # own zone, largest share
+    choice = choose_optical(list(items.values()), BOX, PROVIDER, rules=rules)
+    assert choice.item is items[first] and choice.beside == (items[second],)
+    row = choice.table.set_index("item").loc[first]
+    assert (row["coverage"], row["reason"]) == (1, "best by what the box shows")
+    assert reasons(choice)[second] == f"put together with {first}"
+    assert row["cloud_share"] == pytest.approx(0.5 if first == "A" else 54 / 84, abs=0.01)
+    alone = choose_optical(list(items.values()), BOX, PROVIDER, pinned="A")
+    assert alone.item is items["A"] and alone.beside == ()
 
 
 def test_scenes_beside_the_box_take_no_slot_of_those_looked_at(scene):
@@ -247,11 +268,6 @@ def test_radar_is_the_nearest_in_time_and_of_the_mines_orbit():
 
 
 def test_a_box_on_the_date_line_is_covered_by_footprints_on_its_sides():
-    from affine import Affine
-    from rasterio.crs import CRS
-
-    from minseg.data.raster import Grid
-
     # Zone 1 begins at 180 degrees; the box lies half in zone 60, in coordinates of zone 1.
     box = Grid(60, 60, Affine(10, 0, 180_500, 0, -10, 8_100_000), CRS.from_epsg(32701))
     west, _, east, _ = box.bounds_lonlat
@@ -326,9 +342,7 @@ def choose(request_):
     plan = plan_mines(request_)[0][0]
 
     def choose(pins=(), earlier=None, provider=request_.provider):
-        return choose_mine(
-            plan.mine, plan.grid, plan.years, provider, parse_pins(pins), earlier or {}
-        )
+        return choose_mine(plan, provider, parse_pins(pins), earlier or {})
 
     return choose
 

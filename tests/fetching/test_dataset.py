@@ -11,18 +11,20 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+import rasterio
+import shapely
 from filelock import FileLock
 from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.writing import resplit
 from minseg.fetching.annotations import PolygonFields, read_annotations
 from minseg.fetching.choice import parse_pins, read_pins
 from minseg.fetching.dataset import fetch_dataset
 from minseg.fetching.plan import BoxRule, FetchRequest, plan_mines, read_mines
 from minseg.fetching.providers import provider_for
-from minseg.synthetic.catalogue import OFFSET, write_demo_catalogue
+from minseg.synthetic.catalogue import write_demo_catalogue
 from minseg.synthetic.dataset import render_scene
 from minseg.synthetic.server import serve
 from tests.conftest import names
@@ -96,17 +98,10 @@ def test_a_fetched_scene_is_what_was_drawn(catalogue, fetched):
         assert np.count_nonzero(labels) == np.count_nonzero(labels[cut])
 
 
-def test_both_offset_rules_occurred(catalogue, fetched):
-    items = json.loads((catalogue.folder / "items.json").read_text())
-    baselines = {i["properties"].get("s2:processing_baseline") for i in items}
-    assert {"02.12", "04.00"} <= baselines and OFFSET == 1000
-    manifest = json.loads((fetched.dataset.path / "fetch.json").read_text())
-    assert {scene["optical"]["baseline"] for scene in manifest["scenes"]} == {2.12, 4.0}
-
-
 def test_manifest_and_candidates_tell_what_was_taken_and_why(fetched):
     path = fetched.dataset.path
     scenes = json.loads((path / "fetch.json").read_text())["scenes"]
+    assert {scene["optical"]["baseline"] for scene in scenes} == {2.12, 4.0}  # both offset rules
     for scene in scenes:
         assert scene["optical"]["item"].endswith("_clear")
         assert scene["radar"]["relative_orbit"] == 51  # 124 is nearer in 2019, but not in 2022
@@ -313,6 +308,56 @@ def test_a_box_that_no_tile_covers_has_no_scene_and_is_told_so(catalogue, tmp_pa
         "synthetic-002 2019: none of the 1 scene(s) looked at covers 90% of the box"
     )
     assert "the best 5" in failure and "--margin-m" in failure
+
+
+def test_a_mine_over_two_tiles_is_as_if_one_showed_it(catalogue, fetched, tmp_path):
+    items = json.loads((catalogue.folder / "items.json").read_text())
+    (tmp_path / "files").mkdir()
+    for file in (catalogue.folder / "files").iterdir():
+        (tmp_path / "files" / file.name).symlink_to(file)
+    (clear,) = [item for item in items if item["id"].startswith("S2_synthetic-002_20190716_clear")]
+    items.remove(clear)
+    with rasterio.open(tmp_path / "files" / clear["assets"]["B01"]["href"]) as source:
+        middle = source.width // 2  # 60 m pixels
+    west, south, east, north = clear["bbox"]
+    at = west + middle / source.width * (east - west)
+    halves = {
+        "west": (0, middle, shapely.box(west, south, at, north), "33TWM"),
+        "east": (middle, source.width, shapely.box(at, south, east, north), "33TXM"),
+    }
+    for name, (start, stop, ring, tile) in halves.items():
+        about = {"s2:mgrs_tile": tile, "s2:datatake_id": "GS2A_1_N02.12"}
+        half = clear | {
+            "id": f"{clear['id']}-{name}",
+            "geometry": shapely.geometry.mapping(ring),
+            "properties": clear["properties"] | about,
+            "assets": {},
+        }
+        for key, asset in clear["assets"].items():
+            href = f"{name}_{asset['href']}"
+            with rasterio.open(tmp_path / "files" / asset["href"]) as whole:
+                pixels = 60 // int(whole.transform.a)
+                window = Window(start * pixels, 0, (stop - start) * pixels, whole.height)
+                place = {"width": window.width, "transform": whole.window_transform(window)}
+                with rasterio.open(
+                    tmp_path / "files" / href, "w", **whole.profile | place
+                ) as target:
+                    target.write(whole.read(window=window))
+            half["assets"][key] = asset | {"href": href}
+        items.append(half)
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    path = tmp_path / "mines"
+    with serve(tmp_path) as api:
+        request = request_of(catalogue, api)
+        assert fetch_dataset(path, request).failures == ()
+        before = checksums(path)
+        assert fetch_dataset(path, request).failures == () and checksums(path) == before
+    scene = Path("scenes/synthetic-002/2019")
+    record = json.loads((path / scene / "scene.json").read_text())["optical"]
+    assert {record["item"], *record["beside"]} == {f"{clear['id']}-{name}" for name in halves}
+    for name in ("optical.tif", "labels.tif"):
+        whole = fetched.dataset.path / scene / name
+        assert (path / scene / name).read_bytes() == whole.read_bytes()
 
 
 def test_without_an_answer_it_is_one_line(catalogue, tmp_path):

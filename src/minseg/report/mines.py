@@ -37,6 +37,7 @@ from minseg.report.text import (
 from minseg.scoring.metrics import METRICS
 from minseg.study.errors import (
     CONDITIONS,
+    MISSED_BELOW,
     NO_CLASS,
     OTHER_CLASS,
     SMALL_OBJECT,
@@ -49,7 +50,6 @@ from minseg.study.errors import (
     Explanations,
     ratio,
 )
-from minseg.study.mine_claims import MISSED_BELOW
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
 from minseg.study.runs import Run
 
@@ -283,7 +283,7 @@ def condition_table(shares: pd.DataFrame, synthetic: bool = False) -> pd.DataFra
 
 
 def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
-    """Return the paper's claims of section 4 (`mine_claims.claims`), each with what was measured.
+    """Return the paper's claims of section 4 (`errors.claims`), each with what was measured.
 
     The difference and its interval rest on the same resamples of the mines for both sides.
     """
