@@ -3,6 +3,7 @@ import re
 from base64 import b64decode
 from html import unescape
 from html.parser import HTMLParser
+from importlib.resources import files
 from io import BytesIO
 
 import geopandas as gpd
@@ -228,6 +229,20 @@ def test_a_notebook_shows_a_frame_with_a_title(dataset):
     assert shown["text/html"].startswith('<iframe title="Map of the 14 mines of squares" ')
     assert 'height="480' in shown["text/html"]
     assert shown["text/html"].count("L.control.layers(") == 1
+
+
+def test_land_is_small_sourced_and_where_land_is():
+    text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
+    document = json.loads(text)
+    land = shape(document["features"][0]["geometry"])
+    assert len(text) <= 80_000
+    assert "Natural Earth" in document["source"]
+    assert document["licence"] == "Public domain"
+    assert land.is_valid
+    assert land.contains_properly(shapely.Point(21.0, 52.2))  # Warsaw
+    assert land.contains_properly(shapely.Point(133.9, -23.7))  # Alice Springs
+    assert not land.contains(shapely.Point(-30, 30))  # the Atlantic
+    assert not land.contains(shapely.Point(50.5, 42))  # the Caspian Sea, a hole
 
 
 def test_mines_are_layers_of_their_parts(dataset):

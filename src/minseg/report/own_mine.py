@@ -21,6 +21,8 @@ from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report.scenes import (
+    class_colours,
+    classes_present,
     display_bands,
     example_scene,
     paint,
@@ -30,7 +32,7 @@ from minseg.report.scenes import (
     stretch,
 )
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
-from minseg.report.text import text_table
+from minseg.report.text import DASH, text_table
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
@@ -139,19 +141,7 @@ def map_image(
 
 
 def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
-    """Return the class map as large as the picture of its image.
-
-    Parameters
-    ----------
-    image : OwnImage
-    mapped : Products
-        Of that image.
-
-    Returns
-    -------
-    ClassMap
-        On the grid of the picture.
-    """
+    """Return the class map on the grid of its image's picture."""
     classes, shown = mapped.class_map.classes, (image.grid.height, image.grid.width)
     # As GDAL thins an image: the pixel at the centre of each new one's ground.
     centres = (
@@ -163,29 +153,16 @@ def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
 
 @in_style()
 def map_figure(image: OwnImage, mapped: "Products") -> Figure:
-    """Show an image and its class map side by side.
-
-    Parameters
-    ----------
-    image : OwnImage
-    mapped : Products
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Show an image and its class map side by side."""
     found = shown_map(image, mapped)
-    named = list(zip(found.task.target_names, found.task.target_colours, strict=True))
-    present = {
-        name: colour for k, (name, colour) in enumerate(named) if k and np.any(found.classes == k)
-    }
+    present = classes_present(found.task, found.classes)
     present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
     below_in = legend_height_in(len(present), _LEGEND_COLUMNS)
     figure, panels = picture_row(
         2, found.grid, image.title, image.synthetic, scale=1.3, below_in=below_in
     )
     picture = stretch(image.picture)
-    colours = {k: colour for k, (_, colour) in enumerate(named) if k} | {IGNORE: "#FFFFFF"}
+    colours = class_colours(found.task) | {IGNORE: "#FFFFFF"}
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, found.classes, colours), "predicted")
     add_scale_bar(panels[0], found.grid)
@@ -194,18 +171,7 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
 
 
 def area_table(mapped: "Products") -> Styler:
-    """Sum up the polygons by class.
-
-    Parameters
-    ----------
-    mapped : Products
-
-    Returns
-    -------
-    pandas Styler
-        A row for each class of the task: objects, their area and the largest one's in hectares,
-        and the mean probability over their ground.
-    """
+    """Sum up the polygons of each class: number, hectares, and mean probability by area."""
     polygons, rows = mapped.polygons, {}
     for name in mapped.class_map.task.target_names[1:]:
         own = polygons[polygons["class"] == name]
@@ -219,8 +185,8 @@ def area_table(mapped: "Products") -> Styler:
             else math.nan,
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep="–")
-    return hectares.format("{:.2f}", subset=["mean probability"], na_rep="–")
+    hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep=DASH)
+    return hectares.format("{:.2f}", subset=["mean probability"], na_rep=DASH)
 
 
 def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
