@@ -62,14 +62,7 @@ def part_table(dataset: Dataset) -> pd.DataFrame:
 
 
 def overlap_table(dataset: Dataset, part: str = "train") -> pd.DataFrame:
-    """Return how far classes overlap (section 2.2).
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row and column are classes; the value is the share of the row's pixels that also carry
-        the column's class, 0 to 1. Classes that do not occur are left out.
-    """
+    """Return the share of the row's pixels that also carry the column's class (section 2.2)."""
     names = dataset.description.class_names
     both = pd.DataFrame(0, index=list(names), columns=list(names))
     for _, scene in dataset.scenes_of(part).iterrows():
@@ -137,21 +130,8 @@ class _Channel:
 def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     """Draw how the bands of a scene, each at its own resolution, become one input (Figure 1).
 
-    Parameters
-    ----------
-    dataset : Dataset
-    scene : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        At the left real pictures, a row per satellite and native ground sample distance that the
-        scene has bands of; then all its channels, stacked on one grid; then the labels.
-
-    Raises
-    ------
-    MinsegError
-        If there is no such scene.
+    At the left real pictures, a row per satellite and native ground sample distance that the scene
+    has bands of; then all its channels, stacked on one grid; then the labels.
     """
     row = find_scene(dataset, scene)
     grid, window = _shown(dataset.grid(row), dataset.description.bands)
@@ -334,10 +314,6 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
         unknown. The axis is logarithmic if the shares differ by more than `LOG_FROM_RATIO`.
     synthetic : bool
         Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     values = shares.to_numpy(float)
     positive = values[values > 0]
@@ -372,20 +348,7 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
 
 @in_style()
 def overlap_figure(overlaps: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show how far classes overlap (section 2.2).
-
-    Parameters
-    ----------
-    overlaps : pandas.DataFrame
-        Share of the row's pixels that also carry the column's class, 0 to 1
-        (`overlap_table`).
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Show how far classes overlap: the shares of `overlap_table`."""
     values = overlaps.to_numpy(float)
     side_in = 0.42 * max(len(overlaps), 3)
     figure = ReportFigure(figsize=(side_in + 2.6, side_in + 1.7), layout="constrained")

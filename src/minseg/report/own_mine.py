@@ -75,17 +75,7 @@ def own_image(
     images : sequence of str
         Paths, or ``BANDS=PATH`` for files that do not name their bands.
     reading : mapping of str to value, optional
-        Fields of `minseg.data.images.ImageReading`.
-
-    Returns
-    -------
-    OwnImage
-        Its picture has at most `SHOWN_SIDE` pixels a side, and no more is held in memory.
-
-    Raises
-    ------
-    MinsegError
-        If a file cannot be used, or a field of `reading` is unknown.
+        Fields of `minseg.data.images.ImageReading`; an unknown one is refused.
     """
     how = _filled(ImageReading, reading or {})
     bands = run.statistics.bands
@@ -109,22 +99,7 @@ def map_image(
 ) -> "Products":
     """Map an image with a run's network: ``classes.tif`` and ``polygons.gpkg`` in a folder.
 
-    Parameters
-    ----------
-    run : Run
-    image : OwnImage
-    folder : Path
-    cleaning : mapping of str to value, optional
-        Fields of `minseg.maps.cleaning.Cleaning`.
-
-    Returns
-    -------
-    Products
-
-    Raises
-    ------
-    MinsegError
-        If the image does not serve the run, or the folder cannot be written.
+    Cleaning are fields of `minseg.maps.cleaning.Cleaning`; an unknown one is refused.
     """
     from minseg.maps.products import write_products
     from minseg.study.execution import open_segmenter

@@ -325,24 +325,7 @@ def annotated_scene(dataset: Dataset, scene: str) -> Figure:
 
 
 def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
-    """Draw image, truth, a run's stored prediction and their agreement for one test mine.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-        The one it was tested on.
-    mine : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MinsegError
-        If the run has no prediction of that mine.
-    """
+    """Draw image, truth, a run's stored prediction and their agreement for one test mine."""
     tested = scene_prediction(run, dataset, mine)
     image, _ = dataset.read_inputs(
         tested.scene, display_bands(dataset.description.bands), tested.window

@@ -67,19 +67,9 @@ def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
     Parameters
     ----------
     anatomy : sequence of mappings
-        Stages with name, part, channels, height, width, sources
-        (`minseg.learning.models.network_anatomy`, `minseg.study.runs.Run.anatomy`).
+        Stages with name, part, channels, height, width, sources (`Run.anatomy`); none are refused.
     title : str
         Above the figure, such as `RunConfig.title`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MinsegError
-        If there are no stages.
     """
     if not anatomy:
         raise MinsegError(
@@ -190,10 +180,7 @@ def _draw_links(
 
 
 def _arc(start: _Box, end: _Box, num_between: int) -> Path:
-    """Return a curve from the top of a box to the top of another one of its row.
-
-    The more boxes lie between the higher it rises, but never to the row above.
-    """
+    """Return a curve between tops of boxes, higher the more lie between, but below the next row."""
     top = start.y - start.height / 2
     rise = _ARC_IN * (1 - 0.6**num_between)
     peak = top - rise / 0.75  # a cubic rises to three quarters of its hull
@@ -234,11 +221,6 @@ def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Fig
         epoch was not validated.
     synthetic : bool
         Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels above each other: loss, validation IoU.
     """
     figure = ReportFigure(figsize=(7.2, 4.4), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
@@ -352,7 +334,7 @@ def score_table(
     models : mapping of str to sequence of Run
         Name of the model to its runs, one a seed; all of one task and band configuration.
     convention : str
-        See `minseg.scoring.metrics.scores`.
+        `standard` or `paper`, see `minseg.scoring.metrics.scores`.
     part : {"validation", "test"}
 
     Returns

@@ -443,22 +443,7 @@ def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
 def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
     """Show image, truth, a run's prediction and their agreement for one test mine (Figures 5-16).
 
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-        The one it was tested on.
-    mine : str
-
-    Returns
-    -------
-    EmbeddedMap
-        Image below; truth, prediction and agreement to choose from.
-
-    Raises
-    ------
-    MinsegError
-        If the run has no prediction of that mine, or its scene is nowhere.
+    The image lies below; truth, prediction and agreement are to choose from.
     """
     scene = scene_prediction(run, dataset, mine)
     picture, _ = dataset.read_inputs(
@@ -507,19 +492,9 @@ def change_map(
     before, after : ClassMap
         Of one task, on one grid.
     images : pair of float ndarray (bands, height, width), optional
-        Of the two years, on the same grid, as in `minseg.report.scenes.overlay_figure`.
+        Of the two years, on the same grid, as `Dataset.read_inputs` gives it.
     synthetic : bool
         Marks the map as made from synthetic data.
-
-    Returns
-    -------
-    EmbeddedMap
-        Images below; both class maps and a map of change for every class to choose from.
-
-    Raises
-    ------
-    MinsegError
-        If the two are of different tasks or grids, or lie nowhere.
     """
     require_comparable(before, after)
     task, grid = before.task, before.grid
@@ -555,21 +530,12 @@ def raster_map(
     ----------
     class_map : ClassMap
     image : float ndarray (bands, height, width), optional
-        On the same grid, as in `minseg.report.scenes.overlay_figure`.
+        On the same grid, as `Dataset.read_inputs` gives it.
     polygons : geopandas.GeoDataFrame, optional
         With a column `class`, and perhaps `area_ha` and `mean_probability`, for the popups. Of
         more than `MOST_POLYGONS` the largest.
     synthetic : bool
         Marks the map as made from synthetic data.
-
-    Returns
-    -------
-    EmbeddedMap
-
-    Raises
-    ------
-    MinsegError
-        If the class map or the polygons are nowhere.
     """
     task, grid = class_map.task, class_map.grid
     shown = EmbeddedMap(
