@@ -329,7 +329,7 @@ def test_names_are_text_not_markup_and_no_template(tmp_path, wicked):
     assert unescape(shown) == wicked
     group = LegendGroup(wicked, {wicked: "#FFFFFF"})
     title = EmbeddedMap(wicked, [group], synthetic=True, attribution=wicked)
-    own = page_of(title).partition("L_NO_TOUCH = ")[2]
+    own = page_of(title.finish(((0, 0), (1, 1)))).partition("L_NO_TOUCH = ")[2]
     assert unescape(json.loads(re.search(r"addAttribution\((.*)\);", own)[1])) == wicked
     assert "<script>alert" not in title._repr_html_()
 

@@ -30,6 +30,18 @@ from minseg.report.style import (
 from minseg.study.predictions import find_scene
 
 
+def answer(dataset: Dataset, problems: Sequence[str]) -> str:
+    """Say in Markdown what the dataset holds, how it is split, and whether it is sound."""
+    mines = dataset.split["part"].value_counts()
+    parts = ", ".join(f"{mines.get(part, 0)} {part}" for part in PARTS)
+    found = f"{len(problems)} problem(s), listed below" if problems else "no problem"
+    return (
+        f"**Answer.** {len(dataset.mines)} mines in {len(dataset.scenes)} scenes ({parts}), "
+        f"{len(dataset.description.class_names)} classes, {len(dataset.description.bands)} bands; "
+        f"the check of all files finds {found}."
+    )
+
+
 def dataset_table(dataset: Dataset) -> pd.DataFrame:
     """Return what a dataset is and holds, one fact a row."""
     about = dataset.description

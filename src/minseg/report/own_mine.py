@@ -32,7 +32,7 @@ from minseg.report.scenes import (
     stretch,
 )
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
-from minseg.report.text import DASH, text_table
+from minseg.report.text import DASH, markdown_text, text_table
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
@@ -143,6 +143,16 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     add_scale_bar(panels[0], found.grid)
     legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
     return figure
+
+
+def answer(image: OwnImage, mapped: "Products") -> str:
+    """Say in Markdown what the network sees in an image."""
+    polygons = mapped.polygons
+    seen = [
+        f"{polygons.loc[polygons['class'] == name, 'area_ha'].sum():.1f} ha of {name}"
+        for name in mapped.class_map.task.target_names[1:]
+    ]
+    return f"**Answer.** In {markdown_text(image.title)} the network sees {', '.join(seen)}."
 
 
 def area_table(mapped: "Products") -> Styler:

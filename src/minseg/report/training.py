@@ -324,6 +324,22 @@ def _curve(axes: Axes, history: pd.DataFrame, column: str, part: str) -> None:
 _IOU = METRICS.index("iou")
 
 
+def answer(network: Run, forest: Run) -> str:
+    """Say in Markdown how a network does beside its per-pixel baseline, over all and by mine."""
+    ious = pd.DataFrame(
+        {
+            name: run.scores_by_mine()["iou"]
+            for name, run in (("network", network), ("forest", forest))
+        }
+    ).dropna()
+    ahead = int((ious["network"] > ious["forest"]).sum())
+    return (
+        f"**Answer.** On the test mines the network has IoU {number(network.scores()['iou'])}, the "
+        f"per-pixel forest {number(forest.scores()['iou'])}; mine by mine the network is ahead on "
+        f"{ahead} of {len(ious)}."
+    )
+
+
 def score_table(
     models: Mapping[str, Sequence[Run]], convention: str, part: str = "test"
 ) -> pd.DataFrame:
