@@ -152,33 +152,26 @@ SCORES = pd.DataFrame(
 )
 
 
-def test_learning_curve_marks_the_best_validated_epoch():
-    above, below = draw(learning_curve_figure(HISTORY)).axes
-    assert notes(below) == ["best: epoch 3, IoU 0.60"]
-    assert below.get_ylabel() == "validation IoU"
-    assert below.get_xlabel() == "epoch"
-    assert entries(above) == ["train"]
+@pytest.mark.parametrize(
+    ("history", "losses", "marked"),
+    [
+        (HISTORY, ["train"], ["best: epoch 3, IoU 0.60"]),
+        (HISTORY.head(1), ["train"], ["best: epoch 1, IoU 0.10"]),
+        (HISTORY.assign(validation_iou=np.nan), ["train"], []),
+        (HISTORY.assign(validation_loss=0.5), ["train", "validation"], ["best: epoch 3, IoU 0.60"]),
+    ],
+)
+def test_learning_curve_marks_the_best_validated_epoch(history, losses, marked):
+    above, below = draw(learning_curve_figure(history)).axes
+    assert entries(above) == losses
+    assert notes(below) == marked
+    assert (below.get_xlabel(), below.get_ylabel()) == ("epoch", "validation IoU")
 
 
 def test_learning_curve_bridges_epochs_without_a_value():
     _, below = draw(learning_curve_figure(HISTORY)).axes
     curve = next(line for line in below.lines if line.get_label() == "validation")
     assert curve.get_xdata().tolist() == [1, 3, 4]
-
-
-def test_learning_curve_shows_validation_loss_where_it_is_known():
-    above, _ = draw(learning_curve_figure(HISTORY.assign(validation_loss=0.5))).axes
-    assert entries(above) == ["train", "validation"]
-
-
-def test_learning_curve_of_a_run_never_validated_marks_nothing():
-    _, below = draw(learning_curve_figure(HISTORY.assign(validation_iou=np.nan))).axes
-    assert notes(below) == []
-
-
-def test_learning_curve_of_one_epoch():
-    _, below = draw(learning_curve_figure(HISTORY.head(1))).axes
-    assert notes(below) == ["best: epoch 1, IoU 0.10"]
 
 
 def test_scores_are_sorted_by_the_network_and_averaged_over_shared_mines():
