@@ -296,7 +296,8 @@ class EmbeddedMap(Map):
         style = {"color": "#A9A59B", "weight": 1, "fillColor": "#E6E3DC", "fillOpacity": 1}
         folium.GeoJson(
             json.loads(text),
-            style_function=lambda _: style | {"interactive": False},
+            style_function=lambda _: style,
+            interactive=False,
             smooth_factor=0,
             control=False,
         ).add_to(self)
