@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from safetensors import safe_open
 from torch import nn
 

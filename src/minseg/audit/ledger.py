@@ -204,25 +204,7 @@ def printed_table(number: int | str, folder: Path | None = None) -> pd.DataFrame
 
 
 def select(claim: Claim, folder: Path | None = None) -> Rows:
-    """Return the printed rows that a claim rests on.
-
-    Parameters
-    ----------
-    claim : Claim
-    folder : Path, optional
-        Where the transcribed numbers are, by default those of the checkout.
-
-    Returns
-    -------
-    tuple of pandas.DataFrame
-        One for each selector: table (its number), line (in the CSV file), the columns of the tidy
-        table, and value (of Table 2 the number of images).
-
-    Raises
-    ------
-    MinsegError
-        If a table has no such rows, or is not whole (`minseg.study.paper.paper_table`).
-    """
+    """Return the printed rows that a claim rests on, a table (with line and value) a selector."""
     tables = {one.table: printed_table(one.table, folder) for one in claim.rows}
     return tuple(_select(one, tables[one.table], claim.where) for one in claim.rows)
 
@@ -417,13 +399,7 @@ def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:
 
 
 def against_runs(claim: Claim, evidence: Evidence) -> RunFinding:
-    """Hold a claim against our runs.
-
-    Raises
-    ------
-    MinsegError
-        With the ledger's line, if the test cannot use the rows.
-    """
+    """Hold a claim against our runs."""
     if claim.test_runs is None:
         return RunFinding(UNTESTABLE, str(claim.runs_cannot))
     named = claim.test_runs

@@ -134,17 +134,6 @@ def decide(found: Sequence[Effect | Missing], share: float = 1.0) -> RunFinding:
 
     A claim is supported only where whole intervals lie on the claimed side, contradicted only
     where whole intervals, widened for their number, lie on the other.
-
-    Parameters
-    ----------
-    found : sequence of Effect or Missing
-    share : float
-        See `weigh`.
-
-    Returns
-    -------
-    RunFinding
-        Not testable where what is missing could decide it.
     """
     effects = tuple(one for one in found if isinstance(one, Effect))
     missing = tuple(one for one in found if isinstance(one, Missing))
@@ -370,22 +359,7 @@ def gather(
 
 
 def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
-    """Refuse stored counts that are not what they are taken for.
-
-    Parameters
-    ----------
-    run : Run
-    config : RunConfig
-        What the run should be of, whatever its seed.
-    study : Study
-        Its dataset is what the run should be on.
-
-    Raises
-    ------
-    MinsegError
-        With file and line: if the run is of another configuration or dataset, or counts are of
-        classes or mines that it has not.
-    """
+    """Refuse stored counts that are not what they are taken for."""
     mend = "delete the folder, and the run is made again"
     expected = config.replace(seed=run.config.seed)
     if run.config != expected:

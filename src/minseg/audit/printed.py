@@ -167,24 +167,10 @@ def weigh(
     part: float = 0.0,
     sentence: str | None = None,
 ) -> PaperFinding:
-    """Reach a verdict on printed numbers.
+    """Reach a verdict on printed numbers: a `share` of them must be as claimed for it to hold.
 
-    Parameters
-    ----------
-    found : Compared
-    share : float
-        The least share of the comparisons that must be as claimed; 1 for a claim about all.
-    otherwise : str
-        The verdict where fewer are.
-    part : float
-        The least share for that verdict; with fewer the claim fails.
-    sentence : str, optional
-        What to say, in place of a count: ``{number}`` of ``{whole}`` are as claimed, ``{contrary}``
-        are not, and the test's own facts.
-
-    Returns
-    -------
-    PaperFinding
+    Otherwise the verdict is `otherwise`, or fails with less than `part` of them. The `sentence`
+    takes {number} of {whole} as claimed, the {contrary} ones, and the test's own facts.
     """
     units: dict[object, bool] = {}
     for k, one in enumerate(found.comparisons):
@@ -245,13 +231,7 @@ def evaluate(contrast: Contrast) -> Comparison:
 
 
 def groups(rows: Rows, of: str) -> list[Group]:
-    """Gather the cells of a claim that differ in one column alone.
-
-    Raises
-    ------
-    MinsegError
-        If a table has no such column.
-    """
+    """Gather the cells of a claim that differ in one column alone."""
     found = []
     for table in rows:
         if of not in table:
@@ -530,16 +510,7 @@ def mean_bounds(rows: Rows) -> Compared:
 
 
 def sums(rows: Rows, *, of: Mapping[str, Sequence[str | float]]) -> Compared:
-    """Test that printed numbers are the sums of others.
-
-    Parameters
-    ----------
-    rows : tuple of pandas.DataFrame
-        A number is known by the values of its keys: ``test_areas_model1`` of the prose, ``All
-        model1 test`` of Table 2, ``locations of Table 7``.
-    of : mapping of number to its terms
-        Names, with a minus sign to be taken off, or plain numbers.
-    """
+    """Test that printed numbers are the sums of others."""
     known: dict[str, float] = {}
     for table in rows:
         keys = [name for name in table.columns if name not in NOT_A_KEY]
@@ -687,16 +658,7 @@ def subsets_add_up(rows: Rows) -> Compared:
 def subset_surplus(
     counts: Mapping[tuple[str, ...], float], codes: Sequence[str], model: str, part: str
 ) -> float:
-    """Return by how many images subsets together exceed the row All; negative where some are left.
-
-    Parameters
-    ----------
-    counts : mapping of (split, model, part) to images
-        Table 2.
-    codes : sequence of str
-        Subsets such as RR, MO and CL.
-    model, part : str
-    """
+    """Return by how many images subsets exceed the row All; negative where some are left."""
     return sum(counts[code, model, part] for code in codes) - counts["All", model, part]
 
 

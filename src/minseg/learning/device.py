@@ -56,14 +56,6 @@ def resolve_precision(precision: Precision | Literal["auto"]) -> Precision:
 
     Processors without instructions for bfloat16 emulate it, and take half as long again as with
     float32; those with them, and graphics cards, are two to six times faster in it.
-
-    Parameters
-    ----------
-    precision : {"auto", "bf16-mixed", "32-true"}
-
-    Returns
-    -------
-    {"bf16-mixed", "32-true"}
     """
     if precision != "auto":
         return precision

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def train(
     options : TrainingOptions
     checkpoint : Path
         File that holds the state of an unfinished training.
-    fabric : lightning.fabric.Fabric
+    fabric : lightning_fabric.Fabric
         Device and precision.
     after_epoch : callable, optional
         Takes the number of the finished epoch (from 1), its validation IoU, and the weights that

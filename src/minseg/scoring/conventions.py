@@ -67,26 +67,7 @@ class Convention:
 
 
 def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
-    """Turn counts into the four mean scores under a candidate convention.
-
-    Parameters
-    ----------
-    counts : integer ndarray (scenes, classes, 4)
-        TP, FP, FN, TN as `minseg.scoring.metrics.counts` returns them, class 0 = background. A
-        scene without a counted pixel is left out.
-    convention : Convention
-
-    Returns
-    -------
-    dict of metric to float
-        In the order of `METRICS`; NaN where there is nothing to score. Accuracy leaves out an
-        absent class where IoU does.
-
-    Raises
-    ------
-    MinsegError
-        If the counts have another shape or the reduction is unknown.
-    """
+    """Turn counts (scenes, classes, 4) into the mean of each of `METRICS` under a convention."""
     units = pooled_units(counts, convention)
     tp, fp, fn, tn = np.moveaxis(units.astype(np.float64), -1, 0)
     absent = (tp + fn if convention.absent_from == "truth" else tp + fp + fn) == 0
@@ -104,23 +85,7 @@ def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
 
 
 def pooled_units(counts: np.ndarray, convention: Convention) -> np.ndarray:
-    """Return what a convention takes scores of: counts summed as it pools them.
-
-    Parameters
-    ----------
-    counts, convention
-        See `score`.
-
-    Returns
-    -------
-    integer ndarray (units, 4)
-        For ``macro-imagewise`` one unit a scene and class.
-
-    Raises
-    ------
-    MinsegError
-        See `score`.
-    """
+    """Return what a convention takes scores of: counts summed as it pools them."""
     counts = np.asarray(counts)
     if counts.ndim != 3 or counts.shape[2] != 4:
         raise MinsegError(

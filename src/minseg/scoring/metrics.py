@@ -182,22 +182,7 @@ def scores(
 
 
 def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> np.ndarray:
-    """Score many resamples of scenes at once: the means that `scores` gives for each.
-
-    Parameters
-    ----------
-    counts : integer ndarray (scenes, classes, 4)
-        As in `scores`.
-    draws : number ndarray (resamples, scenes)
-        How much each scene weighs in each resample.
-    convention : str
-        ``standard`` or ``paper``.
-
-    Returns
-    -------
-    float ndarray (resamples, 4)
-        In the order of `METRICS`; NaN where there is nothing to score.
-    """
+    """Score resamples (resamples, scenes) of weights at once: the means that `scores` gives."""
     known = counts.sum(axis=(1, 2)) > 0
     counts, draws = counts[known], draws[:, known]
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised

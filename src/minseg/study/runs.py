@@ -33,7 +33,7 @@ PACKAGES = (
     "minseg",
     "torch",
     "segmentation-models-pytorch",
-    "lightning",
+    "lightning-fabric",
     "rasterio",
     "numpy",
     "pandas",

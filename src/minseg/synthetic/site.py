@@ -34,18 +34,7 @@ class MineState:
 
 
 def mine_at(plan: Plan, stage: float) -> MineState:
-    """Let a mine grow to a stage.
-
-    Parameters
-    ----------
-    plan : Plan
-    stage : float
-        Share of the final extent, 0 to 1. The excavation and the dumps only ever grow.
-
-    Returns
-    -------
-    MineState
-    """
+    """Let a mine grow to a stage."""
     pit, dumped = plan.pit, _dumping_stage(stage)
     excavation = pit.reached(stage)
     depth = np.clip((stage - pit.stage) / (stage * plan.wall), 0, 1)
