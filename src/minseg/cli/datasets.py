@@ -181,15 +181,20 @@ def recipe(
     layer: Annotated[str | None, typer.Option(help="Layer of the outlines.")] = None,
 ) -> None:
     """Turn public outlines of mines into the inputs of fetch; tell first what they give."""
-    from minseg.fetching.sources import source_lines, source_named
+    from minseg.fetching.recipes import (
+        area_recipe,
+        read_icmm,
+        recipe_lines,
+        source_lines,
+        source_named,
+        tile_recipe,
+        write_recipe,
+    )
 
     source = source_named(name)
     if not files:
         print(*source_lines(source), sep="\n")
         return
-    from minseg.fetching.icmm import read_icmm
-    from minseg.fetching.recipes import area_recipe, recipe_lines, tile_recipe, write_recipe
-
     points = read_icmm(icmm) if icmm else None
     if source.has_scenes:
         if len(files) > 1 or year or classes:

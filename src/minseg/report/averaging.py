@@ -15,10 +15,9 @@ from minseg.audit.averaging import (
     excluded_rows,
     least_empty_share,
 )
-from minseg.report.bands_splits import model_title
 from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
+from minseg.report.text import DASH, model_title, number
 
-DASH = "–"
 MODEL = "model"
 
 
@@ -134,7 +133,7 @@ def ranking_table(changes: pd.DataFrame, synthetic: bool = False) -> pd.DataFram
 def _leads(changes: pd.DataFrame) -> pd.Series:
     """Write the lead of the best row, and how alike the order is."""
     leads = " by " + changes["lead"].map("{:.3f}".format)
-    return leads + changes["tau"].map(", τ {:.1f}".format).str.replace("-", "−")
+    return leads + changes["tau"].map(lambda tau: f", τ {number(tau, 1)}")
 
 
 def _shares(values: pd.Series, tasks: pd.Series) -> pd.Series:

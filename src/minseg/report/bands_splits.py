@@ -1,6 +1,6 @@
 """The paper's Tables 2, 3 and 4 as a page shows them: our numbers beside the printed ones."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import parse_task
 from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
-from minseg.report.scenes import task_title
 from minseg.report.style import (
     in_style,
     mark_synthetic,
@@ -24,8 +22,14 @@ from minseg.report.style import (
     row_panels,
     table_style,
 )
-from minseg.report.text import markdown_text
-from minseg.report.training import METRIC_TITLES
+from minseg.report.text import (
+    METRIC_TITLES,
+    SHORT_METRIC_TITLES,
+    markdown_text,
+    model_title,
+    signed,
+    spans,
+)
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import paper_images
 from minseg.study.tables import AVERAGES, FOREST_SUFFIX, GENERAL_OF, PaperScores, Result
@@ -36,12 +40,6 @@ SPLIT_ROWS: tuple[str, ...] = tuple(row for pair in GENERAL_OF.items() for row i
 OURS, PAPER, INTERVAL, SPREAD = "ours", "paper", "95 % interval", "seed spread"
 
 _PART_TITLES = {"test": "test", "validation": "val.", "train": "train"}
-_SHORT_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
-
-
-def model_title(task: str) -> str:
-    """Return a task's name for a reader: ``Model 1``, or its classes."""
-    return ", ".join(task_title(parse_task(task)).split(","))
 
 
 def image_table(dataset: Dataset) -> Styler:
@@ -176,7 +174,7 @@ def paper_layout(
         title = METRIC_TITLES[metric]
         columns[title, OURS] = lines["value"]
         if metric == "iou":
-            columns[title, INTERVAL] = _ranges(lines, "{:.3f}".format)
+            columns[title, INTERVAL] = spans(lines)
             if of_task["spread"].gt(0).any():
                 columns[title, SPREAD] = lines["spread"]
         if in_paper:
@@ -209,7 +207,7 @@ def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False
     """
     table = scores.pivot(index="row", columns=["task", "metric"], values="value")
     columns = {
-        (model_title(task), _SHORT_TITLES[metric]): table[task, metric]
+        (model_title(task), SHORT_METRIC_TITLES[metric]): table[task, metric]
         for task in scores["task"].unique()
         for metric in METRICS
     }
@@ -273,20 +271,8 @@ def _difference_column(differences: pd.DataFrame, task: str) -> tuple[str, pd.Se
     lines = lines[(lines["task"] == task) & (lines["metric"] == "iou")].set_index("row")
     references = lines["reference"].unique()
     heading = f"minus {references[0]}" if len(references) == 1 else "minus counterpart"
-    ranges = (" (" + _ranges(lines, signed) + ")").fillna("")
+    ranges = (" (" + spans(lines, write=signed) + ")").where(lines["low"].notna(), "")
     return heading, lines["difference"].map(signed, na_action="ignore") + ranges
-
-
-def _ranges(lines: pd.DataFrame, write: Callable[[float], str]) -> pd.Series:
-    """Write the intervals of rows: ``0.512 to 0.701``."""
-    low, high = (lines[name].map(write).astype(str) for name in ("low", "high"))
-    texts = low + " to " + high
-    return texts.where(lines["low"].notna())
-
-
-def signed(value: float) -> str:
-    """Write a difference with its sign."""
-    return f"{value:+.3f}".replace("-", "−")
 
 
 def _score_style(

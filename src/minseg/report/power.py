@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
 from minseg.audit.power import PAPER_TEST_MINES
-from minseg.report.bands_splits import model_title, signed
 from minseg.report.style import in_style, mark_synthetic, nothing_figure, row_panels, table_style
+from minseg.report.text import model_title, signed
 from minseg.study.tables import AVERAGES
 
 FEWEST_TOLD = 10
