@@ -23,7 +23,6 @@ from minseg.audit.printed import (
     Contrast,
     Region,
     Rows,
-    signature_of,
     title,
 )
 from minseg.errors import MinsegError
@@ -600,13 +599,20 @@ def _known(
         return Missing(what, str(reason))
 
 
+def _signature(build: Callable, skipped: int, *given: str) -> inspect.Signature:
+    """Return how a test is called: our arguments, in place of the first ones, and its own."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = list(inspect.signature(build).parameters.values())[skipped:]
+    return inspect.Signature([*(inspect.Parameter(name, kind) for name in given), *own])
+
+
 def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> RunTest:
     """Make a test of our runs from comparisons."""
 
     def test(rows: Rows, evidence: Evidence, **parameters: object) -> list[Effect | Missing]:
         return [_known(evaluate, evidence, one, one.name) for one in build(rows, **parameters)]
 
-    test.__signature__ = signature_of(build, "rows", "evidence")  # type: ignore[attr-defined]
+    test.__signature__ = _signature(build, 1, "rows", "evidence")  # type: ignore[attr-defined]
     return test
 
 
@@ -617,10 +623,8 @@ def _of_each(measure: Callable[..., Effect], of: str) -> RunTest:
         each = parameters.pop(of)
         return [_known(measure, evidence, one, title(one), **parameters) for one in each]
 
-    own = list(inspect.signature(measure).parameters.values())[2:]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    given = [inspect.Parameter(name, kind) for name in ("rows", "evidence", of)]
-    test.__signature__ = inspect.Signature([*given, *own])  # type: ignore[attr-defined]
+    given = ("rows", "evidence", of)
+    test.__signature__ = _signature(measure, 2, *given)  # type: ignore[attr-defined]
     return test
 
 
