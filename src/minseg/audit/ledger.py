@@ -177,7 +177,8 @@ def read_claims(path: Path | str = LEDGER_FILE) -> tuple[Claim, ...]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise MinsegError(f"{path}{line}: is no YAML ({_first_line(error)})") from None
+        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise MinsegError(f"{path}{line}: is no YAML ({reason})") from None
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise MinsegError(f"{path}:1: is no list of claims; begin each with '- id: …'")
     numbers: tuple[int | str, ...] = (*TABLES, "statements")
@@ -298,9 +299,7 @@ def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
-def _first_line(error: yaml.YAMLError) -> str:
-    return str(getattr(error, "problem", None) or error).splitlines()[0]
-
+# Claims with what tables and runs say of them ----------------------------------------------------
 
 _NOT_ASKED = RunFinding(UNTESTABLE, "No runs were asked.")
 

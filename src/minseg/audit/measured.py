@@ -43,7 +43,6 @@ INCONCLUSIVE, UNTESTABLE = "inconclusive", "not testable here"
 RUN_VERDICTS: tuple[str, ...] = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)
 """What our runs on a dataset say of a claim."""
 
-
 MANY_MINES = 10_000
 """Beyond so many mines an estimate says no more than “very many”."""
 
@@ -220,6 +219,8 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
+# What claims are tested on -----------------------------------------------------------------------
+
 BANDS_TABLE, SPLITS_TABLE = 3, 4
 """Numbers of the tables that our runs have rows of."""
 
@@ -350,7 +351,7 @@ def gather(
             parts = AVERAGES.get(one.row, (one.row,))
             of_parts = [results[table, one.task, part] for part in parts]
             by_seed = np.mean([_by_seed(part, convention) for part in of_parts], axis=0)
-            mines = [tuple(_mines(part)) for part in of_parts]
+            mines = [sorted(part.counts(part.runs[0])["mine"].unique()) for part in of_parts]
             tested[table, one.task, one.row] = Tested(
                 one, by_seed, tuple(m for part in mines for m in part), min(map(len, mines))
             )
@@ -362,12 +363,8 @@ def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
     mend = "delete the folder, and the run is made again"
     expected = config.replace(seed=run.config.seed)
     if run.config != expected:
-        fields = [
-            name
-            for name in expected.model_dump()
-            if getattr(run.config, name) != getattr(expected, name)
-        ]
-        name = fields[0]
+        ours, wanted = run.config.model_dump(), expected.model_dump()
+        name = next(name for name in wanted if ours[name] != wanted[name])
         raise MinsegError(
             f"{run.path / 'config.json'}: is of {name} {getattr(run.config, name)!r}, not "
             f"{getattr(expected, name)!r}; {mend}"
@@ -398,10 +395,7 @@ def _by_seed(result: Result, convention: str) -> np.ndarray:
     return np.array([[one[name] for name in METRICS] for one in found])  # type: ignore[literal-required]
 
 
-def _mines(result: Result) -> list[str]:
-    """Return the test mines of a result."""
-    return sorted(result.counts(result.runs[0])["mine"].unique())
-
+# Our numbers in the place of printed ones --------------------------------------------------------
 
 _IOU = METRICS.index("iou")
 

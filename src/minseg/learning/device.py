@@ -8,6 +8,12 @@ from typing import Literal
 
 import psutil
 
+Precision = Literal["bf16-mixed", "32-true"]
+"""A number format that a network can compute in."""
+
+_BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
+"""Names under which torch lists what a processor of x86 or ARM multiplies bfloat16 with."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _MIB = 2**20
 
@@ -42,13 +48,6 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(_M_TRIM_THRESHOLD, 1024 * _MIB)
         library.mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # the largest that glibc allows
-
-
-Precision = Literal["bf16-mixed", "32-true"]
-"""A number format that a network can compute in."""
-
-_BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
-"""Names under which torch lists what a processor of x86 or ARM multiplies bfloat16 with."""
 
 
 def resolve_precision(precision: Precision | Literal["auto"]) -> Precision:

@@ -26,6 +26,8 @@ from minseg.scoring.metrics import scores
 CHECKPOINT_EVERY_S = 30.0
 """Seconds of work that an interruption may cost at most, beside the epoch under way."""
 
+HISTORY_COLUMNS = ["epoch", "train_loss", "validation_iou", "learning_rate", "seconds"]
+
 AfterEpoch = Callable[[int, float, dict[str, Tensor]], None]
 
 
@@ -117,9 +119,6 @@ def train(
     bar.close()
     network.load_state_dict(state.kept)
     return pd.DataFrame(state.history, columns=HISTORY_COLUMNS)
-
-
-HISTORY_COLUMNS = ["epoch", "train_loss", "validation_iou", "learning_rate", "seconds"]
 
 
 def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
