@@ -1,8 +1,4 @@
-"""What our runs have to say about the paper's statements: numbers with resamples, and verdicts.
-
-A test takes the printed rows that a statement rests on and the evidence, and decides on numbers
-that take the place of the printed ones.
-"""
+"""What our runs have to say about the paper's statements: numbers with resamples, and verdicts."""
 
 import inspect
 import math

@@ -1,8 +1,7 @@
 """What the paper prints, and the tests that hold its statements against it, known by name.
 
-A test takes the printed rows that a statement rests on and makes comparisons: numbers with the
-place where the statement puts them. How many must lie there, and what it means if they do not, is
-said in the ledger (`weigh`).
+A test makes comparisons from the printed rows that a statement rests on; the ledger says how many
+must lie where the statement puts them (`weigh`).
 """
 
 import math

@@ -44,32 +44,13 @@ def read_patch(
 class TrainingPatches:
     """Batches of random crops of the train scenes (section 2.4).
 
-    Scenes that fit in the memory of the training device are kept there, standardised, so that a
-    crop is a slice; otherwise each crop is read from disk by threads, ahead of its use. Both
-    give the same batches: an epoch's randomness follows from the seed and the epoch's number.
+    Scenes that fit in the memory of the training device (`room_for_scenes`, or as `resident` says)
+    are kept there, standardised, so that a crop is a slice; otherwise each crop is read from disk
+    by threads, ahead of its use. Both give the same batches: an epoch's randomness follows from
+    the seed and the epoch's number.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    task : Task
-    statistics : ChannelStatistics
-    crop : int
-        Side of the crops, pixels.
-    batch_size : int
-    crops_per_scene : int
-        Crops per scene and epoch.
-    seed : int
-    device : torch.device
-    resident : bool, optional
-        Whether to keep the scenes on the device; by default if `room_for_scenes` is enough.
-    share : (int, int)
-        Number of this process and of all processes that train together: each gets its part of
-        every batch, whose size is a multiple of the number of processes.
-
-    Raises
-    ------
-    MinsegError
-        If a train scene is smaller than the crop.
+    `share` is the number of this process and of all that train together: each gets its part of
+    every batch, whose size is a multiple of the number of processes.
     """
 
     def __init__(

@@ -45,32 +45,11 @@ def train(
     All randomness follows from the seed and the epoch's number, so an interrupted training
     continues with exactly the steps it would have made.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Changed in place; ends with the weights that ``options.checkpoint`` asks for.
-    patches : TrainingPatches
-    validate : callable
-        Takes the network, returns counts (scenes, num_classes, 4) of the validation part.
-    options : TrainingOptions
-    checkpoint : Path
-        File that holds the state of an unfinished training.
-    fabric : lightning_fabric.Fabric
-        Device and precision.
-    after_epoch : callable, optional
-        Takes the number of the finished epoch (from 1), its validation IoU, and the weights that
-        would be kept if training ended there; may end the training by raising.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per epoch: epoch (from 1), train_loss, validation_iou (`standard` convention),
-        learning_rate, seconds.
-
-    Raises
-    ------
-    MinsegError
-        If the loss stops being a number.
+    The network ends with the weights that ``options.checkpoint`` asks for. `validate` returns
+    counts (scenes, num_classes, 4) of the validation part. `after_epoch` gets the number of the
+    finished epoch (from 1), its validation IoU, and the weights that would be kept if training
+    ended there; it may end the training by raising. A row of the result is an epoch
+    (`HISTORY_COLUMNS`, IoU under the `standard` convention).
     """
     network.to(memory_format=torch.channels_last)
     optimiser = build_optimiser(network, options)

@@ -1,10 +1,7 @@
 """The embedded default dataset: made-up mines, so that everything runs without any download.
 
-A mine is described by its row of the mine table; scenes follow from (seed, mine, year) alone.
-The scenes are drawings with the class relations of Table 1 and section 2.2, the bands of section
-2.1 and imprecise labels; scores on them say nothing about real mines. Some mines are special
-cases (`minseg.synthetic.register.CASES`); which ones depends on the split that the dataset is
-written with, and drawing another split later may bring snow into the training part.
+Scenes are drawings that follow from a row of the mine table, the seed and the year alone; scores
+on them say nothing about real mines.
 """
 
 import datetime

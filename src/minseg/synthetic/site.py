@@ -1,9 +1,6 @@
 """A synthetic mine in one year: the classes of Table 1 on the ground, and its relief.
 
-The relations are those of Table 1 and section 2.2: slopes lie inside the excavation, an internal
-dump overlaps it, stockpiles and plants stand inside or outside, preparatory work runs ahead of
-the front, a dumping ground may hold a whole tailings facility, whose slurry a dam holds back.
-`minseg.synthetic.looks` paints it.
+How the classes lie to each other is that of Table 1 and section 2.2.
 """
 
 from dataclasses import dataclass
