@@ -16,8 +16,8 @@ from minseg.fetching.recipes import (
     MEAN_PIXELS,
     NEIGHBOUR,
     SOURCES,
-    match_raw_material,
     area_recipe,
+    match_raw_material,
     open_recipe,
     read_icmm,
     recipe_lines,
@@ -83,7 +83,7 @@ def burnt(polygons, grid, year, longitude, latitude):
 def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
     recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
     assert recipe.mines["mine"].tolist() == ["tile-0007", "tile-0012", "tile-0030", "tile-0031"]
-    assert recipe.years == (2017, 2019) and recipe.num_scenes == 4
+    assert recipe.years == (2017, 2019) and len(recipe.scenes) == 4
     assert recipe.pins["year"].tolist() == [2019, 2019, 2019, 2017]
     assert recipe.pins["item"].iloc[0] == SCENE.format(20190527)
     assert set(recipe.mines["raw_material"]) == {""} and recipe.matches.empty
@@ -215,7 +215,7 @@ def test_weak_classes_are_mapped_and_serve_only_what_they_can(tmp_path):
     served = [name for name, task in TASKS.items() if not task.not_annotated(drawn)]
     assert served == ["model2", "model4"]
     assert any(line.endswith("they serve: model2, model4") for line in recipe_lines(recipe))
-    assert recipe.num_scenes == 4  # one a mine, of the year its areas were mapped in
+    assert len(recipe.scenes) == 4  # one a mine, of the year its areas were mapped in
 
 
 def test_neighbours_mapped_in_another_year_are_ignored_not_background(tmp_path):
@@ -294,7 +294,7 @@ def test_what_is_told_as_measured_or_counted_is_so(shared_data):
     path = shared_data / "jasansky_tiles" / "mining_tiles_test_annotations.gpkg"
     recipe = tile_recipe(SOURCES["jasansky"], path)
     assert len(recipe.mines) == 116
-    assert recipe.num_pixels / recipe.num_scenes == pytest.approx(MEAN_PIXELS, rel=1e-3)
+    assert recipe.num_pixels / len(recipe.scenes) == pytest.approx(MEAN_PIXELS, rel=1e-3)
     listed = len(read_icmm(shared_data / "icmm_mines" / "mines.geojson"))
     assert {SOURCES[name].num_scenes for name in ("maus", "tang", "cheng")} == {listed}
 

@@ -27,14 +27,7 @@ from minseg.fetching.annotations import (
 from minseg.fetching.catalogue import Kind
 from minseg.fetching.choice import read_pins
 from minseg.fetching.owners import FARTHEST_M, pairs_within
-from minseg.fetching.plan import (
-    FIRST_YEAR,
-    PIXEL_M,
-    BoxRule,
-    FetchRequest,
-    mine_box,
-    read_mines,
-)
+from minseg.fetching.plan import FIRST_YEAR, PIXEL_M, BoxRule, FetchRequest, mine_box, read_mines
 from minseg.fetching.providers import Provider
 
 BYTES_A_PIXEL = 12 * 2 + 3 * 4 + 2
@@ -154,24 +147,15 @@ class Recipe:
         return tuple(sorted(int(year) for year in self.polygons["year"].unique()))
 
     @property
-    def num_scenes(self) -> int:
-        """Scenes to fetch: one for each mine and year with polygons."""
-        return len(self._scenes)
+    def scenes(self) -> pd.DataFrame:
+        """Mine and year of the scenes to fetch: each that has polygons."""
+        drawn = (self.polygons["class"] != "ignore") & self.polygons["mine"].isin(self.boxes)
+        return self.polygons.loc[drawn, ["mine", "year"]].drop_duplicates()
 
     @property
     def num_pixels(self) -> int:
         """Pixels of all scenes together."""
-        return sum(
-            self.boxes[mine].height * self.boxes[mine].width for mine, _ in self._scenes.index
-        )
-
-    @property
-    def _scenes(self) -> pd.Series:
-        """Polygons by mine and year."""
-        drawn = self.polygons[
-            (self.polygons["class"] != "ignore") & self.polygons["mine"].isin(self.boxes)
-        ]
-        return drawn.groupby(["mine", "year"]).size()
+        return sum(self.boxes[mine].height * self.boxes[mine].width for mine in self.scenes["mine"])
 
 
 def source_named(name: str) -> Source:
@@ -369,16 +353,10 @@ def area_recipe(
     matches["raw_material"] = mines["raw_material"].to_numpy()  # the listed mine's own
     polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
     polygons = polygons[_in_boxes(polygons, boxes)]
+    polygons = pd.concat([polygons, _of_other_years(polygons, boxes)], ignore_index=True)
     pins = pd.DataFrame(columns=["mine", "year", "item"])
     return Recipe(
-        source,
-        mines.reset_index(drop=True),
-        pd.concat([polygons, _of_other_years(polygons, boxes)], ignore_index=True),
-        pins,
-        matches,
-        boxes,
-        limit_km,
-        tuple(notes),
+        source, mines.reset_index(drop=True), polygons, pins, matches, boxes, limit_km, tuple(notes)
     )
 
 
@@ -391,17 +369,20 @@ def recipe_lines(recipe: Recipe) -> list[str]:
         recipe.num_pixels * size / 1e9 for size in (COMPRESSED_BYTES_A_PIXEL, BYTES_A_PIXEL)
     ]
     matched = int((recipe.matches["within_limit"] > 0).sum())
+    material = "raw material: unknown for all; --icmm takes it from mines nearby"
+    if len(recipe.matches):
+        material = (
+            f"raw material: {known}, unknown {materials.get('', 0)}; from ICMM mines within "
+            f"{recipe.limit_km:g} km ({matched} mines have one, {recipe.matches['ambiguous'].sum()}"
+            " of them ambiguous: another group lies in reach)"
+        )
     return [
         f"{source.title}; licence {source.licence}; {source.address}",
-        f"mines: {len(recipe.mines)}; scenes: {recipe.num_scenes}"
+        f"mines: {len(recipe.mines)}; scenes: {len(recipe.scenes)}"
         + (", pinned" if len(recipe.pins) else ", chosen by what they show"),
         f"years: {', '.join(map(str, recipe.years))}",
         _class_line(classes),
-        f"raw material: {known}, unknown {materials.get('', 0)}; from ICMM mines within "
-        f"{recipe.limit_km:g} km ({matched} mines have one, "
-        f"{int(recipe.matches['ambiguous'].sum())} of them ambiguous: another group lies in reach)"
-        if len(recipe.matches)
-        else "raw material: unknown for all; --icmm takes it from mines nearby",
+        material,
         f"size on disk: about {gigabytes[0]:.1f} GB, at most {gigabytes[1]:.1f} GB, for "
         f"{recipe.num_pixels / 1e6:.0f} million pixels of 15 channels",
         *(f"limit: {limit}" for limit in source.limits),
@@ -455,11 +436,6 @@ def open_recipe(
     -------
     request : FetchRequest
     pins : dict of (mine, year, kind) to item id
-
-    Raises
-    ------
-    MinsegError
-        If a file is missing or cannot be read.
     """
     folder = Path(folder)
     mines = read_mines(folder / "mines.csv")
@@ -618,18 +594,16 @@ def _read_outlines(
         layer=layer,
     )
     tables = [read_polygons(path, fields, notes) for path in paths]
-    table = pd.concat(tables, ignore_index=True)
-    known = year or source.year
-    if known is not None and fields.year_field is None:
-        table["year"] = known
+    table = pd.concat(tables, ignore_index=True)[["class_name", "year", "geometry"]]
+    table = table.rename(columns={"class_name": "class"})
+    if fields.year_field is None:
+        table["year"] = year or source.year or pd.NA
     if table["year"].isna().any():
         raise MinsegError(
             f"{paths[0]}: {table['year'].isna().sum()} polygons of unknown year; say which year's "
             "scenes to set them on (--year 2019)"
         )
-    table = table[table["class_name"] != "background"].astype({"year": int})
-    table = table.rename(columns={"class_name": "class"})
-    return table[["class", "year", "geometry"]].reset_index(drop=True)
+    return table[table["class"] != "background"].astype({"year": int}).reset_index(drop=True)
 
 
 def _of_other_years(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> gpd.GeoDataFrame:
