@@ -359,8 +359,8 @@ def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
     mend = "delete the folder, and the run is made again"
     expected = config.replace(seed=run.config.seed)
     if run.config != expected:
-        ours, wanted = run.config.model_dump(), expected.model_dump()
-        name = next(name for name in wanted if ours[name] != wanted[name])
+        stored, wanted = run.config.model_dump(), expected.model_dump()
+        name = next(name for name in wanted if stored[name] != wanted[name])
         raise MinsegError(
             f"{run.path / 'config.json'}: is of {name} {getattr(run.config, name)!r}, not "
             f"{getattr(expected, name)!r}; {mend}"

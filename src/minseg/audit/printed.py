@@ -920,16 +920,15 @@ def _test_of(build: Callable) -> PaperTest:
     return test
 
 
-PAPER_TESTS: dict[str, PaperTest] = {
-    one.__name__: _test_of(one)
-    for one in (
-        *CONTRASTS.values(),
-        *(no_gain, ranges_exceed, largest_difference_in, labels_need_bands, every_value),
-        *(differ, highest_rounds_to, mean_bounds, sums, images, mines, volume_helps),
-        *(ratio_of_mines, subsets_add_up, union_has_most, averages, weights_change_nothing),
-        *(whole_between_parts, one_general_model, one_accuracy, one_class_identity),
-        *(more_of_both_is_more, one_share_of_class, finest_pixels),
-        *(independent_radar_channels, headings, whole_space_tried),
-    )
-}
+_TESTS: tuple[Callable, ...] = (
+    *CONTRASTS.values(),
+    *(no_gain, ranges_exceed, largest_difference_in, labels_need_bands, every_value),
+    *(differ, highest_rounds_to, mean_bounds, sums, images, mines, volume_helps),
+    *(ratio_of_mines, subsets_add_up, union_has_most, averages, weights_change_nothing),
+    *(whole_between_parts, one_general_model, one_accuracy, one_class_identity),
+    *(more_of_both_is_more, one_share_of_class, finest_pixels),
+    *(independent_radar_channels, headings, whole_space_tried),
+)
+
+PAPER_TESTS: dict[str, PaperTest] = {one.__name__: _test_of(one) for one in _TESTS}
 """Tests by the names that the ledger calls them."""
