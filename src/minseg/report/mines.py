@@ -29,6 +29,7 @@ from minseg.report.text import DASH, SHORT_METRIC_TITLES, model_title, number, s
 from minseg.scoring.metrics import METRICS
 from minseg.study.errors import (
     CONDITIONS,
+    MISSED_BELOW,
     NO_CLASS,
     OTHER_CLASS,
     SMALL_OBJECT,
@@ -40,7 +41,6 @@ from minseg.study.errors import (
     WITHIN_2_PX,
     Explanations,
 )
-from minseg.study.mine_claims import MISSED_BELOW
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
 
 
@@ -265,7 +265,7 @@ def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
     Parameters
     ----------
     claims : pandas.DataFrame
-        See `minseg.study.mine_claims.claims`.
+        See `minseg.study.errors.claims`.
     synthetic : bool
         Marks the table as made from synthetic data.
 
