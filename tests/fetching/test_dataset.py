@@ -17,7 +17,7 @@ from filelock import FileLock
 from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.writing import resplit
 from minseg.fetching.annotations import PolygonFields, read_annotations
 from minseg.fetching.choice import parse_pins, read_pins

@@ -14,8 +14,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from minseg.atomic import write_text
+from minseg.data.mines import read_table
 from minseg.data.raster import Grid
-from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.catalogue import (
     Found,

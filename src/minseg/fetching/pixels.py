@@ -18,9 +18,9 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from minseg.data.dataset import REFLECTANCE_SCALE
 from minseg.data.radiometry import (
     LARGEST_REFLECTANCE,
+    REFLECTANCE_SCALE,
     power_to_db,
     radar_channels,
     require_backscatter,

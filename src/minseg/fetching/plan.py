@@ -15,9 +15,8 @@ from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
 from minseg.data.grid import COARSEST_M, equator_m, seen_from, utm_crs
-from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, split_mines
+from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, read_table, split_mines
 from minseg.data.raster import Grid
-from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
 from minseg.fetching.providers import Provider
