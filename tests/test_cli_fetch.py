@@ -221,19 +221,6 @@ def test_an_unknown_collection_is_one_line_and_corrected_it_goes_on(minseg, opti
     assert (status, err.count("\n")) == (1, 1) and "was begun with other api" in err
 
 
-def test_an_empty_table_or_a_missing_column_is_one_line(minseg, options, catalogue, tmp_path):
-    table = pd.read_csv(catalogue.mines, keep_default_na=False)
-    for changed, message in (
-        (table.iloc[:0], "the table is empty"),
-        (table.drop(columns="latitude"), "column 'latitude' is missing"),
-        (pd.concat([table, table.iloc[:1]]), "may stand once"),
-    ):
-        changed.to_csv(tmp_path / "mines.csv", index=False)
-        given = arguments(options, mines=tmp_path / "mines.csv")
-        status, _, err = minseg("dataset", "fetch", tmp_path / "out", *given)
-        assert status == 1 and err.count("\n") == 1 and message in err
-
-
 def test_years_are_ranges_and_lists():
     assert year_range("2016-2018, 2020") == (2016, 2017, 2018, 2020)
 
