@@ -350,7 +350,8 @@ def test_in_a_browser(tmp_path):
     question = """(() => {
         const frame = document.querySelector("iframe");
         const inside = frame.contentDocument;
-        inside.querySelector("path.leaflet-interactive").dispatchEvent(new MouseEvent("click", {bubbles: true}));
+        const mine = inside.querySelector("path.leaflet-interactive");
+        mine.dispatchEvent(new MouseEvent("click", {bubbles: true}));
         const text = inside.querySelector(".leaflet-popup-content").innerText;
         return [text, frame.contentWindow.harmed ?? false];
     })()"""
