@@ -172,7 +172,8 @@ def points(tmp_path):
 
 
 def test_outlines_go_to_the_nearest_listed_mine(tmp_path, points):
-    recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5)
+    path = write_areas(tmp_path, **{"class": ["large"] * 7})  # a field of the file's own
+    recipe = area_recipe(SOURCES["maus"], [path], points, 5)
     assert recipe.mines["mine"].tolist() == [f"ICMM0000{k}" for k in range(4)]
     assert recipe.mines["raw_material"].tolist() == ["CL", "MO", "MO", "CL"]
     assert recipe.matches["ambiguous"].tolist() == [False, False, True, True]
