@@ -5,8 +5,7 @@ import nbformat
 from minseg import open_dataset
 from minseg.data.checking import check_dataset
 from minseg.data.labels import parse_task
-from minseg.fetching.recipes import tile_recipe, write_recipe
-from minseg.fetching.sources import SOURCES
+from minseg.fetching.recipes import SOURCES, tile_recipe, write_recipe
 from minseg.report.rerun import find_notebooks, rerun
 from minseg.synthetic.server import serve
 from tests.fetching.pinned_scenes import write_catalogue

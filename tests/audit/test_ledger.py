@@ -5,8 +5,8 @@ from minseg.audit.ledger import LEDGER_FILE, judge_print, read_claims, select
 from minseg.audit.measured import RUN_TESTS
 from minseg.audit.printed import CONTRASTS, PAPER_TESTS
 from minseg.data.labels import CLASS_NAMES
+from minseg.study.errors import claims as section4_claims
 from minseg.study.errors import explain
-from minseg.study.mine_claims import claims as section4_claims
 from tests.study.predicted import rectangle, write_mines, write_predictions
 
 ONE = """\

@@ -5,7 +5,7 @@ import shapely
 from pyproj import Geod
 
 from minseg import MinsegError
-from minseg.fetching.owners import great_circle_m, pairs_within
+from minseg.fetching.owners import pairs_within
 from tests.fetching.test_annotations import HERE, mines, read, square, written
 
 GEOD = Geod(ellps="WGS84")
@@ -35,16 +35,6 @@ def test_only_pairs_within_reach_are_listed_and_inside_is_zero():
     assert found[["place", "shape"]].to_numpy().tolist() == [[0, 0], [0, 2]]
     assert found["distance_m"].iloc[1] == 0
     assert pairs_within([], [], shapes, 1e4).empty
-
-
-def test_long_distances_are_those_on_the_ellipsoid_to_half_a_hundredth():
-    random = np.random.default_rng(0)
-    longitudes, others = random.uniform(-180, 180, (2, 200))
-    latitudes, other_latitudes = random.uniform(-90, 90, (2, 200))
-    true_m = GEOD.inv(longitudes, latitudes, others, other_latitudes)[2]
-    found = great_circle_m(longitudes, latitudes, others, other_latitudes)
-    assert found == pytest.approx(true_m, rel=6e-3)
-    assert great_circle_m([179.99], [0], [-179.99], [0]) == pytest.approx(2226, abs=5)
 
 
 def test_a_polygon_belongs_to_the_nearest_mine_within_reach(tmp_path):

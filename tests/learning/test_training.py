@@ -75,7 +75,7 @@ def scripted(*ious, seen=None):
         if seen is not None:
             seen.append({name: t.clone() for name, t in network.state_dict().items()})
         hits = next(coming)
-        foreground = [0, 0, 0, 100] if np.isnan(hits) else [hits, 100 - hits, 0, 0]
+        foreground = [0, 0, 0, 100] if np.isnan(hits) else [hits, 0, 100 - hits, 0]
         return np.array([[[0, 0, 0, 100], foreground, [0, 0, 0, 100]]], np.int64)
 
     return validate

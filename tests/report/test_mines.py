@@ -22,11 +22,11 @@ from minseg.study.errors import (
     UNEXPLAINED,
     WITHIN_1_PX,
     choose_mines,
+    claims,
     condition_shares,
     explain,
     mine_scores,
 )
-from minseg.study.mine_claims import claims
 from tests.report.conftest import draw, entries, notes, row_names
 from tests.study.predicted import rectangle, write_mines, write_predictions
 

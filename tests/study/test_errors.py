@@ -5,10 +5,13 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from minseg import MinsegError
 from minseg.data.labels import IGNORE_BITS, encode_bits
-from minseg.scoring.intervals import bootstrap, interval
+from minseg.data.radiometry import ChannelStatistics
+from minseg.maps.regions import find_components
+from minseg.scoring.intervals import RESAMPLES, bootstrap, interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.errors import (
     ALL_CLASSES,
+    CLAIM_COLUMNS,
     CONDITIONS,
     NO_CLASS,
     OTHER_CLASS,
@@ -21,13 +24,18 @@ from minseg.study.errors import (
     WITHIN_1_PX,
     WITHIN_2_PX,
     best_median_worst,
+    boundary_distance_px,
     choose_mines,
+    claims,
     condition_shares,
-    confusion_shares,
     explain,
+    find_objects,
     mine_scores,
+    pooled,
     ratio,
-    share,
+    snow_bright,
+    spectral_distances,
+    water,
 )
 from minseg.study.predictions import scene_prediction
 from tests.study.predicted import BANDS, GROUND, SIDE, rectangle, write_mines, write_predictions
@@ -47,7 +55,8 @@ def test_shares_of_numbers_arrays_and_series_and_of_nothing():
     assert ratio(pd.Series([1, 0]), pd.Series([2, 5])).tolist() == [0.5, 0]
 
 
-PIT, STRIP = rectangle(4, 4, 12, 12), rectangle(4, 16, 12, 3)
+PIT, DUMP, STRIP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8), rectangle(4, 16, 12, 4)
+EVERYWHERE = np.ones((SIDE, SIDE), bool)
 
 
 def pits_with(*ious):
@@ -124,9 +133,6 @@ def test_few_mines_and_none_marked(make):
     assert choose_mines(run, mines) == {"mine-4": "best IoU; median IoU; worst IoU"}
 
 
-PIT_EXPLANATIONS, DUMP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8)
-
-
 @pytest.fixture
 def make_explanations(tmp_path):
     """From labels and predictions of the test mines to what explains the errors."""
@@ -161,9 +167,7 @@ def confusion(explanations, other, error="false positive", by="annotated", class
 
 def test_of_a_shifted_prediction_all_error_is_at_the_boundary(make_explanations):
     shifted = {"excavation": rectangle(5, 4, 12, 12)}
-    near = line(
-        make_explanations("excavation", [{"excavation": PIT_EXPLANATIONS}], [shifted]), WITHIN_1_PX
-    )
+    near = line(make_explanations("excavation", [{"excavation": PIT}], [shifted]), WITHIN_1_PX)
     assert near["errors"] == near["errors_there"] == near["errors_first"] == 24
     # Rows of 12 on either side of four edges, without the outer corners.
     assert near["pixels_there"] == 4 * 12 + (12 * 12 - 10 * 10)
@@ -172,15 +176,15 @@ def test_of_a_shifted_prediction_all_error_is_at_the_boundary(make_explanations)
 
 def test_of_a_prediction_shifted_by_two_half_the_error_is_within_one_pixel(make_explanations):
     shifted = {"excavation": rectangle(6, 4, 12, 12)}
-    found = make_explanations("excavation", [{"excavation": PIT_EXPLANATIONS}], [shifted])
+    found = make_explanations("excavation", [{"excavation": PIT}], [shifted])
     assert line(found, WITHIN_1_PX)["errors_there"] == 26  # 12 + 12, and beside a lower corner
     assert line(found, WITHIN_2_PX)["errors_there"] == 48
     assert line(found, WITHIN_2_PX)["errors_first"] == 22
 
 
 def test_false_positives_are_traced_to_classes_that_the_model_does_not_know(make_explanations):
-    labels = {"excavation": PIT_EXPLANATIONS, "dumping ground": DUMP, "dam": rectangle(20, 4, 8, 1)}
-    predicted = {"excavation": PIT_EXPLANATIONS | rectangle(20, 4, 8, 4) | rectangle(28, 20, 2, 4)}
+    labels = {"excavation": PIT, "dumping ground": DUMP, "dam": rectangle(20, 4, 8, 1)}
+    predicted = {"excavation": PIT | rectangle(20, 4, 8, 4) | rectangle(28, 20, 2, 4)}
     found = make_explanations("model1", [labels], [predicted])
     outside = SIDE**2 - 144
     assert confusion(found, "dumping ground") == [40, 32, outside, 64]
@@ -192,11 +196,11 @@ def test_false_positives_are_traced_to_classes_that_the_model_does_not_know(make
 
 def test_missed_pixels_are_traced_to_predictions_and_to_what_lies_there(make_explanations):
     labels = {
-        "excavation": PIT_EXPLANATIONS,
+        "excavation": PIT,
         "preparatory work area": DUMP,
         "stockpile": rectangle(20, 4, 2, 8),
     }
-    predicted = {"excavation": PIT_EXPLANATIONS | rectangle(20, 4, 3, 8)}
+    predicted = {"excavation": PIT | rectangle(20, 4, 3, 8)}
     found = make_explanations("model1", [labels], [predicted])
     strip = {"class_name": "preparatory work area", "error": "false negative"}
     outside = SIDE**2 - 64
@@ -207,9 +211,9 @@ def test_missed_pixels_are_traced_to_predictions_and_to_what_lies_there(make_exp
 
 
 def test_classes_that_nobody_annotated_are_unknown_and_not_zero(make_explanations):
-    predicted = {"excavation": PIT_EXPLANATIONS | rectangle(20, 4, 8, 4)}
+    predicted = {"excavation": PIT | rectangle(20, 4, 8, 4)}
     found = make_explanations(
-        "excavation", [{"excavation": PIT_EXPLANATIONS}], [predicted], class_names=("excavation",)
+        "excavation", [{"excavation": PIT}], [predicted], class_names=("excavation",)
     )
     assert np.isnan(confusion(found, "dam")[1])
     assert confusion(found, NO_CLASS)[1] == 32
@@ -219,10 +223,10 @@ def test_classes_that_nobody_annotated_are_unknown_and_not_zero(make_explanation
 
 
 def test_pixels_without_labels_or_image_count_nowhere(make_explanations):
-    labels = encode_bits({"excavation": PIT_EXPLANATIONS})
+    labels = encode_bits({"excavation": PIT})
     labels[:, 20:] = IGNORE_BITS
     hole = rectangle(0, 0, 2, 20)
-    everywhere = {"excavation": np.ones((SIDE, SIDE), bool)}
+    everywhere = {"excavation": EVERYWHERE}
     found = make_explanations(
         "model1", [labels], [everywhere], looks={0: [(hole, [0] * len(BANDS))]}
     )
@@ -234,11 +238,9 @@ def test_pixels_without_labels_or_image_count_nowhere(make_explanations):
 
 def test_snow_and_water_in_the_scene_and_among_the_errors(make_explanations):
     snow, lake = rectangle(0, 20, 8, 12), rectangle(20, 20, 4, 4)
-    predicted = {"excavation": PIT_EXPLANATIONS | rectangle(0, 20, 4, 12) | rectangle(20, 20, 4, 2)}
+    predicted = {"excavation": PIT | rectangle(0, 20, 4, 12) | rectangle(20, 20, 4, 2)}
     looks = {0: [(snow, SNOW_LOOK), (lake, WATER_LOOK)]}
-    found = make_explanations(
-        "excavation", [{"excavation": PIT_EXPLANATIONS}], [predicted], looks=looks
-    )
+    found = make_explanations("excavation", [{"excavation": PIT}], [predicted], looks=looks)
     for name, look, there, errors in ((SNOW, "snow", 96, 48), (WATER, "water", 16, 8)):
         assert line(found, name)["pixels_there"] == there
         assert line(found, name)["errors_there"] == errors
@@ -247,7 +249,7 @@ def test_snow_and_water_in_the_scene_and_among_the_errors(make_explanations):
 
 def test_without_short_wave_infrared_snow_is_unknown(make_explanations):
     found = make_explanations(
-        "excavation", [{"excavation": PIT_EXPLANATIONS}], [{}], bands=("B02", "B03", "B04", "B08")
+        "excavation", [{"excavation": PIT}], [{}], bands=("B02", "B03", "B04", "B08")
     )
     assert np.isnan(found.scenes.loc["mine-4", "snow"])
     assert found.scenes.loc["mine-4", "water"] == 0
@@ -257,10 +259,8 @@ def test_without_short_wave_infrared_snow_is_unknown(make_explanations):
 
 def test_missed_small_object(make_explanations):
     pond = rectangle(24, 24, 2, 2)
-    both = {
-        "excavation": PIT_EXPLANATIONS | pond | rectangle(18, 4, 10, 10)
-    }  # the last has no less than 1 ha
-    found = make_explanations("excavation", [both], [{"excavation": PIT_EXPLANATIONS}])
+    both = {"excavation": PIT | pond | rectangle(18, 4, 10, 10)}  # the last has no less than 1 ha
+    found = make_explanations("excavation", [both], [{"excavation": PIT}])
     table = found.objects.sort_values("area_ha")
     assert table["area_ha"].tolist() == pytest.approx([0.04, 1.0, 1.44], rel=1e-3)  # on the ground
     assert table["detected"].tolist() == [0, 0, 1]
@@ -268,8 +268,8 @@ def test_missed_small_object(make_explanations):
 
 
 def test_waterfall_gives_each_error_to_the_first_condition_that_holds(make_explanations):
-    labels = {"excavation": PIT_EXPLANATIONS, "dumping ground": DUMP}
-    predicted = PIT_EXPLANATIONS | DUMP | rectangle(16, 4, 1, 12) | rectangle(22, 22, 4, 4)
+    labels = {"excavation": PIT, "dumping ground": DUMP}
+    predicted = PIT | DUMP | rectangle(16, 4, 1, 12) | rectangle(22, 22, 4, 4)
     looks = {0: [(DUMP, SNOW_LOOK), (rectangle(22, 22, 4, 2), SNOW_LOOK)]}
     found = make_explanations("excavation", [labels], [{"excavation": predicted}], looks=looks)
     first = {name: line(found, name)["errors_first"] for name in WATERFALL}
@@ -281,10 +281,8 @@ def test_waterfall_gives_each_error_to_the_first_condition_that_holds(make_expla
 
 
 def test_all_of_an_unfamiliar_scene_is_unfamiliar(make_explanations):
-    strange = {1: [(np.ones((SIDE, SIDE), bool), np.array(GROUND) * 3)]}
-    found = make_explanations(
-        "excavation", [{"excavation": PIT_EXPLANATIONS}] * 2, [{}, {}], looks=strange
-    )
+    strange = {1: [(EVERYWHERE, np.array(GROUND) * 3)]}
+    found = make_explanations("excavation", [{"excavation": PIT}] * 2, [{}, {}], looks=strange)
     assert line(found, UNFAMILIAR, "mine-5")["errors_there"] == 144
     assert found.scenes.loc["mine-5", "percentile"] == 1
     one = found.of_mine("mine-5")
@@ -292,15 +290,12 @@ def test_all_of_an_unfamiliar_scene_is_unfamiliar(make_explanations):
 
 
 def test_merged_classes_have_no_other_ground_than_none(make_explanations):
-    labels = {"excavation": PIT_EXPLANATIONS, "dumping ground": DUMP}
-    predicted = {"total transformed area": PIT_EXPLANATIONS | rectangle(24, 24, 4, 4)}
+    labels = {"excavation": PIT, "dumping ground": DUMP}
+    predicted = {"total transformed area": PIT | rectangle(24, 24, 4, 4)}
     found = make_explanations("model4", [labels], [predicted])
     table = found.confusions[found.confusions["by"] == "annotated"]
     assert set(table["other"]) == {NO_CLASS}
     assert line(found, WITHIN_1_PX, class_name="total transformed area")["errors"] == 64 + 16
-
-
-PIT_ERROR_SHARES, DUMP_ERROR_SHARES = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8)
 
 
 def test_interval_of_a_share_is_that_of_a_recall_with_the_same_counts():
@@ -308,22 +303,22 @@ def test_interval_of_a_share_is_that_of_a_recall_with_the_same_counts():
     whole = pd.Series({"a": 40, "b": 20, "c": 12, "d": 7})
     counts = np.zeros((4, 2, 4), np.int64)
     counts[:, 1, 0], counts[:, 1, 2] = there, whole - there
-    found = share(there, whole)
+    found = pooled(there, whole)
     resampled = bootstrap(counts, list(there.index), "standard")
-    low, high = interval(resampled[:, METRICS.index("recall")])
-    assert found == pytest.approx({"value": 43 / 79, "low": low, "high": high, "mines": 4})
-    assert 0 < low < 43 / 79 < high < 1
+    assert found.interval == pytest.approx(interval(resampled[:, METRICS.index("recall")]))
+    assert 0 < found.interval[0] < found.value == 43 / 79 < found.interval[1] < 1
+    assert found.mines == ("a", "b", "c", "d")
 
 
 def test_shares_of_nothing_of_one_mine_and_of_unknown_mines():
-    nothing = share(pd.Series({"a": 0}), pd.Series({"a": 0}))
-    assert np.isnan(nothing["value"])
-    assert nothing["mines"] == 0
-    one = share(pd.Series({"a": 1, "b": np.nan}), pd.Series({"a": 4, "b": 4}))
-    assert (one["value"], one["mines"]) == (0.25, 1)
-    assert np.isnan([one["low"], one["high"]]).all()
-    several = share(pd.Series([1, 2], index=["a", "a"]), pd.Series([2, 4], index=["a", "a"]))
-    assert (several["value"], several["mines"]) == (0.5, 1)  # rows of one mine go together
+    nothing = pooled(pd.Series({"a": 0}), pd.Series({"a": 0}))
+    assert np.isnan(nothing.value)
+    assert nothing.mines == ()
+    one = pooled(pd.Series({"a": 1, "b": np.nan}), pd.Series({"a": 4, "b": 4}))
+    assert (one.value, one.mines) == (0.25, ("a",))
+    assert np.isnan(one.interval).all()
+    several = pooled(pd.Series([1, 2], index=["a", "a"]), pd.Series([2, 4], index=["a", "a"]))
+    assert (several.value, several.mines) == (0.5, ("a",))  # rows of one mine go together
 
 
 @pytest.fixture
@@ -332,14 +327,14 @@ def explanations(tmp_path):
     strip = rectangle(4, 20, 12, 4)
     labels = [
         {
-            "excavation": PIT_ERROR_SHARES,
-            "dumping ground": DUMP_ERROR_SHARES,
+            "excavation": PIT,
+            "dumping ground": DUMP,
             "preparatory work area": strip,
         }
     ] * 2
     predictions = [
-        {"excavation": PIT_ERROR_SHARES | rectangle(16, 4, 2, 12), "preparatory work area": strip},
-        {"excavation": PIT_ERROR_SHARES | rectangle(22, 4, 6, 8)},
+        {"excavation": PIT | rectangle(16, 4, 2, 12), "preparatory work area": strip},
+        {"excavation": PIT | rectangle(22, 4, 6, 8)},
     ]
     mines = write_mines(tmp_path / "d", labels)
     return explain(write_predictions(tmp_path / "run", mines, "model1", predictions), mines)
@@ -362,12 +357,195 @@ def test_shares_and_rates_of_a_condition(explanations):
     assert table.loc[("excavation", UNEXPLAINED), "first_share"] == pytest.approx(0)
 
 
-def test_shares_of_confusions(explanations):
-    table = confusion_shares(explanations).set_index(["class", "other"])
-    dump = table.loc[("excavation", "dumping ground")]
-    assert dump["value"] == 48 / 72
-    assert dump["reference"] == 64 / (32**2 - 144)
-    missed = confusion_shares(explanations, "false negative", "predicted")
-    missed = missed.set_index(["class", "other"]).loc[("preparatory work area", "background")]
-    assert (missed["value"], missed["mines"]) == (1, 1)
-    assert table.loc["preparatory work area", "value"].isna().all()  # never falsely predicted
+def test_distance_to_the_boundary_is_what_comparing_all_pairs_of_pixels_gives():
+    random = np.random.default_rng(0)
+    truth = random.random((9, 11)) < 0.3
+    known = random.random((9, 11)) < 0.8
+    distance_px = boundary_distance_px(truth, known)
+    places = [np.argwhere(known & ~truth), np.argwhere(known & truth)]
+    for place in np.argwhere(known):
+        others = places[0] if truth[tuple(place)] else places[1]
+        nearest = np.sqrt(((others - place) ** 2).sum(axis=1)).min()
+        assert distance_px[tuple(place)] == pytest.approx(nearest)
+
+
+def test_no_boundary_without_the_class_nor_against_unknown_ground():
+    nothing = np.zeros((8, 8), bool)
+    everywhere = ~nothing
+    assert np.isinf(boundary_distance_px(nothing, everywhere)).all()
+    assert np.isinf(boundary_distance_px(everywhere, everywhere)).all()
+    half = nothing.copy()
+    half[:, :4] = True
+    assert np.isinf(boundary_distance_px(half, half)[half]).all()  # the rest was never looked at
+    assert set(boundary_distance_px(half, everywhere)[0]) == {1, 2, 3, 4}
+
+
+def bands(reflectance, *names):
+    order = ("B02", "B03", "B04", "B08", "B11")
+    return [np.full((1, 1), reflectance[order.index(name)]) for name in names]
+
+
+def test_snow_and_water_are_told_from_ground():
+    for look, is_snow in ((SNOW_LOOK, True), (WATER_LOOK, False), (GROUND, False)):
+        assert snow_bright(*bands(look, "B03", "B04", "B11")).all() == is_snow
+    assert water(*bands(WATER_LOOK, "B03", "B08")).all()
+    assert not water(*bands(GROUND, "B03", "B08")).any()
+    assert not water(np.zeros((1, 1)), np.zeros((1, 1))).any()  # nothing was observed
+
+
+def test_objects_with_their_area_and_what_was_found_of_them():
+    small, large, at_rim = rectangle(2, 2, 2, 2), rectangle(10, 10, 10, 10), rectangle(0, 28, 3, 3)
+    corner = rectangle(4, 4, 1, 1)  # meets the small one at a corner: an object of its own
+    predicted = rectangle(10, 10, 10, 4)
+    number, objects = find_objects(small | corner | large | at_rim, predicted, EVERYWHERE, 0.01)
+    table = objects.sort_values("area_ha").reset_index(drop=True)
+    assert table["area_ha"].tolist() == pytest.approx([0.01, 0.04, 0.09, 1.0])
+    assert table["detected"].tolist() == pytest.approx([0, 0, 0, 0.4])
+    assert table["cut"].tolist() == [False, False, True, False]
+    for row, area_ha in enumerate(objects["area_ha"]):
+        assert (number == row + 1).sum() * 0.01 == pytest.approx(area_ha)
+
+
+def test_objects_are_those_of_the_maps():
+    random = np.random.default_rng(0)
+    truth = random.random((40, 40)) < 0.4
+    number, _ = find_objects(truth, truth, np.ones_like(truth), 1)
+    outlined = find_components(truth.astype(np.uint8))
+    assert np.array_equal(number, outlined.paint_numbers())
+
+
+def test_object_beside_unknown_ground_may_be_larger_than_seen():
+    known = ~rectangle(0, 12, 32, 20)
+    truth = rectangle(10, 10, 2, 2)
+    assert find_objects(truth, truth, known, 1)[1]["cut"].tolist() == [True]
+    at_corner = np.ones((32, 32), bool)
+    at_corner[12, 12] = False
+    assert find_objects(truth, truth, at_corner, 1)[1]["cut"].tolist() == [False]
+    assert find_objects(truth & ~truth, truth, known, 1)[1].empty
+
+
+def test_spectral_distance_to_the_nearest_training_mine(tmp_path):
+    far = [(EVERYWHERE, np.array(GROUND) * 2)]
+    # Training mines 0, 1, 2 have 1, 1.02 and 1.04 times the ground's reflectance.
+    near = [(EVERYWHERE, np.array(GROUND) * 1.05)]
+    mines = write_mines(tmp_path / "d", [{}, {}], looks={0: near, 1: far})
+    statistics = ChannelStatistics(("B04", "B03"), (0.0, 0.0), (0.01, 0.02))
+    table = spectral_distances(mines, mines.scenes_of("test"), statistics)
+    # Mean squares over the two bands of differences in standard deviations.
+    unit = np.sqrt(((0.1 / 0.01) ** 2 + (0.08 / 0.02) ** 2) / 2)
+    assert table["distance"].tolist() == pytest.approx([0.01 * unit, 0.96 * unit], rel=2e-2)
+    assert table["nearest"].tolist() == ["mine-2", "mine-2"]
+    assert table["percentile"].tolist() == [0, 1]
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """From labels and predictions to the claims, by the words they hold."""
+
+    def measure(task, labels, predictions, **dataset):
+        mines = write_mines(tmp_path / "d", labels, **dataset)
+        run = write_predictions(tmp_path / "run", mines, task, predictions)
+        table = claims(run, explain(run, mines))
+        assert list(table.columns) == CLAIM_COLUMNS
+        return table.set_index("claim")
+
+    return measure
+
+
+def of(table, words):
+    """The value of the claim that holds the words, what it is held against, and its mines."""
+    rows = table[table.index.str.contains(words)]
+    assert len(rows) == 1
+    return rows[["value", "other", "mines"]].iloc[0].tolist()
+
+
+def test_claims_of_section_4_1(measured):
+    labels = {"excavation": PIT, "dumping ground": DUMP, "preparatory work area": STRIP}
+    several = {"excavation": PIT | rectangle(20, 20, 10, 10), "preparatory work area": STRIP}
+    predictions = [
+        {"excavation": PIT | rectangle(20, 4, 8, 4) | rectangle(4, 16, 12, 1)},
+        {"excavation": PIT},
+        {"excavation": rectangle(24, 24, 8, 8)},  # nothing right
+    ]
+    snowy = {2: [(EVERYWHERE, SNOW_LOOK)]}
+    found = measured("model1", [labels, several, labels], predictions, looks=snowy)
+    false_positives = 32 + 12 + 64
+    ground = 2 * (32**2 - 144) + 32**2 - 244
+    assert of(found, "excavations lie on dumps") == pytest.approx(
+        [32 / false_positives, 128 / ground, 2]
+    )
+    assert of(found, "taken for excavation")[0] == pytest.approx(12 / (3 * 48))
+    assert of(found, "several pits") == pytest.approx([144 / 244, 144 / 288, 1])
+    assert of(found, "seldom") == pytest.approx([1 / 3, 3 / 38, 3])
+    union = (144 + 44) + 244
+    assert of(found, "Scenes with snow") == pytest.approx([0, 288 / union, 1])
+    assert of(found, "not recall") == pytest.approx([0, 0, 1])
+    assert set(found["section"]) == {"4.1"}
+    assert found["id"].is_unique
+
+
+def test_what_a_claim_is_held_against_is_an_estimate_too(measured):
+    """Snowy mines score alike; the others do not, and the difference is as uncertain as they."""
+    labels = [{"excavation": PIT}] * 6
+    half, all_of_it = {"excavation": rectangle(4, 4, 12, 6)}, {"excavation": PIT}
+    snowy = {k: [(EVERYWHERE, SNOW_LOOK)] for k in range(3)}
+    predictions = [*[half] * 3, half, all_of_it, {}]
+    row = measured("model1", labels, predictions, looks=snowy).loc["Scenes with snow score lower"]
+    assert (row["value"], row["low"], row["high"]) == (0.5, 0.5, 0.5)
+    assert (row["other"], row["difference"], row["mines"]) == (0.5, 0, 3)
+    assert row["difference_low"] < -0.3 and row["difference_high"] > 0.3
+    assert len(row["draws"]) == RESAMPLES
+
+
+def test_small_ponds_beside_large_ones(measured):
+    small, large = rectangle(2, 2, 2, 2), rectangle(10, 10, 11, 11)
+    labels = [{"settling pond": small | large}] * 2
+    predictions = [{"settling pond": large}, {"settling pond": small}]
+    found = measured("model3", labels, predictions)
+    assert of(found, "Small settling ponds") == pytest.approx([1 / 2, 1 / 2, 2])
+    row = found[found.index.str.contains("Small settling")].iloc[0]
+    assert (row["low"], row["high"]) == pytest.approx((0, 1), abs=0.01)
+    assert "below the median area, 0.63 ha, that are less than 50% found" in row["measured"]
+
+
+def test_without_a_whole_pond_no_median_is_told(measured):
+    cut = rectangle(0, 2, 4, 4)  # goes on beyond the scene
+    found = measured("model3", [{"settling pond": cut}], [{"settling pond": cut}])
+    row = found[found.index.str.contains("Small settling")].iloc[0]
+    assert row["measured"] == (
+        "share of the settling ponds below the median area that are less than 50% found"
+    )
+    assert np.isnan(row["value"])
+    assert np.isnan(row["other"])
+
+
+def test_dams_and_infrastructure_outside_of_mining(measured):
+    labels = {"dam": STRIP, "tailing storage facility": PIT, "dumping ground": PIT | STRIP}
+    predictions = {
+        "dam": rectangle(4, 15, 12, 1) | rectangle(28, 28, 2, 2),
+        "infrastructure": rectangle(28, 20, 2, 2) | rectangle(4, 4, 4, 1),
+        "tailing storage facility": rectangle(4, 16, 2, 4),
+    }
+    found = measured("model3", [labels], [predictions])
+    assert of(found, "untransformed ground")[0] == pytest.approx(4 / 16)
+    assert of(found, "infrastructure are not")[0] == pytest.approx(4 / 8)
+    assert of(found, "over their dam") == pytest.approx([1, 48 / (32**2 - 144), 1])
+    assert of(found, "tailings lie on dumps") == pytest.approx([1, 48 / (32**2 - 144), 1])
+
+
+def test_what_labels_do_not_tell_is_unknown_and_other_classes_are_left_out(measured):
+    found = measured(
+        "tailing storage facility",
+        [{"tailing storage facility": PIT}],
+        [{"tailing storage facility": PIT | DUMP}],
+        class_names=("tailing storage facility",),
+    )
+    assert list(found.index) == [
+        "False positives of tailings lie on dumps",
+        "Tailings are drawn over their dam",
+    ]
+    assert found[["value", "low", "high", "other"]].isna().all(axis=None)
+
+
+def test_a_task_without_claims(measured):
+    assert measured("stockpile", [{"stockpile": PIT}], [{}]).empty

@@ -29,10 +29,8 @@ from minseg.audit.printed import (
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
 from minseg.scoring.metrics import METRICS, scores
-from minseg.study import mine_claims
 from minseg.study.config import RunConfig
-from minseg.study.errors import explain, pooled
-from minseg.study.mine_claims import NEAR_ZERO_IOU
+from minseg.study.errors import NEAR_ZERO_IOU, claims, explain, pooled
 from minseg.study.runs import Run, counted_mines, counts_array
 from minseg.study.selection import Candidates, candidates
 from minseg.study.study import Study
@@ -298,7 +296,7 @@ class Evidence:
         return {}
 
     def section4(self, task: str) -> pd.DataFrame:
-        """Return what section 4 says of errors, measured (`minseg.study.mine_claims.claims`).
+        """Return what section 4 says of errors, measured (`minseg.study.errors.claims`).
 
         From the stored predictions of the first seed; counted once for each task.
         """
@@ -308,7 +306,7 @@ class Evidence:
                 explained = explain(run, self.study.dataset)
             except MinsegError as error:  # stored without its predictions
                 raise UntestableError(str(error)) from None
-            self._section4[task] = mine_claims.claims(run, explained)
+            self._section4[task] = claims(run, explained)
         return self._section4[task]
 
     def candidates(self, task: str) -> Candidates:

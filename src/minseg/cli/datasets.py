@@ -181,28 +181,26 @@ def recipe(
     layer: Annotated[str | None, typer.Option(help="Layer of the outlines.")] = None,
 ) -> None:
     """Turn public outlines of mines into the inputs of fetch; tell first what they give."""
-    from minseg.fetching.sources import source_lines, source_named
+    from minseg.fetching import recipes
 
-    source = source_named(name)
+    source = recipes.source_named(name)
     if not files:
-        print(*source_lines(source), sep="\n")
+        print(*recipes.source_lines(source), sep="\n")
         return
-    from minseg.fetching.icmm import read_icmm
-    from minseg.fetching.recipes import area_recipe, recipe_lines, tile_recipe, write_recipe
-
-    points = read_icmm(icmm) if icmm else None
+    points = recipes.read_icmm(icmm) if icmm else None
     if source.has_scenes:
         if len(files) > 1 or year or classes:
             raise MinsegError(f"recipe {name}: takes one FILE, and neither --year nor --classes")
-        made = tile_recipe(source, files[0], points, limit_km, layer=layer, count=count)
+        made = recipes.tile_recipe(source, files[0], points, limit_km, layer=layer, count=count)
     else:
         if points is None:
             raise MinsegError(f"recipe {name}: needs listed mines to name its areas: give --icmm")
         mapping = value_mapping(classes or [])
-        made = area_recipe(
+        made = recipes.area_recipe(
             source, files, points, limit_km, year=year, classes=mapping, layer=layer, count=count
         )
-    print(*(write_recipe(made, output) if output else recipe_lines(made)), sep="\n")
+    lines = recipes.write_recipe(made, output) if output else recipes.recipe_lines(made)
+    print(*lines, sep="\n")
 
 
 def check(folder: DatasetFolder) -> None:

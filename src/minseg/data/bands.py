@@ -177,13 +177,7 @@ def parse_bands(text: str) -> tuple[str, ...]:
 
 
 def parse_file_bands(text: str) -> tuple[str, ...]:
-    """Read the bands of a file in its order, ``B02,-,B04``; `SKIPPED` for one to leave out.
-
-    Raises
-    ------
-    MinsegError
-        If a name is unknown or given twice.
-    """
+    """Read the bands of a file in its order, ``B02,-,B04``; `SKIPPED` for one to leave out."""
     parts = [part.strip() for part in text.split(",")]
     parse_bands(",".join(part for part in parts if part != SKIPPED))
     return tuple(

@@ -69,28 +69,7 @@ def possible(values: np.ndarray, band: str) -> np.ndarray:
 def read_named(
     path: Path, bands: Sequence[str], window: Window | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read named bands of a scene's file as reflectance or dB.
-
-    Parameters
-    ----------
-    path : Path
-        ``optical.tif`` or ``radar.tif`` of a scene.
-    bands : sequence of str
-        Optical, or radar.
-    window : Window or None
-        Part to read; None for the whole file.
-
-    Returns
-    -------
-    values : float32 ndarray (bands, height, width)
-    valid : bool ndarray (height, width)
-        Pixels at which every chosen band has a value and no mask hides it.
-
-    Raises
-    ------
-    MinsegError
-        If the file is missing, damaged or of another form, or lacks a band.
-    """
+    """Read bands of ``optical.tif`` or ``radar.tif`` as float32, and where valid."""
     kind = "radar" if BANDS[bands[0]].is_radar else "optical"
     try:
         state = path.stat()
@@ -114,17 +93,7 @@ def read_named(
 
 
 def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
-    """Read a scene's labels; what a mask in the file hides, nobody annotated.
-
-    Returns
-    -------
-    uint16 ndarray (height, width)
-
-    Raises
-    ------
-    MinsegError
-        If the file is missing or damaged, or is not one band of bit masks.
-    """
+    """Read a scene's labels, uint16 (height, width); what a mask in the file hides is ignored."""
     with open_raster(path) as source:
         require_format(source, "labels")
         (bits,), _ = read_window(source, [1], window)
@@ -133,17 +102,7 @@ def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
 
 
 def require_format(source: rasterio.DatasetReader, kind: str) -> None:
-    """Refuse a scene's file that was written anew in another form.
-
-    Parameters
-    ----------
-    source : rasterio.DatasetReader
-    kind : {"optical", "radar", "labels"}
-
-    Raises
-    ------
-    MinsegError
-    """
+    """Refuse a scene's file (optical, radar or labels) that was written anew in another form."""
     dtype, scales, what = _FORMATS[kind]
     found = {
         "type": (source.dtypes, (dtype,)),
@@ -328,13 +287,7 @@ class Dataset:
         return replace(self, mines=mines, scenes=scenes, split=split)
 
     def require(self, task: Task, bands: Sequence[str]) -> None:
-        """Refuse a task or bands that this dataset cannot serve.
-
-        Raises
-        ------
-        MinsegError
-            If a class was never annotated, or a band is not there.
-        """
+        """Refuse a task whose classes nobody annotated here, or bands that are not there."""
         absent = task.not_annotated(self.description.class_names)
         if absent:
             raise MinsegError(
@@ -399,13 +352,7 @@ class Dataset:
         return read_bits(self.path / scene["labels"], window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
-        """Read a scene's target for a task.
-
-        Returns
-        -------
-        uint8 ndarray (height, width)
-            0 background, 1 … the task's classes, 255 ignore.
-        """
+        """Read a scene's target for a task: uint8 (height, width), as `task_target` makes it."""
         return task_target(self.read_labels(scene, window), task)
 
     def class_shares(self) -> pd.DataFrame:
@@ -451,19 +398,7 @@ def open_dataset(path: Path | str) -> Dataset:
 
 
 def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
-    """Read a dataset folder's description and tables.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dataset : Dataset or None
-        None where something has problems.
-    problems : list of str
-        Every problem found, one line each.
-    """
+    """Read a folder's description and tables: a dataset, or None and every problem, a line each."""
     if not (path / "dataset.json").is_file():
         return None, [
             f"{path}: no dataset.json; make a dataset with `minseg dataset import` or `synth`"
@@ -531,17 +466,7 @@ def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
 
 
 def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, BaseGeometry]:
-    """Return the ground that each mine's scenes cover, in degrees (WGS 84).
-
-    Parameters
-    ----------
-    grids : iterable of (mine, Grid)
-        One entry a scene.
-
-    Returns
-    -------
-    dict of mine to shapely geometry
-    """
+    """Return the ground in degrees (WGS 84) that each mine's scenes, (mine, Grid), cover."""
     shapes: dict[str, list[BaseGeometry]] = {}
     for mine, grid in grids:
         shapes.setdefault(mine, []).append(footprint(grid))

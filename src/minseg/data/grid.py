@@ -18,18 +18,7 @@ _NORTHERNMOST, _SOUTHERNMOST = 84.0, -80.0  # degrees: where UTM ends
 
 
 def utm_crs(longitude: float, latitude: float) -> CRS:
-    """Return the UTM zone of a place, north or south.
-
-    Parameters
-    ----------
-    longitude, latitude : float
-        Degrees (WGS 84). The plain zones of six degrees; Norway's exceptions are not made.
-
-    Raises
-    ------
-    MinsegError
-        Near the poles, where UTM ends.
-    """
+    """Return the plain UTM zone of six degrees of a place; refuse the poles, where UTM ends."""
     if not _SOUTHERNMOST <= latitude <= _NORTHERNMOST:
         raise MinsegError(
             f"latitude {latitude:g}: UTM ends at {_SOUTHERNMOST:g} and {_NORTHERNMOST:g} degrees; "
@@ -53,56 +42,21 @@ Longitudes = TypeVar("Longitudes", float, np.ndarray)
 
 
 def seen_from(longitudes: Longitudes, longitude: float) -> Longitudes:
-    """Return longitudes as they are counted from a place: at most half a turn from it.
-
-    Parameters
-    ----------
-    longitudes : float or ndarray
-        Degrees.
-    longitude : float
-        Of the place, degrees.
-
-    Returns
-    -------
-    float or ndarray
-        Degrees; beyond -180 or 180 where the date line lies between.
-    """
+    """Return longitudes as counted from a place: at most half a turn from it, maybe beyond 180."""
     return longitude + (longitudes - longitude + 180) % 360 - 180
 
 
 def shape_seen_from(shape: BaseGeometry, longitude: float) -> BaseGeometry:
-    """Return a shape on the globe as it lies from a place, whole across the date line.
+    """Return a shape (degrees) as it lies from a longitude, whole and valid across the date line.
 
-    Parameters
-    ----------
-    shape : shapely geometry
-        In degrees. Parts may end at the date line or run over it (178 to -178), but none may be
-        wider than half a turn.
-    longitude : float
-        Of the place, degrees.
-
-    Returns
-    -------
-    shapely geometry
-        In degrees, valid; beyond -180 or 180 where the date line lies between.
+    Parts may end at the date line or run over it (178 to -178), none wider than half a turn.
     """
     parts = [_part_seen_from(part, longitude) for part in shapely.get_parts(shape)]
     return shapely.union_all([shapely.make_valid(part) for part in parts])
 
 
 def ground_within(longitudes: np.ndarray, latitudes: np.ndarray) -> BaseGeometry:
-    """Return the ground within a ring on the globe, cut in two where the date line crosses it.
-
-    Parameters
-    ----------
-    longitudes, latitudes : float ndarray
-        Of the ring's corners, degrees; no two that follow each other are half a turn apart.
-
-    Returns
-    -------
-    shapely geometry
-        Between -180 and 180 degrees, so that grounds on both sides of the line can be compared.
-    """
+    """Return the ground within a ring (degrees), cut in two where the date line crosses it."""
     if np.ptp(longitudes) < 180 and np.abs(longitudes).max() <= 180:
         return shapely.Polygon(np.column_stack([longitudes, latitudes]))
     ring = np.column_stack([seen_from(longitudes, longitudes[0]), latitudes])

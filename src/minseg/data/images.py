@@ -92,33 +92,10 @@ class Image:
         radar_unit: str = "db",
         needed: Collection[str] | None = None,
     ) -> Self:
-        """Work out what an open file's numbers mean.
+        """Work out what an open file's numbers mean; refuse whole numbers without a scale.
 
-        Parameters
-        ----------
-        source : rasterio.DatasetReader
-        bands : sequence of str, optional
-            Bands needed: found by name, or by position where the file names none. None = all
-            that the file names.
-        scale, offset : float, optional
-            Reflectance = number · scale + offset; by default each band's own tags.
-        nodata : float, optional
-            Number of missing pixels where the file has no tag.
-        radar_scale : float, optional
-            Decibels, power or amplitude of one number; by default each band's own tag. Its offset
-            is always the tag's.
-        radar_unit : {"db", "power", "amplitude"}
-        needed : collection of str, optional
-            Leave other bands aside.
-
-        Returns
-        -------
-        Image
-
-        Raises
-        ------
-        MinsegError
-            If bands are missing, or whole numbers come without a scale.
+        Bands are found by name, or by position where the file names none; those not `needed` are
+        left aside. The offset of radar is always the tag's.
         """
         indexes = {
             band: index
@@ -144,23 +121,10 @@ class Image:
         window: Window | None = None,
         shape: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read channels, as a dataset of this image would hold them but for its rounding.
+        """Read channels as float32 (bands, height, width) in reflectance or dB, and where valid.
 
-        Parameters
-        ----------
-        bands : sequence of str
-            Channels, in the order wanted.
-        window : rasterio.windows.Window, optional
-        shape : (int, int), optional
-            Height and width to thin the window to.
-
-        Returns
-        -------
-        values : float32 ndarray (bands, height, width)
-            Reflectance of optical bands, between what ``optical.tif`` can hold; decibels of radar
-            bands.
-        valid : bool ndarray (height, width)
-            False also where a value is none that the channel can have.
+        As a dataset of this image would hold them but for its rounding; `shape` thins the window.
+        Values that a channel cannot have are not valid.
         """
         numbers, valid = self._numbers(bands, window, shape)
         values = self._physical(bands, numbers)
@@ -173,14 +137,9 @@ class Image:
         return values, valid
 
     def examine(self) -> None:
-        """Look at numbers before the work, of a small image or of windows spread over a large one.
+        """Refuse what cannot be reflectance or dB; tell on standard error of what may be fill.
 
-        What may be fill that no tag marks is told on standard error.
-
-        Raises
-        ------
-        MinsegError
-            If the numbers cannot be reflectance, or decibels.
+        Looks at a small image, or at windows spread over a large one.
         """
         for radar in (False, True):
             bands = [band for band in self.indexes if BANDS[band].is_radar == radar]
@@ -276,23 +235,9 @@ class Image:
 def band_indexes(
     source: rasterio.DatasetReader, wanted: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """Find a file's bands by name, or by position where it names none.
+    """Find a file's bands by name, or by position where it names none or `SKIPPED` is wanted.
 
-    Parameters
-    ----------
-    source : rasterio.DatasetReader
-    wanted : sequence of str, optional
-        As `bands` of `Image.of`. With a `SKIPPED` among them, all are taken by position.
-
-    Returns
-    -------
-    dict of str to int
-        Band name to the file's band number, from 1.
-
-    Raises
-    ------
-    MinsegError
-        If bands are missing, or one is there twice.
+    Returns band names to band numbers from 1; refuses bands that are missing or there twice.
     """
     channels = channels_of(source)
     names = [band_name(source.descriptions[index - 1] or "") for index in channels]

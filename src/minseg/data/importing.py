@@ -169,23 +169,7 @@ LONGEST_SCENE_BYTES = 200
 
 
 def read_scene_list(table: Path) -> pd.DataFrame:
-    """Read a user's table of scenes and refuse all that is wrong with it, before any raster.
-
-    Parameters
-    ----------
-    table : Path
-        As `import_dataset` takes it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each scene: key, scene, year, date, and the columns of ``mines.csv``.
-
-    Raises
-    ------
-    MinsegError
-        If a value is wrong, a mine's rows disagree, or names would share a folder.
-    """
+    """Read a user's table of scenes and refuse all that is wrong with it, before any raster."""
     cells = read_cells(table, ["site", *(name for name in _SCENE_LIST.columns if name != "key")])
     first = str(cells.columns[0])
     named = next((name for name in ("mine", "site") if name in cells), None)
@@ -431,26 +415,7 @@ def _read_scenes(
 
 
 def read_optical(path: Path, folders: ImageFolders) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read an optical image in the dataset's form.
-
-    Parameters
-    ----------
-    path : Path
-    folders : ImageFolders
-        Its bands, scale, offset and nodata.
-
-    Returns
-    -------
-    optical : uint16 ndarray (bands, height, width)
-        Reflectance × 10 000, 0 = missing.
-    bands : tuple of str
-        Names, in the order of `BANDS`.
-
-    Raises
-    ------
-    MinsegError
-        If a band is missing or the values cannot be reflectance.
-    """
+    """Read an optical image in the dataset's form: uint16 (bands, height, width), and its bands."""
     with open_raster(path) as source:
         image = _optical_image(source, folders)
         bands = tuple(name for name in _OPTICAL if name in image.indexes)
@@ -460,18 +425,7 @@ def read_optical(path: Path, folders: ImageFolders) -> tuple[np.ndarray, tuple[s
 
 
 def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
-    """Read VV and VH by name and return the three radar channels in dB.
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        VV, VH, VV/(10·VH); NaN where missing.
-
-    Raises
-    ------
-    MinsegError
-        If a band is missing or the values cannot be backscatter.
-    """
+    """Read VV and VH by name; return the three channels in dB, float32, NaN where missing."""
     bands = ("VV", "VH")
     with open_raster(path) as source:
         image = Image.of(
@@ -488,25 +442,10 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
 
 
 def read_mask(path: Path, classes: Mapping[int, str]) -> np.ndarray:
-    """Read a mask of class numbers as a bit mask.
+    """Read a mask of class numbers as a bit mask, uint16 (height, width).
 
-    Parameters
-    ----------
-    path : Path
-    classes : mapping of int to str
-        Mask value to class name, ``background`` or ``ignore``. Unless mapped, 0 is background, and
-        the file's nodata value is ignored; if that is 0, only where another value is background.
-
-    Returns
-    -------
-    uint16 ndarray (height, width)
-        Bit k = class k of Table 1; 65535 = ignore, also what is not finite, or hidden by the
-        file's mask or alpha band.
-
-    Raises
-    ------
-    MinsegError
-        If the mask is not one band of class numbers, or holds a value that nobody mapped.
+    Unless mapped, 0 is background, and the file's nodata value is ignored; if that is 0, only where
+    another value is background. What is not finite, or hidden by a mask or alpha band, is ignored.
     """
     numbers, shown, found = _class_numbers(path, classes)
     bits = np.full(numbers.shape, IGNORE_BITS, np.uint16)

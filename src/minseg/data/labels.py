@@ -142,6 +142,11 @@ class Task:
     """Name of the one target class if all classes are merged into it (Model 4), else None."""
 
     @property
+    def title(self) -> str:
+        """The name for a reader: ``Model 1``, or the classes."""
+        return self.name.replace("model", "Model ").replace(",", ", ")
+
+    @property
     def target_names(self) -> tuple[str, ...]:
         """Names of the target values 0, 1, …; 0 is the background."""
         return ("background", *((self.merged_name,) if self.merged_name else self.class_names))
@@ -161,16 +166,8 @@ class Task:
     def not_annotated(self, annotated: Collection[str]) -> tuple[str, ...]:
         """Return the classes that the task needs and nobody looked for.
 
-        Parameters
-        ----------
-        annotated : collection of str
-            Names out of `ANNOTATED_NAMES`. Outlines of the whole area are all that a task needs
-            that merges its classes into it; no other task can make use of them.
-
-        Returns
-        -------
-        tuple of str
-            Empty where the task can be served.
+        Outlines of the whole area are all that a task needs that merges its classes into it; no
+        other task can make use of them.
         """
         if self.merged_name in annotated:
             return ()
@@ -230,30 +227,14 @@ def parse_task(text: str) -> Task:
 
 
 def class_bit(name: str) -> int:
-    """Return the label value of one class: ``1 << id``.
-
-    Raises
-    ------
-    MinsegError
-        If the name is none of `ANNOTATED_NAMES`.
-    """
+    """Return the label value of one class: ``1 << id``."""
     if name not in _BY_NAME:
         raise MinsegError(f"unknown class {name!r}; the classes are: {', '.join(ANNOTATED_NAMES)}")
     return 1 << _BY_NAME[name].id
 
 
 def encode_bits(masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Combine one boolean mask per class into a bit mask.
-
-    Parameters
-    ----------
-    masks : dict of str to bool ndarray (height, width)
-        Class name to mask; masks may overlap.
-
-    Returns
-    -------
-    uint16 ndarray (height, width)
-    """
+    """Combine a boolean mask (height, width) of each class into a bit mask, uint16."""
     shape = next(iter(masks.values())).shape
     bits = np.zeros(shape, np.uint16)
     for name, mask in masks.items():
@@ -262,37 +243,14 @@ def encode_bits(masks: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def decode_bits(bits: np.ndarray, name: str) -> np.ndarray:
-    """Return where one class is annotated as present.
-
-    Parameters
-    ----------
-    bits : uint16 ndarray
-        Label raster; pixels of value 65535 are nobody's.
-    name : str
-        Out of `ANNOTATED_NAMES`.
-
-    Returns
-    -------
-    bool ndarray of the same shape
-    """
+    """Return where a bit mask annotates one class as present; nobody's pixels are not."""
     return ((bits & class_bit(name)) > 0) & (bits != IGNORE_BITS)
 
 
 def task_target(bits: np.ndarray, task: Task) -> np.ndarray:
-    """Turn a bit mask into the exclusive target of a task (section 2.2).
+    """Turn a bit mask into a task's target, uint8: 0 background, 1 … its classes, 255 ignore.
 
-    Where classes of the task overlap, the one later in `PRIORITY` wins.
-
-    Parameters
-    ----------
-    bits : uint16 ndarray (height, width)
-        Label raster.
-    task : Task
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        0 background, 1 … the task's classes, 255 ignore.
+    Where classes of the task overlap, the one later in `PRIORITY` wins (section 2.2).
     """
     target = np.zeros(bits.shape, np.uint8)
     if task.merged_name:
@@ -305,17 +263,6 @@ def task_target(bits: np.ndarray, task: Task) -> np.ndarray:
 
 
 def overlapping_pixels(bits: np.ndarray, class_names: Iterable[str]) -> int:
-    """Count pixels that carry more than one of the given classes.
-
-    Parameters
-    ----------
-    bits : uint16 ndarray
-        Label raster.
-    class_names : iterable of str
-
-    Returns
-    -------
-    int
-    """
+    """Count pixels that carry more than one of the given classes."""
     present = sum(decode_bits(bits, name).astype(np.uint8) for name in class_names)
     return int(np.count_nonzero(np.asarray(present) > 1))

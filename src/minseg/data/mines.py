@@ -95,20 +95,7 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL"} | {
 
 
 def folder_problems(folders: Mapping[str, str], where: str) -> list[str]:
-    """Find the mines that cannot have a folder of their own on every system.
-
-    Parameters
-    ----------
-    folders : mapping of str to str
-        Each mine as its table spells it, to the name of its folder.
-    where : str
-        What to call the table.
-
-    Returns
-    -------
-    list of str
-        Every problem, one line each.
-    """
+    """Tell which mines (as spelled → folder) cannot have a folder of their own on every system."""
     faults = {mine: _name_fault(folder) for mine, folder in folders.items()}
     problems = [
         f"{where}: mine {mine!r} cannot name a folder{fault}"
@@ -141,20 +128,7 @@ def _name_fault(name: str) -> str:
 
 
 def date_problems(scenes: pd.DataFrame, where: str) -> list[str]:
-    """Find the scenes whose date is of another year than they say.
-
-    Parameters
-    ----------
-    scenes : pandas.DataFrame
-        Columns scene, year (may be missing) and date (ISO, or empty).
-    where : str
-        What to call the table.
-
-    Returns
-    -------
-    list of str
-        Every problem, one line each.
-    """
+    """Tell which scenes have a date of another year than they say."""
     dated = scenes[(scenes["date"] != "") & scenes["year"].notna()]
     wrong = dated[dated["date"].str[:4] != dated["year"].astype(str)]
     return [
@@ -173,30 +147,11 @@ def require_seed(seed: int) -> None:
 def split_mines(
     mines: pd.DataFrame, seed: int, footprints: Mapping[str, BaseGeometry] | None = None
 ) -> pd.DataFrame:
-    """Split mines 70:15:15 into train, validation and test (section 2.3).
+    """Split mines 70:15:15 into train, validation and test (section 2.3), alike for one seed.
 
     Whole mines go to a part, and mines whose footprints overlap go together. The parts are
     stratified by raw material and mine type: mines are put in an order in which equal metadata
     stand together (shuffled inside), and each part takes every so-manieth of that order.
-
-    Parameters
-    ----------
-    mines : pandas.DataFrame
-        Mine table.
-    seed : int
-        The same seed and table give the same split.
-    footprints : mapping of mine to polygon, optional
-        Ground covered by each mine's scenes.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns mine and part, in the order of `mines`.
-
-    Raises
-    ------
-    MinsegError
-        With fewer than three mines that do not overlap, or a negative seed.
     """
     require_seed(seed)
     group = _overlap_groups(list(mines["mine"]), footprints or {})
@@ -236,16 +191,7 @@ def _overlap_groups(mines: list[str], footprints: Mapping[str, BaseGeometry]) ->
 
 
 def overlapping_mines(footprints: Mapping[str, BaseGeometry]) -> list[tuple[str, str]]:
-    """List the pairs of mines whose footprints share ground.
-
-    Parameters
-    ----------
-    footprints : mapping of mine to polygon (degrees)
-
-    Returns
-    -------
-    list of (str, str)
-    """
+    """List the pairs of mines whose footprints (degrees) share ground."""
     names = list(footprints)
     shapes = np.array(list(footprints.values()), dtype=object)  # an empty list is float otherwise
     first, second = STRtree(shapes).query(shapes, predicate="intersects")
@@ -257,20 +203,7 @@ def overlapping_mines(footprints: Mapping[str, BaseGeometry]) -> list[tuple[str,
 
 
 def split_problems(split: pd.DataFrame, mines: pd.DataFrame) -> list[str]:
-    """Check that each mine stands in exactly one part, and that no part is empty.
-
-    Parameters
-    ----------
-    split : pandas.DataFrame
-        Columns mine and part.
-    mines : pandas.DataFrame
-        Mine table.
-
-    Returns
-    -------
-    list of str
-        Every problem, one line each.
-    """
+    """Check that each mine stands in exactly one part, and that no part is empty."""
     problems = [
         f"split.csv: mine {mine!r} is in {' and '.join(sorted(set(rows)))}; keep it in one part"
         for mine, rows in split.groupby("mine")["part"]
@@ -284,19 +217,7 @@ def split_problems(split: pd.DataFrame, mines: pd.DataFrame) -> list[str]:
 
 
 def leakage_problems(split: pd.DataFrame, footprints: Mapping[str, BaseGeometry]) -> list[str]:
-    """Find mines of different parts whose scenes show the same ground.
-
-    Parameters
-    ----------
-    split : pandas.DataFrame
-        Columns mine and part.
-    footprints : mapping of mine to polygon (degrees)
-
-    Returns
-    -------
-    list of str
-        Every problem, one line each; empty if the parts are apart.
-    """
+    """Find mines of different parts whose scenes show the same ground (degrees)."""
     part = dict(zip(split["mine"], split["part"], strict=True))
     return [
         f"split.csv: scenes of mines {one!r} ({part[one]}) and {other!r} ({part[other]}) "
@@ -307,24 +228,7 @@ def leakage_problems(split: pd.DataFrame, footprints: Mapping[str, BaseGeometry]
 
 
 def subset(mines: pd.DataFrame, code: str) -> pd.DataFrame:
-    """Select the mines of one raw material or mine type (section 2.2).
-
-    Parameters
-    ----------
-    mines : pandas.DataFrame
-        Mine table.
-    code : str
-        RR, MO, CL, OC, OP or MT.
-
-    Returns
-    -------
-    pandas.DataFrame
-
-    Raises
-    ------
-    MinsegError
-        If the code is unknown or no mine carries it.
-    """
+    """Select the mines of one raw material or mine type (section 2.2): RR, MO, CL, OC, OP or MT."""
     if code not in RAW_MATERIALS and code not in MINE_TYPES:
         raise MinsegError(
             f"unknown subset {code!r}; use {', '.join([*RAW_MATERIALS, *MINE_TYPES])}"

@@ -16,23 +16,7 @@ LARGEST_REFLECTANCE = 6.5534
 def encode_reflectance(reflectance: np.ndarray, valid: np.ndarray, where: str) -> np.ndarray:
     """Turn reflectance into the stored form: × 10 000 as uint16, 0 = missing.
 
-    Parameters
-    ----------
-    reflectance : float ndarray (bands, height, width)
-    valid : bool ndarray (height, width)
-        False where a pixel is missing.
-    where : str
-        What to call the image in messages.
-
-    Returns
-    -------
-    uint16 ndarray (bands, height, width)
-        A reflectance of zero or less becomes 1 (0.0001), because 0 means missing.
-
-    Raises
-    ------
-    MinsegError
-        If no pixel is valid, or the values cannot be reflectance.
+    A reflectance of zero or less becomes 1 (0.0001), because 0 means missing.
     """
     require_reflectance(reflectance[:, valid], where)
     stored = clip_reflectance(np.nan_to_num(reflectance)) / REFLECTANCE_SCALE
@@ -45,19 +29,7 @@ def clip_reflectance(reflectance: np.ndarray) -> np.ndarray:
 
 
 def require_reflectance(values: np.ndarray, where: str) -> None:
-    """Refuse values that are empty or too large or small for reflectance: a wrong scale, mostly.
-
-    Parameters
-    ----------
-    values : float ndarray
-        Valid pixels only.
-    where : str
-        What to call the image in messages.
-
-    Raises
-    ------
-    MinsegError
-    """
+    """Refuse valid values that are none or too large or small for reflectance: a wrong scale."""
     if not values.size:
         raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); leave this image out")
     bright = float(np.percentile(values, 90))
@@ -93,20 +65,9 @@ RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) -> None:
-    """Refuse decibels that are none, or no ground's: another unit, or VV and VH swapped, mostly.
+    """Refuse decibels (bands, pixels) that are none, or no ground's.
 
-    Parameters
-    ----------
-    decibels : float ndarray (bands, pixels)
-        Valid pixels only.
-    bands : sequence of str
-        Which of VV and VH they are.
-    where : str
-        What to call the image in messages.
-
-    Raises
-    ------
-    MinsegError
+    Another unit, or VV and VH swapped, mostly; `bands` says which of the two they are.
     """
     how = "give the right --radar-unit (db, power or amplitude), or --radar-scale"
     if not decibels.size:
@@ -127,17 +88,7 @@ def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) 
 
 
 def radar_channels(vv_db: np.ndarray, vh_db: np.ndarray) -> np.ndarray:
-    """Stack the three radar channels of section 2.1: VV, VH and VV/(10·VH), all in dB.
-
-    Parameters
-    ----------
-    vv_db, vh_db : ndarray (height, width)
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        NaN where either is missing.
-    """
+    """Stack VV, VH and VV/(10·VH) of section 2.1 in dB: float32, NaN where either is missing."""
     ratio_db = vv_db - vh_db - 10
     channels = np.stack([vv_db, vh_db, ratio_db]).astype(np.float32)
     channels[:, ~np.isfinite(ratio_db)] = np.nan
@@ -156,18 +107,7 @@ class ChannelStatistics:
     """Standard deviation, reflectance or dB."""
 
     def standardise(self, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Bring channels to mean 0 and spread 1; missing pixels become 0.
-
-        Parameters
-        ----------
-        inputs : float32 ndarray (bands, height, width)
-            Reflectance or dB.
-        valid : bool ndarray (height, width)
-
-        Returns
-        -------
-        float32 ndarray (bands, height, width)
-        """
+        """Bring channels (bands, height, width) to mean 0 and spread 1; missing pixels become 0."""
         mean = np.array(self.mean, np.float32)[:, None, None]
         deviation = np.array(self.deviation, np.float32)[:, None, None]
         return np.where(valid, (inputs - mean) / deviation, np.float32(0))
@@ -178,20 +118,6 @@ def training_statistics(dataset: Dataset, bands: Sequence[str]) -> ChannelStatis
 
     The paper normalises (section 2.4) without saying by what; standardising each band by the
     training scenes is our choice.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    bands : sequence of str
-
-    Returns
-    -------
-    ChannelStatistics
-
-    Raises
-    ------
-    MinsegError
-        If no training pixel is valid in all bands.
     """
     count = 0
     total = np.zeros(len(bands))

@@ -122,13 +122,7 @@ class Grid:
 
 @contextmanager
 def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster for reading, with errors told in one line.
-
-    Raises
-    ------
-    MinsegError
-        If the file is missing or is not a raster that GDAL reads.
-    """
+    """Open a raster for reading, with errors told in one line."""
     path = Path(path)
     if not path.is_file():
         raise MinsegError(f"{path}: no such file; check the path")
@@ -147,25 +141,13 @@ def grid_of(source: rasterio.DatasetReader) -> Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """Return the grid of a raster file.
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be read.
-    """
+    """Return the grid of a raster file."""
     with open_raster(path) as source:
         return grid_of(source)
 
 
 def require_located(grid: Grid, path: Path) -> None:
-    """Refuse a raster without a coordinate reference system, or that lies nowhere by its own.
-
-    Raises
-    ------
-    MinsegError
-        With the command that mends it.
-    """
+    """Refuse a raster that lies nowhere, or without a coordinate reference system."""
     if _counts_pixels(grid):
         if _has_control_points(path):
             raise MinsegError(
@@ -224,31 +206,11 @@ def read_window(
     window: Window | None = None,
     shape: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read bands of an open raster.
+    """Read bands (numbers from 1) of a raster in its own type, and where all of them are valid.
 
-    Parameters
-    ----------
-    source : rasterio.DatasetReader
-    indexes : sequence of int
-        Band numbers, from 1.
-    window : Window, optional
-        Part to read; the whole raster by default.
-    shape : (int, int), optional
-        Height and width to thin it to: of each new pixel's ground, the value at its centre (of an
-        overview, where the file has some).
-
-    Returns
-    -------
-    values : ndarray (bands, height, width)
-        In the file's own type.
-    valid : bool ndarray (height, width)
-        False where any of the bands is nodata or not finite, or the file's mask or alpha band
-        hides the pixel.
-
-    Raises
-    ------
-    MinsegError
-        If the file's data are damaged.
+    `shape` (height, width) thins the window: of each new pixel's ground, the value at its centre,
+    of an overview where the file has some. Nodata, what is not finite, and what the file's mask or
+    alpha band hides is not valid.
     """
     try:
         thin = (len(indexes), *shape) if shape else None
@@ -266,22 +228,7 @@ def read_dataset_mask(
     window: Window | None = None,
     shape: tuple[int, int] | None = None,
 ) -> np.ndarray | None:
-    """Read the mask that hides pixels of a raster, beside its nodata value.
-
-    Parameters
-    ----------
-    source : rasterio.DatasetReader
-    index : int
-        Band number, from 1, of one of the channels.
-    window, shape
-        As of `read_window`.
-
-    Returns
-    -------
-    bool ndarray (height, width), or None
-        False where the file's mask, or its alpha band, is 0; None, and nothing is read, where it
-        has neither.
-    """
+    """Read the mask or alpha band that hides pixels beside the nodata value; None without one."""
     if MaskFlags.per_dataset in source.mask_flag_enums[index - 1]:
         return source.read_masks(index, window=window, out_shape=shape) > 0
     # Where there is a nodata value too, GDAL heeds that alone.
@@ -309,24 +256,10 @@ def write_geotiff(
     descriptions: Sequence[str],
     scale: float = 1.0,
 ) -> None:
-    """Write a tiled, compressed GeoTIFF; an older file of that name is replaced at the end.
+    """Write a tiled, compressed GeoTIFF of (bands, height, width), each band with a name.
 
-    Parameters
-    ----------
-    path : Path
-    array : ndarray (bands, height, width)
-    grid : Grid
-    nodata : float or None
-        Value that marks missing pixels.
-    descriptions : sequence of str
-        One name per band.
-    scale : float
-        Factor that turns stored values into physical ones (a GeoTIFF tag).
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be written.
+    An older file of that name is replaced at the end; `scale` is the tag that turns stored values
+    into physical ones.
     """
     profile = raster_profile(grid, array.shape[0], array.dtype, nodata)
     # Measured on twelve bands of reflectance: written in less time, and smaller, since each
@@ -342,20 +275,7 @@ def write_geotiff(
 
 @contextmanager
 def writing(path: Path, beside: Path) -> Iterator[None]:
-    """Tell what goes wrong while a raster is written in one line.
-
-    Parameters
-    ----------
-    path : Path
-        The file that the user named.
-    beside : Path
-        The file that is written.
-
-    Raises
-    ------
-    MinsegError
-        If it cannot be written.
-    """
+    """Tell in one line what goes wrong while the file that the user named is written beside."""
     try:
         yield
     except (OSError, CPLE_BaseError, SystemError) as error:  # the last: GDAL gave no reason
@@ -366,13 +286,7 @@ def writing(path: Path, beside: Path) -> Iterator[None]:
 
 
 def require_whole(path: Path) -> None:
-    """Read a raster just written: GDAL says nothing where the disk is full at its last write.
-
-    Raises
-    ------
-    rasterio.errors.RasterioIOError
-        If part of it is missing.
-    """
+    """Read a raster just written: GDAL says nothing where the disk is full at its last write."""
     with rasterio.open(path) as source:
         for _, window in source.block_windows():
             source.read(window=window)
@@ -407,25 +321,9 @@ def to_cloud_optimized(
     colours: dict[int, tuple[int, int, int, int]] | None = None,
     named: Path | None = None,
 ) -> None:
-    """Copy a raster to a Cloud-Optimized GeoTIFF, with class names and colours if given.
+    """Copy a GeoTIFF to a Cloud-Optimized one, with names and colours of its values if given.
 
-    Parameters
-    ----------
-    source : Path
-        GeoTIFF to copy.
-    path : Path
-        File to write. GDAL keeps category names in a sidecar, ``<path>.aux.xml``.
-    category_names : sequence of str
-        Names of the values 0, 1, … of band 1.
-    colours : dict of int to (red, green, blue, alpha)
-        Colour table of band 1.
-    named : Path, optional
-        What errors call the file, if not `path`.
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be written.
+    GDAL keeps the names in a sidecar, ``<path>.aux.xml``. Errors call the file `named`.
     """
     resampling = "nearest" if category_names else "average"
     options = {"compress": "deflate", "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}

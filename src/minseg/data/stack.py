@@ -32,19 +32,7 @@ _HALF_TURN = 180.0
 
 
 def require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
-    """Refuse files whose footprints have no place in common.
-
-    Parameters
-    ----------
-    grids : mapping of str to Grid
-        Of the files, by their names.
-    grid : Grid
-        What they are brought to.
-
-    Raises
-    ------
-    MinsegError
-    """
+    """Refuse files, by their names, whose footprints and the grid have no place in common."""
     left, bottom, right, top = grid.bounds
     for name, other in grids.items():
         west, south, east, north = _bounds_seen_from(grid, other, name)
@@ -62,17 +50,6 @@ def crs_seen_from(grid: Grid, source: Grid) -> CRS:
 
     GDAL looks for a place between -180 and 180 degrees, where a file that reaches over the 180th
     meridian, or counts to 360, has none.
-
-    Parameters
-    ----------
-    grid : Grid
-        What the file is brought to.
-    source : Grid
-        Of the file.
-
-    Returns
-    -------
-    rasterio.crs.CRS
     """
     assert source.crs is not None
     west, _, east, _ = source.bounds
@@ -137,13 +114,7 @@ class ImageFile:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``PATH`` or ``BANDS=PATH``, such as ``B02=korba/blue.tif`` or ``VV,VH=s1.tif``.
-
-        Raises
-        ------
-        MinsegError
-            If what stands before ``=`` are no bands (unless a file has that name).
-        """
+        """Read ``PATH`` or ``BANDS=PATH``, such as ``B02=korba/blue.tif`` or ``VV,VH=s1.tif``."""
         bands, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             return cls(Path(text))
@@ -163,22 +134,7 @@ class ImageStack:
     def read(
         self, window: Window | None = None, shape: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read the image's channels.
-
-        Parameters
-        ----------
-        window : rasterio.windows.Window, optional
-            Part of the grid; everything by default.
-        shape : (int, int), optional
-            Height and width to thin it to, e.g. of `Grid.thinned`.
-
-        Returns
-        -------
-        values : float32 ndarray (bands, height, width)
-            Reflectance or dB.
-        valid : bool ndarray (height, width)
-            Pixels at which every file has a value.
-        """
+        """Read the channels as float32 (bands, height, width), and where every file has a value."""
         layers: dict[str, np.ndarray] = {}
         valid: np.ndarray | None = None
         for part in self.parts:
@@ -226,27 +182,10 @@ class _Part:
 def open_stack(
     files: Sequence[ImageFile], bands: Sequence[str], reading: ImageReading | None = None
 ) -> Iterator[ImageStack]:
-    """Open files as one image and check what their numbers mean.
+    """Open files as one image of the wanted channels and check what their numbers mean.
 
     VV/(10·VH) is derived from VV and VH where no file has it, or where radar is no decibels yet.
     Files without any of the bands are left aside.
-
-    Parameters
-    ----------
-    files : sequence of ImageFile
-    bands : sequence of str
-        Channels wanted, in this order.
-    reading : ImageReading, optional
-
-    Yields
-    ------
-    ImageStack
-
-    Raises
-    ------
-    MinsegError
-        If a file cannot be read, is nowhere, is rotated or lies elsewhere than the others; if a
-        band is missing or there twice; if the numbers cannot be reflectance.
     """
     reading = reading or ImageReading()
     if len(files) > 1 and reading.bands is not None:
@@ -272,29 +211,11 @@ def open_stack(
 def common_grid(
     candidates: Sequence[Grid], grids: Mapping[str, Grid], gsd_m: float | None = None
 ) -> Grid:
-    """Choose the grid that files are brought to.
+    """Choose the grid that files are brought to, among those of the optical files if any.
 
     Files that share a grid keep it. Otherwise it is the grid of the file with the smallest
-    pixels if these are 10 m within 20 %, and else a grid of 10 m pixels in its coordinate
-    reference system, from its upper left corner on.
-
-    Parameters
-    ----------
-    candidates : sequence of Grid
-        Grids to choose among: of the optical files if there are any.
-    grids : mapping of str to Grid
-        Of all the files.
-    gsd_m : float, optional
-        Side of the pixels, if it is not to be as said, metres.
-
-    Returns
-    -------
-    Grid
-
-    Raises
-    ------
-    MinsegError
-        If a grid of such pixels would be larger than any image, or one pixel wider than all.
+    pixels if these are 10 m within 20 %, and else a grid of 10 m (or `gsd_m`) pixels in its
+    coordinate reference system, from its upper left corner on.
     """
     finest = min(candidates, key=lambda grid: math.prod(grid.pixel_size_m))
     if gsd_m is None:

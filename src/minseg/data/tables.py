@@ -18,28 +18,11 @@ _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are zip a
 
 
 def read_cells(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
-    """Read a CSV table, every cell as text without blanks around it.
+    """Read a CSV table, every cell as text without blanks around it; index k is row k + 2.
 
     Commas, semicolons, tabs or bars stand between cells, whichever the header has most. A column
     is found by its name in any case, with blanks or hyphens for underscores. Columns without a
     name and rows are left out where they are empty.
-
-    Parameters
-    ----------
-    path : Path
-    columns : collection of str
-        Names that are known; other columns keep the name they have.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index k is row k + 2 of the file, whose header is row 1.
-
-    Raises
-    ------
-    MinsegError
-        If the file is no CSV in UTF-8, a row has too few or too many cells, or a column has no
-        name or that of another.
     """
     header, rows = _rows_of(path)
     names = [_known_name(cell, columns) for cell in header]
@@ -127,20 +110,7 @@ def _known_name(cell: str, columns: Collection[str]) -> str:
 
 
 def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[str]]:
-    """Read a CSV table and hold it against its schema.
-
-    Parameters
-    ----------
-    path : Path
-    schema : pandera.DataFrameSchema
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        With the schema's types where it is valid.
-    problems : list of str
-        Every problem found, one line each.
-    """
+    """Read a CSV table and hold it against its schema; return every problem, a line each."""
     try:
         cells = read_cells(path, list(schema.columns))
     except MinsegError as error:
@@ -152,23 +122,7 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, li
 def validate_table(
     table: pd.DataFrame, schema: pa.DataFrameSchema, where: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Hold a table against a schema and name all its problems at once.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Index k is row k + 2 in messages.
-    schema : pandera.DataFrameSchema
-    where : str
-        What to call the table in messages.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        Coerced to the schema's types where it is valid.
-    problems : list of str
-        One line for each fault.
-    """
+    """Hold a table against a schema: the table in its types, and all its problems at once."""
     numbers = [n for n, column in schema.columns.items() if str(column.dtype) in KINDS]
     for name in table.columns.intersection(numbers):
         cells = table[name].replace("", pd.NA)
@@ -183,20 +137,7 @@ def validate_table(
 
 
 def table_problems(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> list[str]:
-    """Hold a table against a schema and tell each fault in a line a person can act on.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-    schema : pandera.DataFrameSchema
-    where : str
-        What to call the table.
-
-    Returns
-    -------
-    list of str
-        From the first row to the last, where the header is row 1; empty for a valid table.
-    """
+    """Tell each fault of a table, from the first row on, in a line a person can act on."""
     cases = _failure_cases(table, schema)
     if cases.empty:
         return []

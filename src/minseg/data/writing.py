@@ -56,33 +56,9 @@ def write_dataset(
     synthetic: bool,
     split_seed: int = 0,
 ) -> Dataset:
-    """Write a dataset folder, scene by scene; it appears whole or not at all.
+    """Write a dataset folder, scene by scene (one in memory at a time); whole or not at all.
 
-    Parameters
-    ----------
-    path : Path
-        Folder to make; it must not exist, or be empty.
-    name : str
-        What to call the dataset in figures.
-    mines : pandas.DataFrame
-        Mine table; a missing longitude or latitude is taken from the mine's first scene.
-    scenes : iterable of SceneRasters
-        May be a generator: one scene is held in memory at a time.
-    class_names : sequence of str
-        Classes that the annotators looked for.
-    provenance, licence : str
-    synthetic : bool
-    split_seed : int
-        Seed of the split by mine.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    MinsegError
-        If the folder exists with content, a table is not valid, or no split can be made.
+    A mine's missing longitude or latitude is taken from its first scene.
     """
     path = Path(path)
     require_new_folder(path)
@@ -125,26 +101,7 @@ def write_tables(
     synthetic: bool,
     split_seed: int = 0,
 ) -> None:
-    """Write the tables and the description of a dataset whose rasters are there.
-
-    Parameters
-    ----------
-    path : Path
-        Dataset folder.
-    rows : sequence of mapping
-        Scene table.
-    grids : sequence of (mine, Grid)
-        One entry a scene.
-    bands : collection of str
-        Channels that the scenes have.
-    name, mines, class_names, provenance, licence, synthetic, split_seed
-        As in `write_dataset`.
-
-    Raises
-    ------
-    MinsegError
-        If a table is not valid, or no split can be made.
-    """
+    """Write the tables and the description of a dataset whose rasters are there."""
     description = Description(
         name=name,
         class_names=tuple(n for n in ANNOTATED_NAMES if n in class_names),
@@ -227,18 +184,7 @@ def scene_row(relative: Path, scene: SceneRasters) -> dict[str, object]:
 
 
 def resplit(dataset: Dataset, seed: int) -> Dataset:
-    """Draw a new split by mine and write it to the folder's ``split.csv``.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    seed : int
-
-    Returns
-    -------
-    Dataset
-        The dataset with its new split.
-    """
+    """Draw a new split by mine and write it to the folder's ``split.csv``."""
     split = split_mines(dataset.mines, seed, footprints(scene_grids(dataset)))
     write_text(dataset.path / "split.csv", split.to_csv(index=False))
     return replace(dataset, split=split)

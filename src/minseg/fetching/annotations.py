@@ -1,20 +1,24 @@
 """Polygons that people drew: any file GDAL reads → classes of Table 1, mine by mine."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyogrio
 import shapely
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.features import rasterize
+from shapely.errors import GEOSException
 
 from minseg.data.grid import split_box
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.features import read_features
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
 
 ALL_VALUES = "*"
@@ -22,6 +26,8 @@ ALL_VALUES = "*"
 
 SPECIAL = ("background", "ignore")
 """What a polygon may be besides a class: left out, or ground nobody is sure about."""
+
+_UNREADABLE = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError)
 
 
 @dataclass(frozen=True)
@@ -114,48 +120,18 @@ def read_annotations(path: Path, mines: pd.DataFrame, fields: PolygonFields) -> 
 
 
 def read_polygons(path: Path, fields: PolygonFields, notes: list[str]) -> gpd.GeoDataFrame:
-    """Read polygons and find out their classes and years.
-
-    Parameters
-    ----------
-    path : Path
-    fields : PolygonFields
-        The field of the mine is kept, not read.
-    notes : list of str
-        Appended to: what was repaired or left out.
-
-    Returns
-    -------
-    geopandas.GeoDataFrame
-        Valid polygons in WGS 84 with class_name, year (missing: all years) and the file's fields.
-
-    Raises
-    ------
-    MinsegError
-        As `read_annotations`.
-    """
+    """Read valid polygons in WGS 84 with class_name, year (missing: all) and the file's fields."""
     table = read_features(path, "polygons", notes, fields.layer)
     _require_fields(table, path, fields)
-    values = _class_values(table, path, fields)
-    table["class_name"] = _class_names(values, path, fields)
+    table["class_name"] = _class_names(table, path, fields)
     table["year"] = _years(table, path, fields)
     return _sound_polygons(table, path, notes)
 
 
 def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
-    """Burn polygons into a bit mask, class by class, so that their order does not matter.
+    """Burn polygons into a uint16 bit mask, class by class, so that their order does not matter.
 
-    Parameters
-    ----------
-    polygons : geopandas.GeoDataFrame
-        With the column class_name.
-    grid : Grid
-
-    Returns
-    -------
-    uint16 ndarray (height, width)
-        Bit k = class k of Table 1 at the pixel's centre, bit 10 = the whole mining area; 65535
-        where it is marked ``ignore``.
+    Bit k = class k of Table 1 at the pixel's centre, bit 10 = whole mining area; 65535 = ignore.
     """
     near = polygons[polygons.intersects(_ground(grid))].to_crs(grid.crs)
     masks = {
@@ -172,6 +148,111 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
     bits = encode_bits(masks) if masks else np.zeros(ignored.shape, np.uint16)
     bits[ignored] = IGNORE_BITS
     return bits
+
+
+def read_features(
+    path: Path, what: str, notes: list[str], layer: str | None = None
+) -> gpd.GeoDataFrame:
+    """Read a layer in degrees, flat, numbered from 0; shapes may be missing, empty or invalid.
+
+    `what` the file should hold, polygons or points, is for messages; `notes` get what was repaired.
+    """
+    if not path.exists():
+        raise MinsegError(f"{path}: no such file; give a file of {what}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of rings, which are told below
+            _require_layer(path, layer)
+            table = _read(path, layer, notes)
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0]
+        raise MinsegError(f"{path}: cannot be read as {what} ({reason}); is it whole?") from None
+    except UnicodeDecodeError as error:
+        mended = (
+            f"ogr2ogr -oo ENCODING=CP1252 mended.gpkg {path}"
+            if path.suffix.lower() in (".shp", ".dbf")
+            else f"iconv -f CP1252 -t UTF-8 {path} > mended{path.suffix}"
+        )
+        raise MinsegError(
+            f"{path}: its text is not in the encoding that it states ({error.encoding}, byte "
+            f"0x{error.object[error.start]:02x}); if it is Western European, `{mended}` mends it"
+        ) from None
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise MinsegError(
+            f"{path}: is a table without geometries; give a file of {what}, e.g. by `ogr2ogr "
+            f"-oo X_POSSIBLE_NAMES=lon* -oo Y_POSSIBLE_NAMES=lat* -a_srs EPSG:4326 located.gpkg "
+            f"{path}` if it holds positions"
+        )
+    if table.empty:
+        raise MinsegError(f"{path}: holds no {what}; check the file and its layer")
+    table = _in_degrees(table.set_geometry(shapely.force_2d(table.geometry.to_numpy())), path)
+    return table if table.geometry.name == "geometry" else table.rename_geometry("geometry")
+
+
+def _require_layer(path: Path, layer: str | None) -> None:
+    """Refuse a layer that is not there, and none where there are several."""
+    layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+    if layer is None and len(layers) > 1:
+        raise MinsegError(f"{path}: name one of its layers: {', '.join(layers)} (--layer)")
+    if layer is not None and layer not in layers:
+        raise MinsegError(f"{path}: no layer {layer!r}; it has {', '.join(layers)} (--layer)")
+
+
+def _read(path: Path, layer: str | None, notes: list[str]) -> gpd.GeoDataFrame:
+    """Read a layer; close rings that are open."""
+    try:
+        return gpd.read_file(path, layer=layer)
+    except GEOSException:
+        stored = pyogrio.raw.read(path, layer=layer, columns=[])[2]
+    sound = shapely.from_wkb(stored, on_invalid="ignore")
+    closed = shapely.from_wkb(stored, on_invalid="fix")
+    lost = [shape is None and told is not None for shape, told in zip(closed, stored, strict=True)]
+    if any(lost):
+        raise MinsegError(
+            f"{path}: feature(s) number {_numbers(lost)} cannot be read (a ring of too few points, "
+            "or a kind of surface that is no polygon); mend or remove them"
+        )
+    was_open = shapely.is_missing(sound) & ~shapely.is_missing(closed)
+    notes.append(f"{path}: polygon(s) with open rings closed: number {_numbers(was_open)}")
+    return gpd.read_file(path, layer=layer, on_invalid="fix")
+
+
+def _numbers(chosen: Sequence[bool] | np.ndarray) -> str:
+    """List features, counted from 1 as people do."""
+    return summarise([str(row + 1) for row in np.flatnonzero(chosen)])
+
+
+def _in_degrees(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
+    """Bring features to degrees; refuse numbers that the file's reference system does not have."""
+    if table.crs is None:
+        raise MinsegError(
+            f"{path}: has no coordinate reference system; assign it, e.g. "
+            f"`ogr2ogr -a_srs EPSG:4326 assigned.gpkg {path}`"
+        )
+    corners, owners = shapely.get_coordinates(table.geometry.to_numpy(), return_index=True)
+    lost = np.isin(np.arange(len(table)), owners[~np.isfinite(corners).all(axis=1)])
+    if lost.any():
+        raise MinsegError(
+            f"{path}: feature(s) number {_numbers(lost)} have a corner that is nowhere (NaN or "
+            "infinite); mend or remove them"
+        )
+    try:
+        degrees = table.to_crs("EPSG:4326")
+    except (CRSError, ProjError):
+        raise MinsegError(
+            f"{path}: its reference system, {table.crs.name}, is a local one that lies nowhere on "
+            "the globe; bring the file to another, such as EPSG:4326"
+        ) from None
+    west, south, east, north = degrees.total_bounds
+    # Longitudes up to 360 are in use. Bounds are missing where nothing has a shape.
+    if west < -360 or east > 360 or south < -90 or north > 90 or np.isinf([west, north]).any():
+        reached = ", ".join(f"{value:g}" for value in table.total_bounds)
+        raise MinsegError(
+            f"{path}: its coordinates reach {reached} (left, bottom, right, top), which is nowhere "
+            f"in its reference system, {table.crs.name}; assign the right one, e.g. "
+            f"`ogr2ogr -a_srs EPSG:32633 assigned.gpkg {path}`"
+        )
+    return degrees
 
 
 def _ground(grid: Grid) -> shapely.Geometry:
@@ -195,15 +276,8 @@ def _require_fields(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) 
             )
 
 
-def _class_values(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> pd.Series:
-    """Return each polygon's value of the class field as text, a whole number without a point."""
-    if fields.class_field not in table:
-        return pd.Series(ALL_VALUES, index=table.index)
-    return table[fields.class_field].map(_as_text)
-
-
 def _as_text(value: object) -> str:
-    """Write a field's value as a person would."""
+    """Write a field's value as a person would, a whole number without a point."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -211,8 +285,11 @@ def _as_text(value: object) -> str:
     return str(value).strip()
 
 
-def _class_names(values: pd.Series, path: Path, fields: PolygonFields) -> pd.Series:
+def _class_names(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> pd.Series:
     """Map values of the class field to class names."""
+    values = pd.Series(ALL_VALUES, index=table.index)
+    if fields.class_field in table:
+        values = table[fields.class_field].map(_as_text)
     known = {name: name for name in (*ANNOTATED_NAMES, *SPECIAL)}
     given = {value.strip().lower(): name for value, name in (fields.classes or {}).items()}
     strange = sorted(set(given.values()) - set(known))
@@ -221,8 +298,7 @@ def _class_names(values: pd.Series, path: Path, fields: PolygonFields) -> pd.Ser
             f"unknown class {summarise(list(map(repr, strange)))}; use "
             f"{', '.join(ANNOTATED_NAMES)}, or {' or '.join(SPECIAL)}"
         )
-    mapping = given if given else known
-    names = values.str.lower().map(mapping)
+    names = values.str.lower().map(given or known)
     if ALL_VALUES in given:
         names = names.fillna(given[ALL_VALUES])
     unmapped = sorted({value or "(empty)" for value in values[names.isna()]})
@@ -260,29 +336,25 @@ def _sound_polygons(table: gpd.GeoDataFrame, path: Path, notes: list[str]) -> gp
         )
     areal = [_areal(shape) for shape in shapes]
     table = table.set_geometry(gpd.GeoSeries(areal, index=table.index, crs=table.crs))
-    empty = table.index[[shape is None for shape in areal]]
-    if len(empty):
-        rows = summarise([str(row + 1) for row in empty])
-        notes.append(f"{path}: {len(empty)} feature(s) without area left out: number {rows}")
-    table = table.drop(index=empty)
+    empty = np.array([shape is None for shape in areal])
+    if empty.any():
+        notes.append(
+            f"{path}: {empty.sum()} feature(s) without area left out: number {_numbers(empty)}"
+        )
+    table = table[~empty]
     if table.empty:
         raise MinsegError(f"{path}: holds points, lines or nothing, but no polygon; check the file")
     return table
 
 
-def _areal(shape: object) -> shapely.Geometry | None:
+def _areal(shape: shapely.Geometry | None) -> shapely.Geometry | None:
     """Return the valid areal part of a geometry, None if it has none."""
-    if shape is None:
-        return None
-    parts = shapely.get_parts(shapely.make_valid(shape))
-    areas = [part for part in _flat(parts) if part.geom_type == "Polygon" and part.area > 0]
+    parts = [] if shape is None else [shapely.make_valid(shape)]
+    areas = []
+    while parts:  # collections may hold collections
+        part = parts.pop(0)
+        if hasattr(part, "geoms"):
+            parts = [*part.geoms, *parts]
+        elif part.geom_type == "Polygon" and part.area > 0:
+            areas.append(part)
     return shapely.union_all(areas) if areas else None
-
-
-def _flat(parts: np.ndarray) -> list[shapely.Geometry]:
-    """Take collections apart, as deep as they are nested."""
-    return [
-        inner
-        for part in parts
-        for inner in (_flat(shapely.get_parts(part)) if hasattr(part, "geoms") else [part])
-    ]

@@ -7,13 +7,23 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from pyproj import Geod
 
 from minseg.data.grid import seen_from
 from minseg.data.raster import METRES_PER_DEGREE
 from minseg.errors import MinsegError, summarise
 
-EARTH_RADIUS_M = 6_371_009.0
-"""Mean radius of the Earth."""
+REACH_M = 10_000.0
+"""How far from a mine's position polygons still belong to it if no field names their mine, m.
+
+Positions in public mine lists are often off by some kilometres.
+"""
+
+FARTHEST_M = 30_000.0
+"""How far from a mine's position polygons may lie that name it, m: mining districts reach so far.
+
+Farther ones are mistakes, by which scenes of another place would be fetched.
+"""
 
 
 def pairs_within(
@@ -22,24 +32,11 @@ def pairs_within(
     shapes: Sequence[shapely.Geometry],
     reach_m: float,
 ) -> pd.DataFrame:
-    """Find the pairs of a place and a polygon that lie within reach of each other.
+    """Find the pairs of a place (degrees) and a polygon that lie within reach of each other.
 
-    Distances are taken on the plane that touches the ellipsoid at the place: right to a thousandth
-    within some tens of kilometres, over the date line too.
-
-    Parameters
-    ----------
-    longitudes, latitudes : iterable of float
-        Of the places, degrees (WGS 84).
-    shapes : sequence of shapely geometry
-        In degrees.
-    reach_m : float
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns place and shape (positions in the sequences, from 0) and distance_m (0 where the
-        place lies inside), ordered by place and shape.
+    Columns place and shape (positions from 0) and distance_m (0 inside), in their order. Distances
+    are taken on the plane that touches the ellipsoid at the place: right to a thousandth within
+    some tens of kilometres, over the date line too.
     """
     tree = shapely.STRtree(shapes)
     found = [np.empty((0, 3))]
@@ -51,33 +48,6 @@ def pairs_within(
         found.append(rows[distances_m <= reach_m])
     table = pd.DataFrame(np.concatenate(found), columns=["place", "shape", "distance_m"])
     return table.astype({"place": int, "shape": int, "distance_m": float})
-
-
-def great_circle_m(
-    longitudes: Iterable[float],
-    latitudes: Iterable[float],
-    other_longitudes: Iterable[float],
-    other_latitudes: Iterable[float],
-) -> np.ndarray:
-    """Return how far places lie apart, over any distance.
-
-    Parameters
-    ----------
-    longitudes, latitudes, other_longitudes, other_latitudes : iterable of float
-        Degrees; as many of each.
-
-    Returns
-    -------
-    float ndarray
-        Metres on a sphere: right to half a hundredth.
-    """
-    west, south, east, north = (
-        np.radians(np.asarray(list(angles), float))
-        for angles in (longitudes, latitudes, other_longitudes, other_latitudes)
-    )
-    half = np.sin((north - south) / 2) ** 2
-    half += np.cos(south) * np.cos(north) * np.sin((east - west) / 2) ** 2
-    return 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(half.clip(0, 1)))
 
 
 def _window(longitude: float, latitude: float, reach_m: float) -> shapely.Geometry:
@@ -106,45 +76,12 @@ def _from_above(shapes: np.ndarray, longitude: float, latitude: float) -> np.nda
     return shapely.transform(shapes, project)
 
 
-REACH_M = 10_000.0
-"""How far from a mine's position polygons still belong to it if no field names their mine, m.
-
-Positions in public mine lists are often off by some kilometres.
-"""
-
-FARTHEST_M = 30_000.0
-"""How far from a mine's position polygons may lie that name it, m: mining districts reach so far.
-
-Farther ones are mistakes, by which scenes of another place would be fetched.
-"""
-
-
 def mines_by_name(
     values: pd.Series, path: Path, field: str, mines: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
     """Find mines by what a field holds: their id or, where no mine has such an id, their name.
 
-    Parameters
-    ----------
-    values : pandas.Series of str
-        The field of each polygon; case does not matter.
-    path : Path
-    field : str
-        Its name, for messages.
-    mines : pandas.DataFrame
-        Mine table.
-    notes : list of str
-        Appended to: values that are no mine of the table.
-
-    Returns
-    -------
-    pandas.Series of str
-        Ids; empty where the field holds no mine of the table.
-
-    Raises
-    ------
-    MinsegError
-        If a value is the name of several mines, or no value is a mine.
+    Empty where the field holds no mine of the table, which is noted. Case does not matter.
     """
     called = {mine.lower(): mine for mine in mines["mine"]}
     named = mines[mines["name"].str.strip() != ""].groupby(mines["name"].str.strip().str.lower())
@@ -170,21 +107,7 @@ def mines_by_name(
 
 
 def require_near(table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame) -> None:
-    """Refuse polygons that name a mine and lie where it is not.
-
-    Parameters
-    ----------
-    table : geopandas.GeoDataFrame
-        Polygons in degrees with the column mine, which may be empty.
-    path : Path
-    mines : pandas.DataFrame
-        Mine table.
-
-    Raises
-    ------
-    MinsegError
-        If one lies farther than `FARTHEST_M` from its mine's position.
-    """
+    """Refuse polygons (in degrees) that name a mine and lie where it is not."""
     drawn = table[table["mine"] != ""]
     place = drawn["mine"].map({mine: row for row, mine in enumerate(mines["mine"])}).to_numpy()
     pairs = pairs_within(mines["longitude"], mines["latitude"], list(drawn.geometry), FARTHEST_M)
@@ -194,7 +117,7 @@ def require_near(table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame) -> No
         return
     there = mines.iloc[place[far]]
     middles = drawn.geometry.iloc[far].representative_point()
-    away_m = great_circle_m(there["longitude"], there["latitude"], middles.x, middles.y)
+    away_m = Geod(ellps="WGS84").inv(there["longitude"], there["latitude"], middles.x, middles.y)[2]
     worst = pd.Series(away_m, index=there["mine"]).groupby("mine", sort=False).max()
     told = [f"{mine!r} ({metres / 1000:.0f} km)" for mine, metres in worst.items()]
     raise MinsegError(
@@ -207,28 +130,7 @@ def require_near(table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame) -> No
 def nearest_mines(
     table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
-    """Find for each polygon the nearest mine within `REACH_M`.
-
-    Parameters
-    ----------
-    table : geopandas.GeoDataFrame
-        Polygons in degrees.
-    path : Path
-    mines : pandas.DataFrame
-        Mine table.
-    notes : list of str
-        Appended to: how many polygons have no mine, and how many several within reach.
-
-    Returns
-    -------
-    pandas.Series of str
-        Ids; empty where no mine is within reach.
-
-    Raises
-    ------
-    MinsegError
-        If no polygon is near any mine.
-    """
+    """Find for each polygon (in degrees) the nearest mine within `REACH_M`, empty without one."""
     pairs = pairs_within(mines["longitude"], mines["latitude"], list(table.geometry), REACH_M)
     closest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
     names = np.full(len(table), "", dtype=object)

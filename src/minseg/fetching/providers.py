@@ -67,74 +67,15 @@ class Provider:
     """What a user needs to read the assets; told where one is refused."""
 
 
-_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
-
-# Asset keys of Earth Search v1 and other catalogues made with stactools' sentinel2 package.
-_COMMON_NAMES = (
-    "coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09",
-    "swir16", "swir22",
-)  # fmt: skip
-
-_RADAR = {"VV": "vv", "VH": "vh"}
+_TABLE = TypeAdapter(Provider)
 
 PROVIDERS: dict[str, Provider] = {
-    provider.name: provider
-    for provider in (
-        Provider(
-            "planetary-computer",
-            "https://planetarycomputer.microsoft.com/api/stac/v1",
-            # Pixels as ESA delivers them: 1000 is in them from processing baseline 04.00 on.
-            Collection(
-                "sentinel-2-l2a",
-                {band: band for band in (*_OPTICAL, SCENE_CLASSES)},
-                "reflectance",
-            ),
-            # γ0 on the terrain. Sentinel-1 GRD, which the others have, is located by ground control
-            # points alone: 100 m of relief put it 10 to 18 pixels off the labels.
-            Collection("sentinel-1-rtc", _RADAR, "power", nodata=-32768.0),
-            signing="planetary-computer",
-            access="its tokens are free and fetched as they run out; it answers 429 to many "
-            "requests: try later or with fewer --workers",
-        ),
-        Provider(
-            "earth-search",
-            "https://earth-search.aws.element84.com/v1",
-            # Most pixels are already shifted; `raster:bands` says offset -0.1 even then, so only
-            # the flag counts. Where neither flag nor baseline can be right the dark pixels tell.
-            Collection(
-                "sentinel-2-l2a",
-                dict(zip(_OPTICAL, _COMMON_NAMES, strict=True)) | {SCENE_CLASSES: "scl"},
-                "reflectance",
-                offset="flag",
-                offset_flag="earthsearch:boa_offset_applied",
-            ),
-        ),
-        Provider(
-            "copernicus",
-            "https://stac.dataspace.copernicus.eu/v1",
-            # ESA's own JPEG 2000 files in each band's native pixels; `raster:offset` -0.1 is said
-            # of them all, the processing baseline (`processing:version` here) decides.
-            Collection(
-                "sentinel-2-l2a",
-                {band.name: f"{band.name}_{band.native_gsd_m}m" for band in OPTICAL_BANDS}
-                | {SCENE_CLASSES: f"{SCENE_CLASSES}_20m"},
-                "reflectance",
-            ),
-            gdal={
-                "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
-                "AWS_VIRTUAL_HOSTING": "FALSE",
-            },
-            access="its keys come with a free account of https://dataspace.copernicus.eu",
-        ),
-    )
+    name: _TABLE.validate_python({"name": name} | table)
+    for name, table in tomllib.loads(
+        Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
+    ).items()
 }
-"""The catalogues known by name.
-
-Written from their documentation and from stored items. Of ``copernicus`` no pixel has been read
-with real keys: its asset names, coordinates and properties are those of the example items that its
-makers publish; whether the live catalogue answers as they do, and how fast its JPEG 2000 files are
-read in windows, is not verified.
-"""
+"""The catalogues known by name."""
 
 
 def provider_for(api: str) -> Provider:
@@ -195,7 +136,7 @@ def _read_table(path: Path) -> Provider:
     if model is not None:
         given = _filled(given, asdict(PROVIDERS[model]))
     try:
-        provider = TypeAdapter(Provider).validate_python(given)
+        provider = _TABLE.validate_python(given)
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].lower()}"
@@ -218,10 +159,10 @@ def _filled(given: dict, model: dict) -> dict:
 def _require_complete(provider: Provider, path: Path) -> None:
     """Refuse a table by which no scene can be read."""
     problems = []
+    optical, radar = provider.optical, provider.radar
     if not provider.url.startswith(("http://", "https://")):
         problems.append(f"url {provider.url!r} is no address (https://...)")
-    optical, radar = provider.optical, provider.radar
-    if unknown := set(optical.assets) - {*_OPTICAL, SCENE_CLASSES}:
+    if unknown := set(optical.assets) - {*(band.name for band in OPTICAL_BANDS), SCENE_CLASSES}:
         problems.append(f"optical.assets: {', '.join(sorted(unknown))} is no Sentinel-2 L2A band")
     if SCENE_CLASSES not in optical.assets or not optical.bands:
         problems.append(f"optical.assets: needs {SCENE_CLASSES} and at least one band")
@@ -229,7 +170,7 @@ def _require_complete(provider: Provider, path: Path) -> None:
         problems.append('optical.pixels must be "reflectance"')
     if optical.offset == "flag" and not optical.offset_flag:
         problems.append('optical.offset = "flag" needs offset_flag')
-    if radar is not None and set(radar.assets) != set(_RADAR):
+    if radar is not None and set(radar.assets) != {"VV", "VH"}:
         problems.append("radar.assets: needs VV and VH and nothing else")
     if radar is not None and radar.pixels != "power":
         problems.append('radar.pixels must be "power"')
@@ -294,17 +235,7 @@ class _Keys(DummySession):
 
 
 def environment(provider: Provider) -> rasterio.Env:
-    """Return GDAL's environment to read a provider's files in.
-
-    Parameters
-    ----------
-    provider : Provider
-
-    Returns
-    -------
-    rasterio.Env
-        To enter by ``with``. Keys of S3 are the provider's own, or those that GDAL finds.
-    """
+    """Return GDAL's environment to read a provider's files in, with its own keys of S3 if any."""
     keys = {name: provider.gdal[name] for name in _KEYS if name in provider.gdal}
     options = {name: value for name, value in provider.gdal.items() if name not in _KEYS}
     return rasterio.Env(_Keys(keys), **(GDAL_OPTIONS | options))

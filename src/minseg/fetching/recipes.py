@@ -2,8 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -13,223 +14,44 @@ import shapely
 
 from minseg.atomic import replace_when_done
 from minseg.data.grid import split_box
-from minseg.data.labels import EXTENT
+from minseg.data.labels import EXTENT, TASKS
 from minseg.data.mines import MINE_TABLE, PARTS, RAW_MATERIALS
 from minseg.data.raster import METRES_PER_DEGREE, Grid
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.annotations import PolygonFields, read_annotations, read_polygons
+from minseg.fetching.annotations import (
+    PolygonFields,
+    read_annotations,
+    read_features,
+    read_polygons,
+)
 from minseg.fetching.catalogue import Kind
 from minseg.fetching.choice import read_pins
-from minseg.fetching.icmm import LIMIT_KM, MATCH_COLUMNS, match_raw_material
 from minseg.fetching.owners import FARTHEST_M, pairs_within
-from minseg.fetching.plan import FIRST_YEAR, BoxRule, FetchRequest, mine_box, read_mines
+from minseg.fetching.plan import FIRST_YEAR, PIXEL_M, BoxRule, FetchRequest, mine_box, read_mines
 from minseg.fetching.providers import Provider
-from minseg.fetching.sources import BOX, BYTES_A_PIXEL, COMPRESSED_BYTES_A_PIXEL, Source, class_line
 
+BYTES_A_PIXEL = 12 * 2 + 3 * 4 + 2
+"""Of a scene before compression: twelve bands, three radar channels, labels."""
 
-@dataclass(frozen=True)
-class Recipe:
-    """All that ``minseg dataset fetch`` needs to make a dataset of a public set of outlines."""
+COMPRESSED_BYTES_A_PIXEL = 18
+"""The same on disk, as measured on one real scene of 12 + 3 channels (Sen1Floods11, Spain)."""
 
-    source: Source
-    mines: pd.DataFrame
-    """Mine table."""
-    polygons: gpd.GeoDataFrame
-    """Columns mine, class, year; WGS 84."""
-    pins: pd.DataFrame
-    """Columns mine, year, item; empty where scenes are to be chosen."""
-    matches: pd.DataFrame
-    """How each mine came by its raw material: `minseg.fetching.icmm.MATCH_COLUMNS`."""
-    boxes: dict[str, Grid]
-    """Each mine's grid."""
-    limit_km: float
-    notes: tuple[str, ...]
-    """What was left out or repaired, a line each."""
+BOX = BoxRule()
+"""The box that sizes are told for: what ``fetch`` takes if not asked otherwise."""
 
-    @property
-    def years(self) -> tuple[int, ...]:
-        """Years that polygons hold for."""
-        return tuple(sorted(int(year) for year in self.polygons["year"].unique()))
+MEAN_PIXELS = 2_254_000
+"""Of a scene, as measured: the mean over the boxes of Jasansky's 116 test tiles."""
 
-    @property
-    def num_scenes(self) -> int:
-        """Scenes to fetch: one for each mine and year with polygons."""
-        return len(self._scenes)
+LIMIT_KM = 10.0
+"""How far a listed mine may lie from an outline to name its raw material; positions in public
+lists are off by kilometres, and Maus et al. drew outlines as far as that from theirs."""
 
-    @property
-    def num_pixels(self) -> int:
-        """Pixels of all scenes together."""
-        return sum(
-            self.boxes[mine].height * self.boxes[mine].width for mine, _ in self._scenes.index
-        )
+_ICMM_FIELDS = ("id", "name", "country", "assetType", "primaryCommodity")
 
-    @property
-    def _scenes(self) -> pd.Series:
-        """Polygons by mine and year."""
-        drawn = self.polygons[
-            (self.polygons["class"] != "ignore") & self.polygons["mine"].isin(self.boxes)
-        ]
-        return drawn.groupby(["mine", "year"]).size()
-
-
-def boxes_of(mines: pd.DataFrame, outlines: Sequence, notes: list[str]) -> dict[str, Grid]:
-    """Lay a box round each mine's outlines; note and leave out mines where none can be laid.
-
-    Parameters
-    ----------
-    mines : pandas.DataFrame
-        Mine table.
-    outlines : sequence of shapely geometry
-        Of the same mines, in degrees.
-    notes : list of str
-        Appended to.
-
-    Returns
-    -------
-    dict of mine to Grid
-    """
-    boxes, problems = {}, []
-    for row, outline in zip(mines.to_dict("records"), outlines, strict=True):
-        try:
-            boxes[row["mine"]] = mine_box(row["longitude"], row["latitude"], outline, BOX)
-        except MinsegError as error:
-            problems.append(f"{row['mine']}: {error}")
-    if problems:
-        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
-    return boxes
-
-
-def recipe_lines(recipe: Recipe) -> list[str]:
-    """Tell what a recipe gives, before any image is downloaded.
-
-    Parameters
-    ----------
-    recipe : Recipe
-
-    Returns
-    -------
-    list of str
-    """
-    source, classes = recipe.source, set(recipe.polygons["class"]) - {"ignore"}
-    materials = recipe.mines["raw_material"].value_counts()
-    known = ", ".join(f"{code} {materials.get(code, 0)}" for code in RAW_MATERIALS)
-    gigabytes = [
-        recipe.num_pixels * size / 1e9 for size in (COMPRESSED_BYTES_A_PIXEL, BYTES_A_PIXEL)
-    ]
-    matched = int((recipe.matches["within_limit"] > 0).sum())
-    return [
-        f"{source.title}; licence {source.licence}; {source.address}",
-        f"mines: {len(recipe.mines)}; scenes: {recipe.num_scenes}"
-        + (", pinned" if len(recipe.pins) else ", chosen by what they show"),
-        f"years: {', '.join(map(str, recipe.years))}",
-        class_line(classes),
-        f"raw material: {known}, unknown {materials.get('', 0)}; from ICMM mines within "
-        f"{recipe.limit_km:g} km ({matched} mines have one, "
-        f"{int(recipe.matches['ambiguous'].sum())} of them ambiguous: another group lies in reach)"
-        if len(recipe.matches)
-        else "raw material: unknown for all; --icmm takes it from mines nearby",
-        f"size on disk: about {gigabytes[0]:.1f} GB, at most {gigabytes[1]:.1f} GB, for "
-        f"{recipe.num_pixels / 1e6:.0f} million pixels of 15 channels",
-        *(f"limit: {limit}" for limit in source.limits),
-        *(f"note: {note}" for note in recipe.notes),
-    ]
-
-
-def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
-    """Write a recipe's files and tell how to go on.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    folder : Path
-        New; gets ``mines.csv``, ``labels.gpkg``, ``matches.csv``, ``pins.csv`` if scenes are
-        pinned, and ``recipe.txt`` with what this function returns.
-
-    Returns
-    -------
-    list of str
-        What the recipe gives, and the command that fetches it.
-
-    Raises
-    ------
-    MinsegError
-        If the folder exists, or the recipe has too few mines for a split.
-    """
-    folder = Path(folder)
-    if len(recipe.mines) < len(PARTS):
-        raise MinsegError(
-            f"{len(recipe.mines)} mine(s): a split by mine needs at least {len(PARTS)}; "
-            + summarise(list(recipe.notes) or ["give more outlines"])
-        )
-    if folder.exists():
-        raise MinsegError(f"{folder}: exists; name a new folder or remove it")
-    lines = [*recipe_lines(recipe), "next:", "  " + fetch_command(recipe, folder)]
-    with replace_when_done(folder) as beside:
-        beside.mkdir(parents=True)
-        recipe.mines.to_csv(beside / "mines.csv", index=False)
-        recipe.polygons.to_file(beside / "labels.gpkg", driver="GPKG")
-        if len(recipe.matches):
-            recipe.matches[MATCH_COLUMNS].to_csv(beside / "matches.csv", index=False)
-        if len(recipe.pins):
-            recipe.pins.to_csv(beside / "pins.csv", index=False)
-        (beside / "recipe.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return lines
-
-
-def open_recipe(
-    folder: Path, provider: Provider, rule: BoxRule = BOX
-) -> tuple[FetchRequest, dict[tuple[str, int, Kind], str]]:
-    """Read a recipe's files as what `minseg.fetching.dataset.fetch_dataset` takes.
-
-    Parameters
-    ----------
-    folder : Path
-        What `write_recipe` wrote; its tables may have been edited since.
-    provider : Provider
-    rule : BoxRule
-
-    Returns
-    -------
-    request : FetchRequest
-    pins : dict of (mine, year, kind) to item id
-
-    Raises
-    ------
-    MinsegError
-        If a file is missing or cannot be read.
-    """
-    folder = Path(folder)
-    mines = read_mines(folder / "mines.csv")
-    fields = PolygonFields(year_field="year", mine_field="mine")
-    polygons = read_annotations(folder / "labels.gpkg", mines, fields)
-    years = tuple(sorted(int(year) for year in polygons.polygons["year"].dropna().unique()))
-    pins = read_pins(folder / "pins.csv") if (folder / "pins.csv").is_file() else {}
-    return FetchRequest(mines, polygons, years, provider, rule), pins
-
-
-def fetch_command(recipe: Recipe, folder: Path) -> str:
-    """Return the command that fetches a recipe's scenes.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    folder : Path
-        Where its files are.
-
-    Returns
-    -------
-    str
-    """
-    words = [
-        *("minseg", "dataset", "fetch", f"{folder}-dataset"),
-        *("--mines", str(folder / "mines.csv")),
-        *("--polygons", str(folder / "labels.gpkg"), "--mine-field", "mine"),
-        *("--year-field", "year", "--years", ",".join(map(str, recipe.years))),
-        *(["--pins", str(folder / "pins.csv")] if len(recipe.pins) else []),
-        *("--licence", f"{recipe.source.title}, {recipe.source.licence}"),
-    ]
-    return shlex.join(words)
-
+MATCH_COLUMNS = [
+    *("mine", "raw_material", "distance_km", "icmm_id", "icmm_name", "country", "commodity"),
+    *("within_limit", "ambiguous"),
+]
 
 TILES, OUTLINES = "tiles", "polygons_annotated"
 """Layers of Jasansky's file of test tiles; that of all tiles may name its outlines otherwise."""
@@ -247,6 +69,158 @@ NEIGHBOUR = "none of the table"
 _SCENE_ID = re.compile(r"S2[A-D]_MSIL2A_(\d{4})\d{4}T\d{6}_")
 
 
+@dataclass(frozen=True)
+class Source:
+    """A public set of outlines that a dataset can be made from."""
+
+    name: str
+    """Name on the command line."""
+    title: str
+    address: str
+    """Where to download it."""
+    licence: str
+    content: str
+    """What is in it, in a line."""
+    files: str
+    """What to give as FILE."""
+    mines: str
+    """How many mines it gives, and what is not known of that before a download."""
+    num_scenes: int
+    """How many scenes to expect at most; more only where mines have outlines of several years."""
+    classes: Mapping[str, str]
+    """Values of the class field (``*`` for all) to class names."""
+    class_field: str = ""
+    """Field with the class; empty where all polygons are outlines of whole mining areas."""
+    year_field: str = ""
+    """Field with the year of the image a polygon was drawn on."""
+    year: int | None = None
+    """The year of the images, where one year holds for all."""
+    tiles: str = "none; a mine's box is laid round its outlines"
+    """How many tiles of what size it has."""
+    has_scenes: bool = False
+    """Whether it says which scene each outline was drawn on."""
+    limits: tuple[str, ...] = ()
+    """What a user should know before a download, a line each."""
+
+
+def _read_sources(texts: dict) -> dict[str, Source]:
+    """Make the sets of the TOML file, whose lines may be names of lines that several share."""
+    sources = {}
+    for name, told in texts["sources"].items():
+        limits = [line for limit in told["limits"] for line in texts["shared"].get(limit, [limit])]
+        mines = told["mines"].format(near_listed=texts["near_listed"])
+        sources[name] = Source(**{"name": name} | told | {"mines": mines, "limits": tuple(limits)})
+    return sources
+
+
+_TEXTS = tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))
+
+SOURCES = _read_sources(_TEXTS)
+"""The sets known by name."""
+
+_GROUP_OF = {name: group for group, names in _TEXTS["commodities"].items() for name in names}
+"""Commodity as ICMM names it to the raw-material group of section 2.2."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that ``minseg dataset fetch`` needs to make a dataset of a public set of outlines."""
+
+    source: Source
+    mines: pd.DataFrame
+    """Mine table."""
+    polygons: gpd.GeoDataFrame
+    """Columns mine, class, year; WGS 84."""
+    pins: pd.DataFrame
+    """Columns mine, year, item; empty where scenes are to be chosen."""
+    matches: pd.DataFrame
+    """How each mine came by its raw material: `MATCH_COLUMNS`."""
+    boxes: dict[str, Grid]
+    """Each mine's grid."""
+    limit_km: float
+    notes: tuple[str, ...]
+    """What was left out or repaired, a line each."""
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        """Years that polygons hold for."""
+        return tuple(sorted(int(year) for year in self.polygons["year"].unique()))
+
+    @property
+    def scenes(self) -> pd.DataFrame:
+        """Mine and year of the scenes to fetch: each that has polygons."""
+        drawn = (self.polygons["class"] != "ignore") & self.polygons["mine"].isin(self.boxes)
+        return self.polygons.loc[drawn, ["mine", "year"]].drop_duplicates()
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of all scenes together."""
+        return sum(self.boxes[mine].height * self.boxes[mine].width for mine in self.scenes["mine"])
+
+
+def source_named(name: str) -> Source:
+    """Find a set of outlines by its name."""
+    if name not in SOURCES:
+        raise MinsegError(f"recipe {name!r}: unknown; use {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def source_lines(source: Source) -> list[str]:
+    """Tell what a set gives and where to get it, before anything is downloaded."""
+    return [
+        source.title,
+        f"holds: {source.content}",
+        f"from: {source.address}",
+        f"licence: {source.licence}",
+        f"mines: {source.mines}",
+        f"tiles: {source.tiles}",
+        _class_line(source.classes.values()),
+        f"size on disk: {_estimated_size(source.num_scenes)}",
+        f"give as FILE: {source.files}",
+        *(f"limit: {limit}" for limit in source.limits),
+    ]
+
+
+def read_icmm(path: Path) -> pd.DataFrame:
+    """Read the mines among the points of the ICMM data set; smelters and other plants are no mines.
+
+    Parameters
+    ----------
+    path : Path
+        ``mines.geojson``, or the same in another format that GDAL reads, with the fields id, name,
+        country, assetType and primaryCommodity.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns id, name, country, commodity, raw_material (a group of section 2.2 or empty),
+        longitude, latitude (degrees).
+    """
+    points = read_features(path, "points of the ICMM data set", [])
+    missing = [name for name in _ICMM_FIELDS if name not in points]
+    if missing:
+        raise MinsegError(
+            f"{path}: has no field {', '.join(missing)}; give the points of the ICMM data set"
+        )
+    for name in _ICMM_FIELDS:
+        points[name] = points[name].fillna("").astype(str).str.strip()
+    points = points[points["assetType"].str.contains(r"\bMine\b")]
+    points = points[points.geometry.notna() & (points.geom_type == "Point") & ~points.is_empty]
+    if points.empty:
+        raise MinsegError(f"{path}: holds no located mines; give the points of the ICMM data set")
+    _require_ids(points["id"], path)
+    commodity = points["primaryCommodity"].str.lower()
+    return pd.DataFrame(
+        {
+            **{name: points[name] for name in ("id", "name", "country")},
+            "commodity": commodity,
+            "raw_material": commodity.map(_GROUP_OF).fillna(""),
+            "longitude": points.geometry.x,
+            "latitude": points.geometry.y,
+        }
+    ).reset_index(drop=True)
+
+
 def tile_recipe(
     source: Source,
     path: Path,
@@ -256,31 +230,18 @@ def tile_recipe(
     layer: str | None = None,
     count: int | None = None,
 ) -> Recipe:
-    """Make the recipe of tiles on each of which somebody looked at one scene.
+    """Make the recipe of tiles on each of which somebody looked at one scene: a mine is a tile.
 
     Parameters
     ----------
     source : Source
     path : Path
         GeoPackage with the layers tiles (tile_id, s2_tile_id, and if there minetype1 and
-        source_dataset) and one of outlines (tile_id).
+        source_dataset) and one of outlines (tile_id), `OUTLINES` or `layer`.
     points : pandas.DataFrame, optional
-        Listed mines (`minseg.fetching.icmm.read_icmm`) that name raw materials.
-    limit_km : float
-    layer : str, optional
-        Layer of the outlines, `OUTLINES` by default.
+        Listed mines (`read_icmm`) that name raw materials up to `limit_km` away.
     count : int, optional
         At most so many tiles, drawn at random; the same ones each time.
-
-    Returns
-    -------
-    Recipe
-        A mine is a tile. Ground outside of all tiles of a year is marked ``ignore`` there.
-
-    Raises
-    ------
-    MinsegError
-        If the file, a layer or a field is missing.
     """
     notes: list[str] = []
     tiles = _read_layer(path, TILES, ("tile_id", "s2_tile_id"), notes)
@@ -299,10 +260,10 @@ def tile_recipe(
         longitude=middle.x,
         latitude=middle.y,
     )
-    boxes = boxes_of(mines, shapes, notes)
+    boxes = _boxes_of(mines, shapes, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
     mines, tiles, shapes = mines[kept], tiles[kept], shapes[kept]
-    matches = _matches(points, mines, shapes, limit_km)
+    matches = match_raw_material(points, mines["mine"], shapes, limit_km)
     if len(matches):
         mines = mines.assign(
             raw_material=matches["raw_material"].to_numpy(), country=matches["country"].to_numpy()
@@ -333,15 +294,15 @@ def area_recipe(
 ) -> Recipe:
     """Make the recipe of outlines that belong to no mine: each goes to the nearest listed one.
 
+    Outlines of other mines in a box are in it too, so that they do not become background.
+
     Parameters
     ----------
     source : Source
     paths : sequence of Path
         Files of polygons.
     points : pandas.DataFrame
-        Listed mines: `minseg.fetching.icmm.read_icmm`.
-    limit_km : float
-        How far from a listed mine its outlines may lie.
+        Listed mines (`read_icmm`), to which outlines belong up to `limit_km` away.
     year : int, optional
         Year of the images, where neither source nor file tells it.
     classes : mapping of str to str, optional
@@ -350,17 +311,6 @@ def area_recipe(
         Layer of the files, where they have several.
     count : int, optional
         At most so many mines, drawn at random; the same ones each time.
-
-    Returns
-    -------
-    Recipe
-        Outlines of other mines in a box are in it too, so that they do not become background.
-
-    Raises
-    ------
-    MinsegError
-        If a file cannot be read, a class or year is unknown, no outline is near a listed mine, or
-        the limit is more than `minseg.fetching.owners.FARTHEST_M`.
     """
     if limit_km * 1000 > FARTHEST_M:
         raise MinsegError(
@@ -396,24 +346,187 @@ def area_recipe(
         mine=chosen["id"],
         **{n: chosen[n] for n in ("name", "country", "longitude", "latitude", "raw_material")},
     )
-    boxes = boxes_of(mines, shapes, notes)
+    boxes = _boxes_of(mines, shapes, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
     mines, shapes = mines[kept], shapes[kept]
-    matches = _matches(points, mines, shapes, limit_km)
+    matches = match_raw_material(points, mines["mine"], shapes, limit_km)
     matches["raw_material"] = mines["raw_material"].to_numpy()  # the listed mine's own
     polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
     polygons = polygons[_in_boxes(polygons, boxes)]
+    polygons = pd.concat([polygons, _of_other_years(polygons, boxes)], ignore_index=True)
     pins = pd.DataFrame(columns=["mine", "year", "item"])
     return Recipe(
-        source,
-        mines.reset_index(drop=True),
-        pd.concat([polygons, _of_other_years(polygons, boxes)], ignore_index=True),
-        pins,
-        matches,
-        boxes,
-        limit_km,
-        tuple(notes),
+        source, mines.reset_index(drop=True), polygons, pins, matches, boxes, limit_km, tuple(notes)
     )
+
+
+def recipe_lines(recipe: Recipe) -> list[str]:
+    """Tell what a recipe gives, before any image is downloaded."""
+    source, classes = recipe.source, set(recipe.polygons["class"]) - {"ignore"}
+    materials = recipe.mines["raw_material"].value_counts()
+    known = ", ".join(f"{code} {materials.get(code, 0)}" for code in RAW_MATERIALS)
+    gigabytes = [
+        recipe.num_pixels * size / 1e9 for size in (COMPRESSED_BYTES_A_PIXEL, BYTES_A_PIXEL)
+    ]
+    matched = int((recipe.matches["within_limit"] > 0).sum())
+    material = "raw material: unknown for all; --icmm takes it from mines nearby"
+    if len(recipe.matches):
+        material = (
+            f"raw material: {known}, unknown {materials.get('', 0)}; from ICMM mines within "
+            f"{recipe.limit_km:g} km ({matched} mines have one, {recipe.matches['ambiguous'].sum()}"
+            " of them ambiguous: another group lies in reach)"
+        )
+    return [
+        f"{source.title}; licence {source.licence}; {source.address}",
+        f"mines: {len(recipe.mines)}; scenes: {len(recipe.scenes)}"
+        + (", pinned" if len(recipe.pins) else ", chosen by what they show"),
+        f"years: {', '.join(map(str, recipe.years))}",
+        _class_line(classes),
+        material,
+        f"size on disk: about {gigabytes[0]:.1f} GB, at most {gigabytes[1]:.1f} GB, for "
+        f"{recipe.num_pixels / 1e6:.0f} million pixels of 15 channels",
+        *(f"limit: {limit}" for limit in source.limits),
+        *(f"note: {note}" for note in recipe.notes),
+    ]
+
+
+def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
+    """Write a recipe's files and tell how to go on: what it gives, and the command that fetches it.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    folder : Path
+        New; gets ``mines.csv``, ``labels.gpkg``, ``matches.csv``, ``pins.csv`` if scenes are
+        pinned, and ``recipe.txt`` with what this function returns.
+    """
+    if len(recipe.mines) < len(PARTS):
+        raise MinsegError(
+            f"{len(recipe.mines)} mine(s): a split by mine needs at least {len(PARTS)}; "
+            + summarise(list(recipe.notes) or ["give more outlines"])
+        )
+    if folder.exists():
+        raise MinsegError(f"{folder}: exists; name a new folder or remove it")
+    lines = [*recipe_lines(recipe), "next:", "  " + _fetch_command(recipe, folder)]
+    with replace_when_done(folder) as beside:
+        beside.mkdir(parents=True)
+        recipe.mines.to_csv(beside / "mines.csv", index=False)
+        recipe.polygons.to_file(beside / "labels.gpkg", driver="GPKG")
+        if len(recipe.matches):
+            recipe.matches[MATCH_COLUMNS].to_csv(beside / "matches.csv", index=False)
+        if len(recipe.pins):
+            recipe.pins.to_csv(beside / "pins.csv", index=False)
+        (beside / "recipe.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
+
+
+def open_recipe(
+    folder: Path, provider: Provider, rule: BoxRule = BOX
+) -> tuple[FetchRequest, dict[tuple[str, int, Kind], str]]:
+    """Read a recipe's files as what `minseg.fetching.dataset.fetch_dataset` takes.
+
+    Parameters
+    ----------
+    folder : Path
+        What `write_recipe` wrote; its tables may have been edited since.
+    provider : Provider
+    rule : BoxRule
+
+    Returns
+    -------
+    request : FetchRequest
+    pins : dict of (mine, year, kind) to item id
+    """
+    folder = Path(folder)
+    mines = read_mines(folder / "mines.csv")
+    fields = PolygonFields(year_field="year", mine_field="mine")
+    polygons = read_annotations(folder / "labels.gpkg", mines, fields)
+    years = tuple(sorted(int(year) for year in polygons.polygons["year"].dropna().unique()))
+    pins = read_pins(folder / "pins.csv") if (folder / "pins.csv").is_file() else {}
+    return FetchRequest(mines, polygons, years, provider, rule), pins
+
+
+def _estimated_size(num_scenes: int) -> str:
+    """Tell how much disk scenes take of which nothing but their number is known."""
+    least, most = ((side_m / PIXEL_M) ** 2 for side_m in (BOX.smallest_m, BOX.largest_m))
+    low, mean, high = (
+        pixels * COMPRESSED_BYTES_A_PIXEL / 1e6 for pixels in (least, MEAN_PIXELS, most)
+    )
+    return (
+        f"about {num_scenes * mean / 1000:.0f} GB for {num_scenes:,} scenes, estimated at "
+        f"{mean:.0f} MB a scene ({low:.0f} to {high:.0f} by its box): boxes as measured on "
+        "Jasansky's 116 test tiles, compression as measured on one real scene; the size of the "
+        "download itself is unknown to us"
+    )
+
+
+def _class_line(classes: Iterable[str]) -> str:
+    """Tell classes, and which of the paper's models can be trained on them."""
+    names = sorted(set(classes))
+    served = [name for name, task in TASKS.items() if not task.not_annotated(set(names))]
+    return f"classes: {', '.join(names)}; of Models 1-4 they serve: {', '.join(served) or 'none'}"
+
+
+def _require_ids(ids: pd.Series, path: Path) -> None:
+    """Refuse ids that cannot tell mines apart, or name their folders."""
+    bad = ids[ids.duplicated() | ~ids.str.fullmatch(r"[\w.-]+")]
+    if len(bad):
+        raise MinsegError(
+            f"{path}: field 'id' holds {bad.iloc[0]!r}, which is there twice or cannot name a "
+            "folder (letters, digits, _ . and - can); mend it in the file"
+        )
+
+
+def match_raw_material(
+    points: pd.DataFrame | None,
+    mines: Iterable[str],
+    outlines: Iterable[shapely.Geometry],
+    limit_km: float,
+) -> pd.DataFrame:
+    """Find each mine's raw material: that of the listed mine nearest to its outline (degrees).
+
+    distance_km is 0 inside the outline; within_limit counts points, ambiguous says that some of
+    them yield another group. Where points of several groups are equally near, as inside a large
+    outline, raw_material is empty. No rows without listed mines.
+    """
+    if points is None:
+        return pd.DataFrame(columns=MATCH_COLUMNS)
+    pairs = pairs_within(points["longitude"], points["latitude"], list(outlines), limit_km * 1000)
+    pairs["group"] = points["raw_material"].to_numpy()[pairs["place"]]
+    pairs = pairs.sort_values("distance_m", kind="stable")
+    near_outline = dict(iter(pairs.groupby("shape")))
+    rows = []
+    for number, mine in enumerate(mines):
+        near = near_outline.get(number, pairs.iloc[:0])
+        row = dict.fromkeys(MATCH_COLUMNS, "") | {"mine": mine, "within_limit": len(near)}
+        row |= {"distance_km": float("nan"), "ambiguous": near["group"].nunique() > 1}
+        if len(near):
+            first = near.iloc[0]
+            point = points.iloc[int(first["place"])]
+            tied = near.loc[near["distance_m"] == first["distance_m"], "group"]
+            row |= {
+                "raw_material": first["group"] if tied.nunique() == 1 else "",
+                "distance_km": round(first["distance_m"] / 1000, 2),
+                "icmm_id": point["id"],
+                "icmm_name": point["name"],
+                "country": point["country"],
+                "commodity": point["commodity"],
+            }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=MATCH_COLUMNS)
+
+
+def _boxes_of(mines: pd.DataFrame, outlines: Sequence, notes: list[str]) -> dict[str, Grid]:
+    """Lay a box round each mine's outlines; note mines where none can be laid."""
+    boxes, problems = {}, []
+    for row, outline in zip(mines.to_dict("records"), outlines, strict=True):
+        try:
+            boxes[row["mine"]] = mine_box(row["longitude"], row["latitude"], outline, BOX)
+        except MinsegError as error:
+            problems.append(f"{row['mine']}: {error}")
+    if problems:
+        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
+    return boxes
 
 
 def _read_layer(
@@ -477,24 +590,20 @@ def _read_outlines(
     fields = PolygonFields(
         class_field=source.class_field,
         classes=classes or source.classes,
-        year_field=source.year_field or None,
+        year_field=(source.year_field or None) if year is None else None,
         layer=layer,
     )
-    if year is not None:
-        fields = replace(fields, year_field=None)
-    tables = [read_polygons(Path(path), fields, notes) for path in paths]
-    table = pd.concat(tables, ignore_index=True)
-    known = year or source.year
-    if known is not None and fields.year_field is None:
-        table["year"] = known
+    tables = [read_polygons(path, fields, notes) for path in paths]
+    table = pd.concat(tables, ignore_index=True)[["class_name", "year", "geometry"]]
+    table = table.rename(columns={"class_name": "class"})
+    if fields.year_field is None:
+        table["year"] = year or source.year or pd.NA
     if table["year"].isna().any():
         raise MinsegError(
             f"{paths[0]}: {table['year'].isna().sum()} polygons of unknown year; say which year's "
             "scenes to set them on (--year 2019)"
         )
-    table = table[table["class_name"] != "background"].astype({"year": int})
-    table = table.rename(columns={"class_name": "class"})
-    return table[["class", "year", "geometry"]].reset_index(drop=True)
+    return table[table["class"] != "background"].astype({"year": int}).reset_index(drop=True)
 
 
 def _of_other_years(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> gpd.GeoDataFrame:
@@ -531,15 +640,6 @@ def _mine_table(**columns: pd.Series) -> pd.DataFrame:
     return table.reindex(columns=names, fill_value="").reset_index(drop=True)
 
 
-def _matches(
-    points: pd.DataFrame | None, mines: pd.DataFrame, shapes: gpd.GeoSeries, limit_km: float
-) -> pd.DataFrame:
-    """Match raw materials; nothing without listed mines."""
-    if points is None:
-        return pd.DataFrame(columns=MATCH_COLUMNS)
-    return match_raw_material(points, list(mines["mine"]), list(shapes), limit_km)
-
-
 def _in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarray:
     """Return where polygons lie in or a little beside some mine's box."""
     tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
@@ -547,3 +647,16 @@ def _in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarr
         for bounds in split_box(grid.bounds_lonlat):
             near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
     return near
+
+
+def _fetch_command(recipe: Recipe, folder: Path) -> str:
+    """Return the command that fetches a recipe's scenes, whose files are in a folder."""
+    words = [
+        *("minseg", "dataset", "fetch", f"{folder}-dataset"),
+        *("--mines", str(folder / "mines.csv")),
+        *("--polygons", str(folder / "labels.gpkg"), "--mine-field", "mine"),
+        *("--year-field", "year", "--years", ",".join(map(str, recipe.years))),
+        *(["--pins", str(folder / "pins.csv")] if len(recipe.pins) else []),
+        *("--licence", f"{recipe.source.title}, {recipe.source.licence}"),
+    ]
+    return shlex.join(words)

@@ -102,20 +102,7 @@ def change_areas(before: ClassMap, after: ClassMap) -> pd.DataFrame:
 
 
 def class_change(before: ClassMap, after: ClassMap, name: str) -> np.ndarray:
-    """Tell what became of one class at each pixel.
-
-    Parameters
-    ----------
-    before, after : ClassMap
-        Of one task, on one grid.
-    name : str
-        One of the task's target names.
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        `ABSENT`, `GAINED`, `LOST` or `UNCHANGED`; 255 without data in either map.
-    """
+    """Tell what became of one class at each pixel, uint8; 255 without data in either map."""
     value = before.task.target_names.index(name)
     was, became = before.classes == value, after.classes == value
     states = np.full(was.shape, ABSENT, np.uint8)
@@ -127,33 +114,14 @@ def class_change(before: ClassMap, after: ClassMap, name: str) -> np.ndarray:
 
 
 def write_change(changes: gpd.GeoDataFrame, path: Path) -> None:
-    """Write the polygons of `change` as a GeoPackage, and a QGIS style (``.qml``) beside it.
-
-    Parameters
-    ----------
-    changes : geopandas.GeoDataFrame
-        May be empty.
-    path : Path
-        ``….gpkg``; an older file of that name is replaced at the end.
-
-    Raises
-    ------
-    MinsegError
-        If a file cannot be written.
-    """
+    """Write the polygons of `change` as a GeoPackage, and a QGIS style (``.qml``) beside it."""
     write_geopackage(changes, path)
     legend = {kind: (kind, colour) for kind, colour in CHANGES.items()}
     write_style(path.with_suffix(".qml"), "change", legend)
 
 
 def require_comparable(before: ClassMap, after: ClassMap) -> None:
-    """Refuse two maps that cannot be compared pixel by pixel.
-
-    Raises
-    ------
-    MinsegError
-        If they are of different tasks or on different grids.
-    """
+    """Refuse two maps that are of different tasks or on different grids."""
     if before.task != after.task:
         raise MinsegError(
             f"the earlier map is of task {before.task.name} and the later of {after.task.name}; "
@@ -167,13 +135,7 @@ def require_comparable(before: ClassMap, after: ClassMap) -> None:
 
 
 def require_common_ground(before: ClassMap, after: ClassMap) -> None:
-    """Refuse two maps between which there is nothing to compare.
-
-    Raises
-    ------
-    MinsegError
-        If they are not comparable, or no pixel has data in both.
-    """
+    """Refuse two maps between which there is nothing to compare."""
     require_comparable(before, after)
     if _without_data(before, after).all():
         raise MinsegError(
@@ -183,13 +145,7 @@ def require_common_ground(before: ClassMap, after: ClassMap) -> None:
 
 
 def require_apart(before: Path, after: Path, output: Path) -> None:
-    """Refuse a map compared with itself, and an output that would replace a map or its style.
-
-    Raises
-    ------
-    MinsegError
-        With a name that would do.
-    """
+    """Refuse a map compared with itself, and an output that would replace a map or its style."""
     if before.resolve() == after.resolve():
         raise MinsegError(f"{after}: is given twice; name the maps of two years")
     require_geopackage(output)

@@ -42,22 +42,7 @@ class ClassMap:
 
 
 def read_class_map(path: Path) -> ClassMap:
-    """Read a class map that `minseg predict` wrote.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    ClassMap
-
-    Raises
-    ------
-    MinsegError
-        If the file is missing, is nowhere, is no class map of this program, or holds a number that
-        is no class of its task.
-    """
+    """Read a class map that `minseg predict` wrote; refuse what is none, or lies nowhere."""
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
         grid, name = grid_of(source), source.tags().get(TASK_TAG)
         require_located(grid, path)
@@ -94,20 +79,7 @@ def _fault(source: rasterio.DatasetReader) -> str | None:
 
 
 def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> None:
-    """Write class numbers held in memory as the same kind of GeoTIFF.
-
-    Parameters
-    ----------
-    path : Path
-    classes : uint8 ndarray (height, width)
-    grid : Grid
-    task : Task
-
-    Raises
-    ------
-    MinsegError
-        If it cannot be written.
-    """
+    """Write class numbers held in memory, uint8 (height, width), as the same kind of GeoTIFF."""
     with scratch_folder(path) as scratch:
         rows = RowFile(Path(scratch) / "classes.tif", path)
         begin_class_map(rows, grid, task)

@@ -48,19 +48,9 @@ class Cleaning:
 
 
 def clean(class_map: ClassMap, cleaning: Cleaning) -> ClassMap:
-    """Clean a class map; pixels without data (255) stay and never vote.
+    """Clean a class map into a new one; pixels without data (255) stay and never vote.
 
     It takes some four bytes a pixel more than the map.
-
-    Parameters
-    ----------
-    class_map : ClassMap
-    cleaning : Cleaning
-
-    Returns
-    -------
-    ClassMap
-        A new one; the one given stays as it is.
     """
     if cleaning.smooth_radius_px:
         smoothed = smooth(class_map.classes, cleaning.smooth_radius_px)
@@ -75,20 +65,10 @@ def clean(class_map: ClassMap, cleaning: Cleaning) -> ClassMap:
 
 
 def smooth(classes: np.ndarray, radius_px: int) -> np.ndarray:
-    """Give each pixel the most frequent class of the square around it.
+    """Give each pixel the most frequent class of the square of 2 radius_px + 1 pixels around it.
 
-    Parameters
-    ----------
-    classes : uint8 ndarray (height, width)
-        0 background, 1 … classes, 255 no data.
-    radius_px : int
-        The square has 2 radius_px + 1 pixels a side; beyond the edge nothing votes.
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        Of equally frequent classes a pixel keeps its own, or else takes the lowest number. No
-        data stay.
+    Beyond the edge nothing votes. Of equally frequent classes a pixel keeps its own, or else takes
+    the lowest number.
     """
     smoothed = np.empty_like(classes)
     for top in range(0, len(classes), _STRIP_ROWS):
@@ -132,17 +112,6 @@ def drop_small(classes: np.ndarray, minimum_px: int) -> np.ndarray:
     takes the class of its largest neighbour, as `gdal_sieve` does; where all its neighbours are
     too small as well, of the largest neighbour's largest neighbour, and so on. An object from
     which nothing large enough is reached, between pixels without data, becomes background.
-
-    Parameters
-    ----------
-    classes : uint8 ndarray (height, width)
-        0 background, 1 … classes, 255 no data.
-    minimum_px : int
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        Without an object smaller than the minimum. No data stay.
     """
     valid, sieved = classes != IGNORE, classes
     size = min(minimum_px, classes.size - 1)  # GDAL takes no more
@@ -155,17 +124,7 @@ def drop_small(classes: np.ndarray, minimum_px: int) -> np.ndarray:
 def apply_adjacency(class_map: ClassMap, distance_px: int = ADJACENT_PX) -> ClassMap:
     """Turn objects into background that are not adjacent to what they belong to (section 5.5).
 
-    Parameters
-    ----------
-    class_map : ClassMap
-        A task without both classes of a rule stays as it is under that rule.
-    distance_px : int
-        How many rows and columns apart the nearest pixels may be; 1 = they touch, at a corner at
-        least.
-
-    Returns
-    -------
-    ClassMap
+    The nearest pixels may be `distance_px` rows and columns apart; at 1 they touch.
     """
     rules = _rules(class_map.task)
     if not rules:

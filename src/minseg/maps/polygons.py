@@ -75,42 +75,13 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
 
 
 def write_polygons(frame: geopandas.GeoDataFrame, path: Path, task: Task) -> None:
-    """Write polygons as a GeoPackage with one layer, and a QGIS style (``.qml``) beside it.
-
-    Parameters
-    ----------
-    frame : geopandas.GeoDataFrame
-        As `vectorise` returns it.
-    path : Path
-        See `write_geopackage`.
-    task : Task
-        Its classes are the style's categories.
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be written.
-    """
+    """Write polygons as a GeoPackage with one layer, and a QGIS style (``.qml``) beside it."""
     write_geopackage(frame, path)
     write_task_style(path.with_suffix(".qml"), task)
 
 
 def write_geopackage(frame: geopandas.GeoDataFrame, path: Path) -> None:
-    """Write polygons as the one layer of a GeoPackage.
-
-    Parameters
-    ----------
-    frame : geopandas.GeoDataFrame
-        With a column area_ha; polygons without area are left out. Without any polygon the layer
-        is there, empty, with its attributes.
-    path : Path
-        ``….gpkg``; an older file of that name is replaced at the end.
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be written.
-    """
+    """Write polygons as the one layer of a GeoPackage; those without area are left out."""
     require_geopackage(path)
     frame = frame[(frame["area_ha"] > 0) & (shapely.area(frame.geometry.array) > 0)]
     with scratch_folder(path) as scratch:
@@ -126,20 +97,7 @@ def write_geopackage(frame: geopandas.GeoDataFrame, path: Path) -> None:
 
 
 def require_geopackage(path: Path, *others: Path | None) -> None:
-    """Refuse a place that no GeoPackage can be written to, before any work is done.
-
-    Parameters
-    ----------
-    path : Path
-        The GeoPackage to write.
-    *others : Path or None
-        What else is read or written.
-
-    Raises
-    ------
-    MinsegError
-        If the name is no GeoPackage's or one of the others, or nothing can be written there.
-    """
+    """Refuse a name that is no GeoPackage's or another file's, or where nothing can be written."""
     if path.is_dir():
         raise MinsegError(f"{path}: is a folder; name a file, e.g. {path / 'polygons.gpkg'}")
     if path.suffix.lower() != ".gpkg":

@@ -48,33 +48,9 @@ def predict_rows(
     made_of: Mapping[str, Any],
     tell: Callable[[str], None] | None,
 ) -> bool:
-    """Predict the rows of an image that are not in its files yet.
+    """Predict the rows of an image that are not in its files yet; tell if it has any data.
 
-    Parameters
-    ----------
-    segmenter : Segmenter
-    image : ImageStack
-    tiling : Tiling
-    work : WorkFolder
-        Keeps note of how far the work is.
-    classes : RowFile
-        For the class numbers.
-    layers : RowFile or None
-        For the probabilities, if they are wanted.
-    made_of : mapping
-        All that the rows depend on: with anything else they are made anew.
-    tell : callable or None
-        Takes a line about interrupted work that goes on.
-
-    Returns
-    -------
-    bool
-        Whether the image has any data.
-
-    Raises
-    ------
-    MinsegError
-        If the image cannot be read, or rows cannot be written.
+    With anything else in `made_of` rows are made anew.
     """
     done = work.progress(made_of)
     if not done or not all(rows.path.exists() for rows in (classes, layers) if rows):

@@ -23,29 +23,13 @@ _NODES = 33
 
 
 def pixel_areas_m2(grid: Grid, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the area on the ground of pixels, in square metres.
+    """Return the area on the ground, m², of pixels at places (columns, rows) of a grid.
 
     The side of a pixel in map units is no measure of area: UTM shrinks areas by 0.08 % in the
     middle of a zone and stretches them by 0.2 % at its edge, and a degree of longitude shortens
     towards the poles. So the area of a pixel is taken from an equal-area projection centred on
-    the grid (Lambert's azimuthal), at a mesh of points, and interpolated between them. Where the
-    grid crosses the 180th meridian makes no difference.
-
-    Parameters
-    ----------
-    grid : Grid
-    columns, rows : float ndarray
-        Of the places, in pixels from the upper left corner of the grid.
-
-    Returns
-    -------
-    float64 ndarray of their shape
-        Off by less than 0.01 % for grids of up to ten degrees.
-
-    Raises
-    ------
-    MinsegError
-        If the grid lies nowhere on the earth.
+    the grid (Lambert's azimuthal), at a mesh of points, and interpolated between them: off by less
+    than 0.01 % for grids of up to ten degrees, across the 180th meridian too.
     """
     across, down = np.linspace(0, grid.width, _NODES), np.linspace(0, grid.height, _NODES)
     at_nodes = _pixel_areas_m2(grid, *np.meshgrid(across, down))
@@ -102,23 +86,7 @@ class Runs:
         return np.diff(self.starts, append=self.shape[0] * self.shape[1])
 
     def areas_ha(self, grid: Grid) -> np.ndarray:
-        """Measure each run on the ground, whatever the projection.
-
-        Parameters
-        ----------
-        grid : Grid
-            Of the raster.
-
-        Returns
-        -------
-        float64 ndarray (runs,)
-            Hectares; see `minseg.maps.regions.pixel_areas_m2`.
-
-        Raises
-        ------
-        MinsegError
-            If the grid lies nowhere on the earth.
-        """
+        """Measure each run on the ground in hectares, whatever the projection."""
         lengths = self.lengths
         rows, columns = np.divmod(self.starts, self.shape[1])
         middles = columns + lengths / 2  # exact where the area changes evenly
@@ -130,16 +98,7 @@ class Runs:
 
 
 def find_runs(raster: np.ndarray) -> Runs:
-    """Cut a raster into runs.
-
-    Parameters
-    ----------
-    raster : ndarray (height, width)
-
-    Returns
-    -------
-    Runs
-    """
+    """Cut a raster (height, width) into runs."""
     height, width = raster.shape
     flat = np.ascontiguousarray(raster).ravel()
     begins = np.ones(flat.size, bool)
@@ -182,16 +141,7 @@ class Components(Runs):
 
 
 def find_components(classes: np.ndarray) -> Components:
-    """Find the components of all classes but background (0) and no data (255).
-
-    Parameters
-    ----------
-    classes : uint8 ndarray (height, width)
-
-    Returns
-    -------
-    Components
-    """
+    """Find the components of all classes but background (0) and no data (255)."""
     runs = find_runs(classes)
     inside = np.flatnonzero((runs.values != 0) & (runs.values != IGNORE))
     number = np.full(len(runs.starts), -1, np.int32)

@@ -22,23 +22,9 @@ _QGIS_VERSION = "3.22.0"  # the long-term release whose form of a style is writt
 
 
 def write_style(path: Path, field: str, categories: Mapping[str, tuple[str, str]]) -> None:
-    """Write a QGIS style that colours polygons by an attribute.
+    """Write a QGIS style that colours polygons by a field: value to label and colour.
 
     QGIS applies it by itself to a file of the same name in the same folder.
-
-    Parameters
-    ----------
-    path : Path
-        ``<name of the GeoPackage>.qml``.
-    field : str
-        Attribute.
-    categories : mapping of value to (label, colour)
-        In the order of the legend; colours as matplotlib takes them.
-
-    Raises
-    ------
-    MinsegError
-        If the folder cannot be written to.
     """
     root = _style()
     _add_categories(root, field, categories)
@@ -51,17 +37,6 @@ def write_task_style(path: Path, task: Task) -> None:
     One file serves both, so that ``mine.tif`` and ``mine.gpkg`` may lie side by side: of a style
     QGIS reads the part that fits the layer. The background of the class map is transparent, and
     no data always are.
-
-    Parameters
-    ----------
-    path : Path
-        ``<name of the GeoPackage or GeoTIFF>.qml``.
-    task : Task
-
-    Raises
-    ------
-    MinsegError
-        If the folder cannot be written to.
     """
     root = _style()
     _add_palette(root, task)

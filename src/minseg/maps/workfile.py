@@ -38,25 +38,7 @@ class RowFile:
         tags: Mapping[str, str] | None = None,
         scale: float | None = None,
     ) -> None:
-        """Make the file, filled with no data: a full disk shows now.
-
-        Parameters
-        ----------
-        grid : Grid
-        dtype : numpy type
-        nodata : int
-        descriptions : tuple of str
-            One name per band.
-        tags : mapping of str to str, optional
-            Of the file.
-        scale : float, optional
-            Factor that turns stored values into physical ones.
-
-        Raises
-        ------
-        MinsegError
-            If it cannot be written.
-        """
+        """Make the file, filled with no data: a full disk shows now."""
         profile = raster_profile(grid, len(descriptions), np.dtype(dtype), nodata)
         for option in ("tiled", "blockxsize", "blockysize", "compress", "predictor"):
             del profile[option]
@@ -71,19 +53,7 @@ class RowFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def keep(self, row: int, rows: np.ndarray) -> None:
-        """Write rows, close the file, and make sure that they are in it.
-
-        Parameters
-        ----------
-        row : int
-            The first.
-        rows : ndarray (bands, rows, width)
-
-        Raises
-        ------
-        MinsegError
-            If they cannot be written.
-        """
+        """Write rows (bands, rows, width), close the file, and make sure that they are in it."""
         window = Window(0, row, rows.shape[2], rows.shape[1])
         with writing(self.named, self.path):
             with rasterio.open(self.path, "r+") as target:
@@ -105,17 +75,9 @@ class WorkFolder:
     path: Path
 
     def progress(self, task: Mapping[str, Any]) -> dict[str, Any]:
-        """Return how far an interrupted program came with a task; start anew if with another.
+        """Return how far an interrupted program came with a task; empty, as the folder, if anew.
 
-        Parameters
-        ----------
-        task : mapping
-            All that the result depends on, as JSON holds it.
-
-        Returns
-        -------
-        dict
-            What `note` was last given; empty for work that begins, and then so is the folder.
+        A task is all that the result depends on, as JSON holds it.
         """
         try:
             note = json.loads((self.path / NOTE).read_text(encoding="utf-8"))
@@ -145,19 +107,6 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
 
     The folder goes when the block ends well or by a `MinsegError`. It stays for the next program
     if this one is killed, interrupted, or fails in a way that nobody foresaw.
-
-    Parameters
-    ----------
-    output : Path
-
-    Yields
-    ------
-    WorkFolder
-
-    Raises
-    ------
-    MinsegError
-        If the place cannot be written to, or another program works on the same file.
     """
     require_writable(output)
     folder = output.with_name(f".{output.name}.partial")

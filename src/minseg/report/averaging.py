@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from pandas.io.formats.style import Styler
 
 from minseg.audit.averaging import excluded_rows, least_empty_share, ranking_changes
-from minseg.report.bands_splits import by_model, model_title
+from minseg.report.bands_splits import by_model
 from minseg.report.style import (
     ReportFigure,
     in_style,
@@ -20,7 +20,7 @@ from minseg.report.style import (
     mark_synthetic,
     nothing_figure,
 )
-from minseg.report.text import note_table, spans
+from minseg.report.text import DASH, model_title, note_table, number, ranges
 from minseg.scoring.conventions import NAMED
 
 
@@ -43,7 +43,7 @@ def averaging_answer(printed: pd.DataFrame, ours: pd.DataFrame, synthetic: bool)
     lines.append(
         f"- **Our runs{made}**: the convention changes which configuration is best in "
         f"{(~same).sum()} of {len(same)} models; Kendall's τ between an order and that under "
-        f"`standard` is {changes['tau'].min():.1f} or more.".replace("-0", "−0")
+        f"`standard` is {number(changes['tau'].min(), 1)} or more."
     )
     return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def empty_table(paper: pd.DataFrame, ours: pd.DataFrame, synthetic: bool = False
     word = " (synthetic)" * synthetic
     for title, name in (("in neither", "empty"), ("not in the truth", "not_annotated")):
         columns[f"ours{word}, {title}"] = _shares(ours[name], ours["task"])
-    return by_model(pd.DataFrame(columns, index=tasks).fillna("–"))
+    return by_model(pd.DataFrame(columns, index=tasks).fillna(DASH))
 
 
 def distance_table(
@@ -108,7 +108,7 @@ def distance_table(
 def _shares(values: pd.Series, tasks: pd.Series) -> pd.Series:
     """Write the range of shares of each task."""
     groups = values.groupby(tasks, sort=False)
-    return spans(groups.min(), groups.max(), "{:.2f}".format)
+    return ranges(groups.min(), groups.max(), "{:.2f}".format)
 
 
 _POSSIBLE = "#D5DDE3"

@@ -16,9 +16,7 @@ from pandas.io.formats.style_render import CSSDict
 
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.dataset import Dataset
-from minseg.data.labels import parse_task
 from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
-from minseg.report.scenes import task_title
 from minseg.report.style import (
     in_style,
     legend_marker,
@@ -28,8 +26,14 @@ from minseg.report.style import (
     row_panels,
     table_style,
 )
-from minseg.report.text import markdown_text
-from minseg.report.training import METRIC_TITLES
+from minseg.report.text import (
+    METRIC_TITLES,
+    SHORT_METRIC_TITLES,
+    markdown_text,
+    model_title,
+    signed,
+    spans,
+)
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import paper_images, paper_scores, paper_split_scores
 from minseg.study.study import Study
@@ -61,7 +65,6 @@ FOREST, GENERAL = "per-pixel forest", "general"
 OURS, PAPER, INTERVAL, SPREAD = "ours", "paper", "95 % interval", "seed spread"
 
 _PART_TITLES = {"test": "test", "validation": "val.", "train": "train"}
-_SHORT_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
 
 
 @dataclass(frozen=True)
@@ -244,11 +247,6 @@ def table4(
     return Table(4, study, tuple(made), convention)
 
 
-def model_title(task: str) -> str:
-    """Return a task's name for a reader: ``Model 1``, or its classes."""
-    return ", ".join(task_title(parse_task(task)).split(","))
-
-
 def by_model(table: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
     """Name the tasks of a table's rows as a reader knows them."""
     index = pd.Index([model_title(str(task)) for task in table.index], name="model")
@@ -321,7 +319,7 @@ def paper_layout(
         lines = of_task[of_task["metric"] == metric].set_index("row")
         columns[title, OURS] = lines["value"]
         if metric == "iou":
-            columns[title, INTERVAL] = _ranges(lines)
+            columns[title, INTERVAL] = spans(lines)
             if of_task["spread"].gt(0).any():
                 columns[title, SPREAD] = lines["spread"]
         if in_paper:
@@ -338,7 +336,7 @@ def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False
     """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold."""
     table = scores.pivot(index="row", columns=["task", "metric"], values="value")
     columns = {
-        (model_title(task), _SHORT_TITLES[metric]): table[task, metric]
+        (model_title(task), SHORT_METRIC_TITLES[metric]): table[task, metric]
         for task in scores["task"].unique()
         for metric in METRICS
     }
@@ -380,17 +378,6 @@ def _names(pairs: Iterable[tuple[str, str]]) -> str:
     for title, rows in rows_of.items():
         tasks_of.setdefault(", ".join(rows), []).append(title)
     return "; ".join(f"{', '.join(titles)} ({rows})" for rows, titles in tasks_of.items())
-
-
-def _ranges(lines: pd.DataFrame) -> pd.Series:
-    """Write the intervals of rows: ``0.512 to 0.701``."""
-    low, high = (lines[name].map("{:.3f}".format) for name in ("low", "high"))
-    return (low + " to " + high).where(lines["low"].notna())
-
-
-def signed(value: float) -> str:
-    """Write a difference with its sign."""
-    return f"{value:+.3f}".replace("-", "−")
 
 
 def _score_style(

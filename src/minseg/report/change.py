@@ -15,7 +15,6 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASSES, IGNORE, PRIORITY
 from minseg.maps.change import CHANGES, change_areas, class_change
 from minseg.maps.class_map import ClassMap
-from minseg.report.bands_splits import model_title
 from minseg.report.scenes import display_bands, paint, picture_row, show, stretch
 from minseg.report.style import (
     ReportFigure,
@@ -27,7 +26,7 @@ from minseg.report.style import (
     nothing_figure,
     row_panels,
 )
-from minseg.report.text import text_table
+from minseg.report.text import model_title, text_table
 from minseg.study.change import TwoYears
 from minseg.study.cleaning import RULES
 from minseg.study.predictions import find_scene

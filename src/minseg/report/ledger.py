@@ -42,7 +42,7 @@ from minseg.audit.printed import (
     title,
 )
 from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic
-from minseg.report.text import markdown_text, text_table
+from minseg.report.text import SHORT_METRIC_TITLES, markdown_text, number, signed, text_table
 from minseg.scoring.metrics import METRICS
 from minseg.study.tables import AVERAGES, GENERAL_OF, GROUPS, MODELS
 
@@ -84,7 +84,8 @@ def ledger_html(ledger: Ledger) -> str:
         call=_call,
         claimed=_claimed,
         ledger_line=_ledger_line,
-        number=_number,
+        number=number,
+        signed=signed,
         paper_strips=_paper_strips,
         places=_places,
         run_strips=_run_strips,
@@ -189,11 +190,6 @@ def _ranges(numbers: Sequence[int]) -> str:
         f"{start}–{end}" if end > start else f"{start}"
         for start, end in zip(starts, ends, strict=True)
     )
-
-
-def _number(value: float, signed: bool) -> str:
-    """Write an effect with three decimals."""
-    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")
 
 
 def _seeds(effect: Effect) -> str:
@@ -397,9 +393,6 @@ def _tile_colours(kind: str, hollow: bool) -> tuple[str, str, str]:
     return colour, colour, _SIGN_COLOURS[kind]
 
 
-_SHORT = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
-
-
 @in_style()
 def subset_figure(folder: Path | None = None) -> Figure:
     """Show by how much the subsets of a group exceed all images (Table 2), in percent of All.
@@ -418,7 +411,7 @@ def subset_figure(folder: Path | None = None) -> Figure:
             axes.plot([0, share], [row + step] * 2, color=colour, linewidth=1.2)
             axes.scatter(share, row + step, 26, color=colour, marker=marker, zorder=3)
             axes.annotate(
-                _signed(surplus),
+                _surplus(surplus),
                 (share, row + step),
                 (6 if share >= 0 else -6, 0),
                 textcoords="offset points",
@@ -469,7 +462,7 @@ def gain_figure(folder: Path | None = None) -> Figure:
         axes.text(
             column,
             row,
-            _signed(round(1000 * value)),
+            _surplus(round(1000 * value)),
             ha="center",
             va="center",
             fontsize=7,
@@ -485,7 +478,9 @@ def gain_figure(folder: Path | None = None) -> Figure:
         if name in AVERAGES:  # Table 4 closes a group of subsets with its mean
             axes.axhline(row + 0.5, color="white", linewidth=4, zorder=1)
     axes.set_yticks(range(len(rows)), rows)
-    axes.set_xticks(range(len(columns)), [_SHORT[metric] for _, metric in columns], fontsize=7.5)
+    axes.set_xticks(
+        range(len(columns)), [SHORT_METRIC_TITLES[metric] for _, metric in columns], fontsize=7.5
+    )
     axes.tick_params(length=0)
     above = axes.secondary_xaxis("top")
     middle = (len(METRICS) - 1) / 2
@@ -508,6 +503,6 @@ def _printed(number: int, keys: list[str], folder: Path | None) -> dict[tuple, f
     return {tuple(line[k] for k in keys): line["value"] for line in table.to_dict("records")}
 
 
-def _signed(number: int) -> str:
+def _surplus(count: int) -> str:
     """Write a number with its sign, zero without."""
-    return f"{number:+d}".replace("-", "−") if number else "0"
+    return signed(count, 0) if count else "0"

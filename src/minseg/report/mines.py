@@ -1,7 +1,7 @@
 """The paper's Tables 6 to 8 as a page shows them, and tables of what explains the errors."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, CLASSES
-from minseg.report.bands_splits import OURS, PAPER, model_title
+from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.style import (
     MARK_COLOUR,
     ReportFigure,
@@ -25,9 +25,11 @@ from minseg.report.style import (
     note_at_axis,
     table_style,
 )
+from minseg.report.text import DASH, SHORT_METRIC_TITLES, model_title, number, signed, spans
 from minseg.scoring.metrics import METRICS
 from minseg.study.errors import (
     CONDITIONS,
+    MISSED_BELOW,
     NO_CLASS,
     OTHER_CLASS,
     SMALL_OBJECT,
@@ -39,11 +41,7 @@ from minseg.study.errors import (
     WITHIN_2_PX,
     Explanations,
 )
-from minseg.study.mine_claims import MISSED_BELOW
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
-
-DASH = "–"
-_SHORT_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
 
 
 def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[str, str]) -> Styler:
@@ -74,14 +72,14 @@ def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[st
         ("", "shown as"): [mines[mine] for mine in lines["mine"]]
     }
     for metric in METRICS:
-        columns[OURS, _SHORT_TITLES[metric]] = list(lines[metric])
+        columns[OURS, SHORT_METRIC_TITLES[metric]] = list(lines[metric])
     published = paper_mine_scores(task)
     index = pd.MultiIndex.from_arrays([locations, lines["class"]])
     same = [_published(published, dataset, *row) for row in index]
     if any(row is not None for row in same):
         for metric in METRICS:
             values = [np.nan if row is None else row[metric] for row in same]
-            columns[PAPER, _SHORT_TITLES[metric]] = values
+            columns[PAPER, SHORT_METRIC_TITLES[metric]] = values
     table = pd.DataFrame(columns, index=index)
     corner = (model_title(task), "synthetic" * dataset.synthetic)
     return table_style(table, corner, _group_starts(locations)).format(_three_decimals)
@@ -105,7 +103,7 @@ def paper_mine_table(task: str) -> Styler:
     heading = f"paper, Table {MINE_TABLES[task]}" if task in MINE_TABLES else "paper, Tables 6–8"
     index = pd.MultiIndex.from_arrays([published["location"], published["class"]])
     columns = {
-        (f"{heading}, its own mines", _SHORT_TITLES[metric]): published[metric].to_numpy()
+        (f"{heading}, its own mines", SHORT_METRIC_TITLES[metric]): published[metric].to_numpy()
         for metric in METRICS
     }
     table = pd.DataFrame(columns, index=index)
@@ -250,7 +248,7 @@ def condition_table(shares: pd.DataFrame, synthetic: bool = False) -> pd.DataFra
     table = pd.DataFrame(
         {
             "share of the error": shares["value"].map(_percent),
-            "95 % interval over mines": _ranges(shares),
+            "95 % interval over mines": spans(shares, write=_percent),
             "share of all pixels": shares["pixel_share"].map(_percent),
             "error rate inside": shares["rate_inside"].map(_percent),
             "outside": shares["rate_outside"].map(_percent),
@@ -267,7 +265,7 @@ def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
     Parameters
     ----------
     claims : pandas.DataFrame
-        See `minseg.study.mine_claims.claims`.
+        See `minseg.study.errors.claims`.
     synthetic : bool
         Marks the table as made from synthetic data.
 
@@ -283,11 +281,11 @@ def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
         {
             "measured": claims["measured"],
             "value": claims["value"].map(_percent),
-            "95 % interval over mines": _ranges(claims),
+            "95 % interval over mines": spans(claims, write=_percent),
             "mines": claims["mines"].astype(int),
             "beside": beside,
             "difference, points": claims["difference"].map(_points)
-            + (" (" + _ranges(claims, "difference_", _points) + ")").where(
+            + (" (" + spans(claims, "difference_", _points) + ")").where(
                 claims["difference_low"].notna(), ""
             ),
         }
@@ -313,18 +311,9 @@ def limits(explanations: Explanations) -> str:
     return "\n".join(f"- {note}" for note in notes)
 
 
-def _ranges(
-    table: pd.DataFrame, of: str = "", write: Callable[[float], str] | None = None
-) -> pd.Series:
-    """Write intervals, a dash where there is none."""
-    low, high = (table[of + name].map(write or _percent).astype(str) for name in ("low", "high"))
-    texts = low + " to " + high
-    return texts.where(table[of + "low"].notna(), DASH)
-
-
 def _points(value: float) -> str:
     """Write a difference of shares in percentage points."""
-    return DASH if pd.isna(value) else f"{100 * value:+.0f}".replace("-", "−")
+    return signed(100 * value, 0)
 
 
 def _percent(value: float) -> str:
@@ -339,7 +328,7 @@ def _percent(value: float) -> str:
 def _three_decimals(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    return DASH if np.isnan(value) else f"{value:.3f}"
+    return number(value)
 
 
 def _as_printed(value: object) -> str:

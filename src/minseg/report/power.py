@@ -16,7 +16,7 @@ from minseg.audit.power import (
     paper_differences,
     with_needed,
 )
-from minseg.report.bands_splits import by_model, model_title, signed
+from minseg.report.bands_splits import by_model
 from minseg.report.style import (
     in_style,
     legend_marker,
@@ -25,7 +25,7 @@ from minseg.report.style import (
     row_panels,
     table_style,
 )
-from minseg.report.text import note_table, spans
+from minseg.report.text import model_title, note_table, number, ranges, signed
 from minseg.study.tables import AVERAGES
 
 UNKNOWN = "The paper has no such model, or no spread is known here: nothing to compute."
@@ -55,11 +55,13 @@ def power_answer(needed: pd.DataFrame, band_spreads: pd.DataFrame, synthetic: bo
         f"many test mines as they need, if they vary from mine to mine as those of our runs{made}."
     ]
     if len(band_spreads):
-        resolved = band_spreads["resolvable"]
-        (span,) = spans(pd.Series([resolved.min()]), pd.Series([resolved.max()]), "{:.3f}".format)
+        resolved = ", ".join(
+            f"**{number(smallest)}** ({model_title(str(task))})"
+            for task, smallest in band_spreads["resolvable"].items()
+        )
         lines.append(
-            f"- {PAPER_TEST_MINES} such mines resolve differences between two band configurations "
-            f"of at least **{span}**, by the model."
+            f"- The smallest difference between two band configurations that {PAPER_TEST_MINES} "
+            f"such mines resolve: {resolved}."
         )
     return "\n".join(lines)
 
@@ -76,8 +78,8 @@ def spread_table(spreads: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame
     columns = {
         "pairs": spreads["pairs"],
         "spread over mines, pairs": _spans(spreads["low"], spreads["high"]),
-        "typical": spreads["spread"].map(_WRITE),
-        f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(_WRITE),
+        "typical": spreads["spread"].map(number),
+        f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(number),
     }
     return by_model(pd.DataFrame(columns), synthetic)
 
@@ -113,7 +115,7 @@ def paper_spread_table(spreads: pd.DataFrame) -> pd.DataFrame:
         "mines shown": spreads["mines"],
         "spread of IoU over them": spreads["spread"].map("{:.2f}".format),
         f"one score, {PAPER_TEST_MINES} mines": spreads["half_width"].map("± {:.2f}".format),
-        "best − second (Table 3)": spreads["difference"].map(_WRITE),
+        "best − second (Table 3)": spreads["difference"].map(number),
         "correlation needed": spreads["correlation"].map("{:.4f}".format),
     }
     return by_model(pd.DataFrame(columns))
@@ -143,8 +145,7 @@ def _mines(number: float) -> str:
     return f"< {FEWEST_TOLD}" if number < FEWEST_TOLD else f"{float(f'{number:.2g}'):,.0f}"
 
 
-_WRITE = "{:.3f}".format
-_spans = partial(spans, write=_WRITE)
+_spans = partial(ranges, write=number)
 
 _ENOUGH = "#0072B2"
 _TOO_FEW = "#D55E00"

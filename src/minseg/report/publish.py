@@ -12,7 +12,7 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
-from minseg.report.bands_splits import model_title, signed
+from minseg.report.text import model_title, signed
 from minseg.study.tables import FOREST_SUFFIX, GENERAL_OF, MODELS, PAPER_BANDS
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"

@@ -449,15 +449,10 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
         tested.prediction,
         run.task,
         tested.grid,
-        f"{scene_title(dataset, tested.scene)}: {task_title(run.task)}",
+        f"{scene_title(dataset, tested.scene)}: {run.task.title}",
         scores,
         dataset.synthetic,
     )
-
-
-def task_title(task: Task) -> str:
-    """Return a task's name for a reader: ``Model 1``, or its classes."""
-    return task.name.replace("model", "Model ")
 
 
 def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,16 +1,57 @@
-"""Text that users bring stays text on a page: never markup, a formula, or a template.
+"""How a page writes models, metrics and numbers; and text of users, which stays text.
 
 Names of mines, countries and datasets, licences and messages come from other people's files. They
 reach tables through `text_table`, Markdown through `markdown_text` and web maps through
-`html_text`; figures take all text as it stands by ``text.parse_math`` of ``minseg.mplstyle``.
+`html_text`, never as markup, a formula or a template; figures take all text as it stands by
+``text.parse_math`` of ``minseg.mplstyle``.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from html import escape
 
 import pandas as pd
 from pandas.io.formats.style import Styler
+
+from minseg.data.labels import parse_task
+
+DASH = "–"
+"""Where there is no number."""
+
+METRIC_TITLES = {
+    "iou": "IoU",
+    "recall": "recall",
+    "precision": "precision",
+    "accuracy": "accuracy",
+}
+SHORT_METRIC_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
+
+
+def model_title(task: str) -> str:
+    """Return a task's name for a reader: ``Model 1``, or its classes."""
+    return parse_task(task).title
+
+
+def number(value: float, decimals: int = 3) -> str:
+    """Write a number; a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """Write a difference with its sign; a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def span(low: float, high: float, write: Callable[[float], str] = number) -> str:
+    """Write an interval, ``0.512 to 0.701``; a dash where there is none."""
+    return DASH if math.isnan(low) else f"{write(low)} to {write(high)}"
+
+
+def spans(table: pd.DataFrame, of: str = "", write: Callable[[float], str] = number) -> pd.Series:
+    """Write the intervals between a table's columns low and high, whose names begin with `of`."""
+    ends = zip(table[f"{of}low"], table[f"{of}high"], strict=True)
+    return pd.Series([span(low, high, write) for low, high in ends], table.index, dtype=object)
 
 
 def html_text(text: str) -> str:
@@ -28,7 +69,7 @@ def markdown_list(texts: Iterable[str]) -> str:
     return "\n".join(f"- {markdown_text(text)}" for text in texts)
 
 
-def spans(low: pd.Series, high: pd.Series, write: Callable[[float], str]) -> pd.Series:
+def ranges(low: pd.Series, high: pd.Series, write: Callable[[float], str]) -> pd.Series:
     """Write ranges, ``0.51 to 0.70``, as a single number where they have no width."""
     first, last = low.map(write), high.map(write)
     return (first + " to " + last).where(first != last, first)

@@ -27,6 +27,7 @@ from minseg.report.style import (
     mark_synthetic,
     note_at_axis,
 )
+from minseg.report.text import METRIC_TITLES, number, span
 from minseg.scoring.intervals import interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import paper_scores
@@ -433,14 +434,6 @@ def _legend_above(axes: Axes) -> None:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
 
 
-METRIC_TITLES: dict[str, str] = {
-    "iou": "IoU",
-    "recall": "recall",
-    "precision": "precision",
-    "accuracy": "accuracy",
-}
-"""Metrics as a reader sees them."""
-
 _IOU = METRICS.index("iou")
 
 
@@ -521,16 +514,14 @@ def score_table(
         row = pd.Series(found.values, list(METRIC_TITLES.values())).map("{:.3f}".format)
         low, high = interval(found.resampled[:, _IOU])
         several = found.num_mines > 1
-        row["IoU, 95 % interval over mines"] = (
-            f"{low:.3f} to {high:.3f}" if several else "a single mine"
-        )
+        row["IoU, 95 % interval over mines"] = span(low, high) if several else "a single mine"
         spread = found.spread[_IOU]
-        row["IoU, spread over seeds"] = f"{spread:.3f}" if len(runs) > 1 else "one seed"
+        row["IoU, spread over seeds"] = number(spread) if len(runs) > 1 else "one seed"
         rows[name] = row
     config = next(iter(models.values()))[0].config
     published = paper_scores(config.task, config.bands)
     if published:
-        row = pd.Series({METRIC_TITLES[name]: f"{published[name]:.3f}" for name in METRICS})
+        row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"{part}, {convention}")
     means = [METRIC_TITLES[metric] for metric in METRICS]

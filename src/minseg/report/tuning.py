@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from optuna.trial import TrialState
 
-from minseg.report.bands_splits import OURS, PAPER, model_title, signed
+from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic, nothing_figure
+from minseg.report.text import DASH, model_title, number, signed, span
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
 from minseg.study.selection import Candidates, candidates
@@ -32,7 +33,7 @@ HYPERPARAMETER_TITLES: dict[str, str] = {
 }
 """Hyperparameters as a reader sees them, in the order of Table 5."""
 
-TRIED, DASH = "values tried", "–"
+TRIED = "values tried"
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -95,10 +96,10 @@ def search_table(searches: Mapping[str, Search], convention: str = "standard") -
         several = len(set(found.mines)) > 1
         rows[model_title(task)] = {
             "bands": search.base.bands,
-            "validation IoU": _score(chosen["validation_iou"]),
-            "test IoU": _score(chosen["test_iou"]),
+            "validation IoU": number(chosen["validation_iou"]),
+            "test IoU": number(chosen["test_iou"]),
             "test IoU, 95 % interval over mines": (
-                f"{_score(low)} to {_score(high)}" if several else "a single test mine"
+                span(low, high) if several else "a single test mine"
             ),
             "gain over the untuned, 95 % interval": _gain(found) if several else DASH,
             "trials, complete": int((states == TrialState.COMPLETE).sum()),
@@ -127,10 +128,10 @@ def flattery_table(searches: Mapping[str, Search], convention: str = "standard")
     for task, search in searches.items():
         found = candidates(search, convention)
         rows[model_title(task)] = {
-            "test IoU, chosen on validation": _score(_test_iou(found, found.by_validation)),
-            "test IoU, chosen on test": _score(_test_iou(found, found.by_test)),
-            "difference": _signed(gain_on_test(found)),
-            "flattery of selecting and reporting on the same mines": _signed(found.optimism()),
+            "test IoU, chosen on validation": number(_test_iou(found, found.by_validation)),
+            "test IoU, chosen on test": number(_test_iou(found, found.by_test)),
+            "difference": signed(gain_on_test(found)),
+            "flattery of selecting and reporting on the same mines": signed(found.optimism()),
             "candidates": len(found.table),
             "test mines": len(set(found.mines)),
         }
@@ -168,7 +169,7 @@ def _gain(found: Candidates) -> str:
     if gain is None:
         return DASH
     low, high = interval(gain[1])
-    return f"{_signed(gain[0])} ({_signed(low)} to {_signed(high)})"
+    return f"{signed(gain[0])} ({span(low, high, signed)})"
 
 
 def _test_iou(found: Candidates, row: int) -> float:
@@ -195,14 +196,6 @@ def _text(value: object) -> str:
         return str(value)
     mantissa, exponent = f"{value:e}".split("e")
     return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-
-
-def _score(value: float) -> str:
-    return DASH if np.isnan(value) else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return DASH if np.isnan(value) else signed(value)
 
 
 _BLUE, _GREY, _BEST = "#0072B2", "#888888", "#D55E00"

@@ -44,7 +44,6 @@ from minseg.report.scenes import (
     display_bands,
     scene_title,
     stretch,
-    task_title,
 )
 from minseg.report.style import MARK_COLOUR, PART_STYLES
 from minseg.report.text import html_text
@@ -580,7 +579,7 @@ def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
         if kind in seen
     } | (NOT_ANNOTATED if Agreement.IGNORED in seen else {})
     shown = EmbeddedMap(
-        f"Map of {scene_title(dataset, scene.scene)}: {task_title(run.task)}, "
+        f"Map of {scene_title(dataset, scene.scene)}: {run.task.title}, "
         "image, truth, prediction and agreement",
         [_class_legend(run.task, scene.target, scene.prediction), LegendGroup("agreement", names)],
         synthetic=dataset.synthetic,
@@ -630,7 +629,7 @@ def change_map(
     task, grid = before.task, before.grid
     legend = _class_legend(task, before.classes, after.classes)
     shown = EmbeddedMap(
-        f"Map of change between two years: {task_title(task)}",
+        f"Map of change between two years: {task.title}",
         [legend, LegendGroup("change", CHANGES)],
         synthetic=synthetic,
     )
@@ -678,7 +677,7 @@ def raster_map(
     """
     task, grid = class_map.task, class_map.grid
     shown = EmbeddedMap(
-        f"Map of the predicted classes: {task_title(task)}",
+        f"Map of the predicted classes: {task.title}",
         [_class_legend(task, class_map.classes)],
         synthetic=synthetic,
     )

@@ -1,43 +1,79 @@
-"""Shares of a whole that may be nothing."""
+"""Where a run errs: mine by mine, under which conditions, and what section 4 says of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import ndimage
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, IGNORE, class_bit, decode_bits
+from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.maps.regions import HECTARE_M2, central_pixel_area_m2
 from minseg.scoring.intervals import RESAMPLES, draw_mines, interval
-from minseg.study import conditions
 from minseg.study.predictions import ScenePrediction, scene_prediction
 from minseg.study.runs import Run, require
 
+SMALL_OBJECT_HA = 1.0
+"""Objects of a class below this area are small, hectares: 100 pixels of 10 m."""
 
-@overload
-def ratio(part: float, whole: float) -> float: ...
-@overload
-def ratio(part: np.ndarray | pd.Series, whole: np.ndarray | pd.Series) -> np.ndarray: ...
-def ratio(part: ArrayLike, whole: ArrayLike) -> float | np.ndarray:
-    """Divide, with NaN where there is nothing to take a share of.
+UNFAMILIAR_PERCENTILE = 0.95
+"""A scene is unfamiliar if it looks farther from the training mines than this share of them do
+from each other."""
 
-    Parameters
-    ----------
-    part, whole : float, or ndarray or pandas.Series
-        Of shapes that go together.
+SNOW_BANDS = ("B03", "B04", "B11")
+WATER_BANDS = ("B03", "B08")
 
-    Returns
-    -------
-    float, or float64 ndarray
-        NaN where `whole` is not above 0, or either is NaN.
-    """
-    parts, wholes = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
-    shares = np.full(parts.shape, np.nan)
-    return np.divide(parts, wholes, out=shares, where=wholes > 0)[()]
+SNOW_NDSI = 0.4
+"""Snow-bright pixels have at least this normalised difference of green and short-wave infrared."""
+
+SNOW_RED = 0.2
+"""And at least this red reflectance, which water with its equally high index has not."""
+
+WATER_NDWI = 0.0
+"""Water pixels have more than this normalised difference of green and near infrared."""
+
+SNOWY_SHARE = 0.05
+"""A scene is snowy if this share of its tested pixels is snow-bright."""
+
+MISSED_BELOW = 0.5
+"""An object is missed if less than this share of it is detected."""
+
+NEAR_ZERO_IOU = 0.05
+"""An IoU below this is "close to 0"."""
+
+PAPER_NEAR_ZERO, PAPER_AREAS = 3, 38
+"""Mines of the paper with an IoU of excavation close to 0, of so many (section 4.1)."""
+
+WITHIN_1_PX, WITHIN_2_PX = "within 1 px of a true boundary", "within 2 px of a true boundary"
+OTHER_CLASS, SNOW, WATER = "on another mining class", "on snow-bright ground", "on water"
+SMALL_OBJECT = f"in an object below {SMALL_OBJECT_HA:g} ha"
+UNFAMILIAR = "in an unfamiliar scene"
+
+WATERFALL = (WITHIN_1_PX, WITHIN_2_PX, OTHER_CLASS, SNOW, WATER, SMALL_OBJECT)
+"""The order in which conditions are given an error, so that none is counted twice."""
+
+CONDITIONS = (*WATERFALL, UNFAMILIAR)
+"""Conditions of a pixel, which do not exclude each other."""
+
+UNEXPLAINED = "none of these"
+"""What the conditions of the waterfall leave over."""
+
+NO_CLASS = "no annotated class"
+"""Ground on which the annotators marked nothing."""
+
+ALL_CLASSES = "all classes"
+"""Row that counts the errors of all classes together."""
+
+CLAIM_COLUMNS = [
+    *("id", "section", "claim", "measured", "value", "low", "high", "mines", "beside", "other"),
+    *("difference", "difference_low", "difference_high", "draws"),
+]
 
 
 def mine_scores(run: Run) -> pd.DataFrame:
@@ -70,19 +106,7 @@ def mine_scores(run: Run) -> pd.DataFrame:
 
 
 def best_median_worst(by_mine: pd.DataFrame) -> dict[str, str]:
-    """Pick the mines with the best, the median and the worst IoU.
-
-    Parameters
-    ----------
-    by_mine : pandas.DataFrame
-        Indexed by mine, with a column iou; mines without an IoU are passed over.
-
-    Returns
-    -------
-    dict
-        ``best``, ``median`` and ``worst`` to a mine, the same one where there are few; empty
-        where no mine has an IoU.
-    """
+    """Name the mines (the index) with the best, the median and the worst IoU, if any has one."""
     ranked = by_mine["iou"].dropna().sort_values(ascending=False).index
     if not len(ranked):
         return {}
@@ -119,7 +143,7 @@ def choose_mines(run: Run, dataset: Dataset, wanted: Sequence[str] = ()) -> dict
             f"{run.path}: mine {', '.join(map(repr, unknown))} is no test mine of this run; "
             f"test mines are {', '.join(by_mine.index)}"
         )
-    cases = hard_cases(dataset)
+    cases = _hard_cases(dataset)
     if wanted:
         reasons = {mine: ["asked for"] for mine in wanted}
     else:
@@ -134,67 +158,6 @@ def choose_mines(run: Run, dataset: Dataset, wanted: Sequence[str] = ()) -> dict
     }
 
 
-def hard_cases(dataset: Dataset) -> dict[str, str]:
-    """Return what sets mines apart, of those that the mine table marks as special."""
-    if "case" not in dataset.mines:
-        return {}
-    marked = dataset.mines[dataset.mines["case"] != ""]
-    return dict(zip(marked["mine"], marked["case"], strict=True))
-
-
-SMALL_OBJECT_HA = 1.0
-"""Objects of a class below this area are small, hectares: 100 pixels of 10 m."""
-
-UNFAMILIAR_PERCENTILE = 0.95
-"""A scene is unfamiliar if it looks farther from the training mines than this share of them do
-from each other."""
-
-WITHIN_1_PX, WITHIN_2_PX = "within 1 px of a true boundary", "within 2 px of a true boundary"
-OTHER_CLASS, SNOW, WATER = "on another mining class", "on snow-bright ground", "on water"
-SMALL_OBJECT = f"in an object below {SMALL_OBJECT_HA:g} ha"
-UNFAMILIAR = "in an unfamiliar scene"
-
-CONDITIONS: tuple[str, ...] = (
-    WITHIN_1_PX,
-    WITHIN_2_PX,
-    OTHER_CLASS,
-    SNOW,
-    WATER,
-    SMALL_OBJECT,
-    UNFAMILIAR,
-)
-"""Conditions of a pixel, which do not exclude each other."""
-
-WATERFALL: tuple[str, ...] = CONDITIONS[:-1]
-"""The order in which conditions are given an error, so that none is counted twice."""
-
-NO_CLASS = "no annotated class"
-"""Ground on which the annotators marked nothing."""
-
-CONDITION_COLUMNS = [
-    "mine",
-    "class",
-    "condition",
-    "errors",
-    "errors_there",
-    "errors_first",
-    "pixels",
-    "pixels_there",
-]
-CONFUSION_COLUMNS = [
-    "mine",
-    "class",
-    "error",
-    "by",
-    "other",
-    "errors",
-    "errors_there",
-    "pixels",
-    "pixels_there",
-]
-OBJECT_COLUMNS = ["mine", "class", "area_ha", "detected", "cut"]
-
-
 @dataclass(frozen=True)
 class Explanations:
     """Pixels of the test scenes, counted under everything that may explain an error."""
@@ -205,19 +168,20 @@ class Explanations:
     """Classes of Table 1 that somebody looked for in this dataset."""
     conditions: pd.DataFrame
     """Rows mine, class, condition, and numbers of pixels: errors (false positives and negatives),
-    those under the condition, those of them that no earlier one of `WATERFALL` holds for, all
-    counted pixels, and those under the condition. NaN where the condition cannot be known."""
+    errors_there (those under the condition), errors_first (those of them that no earlier one of
+    `WATERFALL` holds for), pixels (all that are counted), pixels_there (those under the condition).
+    NaN where the condition cannot be known."""
     confusions: pd.DataFrame
     """Rows mine, class, error (``false positive`` or ``false negative``), by (``annotated`` or
-    ``predicted``), other (a class, `NO_CLASS` or background), and numbers of pixels: all such
-    errors, those on or as the other class, and for comparison all pixels that could have been such
-    an error, and those of them on or as the other class. A pixel annotated with two other classes
-    stands under both. NaN for classes that were never annotated."""
+    ``predicted``), other (a class, `NO_CLASS` or background), and numbers of pixels: errors (all
+    such), errors_there (those on or as the other class), and for comparison pixels (all that could
+    have been such an error), and pixels_there (those of them on or as the other class). A pixel
+    annotated with two other classes stands under both. NaN for classes never annotated."""
     objects: pd.DataFrame
-    """Rows mine, class, area_ha, detected, cut (`minseg.study.conditions.Objects`)."""
+    """Rows mine, class, area_ha, detected, cut (`find_objects`)."""
     scenes: pd.DataFrame
     """Indexed by mine: scene, case, snow, water (shares of the tested part, NaN where a band is
-    lacking), distance, nearest, percentile (`minseg.study.conditions.spectral_distances`)."""
+    lacking), distance, nearest, percentile (`spectral_distances`)."""
 
     def of_mine(self, mine: str) -> "Explanations":
         """Return only what concerns one mine."""
@@ -256,8 +220,8 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
     mines = list(run.counts_of("test")["mine"].unique())
     tested = {mine: scene_prediction(run, dataset, mine) for mine in mines}
     rows = pd.DataFrame([one.scene for one in tested.values()])
-    distances = conditions.spectral_distances(dataset, rows, run.statistics)
-    cases = hard_cases(dataset)
+    distances = spectral_distances(dataset, rows, run.statistics)
+    cases = _hard_cases(dataset)
     scene_rows = {}
     condition_rows: list[dict] = []
     confusion_rows: list[dict] = []
@@ -274,209 +238,35 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
             "water": _share(looks[WATER], known),
             **far,
         }
-        unfamiliar = _everywhere(far["percentile"] > UNFAMILIAR_PERCENTILE, known)
+        unfamiliar = np.full(known.shape, far["percentile"] > UNFAMILIAR_PERCENTILE)
         looks[UNFAMILIAR] = None if pd.isna(far["percentile"]) else unfamiliar
         for k, name in enumerate(run.task.target_names[1:], start=1):
-            found = conditions.find_objects(one.target == k, one.prediction == k, known, pixel_ha)
-            object_tables.append(found.table.assign(**{"mine": mine, "class": name}))
+            row = {"mine": mine, "class": name}
+            number, objects = find_objects(one.target == k, one.prediction == k, known, pixel_ha)
+            object_tables.append(objects.assign(**row))
             own = (*run.task.class_names, name) if run.task.merged_name else (name,)
             others = [n for n in dataset.description.class_names if n not in own]
-            masks = looks | _class_conditions(one, k, others, found)
-            row = {"mine": mine, "class": name}
+            small = objects["area_ha"].lt(SMALL_OBJECT_HA) & ~objects["cut"]
+            looks[SMALL_OBJECT] = np.isin(number, np.flatnonzero(small) + 1)
+            masks = looks | _class_conditions(one, k, others)
             condition_rows += [row | r for r in _condition_counts(one, k, masks)]
-            confusion_rows += [row | r for r in _annotated_counts(one, k, own, others)]
-            confusion_rows += [
-                row | r for r in _predicted_counts(one, k, dict(enumerate(run.task.target_names)))
-            ]
+            seen = dict(enumerate(run.task.target_names))
+            confusion_rows += [row | r for r in _confusion_counts(one, k, own, others, seen)]
     return Explanations(
         run.task.target_names[1:],
         dataset.description.class_names,
-        pd.DataFrame(condition_rows, columns=CONDITION_COLUMNS),
-        pd.DataFrame(confusion_rows, columns=CONFUSION_COLUMNS),
-        pd.concat(object_tables, ignore_index=True)[OBJECT_COLUMNS],
+        pd.DataFrame(condition_rows),
+        pd.DataFrame(confusion_rows),
+        pd.concat(object_tables, ignore_index=True),
         pd.DataFrame.from_dict(scene_rows, orient="index").rename_axis("mine"),
     )
-
-
-def _looks(dataset: Dataset, one: ScenePrediction) -> dict[str, np.ndarray | None]:
-    """Find snow and water in a scene; None where the dataset lacks a band for it."""
-    snow = wet = None
-    there = set(dataset.description.bands)
-    if there.issuperset(conditions.SNOW_BANDS):
-        values, valid = dataset.read_inputs(one.scene, conditions.SNOW_BANDS, one.window)
-        snow = conditions.snow_bright(*values) & valid
-    if there.issuperset(conditions.WATER_BANDS):
-        values, valid = dataset.read_inputs(one.scene, conditions.WATER_BANDS, one.window)
-        wet = conditions.water(*values) & valid
-        wet = wet if snow is None else wet & ~snow
-    return {SNOW: snow, WATER: wet}
-
-
-def _class_conditions(
-    one: ScenePrediction, k: int, others: list[str], found: conditions.Objects
-) -> dict[str, np.ndarray | None]:
-    """Find the conditions that depend on the class; None where nobody annotated another one."""
-    known = one.target != IGNORE
-    distance_px = conditions.boundary_distance_px(one.target == k, known)
-    small = found.table["area_ha"].lt(SMALL_OBJECT_HA) & ~found.table["cut"]
-    return {
-        WITHIN_1_PX: distance_px <= 1,
-        WITHIN_2_PX: distance_px <= 2,
-        OTHER_CLASS: _any_of(one.labels, others) if others else None,
-        SMALL_OBJECT: np.isin(found.number, np.flatnonzero(small) + 1),
-    }
-
-
-def _any_of(labels: np.ndarray, names: list[str]) -> np.ndarray:
-    """Tell where any of the classes is annotated."""
-    return np.logical_or.reduce([decode_bits(labels, name) for name in names])
-
-
-def _condition_counts(
-    one: ScenePrediction, k: int, masks: Mapping[str, np.ndarray | None]
-) -> Iterator[dict]:
-    """Count pixels and errors of a class under each condition."""
-    known = one.target != IGNORE
-    wrong = known & ((one.prediction == k) != (one.target == k))
-    left = wrong.copy()
-    for name in CONDITIONS:
-        there = masks[name]
-        row = {"condition": name, "errors": wrong.sum(), "pixels": known.sum()}
-        if there is None:
-            yield row | dict.fromkeys(["errors_there", "errors_first", "pixels_there"], np.nan)
-            continue
-        in_order = name in WATERFALL
-        yield row | {
-            "errors_there": (wrong & there).sum(),
-            "errors_first": (left & there).sum() if in_order else np.nan,
-            "pixels_there": (known & there).sum(),
-        }
-        if in_order:
-            left &= ~there
-
-
-def _annotated_counts(
-    one: ScenePrediction, k: int, own: tuple[str, ...], others: list[str]
-) -> Iterator[dict]:
-    """Count on which other classes of Table 1 the errors of a class fall."""
-    known, truth, predicted = one.target != IGNORE, one.target == k, one.prediction == k
-    bare = (one.labels & sum(class_bit(name) for name in (*own, *others))) == 0
-    grounds: dict[str, np.ndarray | None] = {
-        name: decode_bits(one.labels, name) if name in others else None
-        for name in CLASS_NAMES
-        if name not in own
-    }
-    for error, wrong, candidates in (
-        ("false positive", known & predicted & ~truth, known & ~truth),
-        ("false negative", truth & ~predicted, truth),
-    ):
-        for name, ground in (grounds | {NO_CLASS: bare}).items():
-            yield _confusion(error, "annotated", name, wrong, candidates, ground)
-
-
-def _predicted_counts(one: ScenePrediction, k: int, target_names: dict[int, str]) -> Iterator[dict]:
-    """Count as what the missed pixels of a class were predicted."""
-    known, truth = one.target != IGNORE, one.target == k
-    wrong, candidates = truth & (one.prediction != k), known & ~truth
-    for value, name in target_names.items():
-        if value != k:
-            there = one.prediction == value
-            yield _confusion("false negative", "predicted", name, wrong, candidates, there)
-
-
-def _confusion(
-    error: str,
-    by: str,
-    other: str,
-    wrong: np.ndarray,
-    candidates: np.ndarray,
-    there: np.ndarray | None,
-) -> dict:
-    """Count errors, and pixels that they are compared with, in one place."""
-    return {
-        "error": error,
-        "by": by,
-        "other": other,
-        "errors": wrong.sum(),
-        "errors_there": np.nan if there is None else (wrong & there).sum(),
-        "pixels": candidates.sum(),
-        "pixels_there": np.nan if there is None else (candidates & there).sum(),
-    }
-
-
-def _everywhere(value: bool, like: np.ndarray) -> np.ndarray:
-    """Return a mask that says the same of every pixel."""
-    return np.full(like.shape, value)
-
-
-def _share(mask: np.ndarray | None, known: np.ndarray) -> float:
-    """Return the share of the known pixels in a mask."""
-    return float(mask[known].mean()) if mask is not None and known.any() else np.nan
-
-
-ALL_CLASSES = "all classes"
-"""Row that counts the errors of all classes together."""
-
-UNEXPLAINED = "none of these"
-"""What the conditions of the waterfall leave over."""
-
-SHARE_COLUMNS = ["value", "low", "high", "mines"]
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """A share pooled over mines."""
-
-    value: float
-    draws: np.ndarray
-    """The share in each resample of the mines."""
-    mines: tuple[str, ...]
-    """Mines that have anything of the whole."""
-
-
-def pooled(there: pd.Series, whole: pd.Series) -> Pooled:
-    """Pool a share over mines and over resamples of them.
-
-    Parameters
-    ----------
-    there, whole : pandas.Series
-        Numbers, indexed by mine; a mine may have several rows. Rows in which either is NaN are
-        unknown and left out.
-    """
-    table = pd.DataFrame({"there": there, "whole": whole}).dropna().groupby(level=0).sum()
-    table = table[table["whole"] > 0]
-    if table.empty:
-        return Pooled(np.nan, np.full(RESAMPLES, np.nan), ())
-    value = float(table["there"].sum() / table["whole"].sum())
-    drawn = draw_mines(list(table.index)) @ table.to_numpy(float)  # (resamples, 2)
-    return Pooled(value, drawn[:, 0] / drawn[:, 1], tuple(table.index))
-
-
-def share(there: pd.Series, whole: pd.Series) -> dict[str, float]:
-    """Return a share pooled over mines, with its interval.
-
-    Parameters
-    ----------
-    there, whole : pandas.Series
-        Numbers, indexed by mine; a mine may have several rows. Rows in which either is NaN are
-        unknown and left out.
-
-    Returns
-    -------
-    dict
-        value; low, high (95 % bootstrap interval over the mines, NaN of fewer than two); mines
-        (how many have anything in `whole`). NaN where `whole` is nothing.
-    """
-    found = pooled(there, whole)
-    low, high = interval(found.draws) if len(found.mines) > 1 else (np.nan, np.nan)
-    return {"value": found.value, "low": low, "high": high, "mines": len(found.mines)}
 
 
 def condition_shares(explanations: Explanations) -> pd.DataFrame:
     """Return how much of the error each condition covers, beside how much of the ground.
 
     Conditions do not exclude each other; `first_share` counts each error once, under the first of
-    `minseg.study.errors.WATERFALL` that holds for it.
+    `WATERFALL` that holds for it.
 
     Parameters
     ----------
@@ -504,9 +294,11 @@ def condition_shares(explanations: Explanations) -> pd.DataFrame:
         for condition in CONDITIONS:
             lines = of_class[of_class["condition"] == condition]
             first[condition] = ratio(lines["errors_first"].sum(skipna=False), errors)
+            found = pooled(lines["errors_there"], lines["errors"])
+            low, high = found.interval
             rows.append(
                 {"class": name, "condition": condition}
-                | share(lines["errors_there"], lines["errors"])
+                | {"value": found.value, "low": low, "high": high, "mines": len(found.mines)}
                 | _rates(lines)
                 | {"first_share": first[condition]}
             )
@@ -514,6 +306,243 @@ def condition_shares(explanations: Explanations) -> pd.DataFrame:
         rest = 1 - sum(explained) if explained else np.nan
         rows.append({"class": name, "condition": UNEXPLAINED, "first_share": rest})
     return pd.DataFrame(rows)
+
+
+def claims(run: Run, explanations: Explanations) -> pd.DataFrame:
+    """Measure what section 4 says of the classes of a run (``section4.csv``) on all test mines.
+
+    Parameters
+    ----------
+    run : Run
+    explanations : Explanations
+        Of that run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows id, section, claim (in our words), measured (what the value is), value, low, high (95 %
+        interval over mines), mines (how many the value and the other rest on, the fewer of both),
+        beside (what to compare it with), other (that value), difference (value minus other) with
+        its interval, both sides on the same resamples of the mines, and draws (that difference in
+        each). Claims about classes that the run does not predict are left out; numbers are NaN
+        where labels or bands do not tell.
+    """
+    rows = []
+    stated = pd.read_csv(Path(__file__).with_name("section4.csv"), dtype=str, keep_default_na=False)
+    for claim in stated.to_dict("records"):
+        if claim["class"] not in explanations.class_names:
+            continue
+        measured = _MEASURES[claim["measure"]](claim, run, explanations)
+        if measured is not None:
+            texts = [claim["id"], claim["section"], claim["claim"]]
+            rows.append([*texts, *_numbers(*measured)])
+    return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> Any:
+    """Divide numbers, arrays or series; NaN where there is nothing to take a share of."""
+    parts, wholes = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
+    shares = np.full(parts.shape, np.nan)
+    return np.divide(parts, wholes, out=shares, where=wholes > 0)[()]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A share pooled over mines."""
+
+    value: float
+    draws: np.ndarray
+    """The share in each resample of the mines."""
+    mines: tuple[str, ...]
+    """Mines that have anything of the whole."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval over the mines; NaN of fewer than two."""
+        return interval(self.draws) if len(self.mines) > 1 else (np.nan, np.nan)
+
+
+def pooled(there: pd.Series, whole: pd.Series) -> Pooled:
+    """Pool a share over mines (the index, where one may stand in several rows).
+
+    Rows in which either number is NaN are unknown and left out.
+    """
+    table = pd.DataFrame({"there": there, "whole": whole}).dropna().groupby(level=0).sum()
+    table = table[table["whole"] > 0]
+    if table.empty:
+        return Pooled(np.nan, np.full(RESAMPLES, np.nan), ())
+    value = float(table["there"].sum() / table["whole"].sum())
+    drawn = draw_mines(list(table.index)) @ table.to_numpy(float)  # (resamples, 2)
+    return Pooled(value, drawn[:, 0] / drawn[:, 1], tuple(table.index))
+
+
+def boundary_distance_px(truth: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Measure how far each pixel's centre is from the nearest on the other side of a class's edge.
+
+    1 for pixels that touch the boundary with an edge, on either side; infinite where there is none.
+    No boundary runs between a class and ground nobody annotated.
+    """
+    inside, outside = truth & known, known & ~truth
+    return np.where(inside, _distance_to(outside), _distance_to(inside))
+
+
+def snow_bright(green: np.ndarray, red: np.ndarray, short_wave: np.ndarray) -> np.ndarray:
+    """Find pixels (by reflectance) that look like snow: Sentinel-2's rule without its elevation."""
+    return (_normalised_difference(green, short_wave) >= SNOW_NDSI) & (red >= SNOW_RED)
+
+
+def water(green: np.ndarray, near_infrared: np.ndarray) -> np.ndarray:
+    """Find pixels (by reflectance) that look like water; snow does too, and is to be taken out."""
+    return _normalised_difference(green, near_infrared) > WATER_NDWI
+
+
+def find_objects(
+    truth: np.ndarray, predicted: np.ndarray, known: np.ndarray, pixel_ha: float
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Find the objects of a class, joined by their sides as the polygons of a map are.
+
+    Returns int32 (height, width), 0 outside of objects, else the row of the table plus 1; and the
+    table: area_ha, detected (share of the pixels that are predicted as the class), cut (whether the
+    object goes on beyond the tested part or into ground nobody annotated).
+    """
+    number, count = ndimage.label(truth)
+    pixels = np.bincount(number.ravel(), minlength=count + 1)[1:]
+    detected = np.bincount(number[predicted], minlength=count + 1)[1:]
+    # Known ground is eaten away from the sides of the scene and from unknown ground.
+    rim = ~ndimage.binary_erosion(known)
+    cut = np.isin(np.arange(1, count + 1), number[rim])
+    return number, pd.DataFrame(
+        {"area_ha": pixels * pixel_ha, "detected": detected / np.maximum(pixels, 1), "cut": cut}
+    )
+
+
+def spectral_distances(
+    dataset: Dataset, scenes: pd.DataFrame, statistics: ChannelStatistics
+) -> pd.DataFrame:
+    """Measure how far scenes look from the training mines.
+
+    Each mine stands for its latest scene, and each scene for its mean in every band, in standard
+    deviations of the training pixels. The distance of two scenes is the root mean square of the
+    differences over the bands. Returns, indexed by scene: distance (to the nearest training mine),
+    nearest (that mine), percentile (share of the training mines that are as near or nearer to the
+    nearest other one of them, 0 to 1). NaN where there is nothing to compare with.
+    """
+    train = dataset.scenes_of("train").drop_duplicates("mine", keep="last").reset_index(drop=True)
+    known = np.array([_mean_look(dataset, row, statistics) for _, row in train.iterrows()])
+    apart = _apart(known, known)
+    np.fill_diagonal(apart, np.nan)
+    own = np.array([np.nanmin(row) for row in apart if not np.isnan(row).all()])
+    rows = {}
+    for _, scene in scenes.iterrows():
+        distances = _apart(_mean_look(dataset, scene, statistics)[np.newaxis], known)[0]
+        found = not np.isnan(distances).all()
+        distance = float(np.nanmin(distances)) if found else np.nan
+        rows[scene["scene"]] = {
+            "distance": distance,
+            "nearest": train["mine"][int(np.nanargmin(distances))] if found else "",
+            "percentile": float(np.mean(own <= distance)) if found and own.size else np.nan,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scene")
+
+
+def _hard_cases(dataset: Dataset) -> dict[str, str]:
+    """Return what sets mines apart, of those that the mine table marks as special."""
+    if "case" not in dataset.mines:
+        return {}
+    marked = dataset.mines[dataset.mines["case"] != ""]
+    return dict(zip(marked["mine"], marked["case"], strict=True))
+
+
+def _looks(dataset: Dataset, one: ScenePrediction) -> dict[str, np.ndarray | None]:
+    """Find snow and water in a scene; None where the dataset lacks a band for it."""
+    snow = wet = None
+    there = set(dataset.description.bands)
+    if there.issuperset(SNOW_BANDS):
+        values, valid = dataset.read_inputs(one.scene, SNOW_BANDS, one.window)
+        snow = snow_bright(*values) & valid
+    if there.issuperset(WATER_BANDS):
+        values, valid = dataset.read_inputs(one.scene, WATER_BANDS, one.window)
+        wet = water(*values) & valid
+        wet = wet if snow is None else wet & ~snow
+    return {SNOW: snow, WATER: wet}
+
+
+def _class_conditions(
+    one: ScenePrediction, k: int, others: list[str]
+) -> dict[str, np.ndarray | None]:
+    """Find the conditions that depend on the class; None where nobody annotated another one."""
+    distance_px = boundary_distance_px(one.target == k, one.target != IGNORE)
+    elsewhere = [decode_bits(one.labels, name) for name in others]
+    return {
+        WITHIN_1_PX: distance_px <= 1,
+        WITHIN_2_PX: distance_px <= 2,
+        OTHER_CLASS: np.logical_or.reduce(elsewhere) if elsewhere else None,
+    }
+
+
+def _condition_counts(
+    one: ScenePrediction, k: int, masks: Mapping[str, np.ndarray | None]
+) -> Iterator[dict]:
+    """Count pixels and errors of a class under each condition."""
+    known = one.target != IGNORE
+    wrong = known & ((one.prediction == k) != (one.target == k))
+    left = wrong.copy()
+    for name in CONDITIONS:
+        there = masks[name]
+        yield {
+            "condition": name,
+            "errors": wrong.sum(),
+            "errors_there": _count(wrong, there),
+            "errors_first": _count(left, there) if name in WATERFALL else np.nan,
+            "pixels": known.sum(),
+            "pixels_there": _count(known, there),
+        }
+        if there is not None and name in WATERFALL:
+            left &= ~there
+
+
+def _confusion_counts(
+    one: ScenePrediction,
+    k: int,
+    own: tuple[str, ...],
+    others: list[str],
+    target_names: dict[int, str],
+) -> Iterator[dict]:
+    """Count on which other ground the errors of a class fall, and as what it is missed."""
+    known, truth, predicted = one.target != IGNORE, one.target == k, one.prediction == k
+    missed = truth & ~predicted
+    grounds: dict[str, np.ndarray | None] = {
+        name: decode_bits(one.labels, name) if name in others else None
+        for name in CLASS_NAMES
+        if name not in own
+    }
+    grounds[NO_CLASS] = (one.labels & sum(class_bit(name) for name in (*own, *others))) == 0
+    seen = {name: one.prediction == value for value, name in target_names.items() if value != k}
+    for error, by, wrong, candidates, places in (
+        ("false positive", "annotated", known & predicted & ~truth, known & ~truth, grounds),
+        ("false negative", "annotated", missed, truth, grounds),
+        ("false negative", "predicted", missed, known & ~truth, seen),
+    ):
+        for other, there in places.items():
+            yield {
+                "error": error,
+                "by": by,
+                "other": other,
+                "errors": wrong.sum(),
+                "errors_there": _count(wrong, there),
+                "pixels": candidates.sum(),
+                "pixels_there": _count(candidates, there),
+            }
+
+
+def _count(pixels: np.ndarray, there: np.ndarray | None) -> float:
+    """Count those of some pixels that lie in a mask; NaN where nobody knows."""
+    return np.nan if there is None else (pixels & there).sum()
+
+
+def _share(mask: np.ndarray | None, known: np.ndarray) -> float:
+    """Return the share of the known pixels in a mask."""
+    return float(mask[known].mean()) if mask is not None and known.any() else np.nan
 
 
 def _rates(lines: pd.DataFrame) -> dict[str, float]:
@@ -527,48 +556,160 @@ def _rates(lines: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def confusion_shares(
-    explanations: Explanations, error: str = "false positive", by: str = "annotated"
-) -> pd.DataFrame:
-    """Return on which ground the errors of each class fall, or as what they were predicted.
+def _distance_to(mask: np.ndarray) -> np.ndarray:
+    """Return the distance to the nearest pixel of a mask, infinite where the mask is empty."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    return ndimage.distance_transform_edt(~mask)
 
-    Parameters
-    ----------
-    explanations : Explanations
-    error : {"false positive", "false negative"}
-    by : {"annotated", "predicted"}
-        What is annotated there, or what is predicted there (false negatives only).
 
-    Returns
-    -------
-    pandas.DataFrame
-        Rows class, other; value, low, high (share of the errors, 95 % interval over mines), mines,
-        reference (share of all pixels on which the class could be in error so). NaN for classes
-        that were never annotated.
-    """
+def _normalised_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return (one - other) / (one + other), -1 where both are 0."""
+    total = one + other
+    return np.divide(one - other, total, out=np.full(total.shape, -1.0), where=total > 0)
+
+
+def _mean_look(dataset: Dataset, scene: pd.Series, statistics: ChannelStatistics) -> np.ndarray:
+    """Return the standardised mean of a scene in each band (bands,), NaN without valid pixels."""
+    inputs, valid = dataset.read_inputs(scene, statistics.bands)
+    if not valid.any():
+        return np.full(len(statistics.bands), np.nan)
+    mean = inputs[:, valid].mean(axis=1, dtype=np.float64)
+    return (mean - np.array(statistics.mean)) / np.array(statistics.deviation)
+
+
+def _apart(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the distances (ones, others) of looks (scenes, bands)."""
+    return np.sqrt(((ones[:, np.newaxis] - others[np.newaxis]) ** 2).mean(axis=2))
+
+
+Claim = dict[Any, Any]  # a row of section4.csv
+Measured = tuple[str, Pooled, str, Pooled]
+"""What a value is, the value, what it is compared with, and that."""
+
+
+def _confusion_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured | None:
+    """Measure a claim about confusions, beside what blind errors would give."""
     table = explanations.confusions
-    table = table[(table["error"] == error) & (table["by"] == by)]
-    rows = [
-        {"class": name, "other": other} | confusion_share(lines)
-        for (name, other), lines in table.groupby(["class", "other"], sort=False)
+    named = ["class", "error", "by", "other"]
+    lines = table[(table[named] == [claim[column] for column in named]).all(axis=1)]
+    if lines.empty:  # the run does not tell the other class from the background
+        return None
+    lines = lines.set_index("mine")
+    name, error, by, other = (claim[column] for column in named)
+    place = f"on {other}" if by == "annotated" else f"predicted as {other}"
+    within = error == "false negative" and by == "annotated"
+    pool = f"{name} pixels" if within else f"pixels without {name}"
+    return (
+        f"share of the {error} pixels of {name} {place}",
+        pooled(lines["errors_there"], lines["errors"]),
+        f"the same share of all {pool}",
+        pooled(lines["pixels_there"], lines["pixels"]),
+    )
+
+
+def _boundary_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
+    """Measure how much of the error of a class is at its boundary, beside that of another."""
+    table = explanations.conditions
+    table = table[table["condition"] == WITHIN_2_PX].set_index("mine")
+    own, other = (
+        pooled(lines["errors_there"], lines["errors"])
+        for lines in (table[table["class"] == claim[one]] for one in ("class", "other"))
+    )
+    what = f"share of the error pixels of {claim['class']} {WITHIN_2_PX}"
+    return what, own, f"the same for {claim['other']}", other
+
+
+def _near_zero_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
+    """Count mines that a model hardly finds at all."""
+    counts = _class_counts(run, claim["class"])
+    near_zero = (counts["tp"] < NEAR_ZERO_IOU * counts["union"]).astype(int)
+    printed = PAPER_NEAR_ZERO / PAPER_AREAS
+    # The paper's mines are others than ours: a sample of its own, as small.
+    drawn = np.random.default_rng(0).binomial(PAPER_AREAS, printed, RESAMPLES) / PAPER_AREAS
+    return (
+        f"share of the mines with an IoU of {claim['class']} below {NEAR_ZERO_IOU}",
+        pooled(near_zero, (counts["union"] > 0).astype(int)),
+        f"the paper's {PAPER_NEAR_ZERO} of {PAPER_AREAS} mines with an IoU close to 0",
+        Pooled(printed, drawn, tuple(map(str, range(PAPER_AREAS)))),
+    )
+
+
+def _snow_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
+    """Compare snowy mines with the others, or their recall with their precision."""
+    snow, counts = explanations.scenes["snow"], _class_counts(run, claim["class"])
+    snowy, others = (
+        counts[counts.index.isin(snow.index[chosen])]
+        for chosen in (snow >= SNOWY_SHARE, snow < SNOWY_SHARE)
+    )
+    where = f"of {claim['class']}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels"
+    if claim["measure"] == "snow":
+        iou, other = (pooled(some["tp"], some["union"]) for some in (snowy, others))
+        return f"IoU {where}", iou, "the same, other mines", other
+    recall, precision = (pooled(snowy["tp"], snowy[whole]) for whole in ("truth", "found"))
+    return f"recall {where}", recall, "precision of the same mines", precision
+
+
+def _several_objects_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
+    """Compare mines of several objects of a class with those of one."""
+    name, objects = claim["class"], explanations.objects
+    large = objects[(objects["class"] == name) & (objects["area_ha"] >= 1)].groupby("mine").size()
+    counts = _class_counts(run, name)
+    several, one = (
+        counts[counts.index.isin(large.index[chosen])] for chosen in (large >= 2, large == 1)
+    )
+    return (
+        f"recall of {name}, mines with two or more of at least 1 ha",
+        pooled(several["tp"], several["truth"]),
+        "the same, mines with one",
+        pooled(one["tp"], one["truth"]),
+    )
+
+
+def _small_objects_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
+    """Compare the smaller half of the objects of a class with the larger."""
+    objects = explanations.objects
+    objects = objects[(objects["class"] == claim["class"]) & ~objects["cut"].astype(bool)]
+    objects = objects.set_index("mine")
+    missed = (objects["detected"] < MISSED_BELOW).astype(int)
+    middle_ha = objects["area_ha"].median()
+    small = objects["area_ha"] < middle_ha
+    below = "the median area" if objects.empty else f"the median area, {middle_ha:.2g} ha,"
+    one = pd.Series(1, index=objects.index)
+    return (
+        f"share of the {claim['class']}s below {below} that are less than {MISSED_BELOW:.0%} found",
+        pooled(missed[small], one[small]),
+        f"the same, larger {claim['class'].split()[-1]}s",
+        pooled(missed[~small], one[~small]),
+    )
+
+
+_MEASURES: dict[str, Callable[[Claim, Run, Explanations], Measured | None]] = {
+    "confusion": _confusion_claim,
+    "boundary": _boundary_claim,
+    "near zero": _near_zero_claim,
+    "snow": _snow_claim,
+    "snow recall": _snow_claim,
+    "several objects": _several_objects_claim,
+    "small objects": _small_objects_claim,
+}
+
+
+def _class_counts(run: Run, name: str) -> pd.DataFrame:
+    """Return tp, truth, found and union of one class in pixels, indexed by mine."""
+    rows = run.counts_of("test")
+    rows = rows[rows["class"] == name].set_index("mine")
+    truth, found = rows["tp"] + rows["fn"], rows["tp"] + rows["fp"]
+    union = truth + rows["fp"]
+    return pd.DataFrame({"tp": rows["tp"], "truth": truth, "found": found, "union": union})
+
+
+def _numbers(measured: str, value: Pooled, beside: str, other: Pooled) -> list[Any]:
+    """Return the columns of a claim from `measured` on."""
+    draws = value.draws - other.draws
+    mines = min(len(value.mines), len(other.mines))
+    difference = interval(draws) if mines > 1 else (np.nan, np.nan)
+    return [
+        *(measured, value.value, *value.interval, mines, beside, other.value),
+        *(value.value - other.value, *difference, draws),
     ]
-    return pd.DataFrame(rows, columns=["class", "other", *SHARE_COLUMNS, "reference"])
-
-
-def confusion_share(lines: pd.DataFrame) -> dict[str, float]:
-    """Return the share of one kind of error, of one class and other class.
-
-    Parameters
-    ----------
-    lines : pandas.DataFrame
-        Rows of `Explanations.confusions`, one a mine.
-
-    Returns
-    -------
-    dict
-        As `share`, and the reference of `confusion_shares`.
-    """
-    by_mine = lines.set_index("mine")
-    total = lines.dropna(subset=["pixels_there"])[["pixels", "pixels_there"]].sum()
-    reference = ratio(total["pixels_there"], total["pixels"])
-    return share(by_mine["errors_there"], by_mine["errors"]) | {"reference": reference}

@@ -1,31 +1,60 @@
-"""Reading the transcribed files of the paper; a bad one is refused by file and line."""
+"""The paper's tables and statements, transcribed; a bad file is refused by name and row."""
 
-import csv
 import itertools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.labels import parse_task
-from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
+from minseg.data.tables import read_table
 from minseg.errors import MinsegError
 from minseg.scoring.metrics import METRICS
 from minseg.study.config import RunConfig
 
-Kind = Literal["count", "score", "number", "text"]
+PAPER_FOLDER = (Path(__file__).parents[1] / "paper").resolve()
+"""Tidy tables transcribed from the paper, in the checkout."""
+
+ROUNDING = 0.0005
+"""The most by which a score printed with three decimals is off."""
+
+MINE_TABLES: dict[str, int] = {"model1": 6, "model2": 7, "model3": 8}
+"""The table with scores of single mines, for each model that has one."""
+
+_TEXT = pa.Column(str, pa.Check.str_length(min_value=1))
+_SCORE = pa.Column(float, pa.Check.in_range(0, 1))
+_COUNT = pa.Column("int64", pa.Check.ge(0, error="a whole number from 0"))
+_NUMBER = pa.Column(float, pa.Check(np.isfinite, error="a number"))
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What a transcribed file must hold."""
+
+    schema: pa.DataFrameSchema
+    rows: tuple[tuple[str, ...], ...] = ()
+    """What names each row, in the printed order, in the first columns; none if any may be there."""
+
+
+def _layout(columns: str, value: pa.Column, rows: Iterable[tuple[str, ...]]) -> Layout:
+    """Return the layout of a table whose rows have names, and a value in the last column."""
+    *names, last = columns.split()
+    texts = dict.fromkeys(names, _TEXT)
+    return Layout(pa.DataFrameSchema(texts | {last: value}, coerce=True), tuple(rows))
+
 
 _MODELS = ("model1", "model2", "model3", "model4")
-_SUBSETS = (*RAW_MATERIALS, *MINE_TYPES)
+_OF_MODELS = tuple(itertools.product(_MODELS, METRICS))
+_SPLITS = ("RR", "MO", "CL", "MT", "OC", "OP")
 _ROWS_OF_TABLE_4 = (
-    *_SUBSETS,
-    *(f"G{code}" for code in _SUBSETS),
-    *("AVG RR+MO+CL", "AVG GM", "AVG MT+OC+OP", "AVG GS"),
+    *("RR", "GRR", "MO", "GMO", "CL", "GCL", "AVG RR+MO+CL", "AVG GM"),
+    *("MT", "GMT", "OC", "GOC", "OP", "GOP", "AVG MT+OC+OP", "AVG GS"),
 )
 _TUNED = (
     *("learning_rate", "batch_size", "epochs", "crop"),
@@ -48,96 +77,54 @@ _MINES: dict[int, tuple[tuple[str, str], ...]] = {
     ),
 }
 
-
-@dataclass(frozen=True)
-class Layout:
-    """What a file must hold."""
-
-    columns: tuple[tuple[str, Kind], ...]
-    """Names, in order, each with what its cells are."""
-    keys: tuple[str, ...]
-    """Columns that together name a row."""
-    rows: frozenset[tuple[str, ...]] | None
-    """The rows that must be there, no more and no fewer; None if any may."""
-
-
-def _layout(keys: Sequence[str], rows: Iterable[tuple[str, ...]], value: str, kind: Kind) -> Layout:
-    """Return the layout of a table with one value a row."""
-    return Layout((*_texts(*keys), (value, kind)), tuple(keys), frozenset(rows))
-
-
-def _texts(*names: str) -> tuple[tuple[str, Kind], ...]:
-    """Return columns of plain text."""
-    return tuple((name, "text") for name in names)
-
-
-_SCORES = ("model", "metric")
-_OF_MODELS = tuple(itertools.product(_MODELS, METRICS))
 TABLES: dict[int, Layout] = {
     2: _layout(
-        ("split", "model", "part"),
-        itertools.product(("All", *_SUBSETS), _MODELS, ("test", "validation", "train")),
-        "images",
-        "count",
+        "split model part images",
+        _COUNT,
+        itertools.product(("All", *_SPLITS), _MODELS, ("test", "validation", "train")),
     ),
     3: _layout(
-        ("bands", *_SCORES),
+        "bands model metric value",
+        _SCORE,
         ((row, *rest) for row in BAND_CONFIGURATIONS for rest in _OF_MODELS),
-        "value",
-        "score",
     ),
     4: _layout(
-        ("split", *_SCORES),
+        "split model metric value",
+        _SCORE,
         ((row, *rest) for row in _ROWS_OF_TABLE_4 for rest in _OF_MODELS),
-        "value",
-        "score",
     ),
-    5: Layout(
-        _texts("printed_model", "model", "hyperparameter", "printed", "value"),
-        ("model", "hyperparameter"),
-        frozenset(itertools.product(_MODELS, _TUNED)),
+    5: _layout(
+        "hyperparameter model printed_model printed value",
+        _TEXT,
+        itertools.product(_TUNED, _MODELS),
     ),
     **{
         number: _layout(
-            ("location", "class", "metric"),
+            "location class metric value",
+            _SCORE,
             ((*mine, metric) for mine in mines for metric in METRICS),
-            "value",
-            "score",
         )
         for number, mines in _MINES.items()
     },
 }
 """Layout of each table that is transcribed."""
 
+_ONCE = pa.Column(str, pa.Check.str_length(min_value=1), unique=True)
 STATEMENTS = Layout(
-    (*_texts("name", "place"), ("value", "number"), *_texts("unit")), ("name",), None
+    pa.DataFrameSchema(
+        {"name": _ONCE, "place": _TEXT, "value": _NUMBER, "unit": _TEXT}, coerce=True
+    )
 )
 """Numbers that the paper's prose and captions print (``statements.csv``)."""
 
-OPEN_POINTS = Layout(_texts("place", "point", "consequence"), ("place", "point"), None)
+OPEN_POINTS = Layout(
+    pa.DataFrameSchema({"place": _TEXT, "point": _ONCE, "consequence": _TEXT}, coerce=True)
+)
 """What the paper leaves open and no arithmetic decides (``open_points.csv``)."""
 
 
-def read_file(path: Path, layout: Layout) -> pd.DataFrame:
-    """Read a transcribed file and hold it against its layout.
-
-    Parameters
-    ----------
-    path : Path
-        CSV file.
-    layout : Layout
-
-    Returns
-    -------
-    pandas.DataFrame
-        The caller's own; a file that has not changed is read and checked once.
-
-    Raises
-    ------
-    MinsegError
-        If the file is not there; if a column or row is missing, unknown or given twice; if a cell
-        is empty or holds what it may not. The message has the line.
-    """
+def _read_file(path: Path, layout: Layout) -> pd.DataFrame:
+    """Read a transcribed file as the caller's own; one that has not changed is checked once."""
     if not path.is_file():
         raise MinsegError(f"{path}: no such table; install minseg again, or give its folder")
     state = path.stat()
@@ -146,91 +133,18 @@ def read_file(path: Path, layout: Layout) -> pd.DataFrame:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, layout: Layout, changed_ns: int, size: int) -> pd.DataFrame:
-    """Read a file in the state that the last two arguments name."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        reader = csv.reader(lines)
-        header = next(reader, [])
-        _check_header(path, header, layout)
-        known: dict[tuple[str, ...], int] = {}
-        for cells in reader:
-            line = f"{path}: line {reader.line_num}"
-            key = _check_row(line, cells, layout)
-            if key in known:
-                raise MinsegError(f"{line}: {_named(key)} stands in line {known[key]} already")
-            known[key] = reader.line_num
-    _check_whole(path, known, layout)
-    return pd.read_csv(path, keep_default_na=False)
-
-
-def _check_header(path: Path, header: list[str], layout: Layout) -> None:
-    """Refuse other columns than the layout's."""
-    names = [name for name, _ in layout.columns]
-    if header != names:
-        raise MinsegError(
-            f"{path}: line 1: columns are {', '.join(header)}; they must be {', '.join(names)}"
-        )
-
-
-def _check_row(line: str, cells: list[str], layout: Layout) -> tuple[str, ...]:
-    """Return what names a row; refuse one that the paper does not have, and bad cells."""
-    if len(cells) != len(layout.columns):
-        raise MinsegError(f"{line}: {len(cells)} cells; give {len(layout.columns)}")
-    row = {}
-    for (name, kind), text in zip(layout.columns, cells, strict=True):
-        row[name] = text
-        problem = _problem(text, kind)
-        if problem:
-            raise MinsegError(f"{line}: {name} {problem}")
-    key = tuple(row[name] for name in layout.keys)
-    if layout.rows is not None and key not in layout.rows:
-        raise MinsegError(f"{line}: the paper's table has no {_named(key)}")
-    return key
-
-
-def _problem(text: str, kind: Kind) -> str | None:
-    """Return what is wrong with a cell, or None."""
-    if not text.strip():
-        return "is empty; give what the paper prints"
-    if kind == "text":
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        return f"is {text!r}; give a number"
-    if kind == "score" and not 0 <= number <= 1:
-        return f"is {text}, outside [0, 1]"
-    if kind == "count" and not (number >= 0 and number.is_integer()):
-        return f"is {text}; give a whole number"
-    return None if math.isfinite(number) else f"is {text}; give a number"
-
-
-def _check_whole(path: Path, known: dict[tuple[str, ...], int], layout: Layout) -> None:
-    """Refuse a file that lacks a row, and say after which line one of the same kind ends."""
-    for key in sorted(layout.rows - known.keys()) if layout.rows else ():
-        # The longest beginning that it shares with a row which is there.
-        alike = max(known, key=lambda other: _shared(key, other), default=None)
-        after = known[alike] if alike else 1
-        raise MinsegError(f"{path}: {_named(key)} is missing; add it near line {after}")
-
-
-def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """Return how many cells two keys share."""
-    return sum(a == b for a, b in zip(one, other, strict=True))
-
-
-def _named(key: tuple[str, ...]) -> str:
-    """Write a key."""
-    return "row " + ", ".join(key)
-
-
-PAPER_FOLDER = (Path(__file__).parents[1] / "paper").resolve()
-"""Tidy tables transcribed from the paper, in the checkout."""
-
-ROUNDING = 0.0005
-"""The most by which a score printed with three decimals is off."""
-
-MINE_TABLES: dict[str, int] = {"model1": 6, "model2": 7, "model3": 8}
-"""The table with scores of single mines, for each model that has one."""
+    """Read a file in the state that the last two arguments name, and hold it against its layout."""
+    table, problems = read_table(path, layout.schema)
+    if problems:
+        raise MinsegError(problems[0])
+    if layout.rows:
+        keys = list(layout.schema.columns)[: len(layout.rows[0])]
+        there = table[keys].itertuples(index=False, name=None)
+        for number, (row, printed) in enumerate(itertools.zip_longest(there, layout.rows), start=2):
+            if row != printed:
+                names = [", ".join(one) if one else "nothing" for one in (row, printed)]
+                raise MinsegError(f"{path}: row {number} is {names[0]}; the paper has {names[1]}")
+    return table
 
 
 def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
@@ -265,28 +179,12 @@ def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
     path = (folder or PAPER_FOLDER) / f"table{number}.csv"
     if number not in TABLES:
         raise MinsegError(f"{path}: no such table; use {', '.join(map(str, TABLES))}")
-    return read_file(path, TABLES[number])
+    return _read_file(path, TABLES[number])
 
 
 def paper_statements(folder: Path | None = None) -> pd.DataFrame:
-    """Return numbers that the paper prints in its prose and captions.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Where ``statements.csv`` is, by default `PAPER_FOLDER`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns name, place, value, unit.
-
-    Raises
-    ------
-    MinsegError
-        As `paper_table`.
-    """
-    return read_file((folder or PAPER_FOLDER) / "statements.csv", STATEMENTS)
+    """Return numbers that the paper prints in its prose and captions: name, place, value, unit."""
+    return _read_file((folder or PAPER_FOLDER) / "statements.csv", STATEMENTS)
 
 
 def open_points(folder: Path | None = None) -> pd.DataFrame:
@@ -307,7 +205,7 @@ def open_points(folder: Path | None = None) -> pd.DataFrame:
     MinsegError
         As `paper_table`.
     """
-    return read_file((folder or PAPER_FOLDER) / "open_points.csv", OPEN_POINTS)
+    return _read_file((folder or PAPER_FOLDER) / "open_points.csv", OPEN_POINTS)
 
 
 def paper_scores(task: str, bands: str) -> dict[str, float] | None:
@@ -375,35 +273,13 @@ def paper_mine_scores(task: str) -> pd.DataFrame:
 
 
 def paper_images() -> pd.DataFrame:
-    """Return how many images the paper has, as its Table 2 is laid out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: split; columns: model, and within it test, validation, train.
-    """
+    """Return how many images the paper has, as its Table 2 is laid out."""
     table = paper_table(2).set_index(["split", "model", "part"])
     return table["images"].unstack(["model", "part"], sort=False)
 
 
 def paper_hyperparameters(task: str) -> dict[str, Any]:
-    """Return the hyperparameters that the paper found best for a model (Table 5).
-
-    Parameters
-    ----------
-    task : str
-        `model1` … `model4`.
-
-    Returns
-    -------
-    dict of str to value
-        Fields of `RunConfig`: ``config.replace(**paper_hyperparameters("model2"))``.
-
-    Raises
-    ------
-    MinsegError
-        If the paper tuned no such model.
-    """
+    """Return what Table 5 prints for `model1` … `model4`, as fields of `RunConfig`."""
     table = paper_table(5)
     column = table[table["model"] == task]
     if column.empty:
