@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from minseg import open_dataset
+from minseg.data.images import ImageReading
 from minseg.data.importing import ImageFolders, import_dataset
 from minseg.data.writing import resplit
 from minseg.scoring.intervals import intervals
@@ -83,8 +84,7 @@ def main() -> None:
             images=str(given.folder / "images" / "img_*.tif"),
             masks=str(given.folder / "masks" / "mask_*.tif"),
             classes={1: "tailing storage facility"},
-            bands=("B02", "B03", "B04"),
-            scale=1e-4,
+            reading=ImageReading(("B02", "B03", "B04"), scale=1e-4),
         )
         import_dataset(data, folders, given.folder / "chips.csv", name="tailings_brazil")
     rows = []

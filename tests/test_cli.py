@@ -193,7 +193,7 @@ def test_a_run_that_cannot_be_is_refused_before_pixels_are_read(
 
 def test_a_fault_of_ours_is_one_line_and_keeps_its_traceback(minseg, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("minseg.data.checking.check_dataset", lambda path: 1 / 0)
+    monkeypatch.setattr("minseg.data.dataset.check_dataset", lambda path: 1 / 0)
     status, out, err = minseg("dataset", "check", "somewhere")
     assert (status, out, len(err.splitlines())) == (70, "", 1)
     assert "ZeroDivisionError: division by zero; this is a fault of minseg" in err

@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 
 import geopandas as gpd
@@ -8,14 +7,16 @@ import pytest
 import shapely
 
 from minseg import open_dataset
-from minseg.cli import main
 from minseg.cli.values import year_range
 from minseg.data.mines import MINE_TABLE
 from minseg.fetching.plan import BoxRule, mine_box
 from minseg.synthetic.catalogue import write_demo_catalogue
 from minseg.synthetic.server import serve
+from tests import test_cli
 from tests.fetching.pinned_scenes import write_catalogue
 from tests.fetching.stac_server import Behaviour, behaving
+
+minseg = test_cli.minseg
 
 MINE_TEXTS = [name for name in MINE_TABLE.columns if name not in ("mine", "longitude", "latitude")]
 
@@ -34,20 +35,6 @@ ICMM = json.dumps(
     }
 )
 """A list of one mine in ICMM's form."""
-
-
-@pytest.fixture
-def minseg(monkeypatch, capsys):
-    """Run the command line in this process; return exit status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +227,7 @@ def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
     assert minseg("dataset", "check", tmp_path / "got")[0] == 0
 
 
-def test_boxes_that_no_tile_holds_or_that_are_one_are_told_before_the_work(minseg, tmp_path):
+def test_boxes_that_are_one_are_told_before_the_work(minseg, tmp_path):
     table = pd.DataFrame({"mine": list("abc"), "longitude": [15.0, 12.0, 9.0], "latitude": 46.9})
     table.assign(**dict.fromkeys(MINE_TEXTS, "")).to_csv(tmp_path / "mines.csv", index=False)
     drawn = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)
@@ -259,11 +246,7 @@ def test_boxes_that_no_tile_holds_or_that_are_one_are_told_before_the_work(minse
     ]
     given += ["--polygons", tmp_path / "drawn.gpkg", "--api", api, "--smallest-m", 20_000]
     status, _, err = minseg(*given)
-    *notes, error = err.splitlines()
-    assert status == 1 and "gives no answer" in error
-    assert "mine 'a': its box of 20.0 × 20.0 km lies across Sentinel-2 tiles" in err
-    assert any("78%: no scene will be taken" in note for note in notes)
-    assert any("91%: the rest of it will have no pixels" in note for note in notes)
+    assert status == 1 and "gives no answer" in err
     table["longitude"] = [15.0, 15.01, 9.0]
     table.assign(**dict.fromkeys(MINE_TEXTS, "")).to_csv(tmp_path / "mines.csv", index=False)
     drawn = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)

@@ -3,7 +3,7 @@ import json
 import nbformat
 
 from minseg import open_dataset
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.labels import parse_task
 from minseg.fetching.recipes import SOURCES, tile_recipe, write_recipe
 from minseg.report.rerun import find_notebooks, rerun

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ from rasterio.windows import Window
 
 from minseg import MinsegError
 from minseg.data import dataset as reading
-from minseg.data.checking import check_dataset
-from minseg.data.dataset import open_dataset, read_named
+from minseg.data.dataset import check_dataset, open_dataset, read_named
+from minseg.data.labels import IGNORE, TASKS
 from tests.conftest import write_small_dataset
 
 
@@ -152,3 +153,96 @@ def test_hash_of_a_dataset_with_a_missing_file_is_refused(own_dataset, name):
     with pytest.raises(MinsegError, match=r"cannot be read.*minseg dataset check") as error:
         _ = own_dataset.digest
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_sound_dataset_has_no_problem(dataset):
+    assert check_dataset(dataset.path) == []
+
+
+def test_every_broken_raster_is_named(own_dataset):
+    paths = [own_dataset.path / name for name in own_dataset.scenes["optical"]]
+    paths[0].unlink()
+    paths[1].write_bytes(b"no raster")
+    with rasterio.open(paths[2], "r+") as source:
+        source.write(np.zeros((source.count, source.height, source.width), np.uint16))
+    with rasterio.open(paths[3], "r+") as source:
+        source.transform = source.transform @ rasterio.Affine.translation(3, 0)
+    text = check_dataset(own_dataset.path)
+    assert len(text) == 4
+    assert "no such file" in text[0]
+    assert "cannot be read" in text[1]
+    assert "no pixel has a value" in text[2]
+    assert "different grids" in text[3]
+
+
+BROKEN = {
+    "class nobody annotated": ("labels", lambda bits: bits | np.uint16(1 << 8), "bits [8]"),
+    "nobody looked": ("labels", lambda bits: np.full_like(bits, 65535), "not annotated"),
+    "power": ("radar", lambda db: 10 ** (db / 10), "the median of VV would be 0.06"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_values_that_a_scene_cannot_have_are_told(own_dataset, case):
+    kind, edit, message = BROKEN[case]
+    with rasterio.open(own_dataset.path / own_dataset.scenes[kind][0], "r+") as source:
+        source.write(edit(source.read()))
+    (problem,) = check_dataset(own_dataset.path)
+    assert message in problem
+
+
+def test_what_a_mask_hides_of_labels_is_not_annotated(own_dataset):
+    scene = own_dataset.scenes.iloc[0]
+    with rasterio.open(own_dataset.path / scene["labels"], "r+") as source:
+        source.write_mask(np.arange(source.height)[:, None] * np.ones(source.width) > 9)
+    target = own_dataset.read_target(scene, TASKS["model1"])
+    assert (target[:10] == IGNORE).all()
+    assert (target[10:, :-1] != IGNORE).all()
+
+
+def test_labels_that_hold_no_class_anywhere_are_told(own_dataset):
+    for name in own_dataset.scenes["labels"]:
+        with rasterio.open(own_dataset.path / name, "r+") as source:
+            source.write(np.zeros((1, source.height, source.width), np.uint16))
+    assert ["no label holds any class" in line for line in check_dataset(own_dataset.path)] == [
+        True
+    ]
+
+
+def test_promised_band_that_is_not_in_the_files(own_dataset):
+    file = own_dataset.path / "dataset.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"bands": [*about["bands"], "B12"]}))
+    problems = check_dataset(own_dataset.path)
+    assert len(problems) == 4
+    assert all("B12" in problem for problem in problems)
+
+
+def test_unknown_names_in_the_description(own_dataset):
+    file = own_dataset.path / "dataset.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"class_names": ["pit"], "bands": ["red"]}))
+    text = "\n".join(check_dataset(own_dataset.path))
+    assert "'pit' is no class" in text
+    assert "'red' is no band" in text
+    file.write_text(json.dumps(about | {"colour": "blue"}))
+    assert "colour" in check_dataset(own_dataset.path)[0]
+
+
+def test_leakage_by_ground(own_dataset):
+    """Two mines of different parts whose scenes show the same place."""
+    parts = own_dataset.split.set_index("part")["mine"]
+    rows = own_dataset.scenes.set_index("mine")
+    source, target = rows.loc[parts["test"]], rows.loc[parts["validation"]]
+    for kind in ("optical", "radar", "labels"):
+        (own_dataset.path / target[kind]).write_bytes(
+            (own_dataset.path / source[kind]).read_bytes()
+        )
+    assert "same ground" in check_dataset(own_dataset.path)[0]
+
+
+def test_mine_in_two_parts(own_dataset):
+    mine, part = own_dataset.split.iloc[0]
+    with (own_dataset.path / "split.csv").open("a") as split:
+        split.write(f"{mine},{'test' if part != 'test' else 'train'}\n")
+    assert "keep it in one part" in check_dataset(own_dataset.path)[0]

@@ -14,10 +14,14 @@ from minseg.data.raster import open_raster
 NUMBERS = np.stack([np.full((8, 8), value, np.uint16) for value in (1000, 2000, 3000)])
 
 
+def image_of(source, bands=None, needed=None, **reading):
+    return Image.of(source, bands, ImageReading(**reading), needed=needed)
+
+
 def test_bands_are_found_by_name_in_any_order(write_tif):
     path = write_tif("a.tif", NUMBERS, descriptions=["B4", "B10", "b02"])
     with open_raster(path) as source:
-        image = Image.of(source, scale=1e-4)
+        image = image_of(source, scale=1e-4)
         values, valid = image.read(["B02", "B04"])
     assert set(image.indexes) == {"B02", "B04"}
     assert values[:, 0, 0].tolist() == pytest.approx([0.3, 0.1])
@@ -26,25 +30,12 @@ def test_bands_are_found_by_name_in_any_order(write_tif):
 
 def test_bands_without_names_are_taken_by_position(write_tif):
     with open_raster(write_tif("a.tif", NUMBERS)) as source:
-        image = Image.of(source, ("B02", "B03", "B04"), scale=1e-4, offset=-0.1)
+        image = image_of(source, ("B02", "B03", "B04"), scale=1e-4, offset=-0.1)
         assert image.read(["B04"])[0][0, 0, 0] == pytest.approx(0.2)
         with pytest.raises(MinsegError, match="carry no names"):
-            Image.of(source, ("B02", "B03"), scale=1e-4)
+            image_of(source, ("B02", "B03"), scale=1e-4)
         with pytest.raises(MinsegError, match="carry no names"):
-            Image.of(source, scale=1e-4)
-
-
-def test_scale_tag_of_the_file_is_used_unless_the_user_gives_one(write_tif):
-    path = write_tif("a.tif", NUMBERS, descriptions=["B02", "B03", "B04"], scales=(1e-4,) * 3)
-    with open_raster(path) as source:
-        assert Image.of(source).read(["B02"])[0][0, 0, 0] == pytest.approx(0.1)
-        assert Image.of(source, scale=1e-3).read(["B02"])[0][0, 0, 0] == pytest.approx(1.0)
-
-
-def test_whole_numbers_without_a_scale_are_refused(write_tif):
-    path = write_tif("a.tif", NUMBERS, descriptions=["B02", "B03", "B04"])
-    with open_raster(path) as source, pytest.raises(MinsegError, match="--scale"):
-        Image.of(source)
+            image_of(source, scale=1e-4)
 
 
 def test_8_bit_pictures_are_told_from_reflectance(write_tif):
@@ -53,28 +44,28 @@ def test_8_bit_pictures_are_told_from_reflectance(write_tif):
         with pytest.raises(
             MinsegError, match=r"B02 has 8-bit numbers without a scale.*original image"
         ):
-            Image.of(source)
-        assert Image.of(source, scale=0.004).read(["B02"])[0][0, 0, 0] == pytest.approx(0.2)
+            image_of(source)
+        assert image_of(source, scale=0.004).read(["B02"])[0][0, 0, 0] == pytest.approx(0.2)
 
 
 def test_only_needed_bands_count(write_tif):
     path = write_tif("a.tif", NUMBERS, descriptions=["B02", "VV", "B04"], scales=(1e-4, 1, 1e-4))
     with open_raster(path) as source:
-        image = Image.of(source, radar_scale=None, needed={"B04"})
+        image = image_of(source, needed={"B04"})
         assert list(image.indexes) == ["B04"]
         with pytest.raises(MinsegError, match=r"whole numbers.*--radar-scale"):
-            Image.of(source, radar_scale=None)
+            image_of(source)
 
 
 def test_radar_tags_and_units_give_decibels(write_tif):
     centibels = np.full((1, 4, 4), -1250, np.int16)
     path = write_tif("a.tif", centibels, descriptions=["VV"], scales=(0.01,))
     with open_raster(path) as source:
-        assert Image.of(source, radar_scale=None).read(["VV"])[0] == pytest.approx(-12.5)
+        assert image_of(source).read(["VV"])[0] == pytest.approx(-12.5)
     power = np.full((1, 4, 4), 50, np.uint16)
     power[0, 0] = 0
     with open_raster(write_tif("b.tif", power, descriptions=["VV"])) as source:
-        values, valid = Image.of(source, radar_scale=1e-3, radar_unit="power").read(["VV"])
+        values, valid = image_of(source, radar_scale=1e-3, radar_unit="power").read(["VV"])
     assert values[0, 1:] == pytest.approx(10 * np.log10(0.05))
     assert not valid[0].any()
     assert valid[1:].all()
@@ -91,7 +82,7 @@ def test_readings_that_cannot_be_are_refused(wrong):
 def test_missing_band_is_named(write_tif):
     path = write_tif("a.tif", NUMBERS, descriptions=["B02", "B03", "B04"])
     with open_raster(path) as source, pytest.raises(MinsegError, match="has no band B08"):
-        Image.of(source, ("B02", "B08"), scale=1e-4)
+        image_of(source, ("B02", "B08"), scale=1e-4)
 
 
 def test_radar_is_not_scaled_and_nodata_of_the_user_counts(write_tif):
@@ -99,7 +90,7 @@ def test_radar_is_not_scaled_and_nodata_of_the_user_counts(write_tif):
     array[0, 0, 0] = -99
     path = write_tif("a.tif", array, descriptions=["VV", "B02"])
     with open_raster(path) as source:
-        values, valid = Image.of(source, scale=0.5, nodata=-99).read(["VV", "B02"])
+        values, valid = image_of(source, scale=0.5, nodata=-99).read(["VV", "B02"])
     assert values[:, 1, 1].tolist() == pytest.approx([-12, 0.1])
     assert not valid[0, 0]
     assert valid.sum() == 15
@@ -114,8 +105,8 @@ def test_each_band_has_its_own_scale_and_offset(write_tif):
         target.offsets = (-0.05, 0.1, -20.0, -30.0)
     bands = ("B02", "B03", "VV", "VH")
     with open_raster(path) as source:
-        values, _ = Image.of(source).read(bands)
-        told, _ = Image.of(source, scale=1e-3, offset=0.0, radar_scale=0.001).read(bands)
+        values, _ = image_of(source).read(bands)
+        told, _ = image_of(source, scale=1e-3, offset=0.0, radar_scale=0.001).read(bands)
     assert values[:, 0, 0] == pytest.approx([0.05, 0.3, -10, -10])
     assert told[:, 0, 0] == pytest.approx([1, 1, -19, -29])
 
@@ -123,7 +114,7 @@ def test_each_band_has_its_own_scale_and_offset(write_tif):
 def test_one_band_without_a_scale_is_enough_to_refuse(write_tif):
     path = write_tif("a.tif", NUMBERS, descriptions=["B02", "B03", "B04"], scales=(1e-4, 1, 1e-4))
     with open_raster(path) as source, pytest.raises(MinsegError, match="B03 has whole numbers"):
-        Image.of(source)
+        image_of(source)
 
 
 def mark_alpha(path, opacity):
@@ -139,11 +130,11 @@ def test_alpha_hides_pixels_and_is_no_channel(write_tif):
     opacity[:, :3] = 0
     mark_alpha(path, opacity)
     with open_raster(path) as source:
-        image = Image.of(source, ("B02", "B03", "B04"))
+        image = image_of(source, ("B02", "B03", "B04"))
         assert image.indexes == {"B02": 1, "B03": 2, "B04": 3}
         values, valid = image.read(("B02", "B03", "B04"))
         with pytest.raises(MinsegError, match=r"its 3 bands.*band 4 is marked as alpha"):
-            Image.of(source, ("B02", "B03", "B04", "B08"))
+            image_of(source, ("B02", "B03", "B04", "B08"))
     assert np.array_equal(valid, opacity > 0)
     assert values == pytest.approx(0.1)
 
@@ -154,12 +145,12 @@ def test_alpha_with_a_name_is_no_channel_until_its_mark_is_taken_away(write_tif)
     with open_raster(path) as source:
         assert source.colorinterp[3] == ColorInterp.alpha  # GDAL's guess at four bands of 8 bits
         with pytest.raises(MinsegError) as caught:
-            Image.of(source, names, scale=0.01)
+            image_of(source, names, scale=0.01)
     command = str(caught.value).partition("`rio ")[2].rstrip("`")
     edit_info = CliRunner().invoke(main_group, command.split())
     assert edit_info.exit_code == 0, edit_info.output
     with open_raster(path) as source:
-        values, valid = Image.of(source, names, scale=0.01).read(["B08"])
+        values, valid = image_of(source, names, scale=0.01).read(["B08"])
     assert values == pytest.approx(0.09)
     assert valid.all()
 
@@ -186,7 +177,7 @@ def test_numbers_that_are_no_reflectance_are_missing_pixels(write_tif, capsys, d
     numbers[1, :rows] = fill
     path = write_tif("a.tif", numbers, descriptions=["B02", "B03"])
     with open_raster(path) as source:
-        image = Image.of(source, scale=1e-4 if whole else None)
+        image = image_of(source, scale=1e-4 if whole else None)
         image.examine()
         values, valid = image.read(("B02", "B03"))
     assert not valid[:rows].any() and valid[rows:].all()
@@ -195,7 +186,7 @@ def test_numbers_that_are_no_reflectance_are_missing_pixels(write_tif, capsys, d
     if np.isfinite(fill):
         stated = float(re.search(r"as --nodata (\S+) would say", told)[1])
         with open_raster(path) as source:
-            image = Image.of(source, scale=1e-4 if whole else None, nodata=stated)
+            image = image_of(source, scale=1e-4 if whole else None, nodata=stated)
             image.examine()
     assert capsys.readouterr().err == ""
 
@@ -205,7 +196,7 @@ def test_numbers_that_are_no_decibels_are_missing_pixels(write_tif, fill):
     numbers = np.full((1, 8, 8), -12, np.float32)
     numbers[:, 0] = fill
     with open_raster(write_tif("a.tif", numbers, descriptions=["VV"])) as source:
-        image = Image.of(source)
+        image = image_of(source)
         image.examine()
         assert image.read(["VV"])[1].tolist() == [[False] * 8] + [[True] * 8] * 7
 
@@ -221,7 +212,7 @@ def test_numbers_that_are_no_decibels_are_missing_pixels(write_tif, fill):
 def test_images_of_another_unit_are_not_taken_for_fill(write_tif, numbers, band, message):
     path = write_tif("a.tif", numbers.astype(np.float32), descriptions=[band])
     with open_raster(path) as source, pytest.raises(MinsegError, match=message):
-        Image.of(source).examine()
+        image_of(source).examine()
 
 
 @pytest.mark.parametrize(("fill", "told"), [(0, True), (9999, True), (32767, True), (1234, False)])
@@ -231,7 +222,7 @@ def test_one_number_in_every_band_of_an_edge_is_told_of(write_tif, capsys, fill,
     names = ["B02", "B03", "B04"]
     for nodata in (None, fill):
         with open_raster(write_tif("a.tif", numbers, None, nodata, names)) as source:
-            Image.of(source, scale=1e-4).examine()
+            image_of(source, scale=1e-4).examine()
         error = capsys.readouterr().err
         hint = f"hold {fill} in every band and count as ground; if nothing was seen there, give "
         assert (hint + f"--nodata {fill}\n" in error) == (told and nodata is None)
@@ -241,33 +232,33 @@ def test_one_number_in_every_band_of_an_edge_is_told_of(write_tif, capsys, fill,
 def test_two_bands_of_one_name_are_refused_until_one_is_left_out(write_tif):
     path = write_tif("a.tif", NUMBERS, descriptions=["B2", "B02_median", "B04"])
     with open_raster(path) as source:
-        assert Image.of(source, ("B04",), scale=1e-4).indexes == {"B04": 3}
+        assert image_of(source, ("B04",), scale=1e-4).indexes == {"B04": 3}
         with pytest.raises(MinsegError, match=r"called B02.*--bands -,B02,B04$"):
-            Image.of(source, scale=1e-4)
-        assert Image.of(source, ("-", "B02", "B04"), scale=1e-4).indexes == {"B02": 2, "B04": 3}
+            image_of(source, scale=1e-4)
+        assert image_of(source, ("-", "B02", "B04"), scale=1e-4).indexes == {"B02": 2, "B04": 3}
 
 
 def test_bands_to_leave_out_are_counted(write_tif):
     with open_raster(write_tif("a.tif", NUMBERS)) as source:
-        assert Image.of(source, ("B02", "-", "B04"), scale=1e-4).indexes == {"B02": 1, "B04": 3}
+        assert image_of(source, ("B02", "-", "B04"), scale=1e-4).indexes == {"B02": 1, "B04": 3}
         with pytest.raises(MinsegError, match="has 3 bands, but 2 are listed"):
-            Image.of(source, ("-", "B04"), scale=1e-4)
+            image_of(source, ("-", "B04"), scale=1e-4)
 
 
 def test_the_file_names_its_one_band_where_nothing_else_does(write_tif):
     with open_raster(write_tif("T33TWM_20230813T100031_B04_10m.tif", NUMBERS[:1])) as source:
-        assert Image.of(source, scale=1e-4).indexes == {"B04": 1}
-        assert Image.of(source, ("B08",), scale=1e-4).indexes == {"B08": 1}  # the user knows better
+        assert image_of(source, scale=1e-4).indexes == {"B04": 1}
+        assert image_of(source, ("B08",), scale=1e-4).indexes == {"B08": 1}  # the user knows better
 
 
 def test_advice_on_the_scale_names_the_offset_of_newer_products(write_tif):
     advice = r"--scale 1e-4 \(with --offset -0\.1 .*04\.00"
     path = write_tif("B04.tif", NUMBERS[:1])
     with open_raster(path) as source, pytest.raises(MinsegError, match=advice):
-        Image.of(source)
+        image_of(source)
 
 
 def test_complex_numbers_are_refused(write_tif):
     path = write_tif("a.tif", np.ones((1, 8, 8), np.complex64), descriptions=["VV"])
     with open_raster(path) as source, pytest.raises(MinsegError, match="complex"):
-        Image.of(source)
+        image_of(source)

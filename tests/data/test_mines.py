@@ -6,13 +6,17 @@ from shapely.geometry import box
 from minseg import MinsegError
 from minseg.data.mines import (
     MINE_TABLE,
+    SCENE_TABLE,
+    SPLIT_TABLE,
     leakage_problems,
     overlapping_mines,
+    read_cells,
+    read_table,
     split_mines,
     split_problems,
-    subset,
+    validate_table,
 )
-from minseg.data.tables import read_table, validate_table
+from minseg.fetching.choice import PIN_TABLE
 
 
 def mine_table(count, seed=0):
@@ -106,41 +110,179 @@ def test_split_problems_names_strangers_missing_mines_and_empty_parts():
         assert expected in text
 
 
-def test_all_problems_of_a_table_are_named_at_once():
-    mines = mine_table(5)
-    mines["longitude"] = mines["longitude"].astype(object)
-    mines.loc[0, "longitude"] = 700.0
-    mines.loc[1, "raw_material"] = "gold"
-    mines.loc[2, "mine"] = "m001"
-    _, problems = validate_table(mines.drop(columns="country"), MINE_TABLE, "mines.csv")
-    text = "\n".join(problems)
-    for expected in ("'country' is missing", "700.0", "'gold'", "row 4"):
-        assert expected in text
+MINE = {
+    "mine": "bor",
+    "name": "Bor Mine",
+    "country": "Serbia",
+    "continent": "Europe",
+    "longitude": "22.1",
+    "latitude": "44.09",
+    "raw_material": "MO",
+    "mine_type": "OP",
+}
+SCENE = {
+    "scene": "bor-2019",
+    "mine": "bor",
+    "year": "2019",
+    "date": "2019-07-31",
+    "optical": "optical.tif",
+    "radar": "",
+    "labels": "labels.tif",
+}
+PIN = {"mine": "bor", "year": "2019", "item": "S2A", "kind": "radar"}
+SPLIT = {"mine": "bor", "part": "test"}
 
 
-def test_cases_may_be_given_or_left_out():
-    mines = mine_table(3)
-    assert validate_table(mines, MINE_TABLE, "mines.csv")[1] == []
-    cased = mines.assign(case=["", "snow", "dust storm"])
-    assert validate_table(cased, MINE_TABLE, "mines.csv")[1] == []
-    problems = validate_table(mines.assign(case=["", "x" * 61, ""]), MINE_TABLE, "mines.csv")[1]
-    assert len(problems) == 1
-    assert "row 3 column 'case'" in problems[0]
+def problems_of(rows, schema=MINE_TABLE):
+    return validate_table(pd.DataFrame(rows), schema, "table.csv")[1]
 
 
-def test_missing_and_empty_tables(tmp_path):
-    assert "no such file" in read_table(tmp_path / "mines.csv", MINE_TABLE)[1][0]
-    (tmp_path / "mines.csv").write_text(",".join(MINE_TABLE.columns) + "\n")
-    assert "empty" in read_table(tmp_path / "mines.csv", MINE_TABLE)[1][0]
-    (tmp_path / "mines.csv").write_bytes(b"")
-    assert "not a CSV" in read_table(tmp_path / "mines.csv", MINE_TABLE)[1][0]
+@pytest.mark.parametrize(
+    ("row", "schema", "column", "value", "message"),
+    [
+        (MINE, MINE_TABLE, "mine", "a b", "'a b' cannot stand here; give letters, digits, _ . and"),
+        (MINE, MINE_TABLE, "mine", "bor\n", "give letters, digits, _ . and - only"),
+        (MINE, MINE_TABLE, "mine", "", "an empty cell cannot stand here; give letters"),
+        (MINE, MINE_TABLE, "longitude", "abc", "'abc' cannot stand here; give a number from -180"),
+        (MINE, MINE_TABLE, "longitude", "700", "700.0 cannot stand here; give a number from -180"),
+        (MINE, MINE_TABLE, "latitude", "", "an empty cell cannot stand here; give a number from"),
+        (MINE, MINE_TABLE, "latitude", "nan", "an empty cell cannot stand here; give a number"),
+        (MINE, MINE_TABLE, "raw_material", "gold", "'gold' cannot stand here; give one of RR, MO"),
+        (MINE, MINE_TABLE, "mine_type", "pit", "give one of OC, OP, MT, or nothing"),
+        (MINE | {"case": ""}, MINE_TABLE, "case", "x" * 61, "give text of at most 60 characters"),
+        (SCENE, SCENE_TABLE, "year", "soon", "'soon' cannot stand here; give a whole number from"),
+        (SCENE, SCENE_TABLE, "year", "1066", "give a whole number from 1972 to 2100"),
+        (SCENE, SCENE_TABLE, "date", "31.7.2019", "give a date such as 2019-07-31, or nothing"),
+        (SCENE, SCENE_TABLE, "labels", "", "an empty cell cannot stand here; give a path"),
+        (SCENE, SCENE_TABLE, "optical", "/data/a.tif", "give a path from the dataset's folder"),
+        (SCENE, SCENE_TABLE, "optical", "C:\\data\\a.tif", "that stays in it"),
+        (SCENE, SCENE_TABLE, "labels", "scenes/../../a.tif", "that stays in it"),
+        (SCENE, SCENE_TABLE, "radar", "..", "that stays in it, or nothing"),
+        (SCENE, SCENE_TABLE, "year", "2019-07-31", "give a whole number from 1972 to 2100"),
+        (SCENE, SCENE_TABLE, "year", "n/a", "'n/a' cannot stand here; give a whole number"),
+        (SCENE, SCENE_TABLE, "year", "²", "'²' cannot stand here; give a whole number"),
+        (SCENE, SCENE_TABLE, "year", "2019.5", "'2019.5' cannot stand here"),
+        (SCENE, SCENE_TABLE, "date", "2019-02-30", "give a date such as 2019-07-31, or nothing"),
+        (SCENE, SCENE_TABLE, "scene", "..", "but no dots alone"),
+        (MINE, MINE_TABLE, "mine", ".", "but no dots alone"),
+        (MINE, MINE_TABLE, "longitude", "22,1", "-180 to 180, with a decimal point"),
+        (PIN, PIN_TABLE, "year", "soon", "'soon' cannot stand here; give a whole number"),
+        (PIN, PIN_TABLE, "item", "", "an empty cell cannot stand here; give text"),
+        (PIN, PIN_TABLE, "kind", "lidar", "give one of optical, radar"),
+        (SPLIT, SPLIT_TABLE, "part", "half", "give one of train, validation, test"),
+    ],
+)
+def test_a_fault_is_one_line_that_says_what_to_write(row, schema, column, value, message):
+    assert problems_of([row], schema) == []
+    (line,) = problems_of([row | {column: value}], schema)
+    assert line.startswith(f"table.csv: row 2 column {column!r}: ") and message in line
 
 
-def test_subsets():
-    mines = mine_table(50)
-    assert (subset(mines, "CL")["raw_material"] == "CL").all()
-    assert (subset(mines, "MT")["mine_type"] == "MT").all()
-    with pytest.raises(MinsegError, match="unknown subset"):
-        subset(mines, "XX")
-    with pytest.raises(MinsegError, match="no mine has"):
-        subset(mines.assign(raw_material=""), "RR")
+def test_a_value_that_may_stand_once_names_the_row_where_it_stands_first():
+    rows = [MINE, MINE | {"mine": "cerovo"}, MINE, MINE]
+    assert problems_of(rows) == [
+        f"table.csv: row {row} column 'mine': 'bor' stands in row 2 already; each value may stand "
+        "once, so rename or remove one"
+        for row in (4, 5)
+    ]
+
+
+def test_all_faults_are_named_from_the_first_row_to_the_last():
+    rows = [MINE | {"mine": f"m{k}"} for k in range(12)]
+    rows[1] |= {"latitude": "91"}
+    rows[2] |= {"longitude": "abc", "mine_type": "pit"}
+    rows[0] |= {"longitude": "200"}  # another fault of a column with a cell that is no number
+    table = pd.DataFrame(rows).drop(columns="country")
+    problems = validate_table(table, MINE_TABLE, "t")[1]
+    places = [problem.split(": ")[1] for problem in problems]
+    assert places == [
+        "column 'country' is missing",
+        "row 2 column 'longitude'",
+        "row 3 column 'latitude'",
+        "row 4 column 'longitude'",
+        "row 4 column 'mine_type'",
+    ]
+
+
+def write(tmp_path, content, encoding="utf-8"):
+    path = tmp_path / "mines.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+HEADER, ROW = ",".join(MINE), ",".join(MINE.values())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\n{ROW}\n",
+        f"\ufeff{HEADER}\r\n{ROW}\r\n",
+        f"{HEADER}\r{ROW}",
+        f"{HEADER};;\n{ROW};;\n".replace(",", ";"),
+        f"{HEADER}\n{ROW}\n".replace(",", "\t"),
+        f"\n{HEADER},\n{ROW},\n,,,,,,,,\n\n",
+        f"{HEADER}\n{ROW},\n",
+        f"{HEADER.title().replace(',', ' , ')}\n{ROW.replace(',', ' , ')}\n",
+        f"{HEADER.replace('_', ' ').upper()}\n{ROW}\n",
+        f"{HEADER.replace('_', '-')}\n{ROW}\n",
+    ],
+)
+def test_a_table_is_read_however_it_is_spelled(tmp_path, content):
+    table, problems = read_table(write(tmp_path, content), MINE_TABLE)
+    assert problems == []
+    assert table.to_dict("records") == [MINE | {"longitude": 22.1, "latitude": 44.09}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b" \n\n", "the file is empty"),
+        (
+            f"{HEADER}\nbor,Mine de Caf\xe9\n".encode("latin-1"),
+            "line 2 is not UTF-8 text .byte 0xe9",
+        ),
+        ("mine,name\nbor,Bełchatów\n".encode("cp1250"), "line 2 is not UTF-8 text"),
+        ("mine,name\nbor,Bor\n".encode("utf-16"), "not UTF-8 text"),
+        ("mine,name\nbor,Bor\n".encode("utf-16-le"), "UTF-16"),
+        (b"PK\x03\x04\x14\x00", "is a spreadsheet; save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a spreadsheet; save it as CSV"),
+        (f"{HEADER}\n{ROW},more\n", "row 2 has 9 cells and the header 8"),
+        (f"{HEADER}\n\nbor\n", "row 3 has 1 cells and the header 8"),
+        (f'{HEADER}\n"{ROW}\n', "not a CSV table .row 2: "),
+        (f",{HEADER}\n0,{ROW}\n", "column 1 has no name .an index"),
+        (f"{HEADER}, Mine\n{ROW},x\n", "columns 'mine' and 'Mine' have one name"),
+        (f"{HEADER},note,note\n{ROW},x,y\n", "columns 'note' and 'note' have one name"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_line(tmp_path, content, message):
+    path = write(tmp_path, content)
+    with pytest.raises(MinsegError, match=message) as told:
+        read_cells(path, list(MINE_TABLE.columns))
+    assert str(told.value).startswith(f"{path}: ")
+    assert "\n" not in str(told.value)
+
+
+def test_rows_are_counted_as_a_spreadsheet_does(tmp_path):
+    path = write(tmp_path, f"{HEADER}\n\n{ROW}\n,,,,,,,\n{ROW.replace('22.1', '222.1')}\n")
+    problems = read_table(path, MINE_TABLE)[1]
+    assert [problem.split(": ")[1] for problem in problems] == [
+        "row 5 column 'longitude'",
+        "row 5 column 'mine'",
+    ]
+
+
+def test_a_year_of_a_spreadsheet_is_a_year():
+    table, problems = validate_table(pd.DataFrame([SCENE | {"year": "2019.0"}]), SCENE_TABLE, "t")
+    assert (problems, list(table["year"])) == ([], [2019])
+
+
+@pytest.mark.parametrize("name", [".", "none.csv", "a" * 260])
+def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path, name):
+    with pytest.raises(MinsegError, match=r"no such file|cannot be read"):
+        read_cells(tmp_path / name)
+
+
+def test_a_table_without_rows_is_told(tmp_path):
+    assert "the table is empty" in read_table(write(tmp_path, f"{HEADER}\n"), MINE_TABLE)[1][0]

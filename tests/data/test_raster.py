@@ -232,35 +232,11 @@ def test_standard_error_is_heard_while_a_raster_is_written(tmp_path, capfd):
     assert capfd.readouterr().err == "what another thread prints"
 
 
-UTM_CLOUD_OPTIMIZED = Grid(
-    300, 400, Affine(10, 0, 500_000, 0, -10, 4_000_000), CRS.from_epsg(32633)
-)
-
-
-def test_cloud_optimized_class_map_for_gdal(tmp_path):
-    classes = np.random.default_rng(0).integers(0, 3, (1, 300, 400)).astype(np.uint8)
-    classes[0, :5] = 255
-    source, path = tmp_path / "plain.tif", tmp_path / "cog.tif"
-    write_geotiff(source, classes, UTM_CLOUD_OPTIMIZED, nodata=255, descriptions=["class"])
-    colours = {0: (0, 0, 0, 0), 1: (255, 0, 0, 255), 2: (0, 0, 255, 255)}
-    to_cloud_optimized(source, path, category_names=["background", "pit", "dam"], colours=colours)
-    with rasterio.open(path) as found:
-        assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert (found.read() == classes).all()
-        assert found.nodata == 255
-        assert found.colormap(1)[2] == (0, 0, 255, 255)
-        assert found.crs == UTM_CLOUD_OPTIMIZED.crs
-        assert found.transform == UTM_CLOUD_OPTIMIZED.transform
-    names = (tmp_path / "cog.tif.aux.xml").read_text()
-    assert names.index("background") < names.index("pit") < names.index("dam")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["cog.tif", "cog.tif.aux.xml", "plain.tif"]
-
-
 @pytest.mark.parametrize("limit", [4_000, 400])
 def test_a_full_disk_leaves_the_older_map_and_its_names(tmp_path, capfd, file_limit, limit):
     classes = np.random.default_rng(0).integers(0, 3, (1, 300, 400)).astype(np.uint8)
     source, path = tmp_path / "plain.tif", tmp_path / "cog.tif"
-    write_geotiff(source, classes, UTM_CLOUD_OPTIMIZED, nodata=255, descriptions=["class"])
+    write_geotiff(source, classes, UTM, nodata=255, descriptions=["class"])
     to_cloud_optimized(source, path, category_names=["background", "pit", "dam"], colours={})
     before = {one: one.read_bytes() for one in tmp_path.iterdir()}
     with file_limit(limit), pytest.raises(MinsegError, match="cannot be written") as caught:

@@ -18,8 +18,8 @@ from minseg.data.stack import ImageFile, common_grid, crs_seen_from, open_stack,
 WGS84 = CRS.from_epsg(4326)
 
 
-def degrees(west, crs=WGS84, north=-17.0, side=600):
-    return Grid(side, side, Affine(1e-4, 0, west, 0, -1e-4, north), crs)
+def degrees(west, crs=WGS84, north=-17.0, side_deg=1e-4):
+    return Grid(600, 600, Affine(side_deg, 0, west, 0, -side_deg, north), crs)
 
 
 def metres(longitude, epsg=32760, latitude=-17.03, side=500):
@@ -332,26 +332,14 @@ def test_sentinel_scene_with_b10_and_radar_in_decibels_is_one_stack(shared_data)
     assert valid.mean() > 0.9
 
 
-def geographic(west, side_deg=1e-4):
-    transform = Affine(side_deg, 0, west, 0, -side_deg, -17.0)
-    return Grid(600, 600, transform, CRS.from_epsg(4326))
-
-
-def around_180(gsd_m, epsg=32760, side_m=4800):
-    """A grid about the 180th meridian in the middle of the files of `geographic`."""
-    (x,), (y,) = transform(CRS.from_epsg(4326), CRS.from_epsg(epsg), [180.0], [-17.03])
-    side, half = round(side_m / gsd_m), side_m / 2
-    return Grid(side, side, Affine(gsd_m, 0, x - half, 0, -gsd_m, y + half), CRS.from_epsg(epsg))
-
-
 @pytest.mark.parametrize("west", [179.97, -180.03])
 @pytest.mark.parametrize("epsg", [32760, 32701, None])
 def test_files_over_the_180th_meridian_become_one_stack_without_gaps(write_band, west, epsg):
-    degrees = geographic(west)
-    fine = around_180(10, epsg) if epsg else geographic(-west - 0.055, 9e-5)  # counted otherwise
+    # Of the second, longitudes are counted otherwise.
+    fine = metres(180, epsg, side=480) if epsg else degrees(-west - 0.055, side_deg=9e-5)
     files = [
         ImageFile(write_band("B02.tif", fine, 1, descriptions=["B02"])),
-        ImageFile(write_band("B08.tif", degrees, 2, descriptions=["B08"])),
+        ImageFile(write_band("B08.tif", degrees(west), 2, descriptions=["B08"])),
     ]
     with rasterio.open(files[1].path) as source:
         stored = source.read(1)

@@ -1,5 +1,6 @@
 """Made-up Sentinel items, and rasters of known pixels for them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
 
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.raster import Grid
@@ -19,6 +20,27 @@ TILE = Grid(240, 240, Affine(10, 0, 499_980, 0, -10, 5_200_020), UTM)
 
 BOX = Grid(96, 84, Affine(10, 0, 499_980 + 480, 0, -10, 5_200_020 - 360), UTM)
 """A mine's box in it, snapped to 60 m too."""
+
+
+def in_zone(epsg: int, height: int = 84, width: int = 96) -> Grid:
+    """A grid of another zone, from the box's upper left corner on."""
+    crs = CRS.from_epsg(epsg)
+    (x,), (y,) = transform(UTM, crs, [BOX.bounds[0]], [BOX.bounds[3]])
+    left, top = 60 * round(x / 60), 60 * round(y / 60)
+    return Grid(height, width, Affine(10, 0, left, 0, -10, top), crs)
+
+
+WEST = replace(TILE, width=90)
+"""A tile that shows the box's western half."""
+
+_OTHER_ZONE = in_zone(32632, 240, 240)
+BESIDE = {
+    "one zone": replace(TILE, width=120, transform=TILE.transform @ Affine.translation(78, 0)),
+    "two zones": replace(
+        _OTHER_ZONE, transform=_OTHER_ZONE.transform @ Affine.translation(30, -60)
+    ),
+}
+"""Tiles that show the rest of it."""
 
 
 def tif(path: Path, values: np.ndarray, transform: Affine, crs=UTM, nodata=0, **options) -> Path:

@@ -7,7 +7,6 @@ import pytest
 from minseg import MinsegError
 from minseg.fetching import catalogue
 from minseg.fetching.catalogue import find, search
-from minseg.fetching.pixels import asset_href
 from minseg.fetching.providers import PROVIDERS
 from tests.fetching.loopback import serving
 from tests.fetching.scenes import item
@@ -157,7 +156,7 @@ def test_what_is_unusual_and_sound_stays(server):
     answer_sending(server, [plain, without, naive, None, "?", {}], links=None)
     found = search(provider_at(server), "optical", BOX, START, END)
     assert [one.id for one in found.items] == ["A", "B", "C"]
-    assert asset_href(found.items[0], "B02") == "http://example.org/items/B02.tif"
+    assert found.items[0].assets["B02"].get_absolute_href() == "http://example.org/items/B02.tif"
     assert list(found.left_out) == ["(without id)"]
 
 

@@ -2,8 +2,10 @@ import datetime
 import json
 from dataclasses import replace
 
+import numpy as np
 import pystac
 import pytest
+from affine import Affine
 
 from minseg import MinsegError
 from minseg.fetching import catalogue
@@ -24,7 +26,7 @@ from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
 from minseg.synthetic.catalogue import write_demo_catalogue
 from minseg.synthetic.server import serve
-from tests.fetching.scenes import BOX, TILE, item, scene_classes
+from tests.fetching.scenes import BESIDE, BOX, TILE, WEST, item, scene_classes, tif
 from tests.fetching.stac_server import Behaviour, behaving
 from tests.fetching.test_dataset import request_of
 
@@ -162,6 +164,31 @@ def test_granules_of_one_datatake_on_either_side_of_a_border_compete(scene):
         choice = choose_optical(items, BOX, PROVIDER)
         assert choice.item is covering
         assert reasons(choice)[rest.id] == "covers 50% of the box"
+
+
+@pytest.mark.parametrize("zones", BESIDE)
+def test_tiles_of_one_overpass_are_put_together_where_none_shows_the_box(tmp_path, zones):
+    items = {}
+    for name, tile, value in (("B", BESIDE[zones], 9), ("A", WEST, 4)):
+        classes = np.full((tile.height // 2, tile.width // 2), value, np.uint8)
+        path = tif(tmp_path / f"{name}.tif", classes, tile.transform @ Affine.scale(2), tile.crs)
+        about = {"s2__datatake_id": "GS2A_20200701T1_1_N05.09", "eo__cloud_cover": 5.0}
+        about |= {"s2__processing_baseline": "05.09", "proj__code": f"EPSG:{tile.crs.to_epsg()}"}
+        about["s2__mgrs_tile"] = {"A": "33TWM", "B": "33TXM"}[name]
+        if zones == "two zones" and name == "B":
+            about["s2__mgrs_tile"] = "32TQT"
+        bounds = tile.bounds_lonlat
+        items[name] = item(name, "2020-07-01", {"SCL": str(path)}, bounds, **about)
+    rules = ChoiceRules(largest_bad_share=0.7)
+    first, second = ("A", "B") if zones == "two zones" else ("B", "A")  # own zone, largest share
+    choice = choose_optical(list(items.values()), BOX, PROVIDER, rules=rules)
+    assert choice.item is items[first] and choice.beside == (items[second],)
+    row = choice.table.set_index("item").loc[first]
+    assert (row["coverage"], row["reason"]) == (1, "best by what the box shows")
+    assert reasons(choice)[second] == f"put together with {first}"
+    assert row["cloud_share"] == pytest.approx(0.5 if first == "A" else 54 / 84, abs=0.01)
+    alone = choose_optical(list(items.values()), BOX, PROVIDER, pinned="A")
+    assert alone.item is items["A"] and alone.beside == ()
 
 
 def test_scenes_beside_the_box_take_no_slot_of_those_looked_at(scene):
@@ -326,9 +353,7 @@ def choose(request_):
     plan = plan_mines(request_)[0][0]
 
     def choose(pins=(), earlier=None, provider=request_.provider):
-        return choose_mine(
-            plan.mine, plan.grid, plan.years, provider, parse_pins(pins), earlier or {}
-        )
+        return choose_mine(plan, provider, parse_pins(pins), earlier or {})
 
     return choose
 

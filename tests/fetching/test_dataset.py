@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+import rasterio
+import shapely
 from filelock import FileLock
 from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.writing import resplit
 from minseg.fetching.annotations import PolygonFields, read_annotations
 from minseg.fetching.choice import parse_pins, read_pins
@@ -313,6 +315,54 @@ def test_a_box_that_no_tile_covers_has_no_scene_and_is_told_so(catalogue, tmp_pa
         "synthetic-002 2019: none of the 1 scene(s) looked at covers 90% of the box"
     )
     assert "the best 5" in failure and "--margin-m" in failure
+
+
+def test_a_mine_over_two_tiles_is_as_if_one_showed_it(catalogue, fetched, tmp_path):
+    items = json.loads((catalogue.folder / "items.json").read_text())
+    (tmp_path / "files").mkdir()
+    for file in (catalogue.folder / "files").iterdir():
+        (tmp_path / "files" / file.name).symlink_to(file)
+    (clear,) = [item for item in items if item["id"].startswith("S2_synthetic-002_20190716_clear")]
+    items.remove(clear)
+    with rasterio.open(tmp_path / "files" / clear["assets"]["B01"]["href"]) as source:
+        middle = source.width // 2  # 60 m pixels
+    west, south, east, north = clear["bbox"]
+    at = west + middle / source.width * (east - west)
+    halves = {"west": (0, middle, (west, at)), "east": (middle, source.width, (at, east))}
+    for name, (start, stop, sides) in halves.items():
+        ring = shapely.box(sides[0], south, sides[1], north)
+        half = clear | {"id": f"{clear['id']}-{name}", "geometry": shapely.geometry.mapping(ring)}
+        half["assets"] = {}
+        tile = {"west": "33TWM", "east": "33TXM"}[name]
+        about = {"s2:mgrs_tile": tile, "s2:datatake_id": "GS2A_1_N02.12"}
+        half["properties"] = clear["properties"] | about
+        for key, asset in clear["assets"].items():
+            with rasterio.open(tmp_path / "files" / asset["href"]) as source:
+                repeats = 60 // int(source.transform.a)
+                columns = (start * repeats, stop * repeats)
+                window = Window(columns[0], 0, columns[1] - columns[0], source.height)
+                profile = source.profile | {
+                    "width": window.width,
+                    "transform": source.window_transform(window),
+                }
+                href = f"{name}_{asset['href']}"
+                with rasterio.open(tmp_path / "files" / href, "w", **profile) as target:
+                    target.write(source.read(window=window))
+            half["assets"][key] = asset | {"href": href}
+        items.append(half)
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    path = tmp_path / "mines"
+    with serve(tmp_path) as api:
+        request = request_of(catalogue, api)
+        assert fetch_dataset(path, request).failures == ()
+        before = checksums(path)
+        assert fetch_dataset(path, request).failures == () and checksums(path) == before
+    scene = Path("scenes/synthetic-002/2019")
+    record = json.loads((path / scene / "scene.json").read_text())["optical"]
+    assert {record["item"], *record["beside"]} == {f"{clear['id']}-{name}" for name in halves}
+    for name in ("optical.tif", "labels.tif"):
+        whole = fetched.dataset.path / scene / name
+        assert (path / scene / name).read_bytes() == whole.read_bytes()
 
 
 def test_without_an_answer_it_is_one_line(catalogue, tmp_path):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import rasterio
 
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.fetching import pixels as assets
 from minseg.fetching import providers as access
 from minseg.fetching.dataset import Fetched, fetch_dataset

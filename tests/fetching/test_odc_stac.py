@@ -7,26 +7,36 @@ import odc.stac
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.crs import CRS
-from rasterio.warp import transform
 
 from minseg.data.bands import OPTICAL_BANDS
-from minseg.data.raster import Grid
 from minseg.fetching.pixels import read_optical, read_radar
 from minseg.fetching.providers import PROVIDERS
 from tests.fetching.loopback import serving
-from tests.fetching.scenes import BOX, TILE, UTM, item, optical_bands, tif
+from tests.fetching.scenes import (
+    BESIDE,
+    BOX,
+    TILE,
+    WEST,
+    in_zone,
+    item,
+    numbers_at,
+    optical_bands,
+    tif,
+)
 
 PROVIDER = replace(PROVIDERS["planetary-computer"], signing="none")
 BANDS = [band.name for band in OPTICAL_BANDS]
 
 
-def by_odc_stac(scene, bands, grid, data_type, nodata):
-    """Bands of an item on a grid by nearest neighbour, its own numbers."""
-    scene.collection_id = "any"
+def by_odc_stac(scenes, bands, grid, data_type, nodata):
+    """Bands of a day's items on a grid by nearest neighbour, their own numbers."""
+    for scene in scenes:
+        scene.collection_id = "any"
     told = {"assets": {"*": {"data_type": data_type, "nodata": nodata}}}
     box = GeoBox((grid.height, grid.width), grid.transform, grid.crs.to_epsg())
-    loaded = odc.stac.load([scene], bands=bands, geobox=box, stac_cfg={"any": told})
+    loaded = odc.stac.load(
+        scenes, bands=bands, geobox=box, groupby="solar_day", stac_cfg={"any": told}
+    )
     return np.stack([loaded[band].values[0] for band in bands])
 
 
@@ -34,13 +44,6 @@ def by_odc_stac(scene, bands, grid, data_type, nodata):
 def server(tmp_path):
     with serving(tmp_path) as state:
         yield state
-
-
-def in_zone(epsg):
-    """A box in another zone, from the upper left corner of the usual one on."""
-    crs = CRS.from_epsg(epsg)
-    (x,), (y,) = transform(UTM, crs, [BOX.bounds[0]], [BOX.bounds[3]])
-    return Grid(84, 96, Affine(10, 0, 60 * round(x / 60), 0, -10, 60 * round(y / 60)), crs)
 
 
 BEYOND = replace(BOX, transform=BOX.transform @ Affine.translation(140, 150))
@@ -57,7 +60,7 @@ def test_optical_bands_are_what_odc_stac_reads(server, grid, may_differ):
     optical_bands(server.folder)
     hrefs = {band: f"{server.url}/{band}.tif" for band in BANDS}
     scene = item("S2A", "2020-07-01", hrefs, s2__processing_baseline="02.12")
-    expected = by_odc_stac(scene, BANDS, grid, "uint16", 0)
+    expected = by_odc_stac([scene], BANDS, grid, "uint16", 0)
     optical = read_optical(scene, PROVIDER, grid)
     assert {band.native_gsd_m for band in OPTICAL_BANDS} == {10, 20, 60}
     assert len(np.unique(expected)) > 1000
@@ -79,10 +82,33 @@ def test_radar_power_is_what_odc_stac_reads(server):
         tif(server.folder / f"{channel}.tif", power, TILE.transform, nodata=-32768)
     hrefs = {channel: f"{server.url}/{channel}.tif" for channel in ("vv", "vh")}
     scene = item("S1A", "2020-07-02", hrefs)
-    expected = by_odc_stac(scene, ["vv", "vh"], BOX, "float32", -32768)
+    expected = by_odc_stac([scene], ["vv", "vh"], BOX, "float32", -32768)
     missing = ~(expected > 0)
     assert 0 < missing.mean() < 0.1
     channels = read_radar(scene, PROVIDER, BOX)
     assert np.array_equal(np.isnan(channels[:2]), missing)
     power = 10 ** (channels[:2][~missing] / 10)
     assert power == pytest.approx(expected[~missing], rel=1e-5)
+
+
+@pytest.mark.parametrize("zones", BESIDE)
+def test_tiles_put_together_are_what_odc_stac_makes_of_them(server, zones):
+    scenes = []
+    for name, tile in (("A", WEST), ("B", BESIDE[zones])):
+        for seed, band in enumerate(OPTICAL_BANDS):
+            pixel = band.native_gsd_m // 10
+            numbers = numbers_at(10, 100 * len(scenes) + seed)
+            numbers = numbers[: tile.height // pixel, : tile.width // pixel]
+            path = server.folder / f"{name}{band.name}.tif"
+            tif(path, numbers, tile.transform @ Affine.scale(pixel), tile.crs)
+        hrefs = {band: f"{server.url}/{name}{band}.tif" for band in BANDS}
+        bounds = tile.bounds_lonlat
+        scenes.append(item(name, "2020-07-01", hrefs, bounds, s2__processing_baseline="02.12"))
+    first, second = scenes
+    half = read_optical(first, PROVIDER, BOX)
+    assert (half == 0).any(axis=0).mean() == 0.5
+    optical = read_optical(first, PROVIDER, BOX, [second])
+    expected = by_odc_stac(scenes, BANDS, BOX, "uint16", 0)
+    assert (optical > 0).all() and np.array_equal(optical[half > 0], half[half > 0])
+    # Between zones, pixels that lie on an edge may fall either way.
+    assert np.mean(optical != expected) <= (0 if zones == "one zone" else 0.002)

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from minseg import MinsegError, open_dataset
 from minseg.cli import main
 from minseg.data.bands import OPTICAL_BANDS
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.labels import IGNORE, parse_task
 from minseg.fetching.choice import read_pins
 from minseg.fetching.plan import plan_mines

@@ -410,7 +410,7 @@ def test_where_real_radar_items_lie(shared_data, tmp_path):
     with rasterio.open(path, "w", "GTiff", 549, 549, 1, dtype="float32") as target:
         target.write(np.ones((1, 549, 549), np.float32))
     with rasterio.open(path) as source:  # a tenth of the pixels that the item says
-        crs, place = assets.location(source, terrain_corrected, "gamma0_vv")
+        crs, place = assets.Asset(terrain_corrected, "gamma0_vv", PLANETARY).location(source)
     assert crs == CRS.from_epsg(32617)
     assert place.almost_equals(Affine(200, 0, 399_960, 0, -200, 2_900_040))
     # Its proj:transform is made up; the file's control points are elsewhere.
@@ -420,7 +420,7 @@ def test_where_real_radar_items_lie(shared_data, tmp_path):
         rasterio.open(path) as source,
         pytest.raises(MinsegError, match="located by ground control points"),
     ):
-        assets.location(source, in_swath, "vv")
+        assets.Asset(in_swath, "vv", PLANETARY).location(source)
 
 
 def test_addresses_are_signed_where_the_provider_wants_it(server, monkeypatch):

@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
 import shapely
-from affine import Affine
 from pyproj import Transformer
-from rasterio.crs import CRS
 from shapely.ops import transform
 
 from minseg import MinsegError
-from minseg.data.raster import Grid
-from minseg.fetching.plan import BoxRule, mine_box, tile_share
+from minseg.fetching.plan import BoxRule, mine_box
 
 SMALL = BoxRule(margin_m=300, smallest_m=600, largest_m=20_000)
 
@@ -66,27 +63,3 @@ def test_near_the_poles_it_is_refused(latitude):
 def test_impossible_rules_are_refused(rule):
     with pytest.raises(MinsegError, match="give a margin"):
         BoxRule(*rule)
-
-
-def corner_box(crs, left, top, side_m):
-    side = side_m // 10
-    return Grid(side, side, Affine(10, 0, left, 0, -10, top), CRS.from_epsg(crs))
-
-
-@pytest.mark.parametrize(
-    ("crs", "left", "top"),  # of real tiles: 33TWM, 06VVN, 34LBQ
-    [(32633, 499_980, 5_200_020), (32606, 399_960, 6_800_040), (32734, 199_980, 8_900_020)],
-)
-def test_a_tile_shows_its_own_ground_and_no_more(crs, left, top):
-    assert tile_share(corner_box(crs, left, top, 109_800)) == 1
-    assert tile_share(corner_box(crs, left + 90_000, top - 40_000, 19_800)) == 1
-    assert tile_share(corner_box(crs, left + 90_000, top - 40_000, 22_000)) < 1
-    # Between two tiles of one zone: all of it less what is beyond the better one.
-    middle = corner_box(crs, left + 100_000 - 5_000, top - 40_000, 20_000)
-    assert tile_share(middle) == pytest.approx(0.75, abs=0.01)
-
-
-@pytest.mark.parametrize("longitude", [179.99, -179.99, 12.01, 11.99])
-def test_a_small_box_is_held_by_a_tile_everywhere(longitude):
-    for latitude in (-79.9, -17.0, -0.01, 0.01, 46.9, 83.9):
-        assert tile_share(mine_box(longitude, latitude)) == pytest.approx(1, abs=1e-6)

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pandas as pd
 import pytest
 
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.fetching.dataset import fetch_dataset
 from minseg.synthetic.catalogue import LIKE, write_demo_catalogue
 from minseg.synthetic.server import serve

@@ -52,7 +52,7 @@ image, output, probabilities, enough = sys.argv[1:]
 finish = prediction._finish
 def finish_and_wait(*arguments):
     made = finish(*arguments)  # nothing but renaming is left
-    (made.classes.parent / "waiting").touch()
+    (made.parent / "waiting").touch()
     time.sleep(100_000)
 prediction._finish = finish_and_wait
 prediction.predict_raster(
@@ -140,8 +140,9 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
     assert told == ["goes on at row 128 of 300, where it was interrupted"]
     assert segmenter.network.tiles == 12  # the second row again, since it reaches into the third
     predict(segmenter_of(), whole)
-    assert names(output.parent) == names(whole.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
-    for name in names(whole.parent):
+    made = ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
+    assert names(output.parent) == names(whole.parent) == made
+    for name in made:
         assert output.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
     assert np.array_equal(_read(output)[0], classes)
 
@@ -163,14 +164,13 @@ def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_
     predict_raster(segmenter, image, output, probabilities=probabilities, tiling=TILING)
     assert segmenter.network.tiles == 0
     assert np.array_equal(_read(output)[0], classes)
-    assert names(output.parent) == ["map.tif", "map.tif.aux.xml", "p.tif"]
+    assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
 
 
 CLEANED_PRODUCTS = """
 import sys, time
 from pathlib import Path
-from minseg.data.stack import ImageFile
-from minseg.maps import prediction, products
+from minseg.maps import prediction
 from minseg.maps.cleaning import Cleaning
 from tests.learning.slow_segmenter import segmenter_of
 image, output, polygons, waits = sys.argv[1:]
@@ -182,8 +182,8 @@ def clean_and_wait(found, cleaning):
     return clean(found, cleaning)
 prediction.clean = clean_and_wait
 segmenter = segmenter_of()
-products.write_products(
-    segmenter, [ImageFile(Path(image))], Path(output), Path(polygons), cleaning=Cleaning(2)
+prediction.predict_raster(
+    segmenter, Path(image), Path(output), polygons=Path(polygons), cleaning=Cleaning(2)
 )
 print(segmenter.network.tiles)
 """

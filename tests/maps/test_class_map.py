@@ -96,14 +96,6 @@ def test_what_a_mask_hides_is_no_data(tmp_path):
     assert (classes[21:] == 1).all()
 
 
-def test_files_that_are_no_rasters_are_refused_in_one_line(tmp_path):
-    (tmp_path / "map.tif").write_text("no raster")
-    for path, message in ((tmp_path / "map.tif", "cannot be read"), (tmp_path / "no", "no such")):
-        with pytest.raises(MinsegError, match=message) as error:
-            read_class_map(path)
-        assert "\n" not in str(error.value)
-
-
 def test_reading_takes_little_more_than_a_byte_a_pixel(tmp_path):
     small, large = tmp_path / "small.tif", tmp_path / "large.tif"
     for path, side in ((small, 100), (large, 6000)):

@@ -7,7 +7,7 @@ from minseg import MinsegError
 from minseg.data.labels import TASKS
 from minseg.maps.class_map import ClassMap, read_class_map
 from minseg.maps.polygons import vectorise
-from minseg.maps.products import Products
+from minseg.maps.prediction import Products
 from minseg.report import own_mine, style
 from minseg.report.scenes import example_scene
 from minseg.study import execution

@@ -7,7 +7,7 @@ from rasterio.warp import transform as warp_points
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from minseg.data.bands import OPTICAL_BANDS
-from minseg.data.checking import check_dataset
+from minseg.data.dataset import check_dataset
 from minseg.data.labels import CLASS_NAMES, TASKS, decode_bits, overlapping_pixels
 from minseg.data.mines import split_mines
 from minseg.errors import MinsegError

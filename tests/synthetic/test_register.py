@@ -4,8 +4,7 @@ import pytest
 from scipy import ndimage
 
 from minseg.data.labels import decode_bits
-from minseg.data.mines import MINE_TABLE, MINE_TYPES, RAW_MATERIALS, split_mines
-from minseg.data.tables import validate_table
+from minseg.data.mines import MINE_TABLE, MINE_TYPES, RAW_MATERIALS, split_mines, validate_table
 from minseg.synthetic.dataset import render_scene
 from minseg.synthetic.register import CASES, assign_cases, synthetic_mines
 

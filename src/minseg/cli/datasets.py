@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minseg.cli.values import DatasetFolder, class_mapping, value_mapping, whole_numbers, year_range
+from minseg.cli import values
 from minseg.errors import MinsegError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def synth(
-    folder: DatasetFolder,
+    folder: values.DatasetFolder,
     # An option of typer takes one value; the others of `--years 2019 2021` arrive here.
     more_years: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     mines: Annotated[int, typer.Option(help="Number of mines.")] = 100,
@@ -22,18 +22,18 @@ def synth(
         str, typer.Option(metavar="Y...", help="Years, separated by commas or spaces.")
     ] = "2019,2021",
     size: Annotated[int, typer.Option(help="Side of a scene, pixels.")] = 128,
-    seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
+    seed: values.Seed = 0,
 ) -> None:
     """Make the synthetic default dataset, or one like it."""
     from minseg.synthetic.dataset import write_synthetic
 
-    chosen = whole_numbers(",".join([years, *(more_years or [])]), "--years")
+    chosen = values.whole_numbers(",".join([years, *(more_years or [])]), "--years")
     dataset = write_synthetic(folder, mines, chosen, size, seed)
     print(f"{folder}: {len(dataset.mines)} synthetic mines, {len(dataset.scenes)} scenes")
 
 
 def import_images(
-    folder: DatasetFolder,
+    folder: values.DatasetFolder,
     images: Annotated[str, typer.Option(help="Pattern of images; * stands for the scene's key.")],
     masks: Annotated[str, typer.Option(help="Pattern of masks; * stands for the same key.")],
     table: Annotated[
@@ -45,39 +45,29 @@ def import_images(
     bands: Annotated[
         str | None, typer.Option(help="Bands to import, e.g. B02,B03,B04; default: all named.")
     ] = None,
-    scale: Annotated[float | None, typer.Option(help="Reflectance of one digital number.")] = None,
-    offset: Annotated[float | None, typer.Option(help="Reflectance at number zero.")] = None,
-    nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
+    scale: values.Scale = None,
+    offset: values.Offset = None,
+    nodata: values.NoData = None,
     radar: Annotated[str | None, typer.Option(help="Pattern of radar images (VV, VH).")] = None,
-    radar_unit: Annotated[str, typer.Option(help="db, power or amplitude.")] = "db",
-    radar_scale: Annotated[
-        float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
-    ] = None,
+    radar_unit: values.RadarUnit = "db",
+    radar_scale: values.RadarScale = None,
     licence: Annotated[str, typer.Option(help="Recorded in the dataset.")] = "not stated",
-    seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
+    seed: values.SplitSeed = 0,
 ) -> None:
     """Turn folders of images and masks into a dataset."""
     from minseg.data.bands import parse_file_bands
+    from minseg.data.images import ImageReading
     from minseg.data.importing import ImageFolders, import_dataset
 
-    folders = ImageFolders(
-        images=images,
-        masks=masks,
-        classes=class_mapping(classes),
-        bands=parse_file_bands(bands) if bands else None,
-        scale=scale,
-        offset=offset,
-        nodata=nodata,
-        radar=radar,
-        radar_unit=radar_unit,
-        radar_scale=radar_scale,
-    )
+    mapping, listed = values.class_mapping(classes), parse_file_bands(bands) if bands else None
+    reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale)
+    folders = ImageFolders(images, masks, mapping, radar, reading)
     dataset = import_dataset(folder, folders, table, licence=licence, split_seed=seed)
     _print_parts(dataset)
 
 
 def fetch(
-    folder: DatasetFolder,
+    folder: values.DatasetFolder,
     mines: Annotated[Path, typer.Option(metavar="CSV", help="Mine list; data/mines.csv is one.")],
     polygons: Annotated[Path, typer.Option(metavar="FILE", help="Polygons, any format of GDAL.")],
     years: Annotated[str, typer.Option(help="Years, e.g. 2016-2022 or 2016,2019.")],
@@ -111,7 +101,7 @@ def fetch(
     workers: Annotated[int, typer.Option(help="Scenes in work at once.")] = 4,
     no_radar: Annotated[bool, typer.Option("--no-radar", help="Sentinel-2 only.")] = False,
     licence: Annotated[str, typer.Option(help="Of the polygons; recorded.")] = "not stated",
-    seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
+    seed: values.SplitSeed = 0,
 ) -> None:
     """Make a dataset from a mine list, polygons and a catalogue; again after a kill, it goes on."""
     from dataclasses import replace
@@ -122,8 +112,10 @@ def fetch(
     from minseg.fetching.plan import BoxRule, FetchRequest, plan_mines, read_mines
     from minseg.fetching.providers import provider_for
 
-    fields = PolygonFields(class_field, value_mapping(classes or []), year_field, mine_field, layer)
-    chosen_years, provider, table = year_range(years), provider_for(api), read_mines(mines)
+    fields = PolygonFields(
+        class_field, values.value_mapping(classes or []), year_field, mine_field, layer
+    )
+    chosen_years, provider, table = values.year_range(years), provider_for(api), read_mines(mines)
     if provider.radar is None and not no_radar:
         raise MinsegError(
             f"--api {api}: has no terrain-corrected radar; add --no-radar to go without, or take "
@@ -195,7 +187,7 @@ def recipe(
     else:
         if points is None:
             raise MinsegError(f"recipe {name}: needs listed mines to name its areas: give --icmm")
-        mapping = value_mapping(classes or [])
+        mapping = values.value_mapping(classes or [])
         made = recipes.area_recipe(
             source, files, points, limit_km, year=year, classes=mapping, layer=layer, count=count
         )
@@ -203,9 +195,9 @@ def recipe(
     print(*lines, sep="\n")
 
 
-def check(folder: DatasetFolder) -> None:
+def check(folder: values.DatasetFolder) -> None:
     """Name every problem of a dataset, one line each; exit status 1 if there is one."""
-    from minseg.data.checking import check_dataset
+    from minseg.data.dataset import check_dataset
 
     problems = check_dataset(folder)
     for problem in problems:
@@ -216,8 +208,8 @@ def check(folder: DatasetFolder) -> None:
 
 
 def split(
-    folder: DatasetFolder,
-    seed: Annotated[int, typer.Option(help="Seed of the split by mine.")] = 0,
+    folder: values.DatasetFolder,
+    seed: values.SplitSeed = 0,
 ) -> None:
     """Draw the 70:15:15 split by mine anew."""
     from minseg.data.dataset import open_dataset

@@ -2,18 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minseg.cli.values import RunFolder
+from minseg.cli import values
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def predict(
-    run_folder: RunFolder,
+    run_folder: values.RunFolder,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -47,13 +47,11 @@ def predict(
         str | None,
         typer.Option(help="Bands in the order of one file that does not name them; - skips one."),
     ] = None,
-    scale: Annotated[float | None, typer.Option(help="Reflectance of one digital number.")] = None,
-    offset: Annotated[float | None, typer.Option(help="Reflectance at number zero.")] = None,
-    nodata: Annotated[float | None, typer.Option(help="Number of missing pixels.")] = None,
-    radar_unit: Annotated[str, typer.Option(help="db, power or amplitude.")] = "db",
-    radar_scale: Annotated[
-        float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
-    ] = None,
+    scale: values.Scale = None,
+    offset: values.Offset = None,
+    nodata: values.NoData = None,
+    radar_unit: values.RadarUnit = "db",
+    radar_scale: values.RadarScale = None,
     gsd_m: Annotated[
         float | None,
         typer.Option(
@@ -67,34 +65,27 @@ def predict(
     from minseg.data.images import ImageReading
     from minseg.data.stack import ImageFile
     from minseg.maps.cleaning import Cleaning
-    from minseg.maps.products import require_outputs, write_map, write_products
+    from minseg.maps.prediction import predict_raster, require_outputs
     from minseg.study.execution import open_segmenter
     from minseg.study.runs import open_run
 
     files = [ImageFile.parse(image) for image in images]
-    how: dict[str, Any] = {
-        "probabilities": probabilities,
-        "cleaning": Cleaning(smooth, minimum_ha, adjacency),
-        "reading": ImageReading(
-            parse_file_bands(bands) if bands else None,
-            scale,
-            offset,
-            nodata,
-            radar_unit,
-            radar_scale,
-            gsd_m,
-        ),
-        "tell": lambda line: print(line, file=sys.stderr),
-    }
+    cleaning = Cleaning(smooth, minimum_ha, adjacency)
+    listed = parse_file_bands(bands) if bands else None
+    reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale, gsd_m)
     require_outputs([file.path for file in files], output, probabilities, polygons)
-    segmenter = open_segmenter(open_run(run_folder))
-    if polygons is None:
-        write_map(segmenter, files, output, **how)
-        print(output)
-        return
-    found = write_products(segmenter, files, output, polygons, **how).polygons
-    print(output, polygons, sep="\n")
-    if found.empty:
+    found = predict_raster(
+        open_segmenter(open_run(run_folder)),
+        files,
+        output,
+        polygons=polygons,
+        probabilities=probabilities,
+        cleaning=cleaning,
+        reading=reading,
+        tell=lambda line: print(line, file=sys.stderr),
+    )
+    print(output, *filter(None, [polygons]), sep="\n")
+    if found and found.polygons.empty:
         print(f"{polygons}: no polygon; the map is all background", file=sys.stderr)
 
 

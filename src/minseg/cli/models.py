@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minseg.cli.values import DatasetFolder, RunFolder, settings_of
+from minseg.cli.values import DatasetFolder, RunFolder, Seed, settings_of
 from minseg.errors import require_word
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def train(
     task: Annotated[str, typer.Option(help="model1 … model4, or class names.")],
     bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
     profile: Annotated[str, typer.Option(help="demo or paper.")] = "demo",
-    seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
+    seed: Seed = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")
     ] = None,

@@ -10,6 +10,15 @@ from minseg.errors import MinsegError
 
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+Scale = Annotated[float | None, typer.Option(help="Reflectance of one digital number.")]
+Offset = Annotated[float | None, typer.Option(help="Reflectance at number zero.")]
+NoData = Annotated[float | None, typer.Option(help="Number of missing pixels.")]
+RadarUnit = Annotated[str, typer.Option(help="db, power or amplitude.")]
+RadarScale = Annotated[
+    float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
+]
+Seed = Annotated[int, typer.Option(help="Start of all randomness.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split by mine.")]
 
 OPTIONS_OF_TRAIN = ("task", "bands", "seed")
 """Settings that `minseg train` takes as options."""

@@ -1,4 +1,4 @@
-"""The bands of a scene's file, by their names."""
+"""A dataset folder: opening and checking it, and reading its scenes' files by their bands."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -21,35 +22,49 @@ from shapely.geometry.base import BaseGeometry
 
 from minseg.data.bands import BANDS
 from minseg.data.grid import ground_within
-from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, Task, decode_bits, task_target
+from minseg.data.labels import (
+    ANNOTATED_NAMES,
+    IGNORE_BITS,
+    Task,
+    class_bit,
+    decode_bits,
+    task_target,
+)
 from minseg.data.mines import (
     MINE_TABLE,
     PARTS,
     SCENE_TABLE,
     SPLIT_TABLE,
     date_problems,
+    leakage_problems,
+    read_table,
     split_problems,
     subset,
 )
+from minseg.data.radiometry import (
+    REFLECTANCE_SCALE,
+    possible,
+    require_backscatter,
+    require_reflectance,
+)
 from minseg.data.raster import (
     Grid,
+    grid_of,
     open_raster,
     read_dataset_mask,
     read_grid,
     read_window,
+    require_located,
     valid_pixels,
 )
-from minseg.data.tables import read_table
 from minseg.errors import MinsegError, require_word, summarise
+from minseg.progress import progress
 
 SMALL_FILE_BYTES = 2**19
 """Size on disk up to which a scene's file is kept in memory once it was read."""
 
 KEPT_BYTES = 2**28
 """Bound on the memory that all files kept there take."""
-
-REFLECTANCE_SCALE = 1e-4
-"""Reflectance of one unit of ``optical.tif``."""
 
 _FORMATS = {
     "optical": ("uint16", (REFLECTANCE_SCALE, 1.0), "reflectance × 10 000 as uint16"),
@@ -58,117 +73,6 @@ _FORMATS = {
 }
 """Of each file of a scene: type, scale tags it may have, and what its numbers are. Programs that
 write a file anew often leave the tag out, which changes no number."""
-
-
-def possible(values: np.ndarray, band: str) -> np.ndarray:
-    """Tell which values, reflectance or decibels, a pixel of a band can have; NaN is none."""
-    low, high = BANDS[band].limits
-    return (values > np.float32(low)) & (values < np.float32(high))
-
-
-def read_named(
-    path: Path, bands: Sequence[str], window: Window | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read bands of ``optical.tif`` or ``radar.tif`` as float32, and where valid."""
-    kind = "radar" if BANDS[bands[0]].is_radar else "optical"
-    try:
-        state = path.stat()
-    except OSError:
-        raise MinsegError(f"{path}: no such file; check the path") from None
-    if window is None and state.st_size <= SMALL_FILE_BYTES:
-        names, nodata, stored, shown = _SMALL_FILES.read(path, kind, state.st_mtime_ns)
-        values = stored[_positions(path, names, bands)]
-        valid = valid_pixels(values, nodata)
-        valid = valid if shown is None else valid & shown
-    else:
-        with open_raster(path) as source:
-            require_format(source, kind)
-            positions = _positions(path, source.descriptions, bands)
-            values, valid = read_window(source, [position + 1 for position in positions], window)
-    if kind == "optical":
-        return values.astype(np.float32) * np.float32(REFLECTANCE_SCALE), valid
-    for layer, band in zip(values, bands, strict=True):
-        valid = valid & possible(layer, band)
-    return values, valid
-
-
-def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
-    """Read a scene's labels, uint16 (height, width); what a mask in the file hides is ignored."""
-    with open_raster(path) as source:
-        require_format(source, "labels")
-        (bits,), _ = read_window(source, [1], window)
-        shown = read_dataset_mask(source, 1, window)
-    return bits if shown is None else np.where(shown, bits, np.uint16(IGNORE_BITS))
-
-
-def require_format(source: rasterio.DatasetReader, kind: str) -> None:
-    """Refuse a scene's file (optical, radar or labels) that was written anew in another form."""
-    dtype, scales, what = _FORMATS[kind]
-    found = {
-        "type": (source.dtypes, (dtype,)),
-        "scale": (source.scales, scales),
-        "offset": (source.offsets, (0.0,)),
-        "nodata value": (source.nodatavals if kind == "optical" else (), (0.0,)),
-        "number of bands": ((source.count,) if kind == "labels" else (), (1,)),
-    }
-    for name, (values, promised) in found.items():
-        strange = [value for value in values if value not in promised]
-        if strange:
-            raise MinsegError(
-                f"{source.name}: has {name} {strange[0]}, not {promised[0]}; a dataset has {what}: "
-                "make it again with `minseg dataset import`"
-            )
-
-
-class _SmallFiles:
-    """Whole files in memory, those used last, up to a sum of bytes.
-
-    A worker that makes many runs in a row reads the same scenes again and again.
-    """
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[tuple[Path, int], _SmallFile] = OrderedDict()
-        self._lock = Lock()
-
-    def read(self, path: Path, kind: str, changed_ns: int) -> "_SmallFile":
-        """Read a file, unless it is in memory."""
-        key = path, changed_ns
-        with self._lock:
-            if key in self._files:
-                self._files.move_to_end(key)
-                return self._files[key]
-        with open_raster(path) as source:
-            require_format(source, kind)
-            values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
-            file = _SmallFile(source.descriptions, source.nodata, values, shown)
-        with self._lock:
-            self._files[key] = file
-            while sum(file.values.nbytes for file in self._files.values()) > KEPT_BYTES:
-                self._files.popitem(last=False)
-        return file
-
-
-class _SmallFile(NamedTuple):
-    """What a file holds."""
-
-    names: tuple[str, ...]
-    nodata: float | None
-    values: np.ndarray
-    """(bands, height, width), as stored."""
-    shown: np.ndarray | None
-    """bool (height, width): its mask."""
-
-
-_SMALL_FILES = _SmallFiles()
-
-
-def _positions(path: Path, names: Sequence[str], bands: Sequence[str]) -> list[int]:
-    """Find bands by name, counted from 0."""
-    missing = [band for band in bands if band not in names]
-    if missing:
-        raise MinsegError(f"{path}: has no band {', '.join(missing)}; it has {names}")
-    return [names.index(band) for band in bands]
-
 
 FORMAT_VERSION = 1
 
@@ -397,6 +301,35 @@ def open_dataset(path: Path | str) -> Dataset:
     return dataset
 
 
+def check_dataset(path: Path | str) -> list[str]:
+    """Find every problem of a dataset folder.
+
+    The tables, the split and its leakage (section 2.3), and each scene's rasters: that they are
+    whole, share one grid with a coordinate reference system, hold the bands the description
+    promises, have valid pixels, and carry no class that nobody annotated.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    list of str
+        One line per problem; empty for a sound dataset.
+    """
+    dataset, problems = load_tables(Path(path))
+    if dataset is None:
+        return problems
+    for _, scene in progress(dataset.scenes.iterrows(), "checking scenes", len(dataset.scenes)):
+        problems += _scene_problems(dataset, scene)
+    if not problems:
+        problems += leakage_problems(dataset.split, footprints(scene_grids(dataset)))
+        labels = (dataset.read_labels(scene) for _, scene in dataset.scenes.iterrows())
+        if not any(((bits > 0) & (bits != IGNORE_BITS)).any() for bits in labels):
+            problems.append(f"{path}: no label holds any class; import it with other --classes")
+    return problems
+
+
 def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
     """Read a folder's description and tables: a dataset, or None and every problem, a line each."""
     if not (path / "dataset.json").is_file():
@@ -446,6 +379,181 @@ def _description_problems(description: Description, path: Path) -> list[str]:
             f"{FORMAT_VERSION}, make the dataset again"
         )
     return problems
+
+
+def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
+    """Find every problem of one scene's rasters."""
+    problems = []
+    grids = {}
+    for kind in ("optical", "radar", "labels"):
+        if not scene[kind]:
+            continue
+        path = dataset.path / scene[kind]
+        try:
+            with open_raster(path) as source:
+                grids[kind] = grid_of(source)
+                require_located(grids[kind], path)
+                require_format(source, kind)
+                values, valid = read_window(source, source.indexes)
+                names = source.descriptions
+            labels = read_bits(path) if kind == "labels" else None
+        except MinsegError as error:
+            problems.append(str(error))
+            continue
+        if labels is not None:
+            problems += _label_problems(labels, dataset, path)
+        else:
+            problems += _band_problems(names, kind, dataset, path)
+            problems += _value_problems(values[:, valid], names, kind, path)
+    if not all(one.matches(other) for one, other in pairwise(grids.values())):
+        problems.append(
+            f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
+        )
+    return problems
+
+
+def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Path) -> list[str]:
+    """Check that a file has the bands the description promises of its kind."""
+    promised = {
+        band for band in dataset.description.bands if BANDS[band].is_radar == (kind == "radar")
+    }
+    missing = sorted(promised - set(names))
+    return [f"{path}: band {band} of dataset.json is missing" for band in missing]
+
+
+def _value_problems(values: np.ndarray, names: tuple[str, ...], kind: str, path: Path) -> list[str]:
+    """Check that valid pixels (bands, pixels) hold reflectance, or decibels."""
+    if not values.size:
+        return [f"{path}: no pixel has a value in every band"]
+    try:
+        if kind == "optical":
+            require_reflectance(values * REFLECTANCE_SCALE, str(path))
+            return []
+        fits = possible(values, "VV").all(axis=0)
+        bands = [name for name in ("VV", "VH") if name in names]
+        decibels = values[[names.index(name) for name in bands]]
+        require_backscatter(decibels[:, fits], bands, str(path))
+    except MinsegError as error:
+        return [str(error)]
+    strange = np.sum(~fits)
+    return [f"{path}: {strange} pixels hold no decibels; they count as missing"] if strange else []
+
+
+def _label_problems(labels: np.ndarray, dataset: Dataset, path: Path) -> list[str]:
+    """Check that labels are bit masks of annotated classes, and that somebody looked."""
+    allowed = sum(class_bit(name) for name in dataset.description.class_names)
+    known = labels[labels != IGNORE_BITS]
+    if not known.size:
+        return [f"{path}: every pixel is marked as not annotated"]
+    strange = np.bitwise_or.reduce(known) & ~np.uint16(allowed)
+    if strange:
+        bits = [bit for bit in range(16) if strange >> bit & 1]
+        return [f"{path}: bits {bits} are set, but dataset.json annotates no such class"]
+    return []
+
+
+def read_named(
+    path: Path, bands: Sequence[str], window: Window | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read bands of ``optical.tif`` or ``radar.tif`` as float32, and where valid."""
+    kind = "radar" if BANDS[bands[0]].is_radar else "optical"
+    try:
+        state = path.stat()
+    except OSError:
+        raise MinsegError(f"{path}: no such file; check the path") from None
+    if window is None and state.st_size <= SMALL_FILE_BYTES:
+        names, nodata, stored, shown = _SMALL_FILES.read(path, kind, state.st_mtime_ns)
+        values = stored[_positions(path, names, bands)]
+        valid = valid_pixels(values, nodata)
+        valid = valid if shown is None else valid & shown
+    else:
+        with open_raster(path) as source:
+            require_format(source, kind)
+            positions = _positions(path, source.descriptions, bands)
+            values, valid = read_window(source, [position + 1 for position in positions], window)
+    if kind == "optical":
+        return values.astype(np.float32) * np.float32(REFLECTANCE_SCALE), valid
+    for layer, band in zip(values, bands, strict=True):
+        valid = valid & possible(layer, band)
+    return values, valid
+
+
+def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
+    """Read a scene's labels, uint16 (height, width); what a mask in the file hides is ignored."""
+    with open_raster(path) as source:
+        require_format(source, "labels")
+        (bits,), _ = read_window(source, [1], window)
+        shown = read_dataset_mask(source, 1, window)
+    return bits if shown is None else np.where(shown, bits, np.uint16(IGNORE_BITS))
+
+
+def require_format(source: rasterio.DatasetReader, kind: str) -> None:
+    """Refuse a scene's file (optical, radar or labels) that was written anew in another form."""
+    dtype, scales, what = _FORMATS[kind]
+    found = {
+        "type": (source.dtypes, (dtype,)),
+        "scale": (source.scales, scales),
+        "offset": (source.offsets, (0.0,)),
+        "nodata value": (source.nodatavals if kind == "optical" else (), (0.0,)),
+        "number of bands": ((source.count,) if kind == "labels" else (), (1,)),
+    }
+    for name, (values, promised) in found.items():
+        strange = [value for value in values if value not in promised]
+        if strange:
+            raise MinsegError(
+                f"{source.name}: has {name} {strange[0]}, not {promised[0]}; a dataset has {what}: "
+                "make it again with `minseg dataset import`"
+            )
+
+
+class _SmallFiles:
+    """Whole files in memory, those used last, up to a sum of bytes.
+
+    A worker that makes many runs in a row reads the same scenes again and again.
+    """
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[tuple[Path, int], _SmallFile] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, path: Path, kind: str, changed_ns: int) -> "_SmallFile":
+        """Read a file, unless it is in memory."""
+        key = path, changed_ns
+        with self._lock:
+            if key in self._files:
+                self._files.move_to_end(key)
+                return self._files[key]
+        with open_raster(path) as source:
+            require_format(source, kind)
+            values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
+            file = _SmallFile(source.descriptions, source.nodata, values, shown)
+        with self._lock:
+            self._files[key] = file
+            while sum(file.values.nbytes for file in self._files.values()) > KEPT_BYTES:
+                self._files.popitem(last=False)
+        return file
+
+
+class _SmallFile(NamedTuple):
+    """What a file holds."""
+
+    names: tuple[str, ...]
+    nodata: float | None
+    values: np.ndarray
+    """(bands, height, width), as stored."""
+    shown: np.ndarray | None
+    """bool (height, width): its mask."""
+
+
+_SMALL_FILES = _SmallFiles()
+
+
+def _positions(path: Path, names: Sequence[str], bands: Sequence[str]) -> list[int]:
+    """Find bands by name, counted from 0."""
+    missing = [band for band in bands if band not in names]
+    if missing:
+        raise MinsegError(f"{path}: has no band {', '.join(missing)}; it has {names}")
+    return [names.index(band) for band in bands]
 
 
 def footprint(grid: Grid) -> BaseGeometry:

@@ -14,10 +14,10 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, SKIPPED, band_name, polarisations
-from minseg.data.dataset import possible
 from minseg.data.radiometry import (
     RADAR_TO_DB,
     clip_reflectance,
+    possible,
     require_backscatter,
     require_reflectance,
 )
@@ -83,13 +83,9 @@ class Image:
     def of(
         cls,
         source: rasterio.DatasetReader,
-        bands: Sequence[str] | None = None,
-        scale: float | None = None,
-        offset: float | None = None,
-        nodata: float | None = None,
+        bands: Sequence[str] | None,
+        reading: ImageReading,
         *,
-        radar_scale: float | None = None,
-        radar_unit: str = "db",
         needed: Collection[str] | None = None,
     ) -> Self:
         """Work out what an open file's numbers mean; refuse whole numbers without a scale.
@@ -110,10 +106,13 @@ class Image:
         scales, offsets = {}, {}
         for band, index in indexes.items():
             radar = BANDS[band].is_radar
-            told = radar_scale if radar else scale
-            scales[band] = _tagged_scale(source, band, index, radar_unit) if told is None else told
-            offsets[band] = source.offsets[index - 1] if radar or offset is None else offset
-        return cls(source, indexes, scales, offsets, nodata, radar_unit)
+            told = reading.radar_scale if radar else reading.scale
+            if told is None:
+                told = _tagged_scale(source, band, index, reading.radar_unit)
+            scales[band], offsets[band] = told, source.offsets[index - 1]
+            if reading.offset is not None and not radar:
+                offsets[band] = reading.offset
+        return cls(source, indexes, scales, offsets, reading.nodata, reading.radar_unit)
 
     def read(
         self,

@@ -5,7 +5,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
@@ -17,18 +17,19 @@ import rasterio
 from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import Image, channels_of
+from minseg.data.images import Image, ImageReading, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
 from minseg.data.mines import (
     MINE_TABLE,
     SCENE_TABLE,
     date_problems,
     folder_problems,
+    read_cells,
     require_enough,
     require_seed,
+    validate_table,
 )
 from minseg.data.radiometry import (
-    RADAR_TO_DB,
     encode_reflectance,
     radar_channels,
     require_backscatter,
@@ -41,7 +42,6 @@ from minseg.data.raster import (
     read_window,
     require_located,
 )
-from minseg.data.tables import read_cells, validate_table
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
@@ -63,20 +63,11 @@ class ImageFolders:
     """Pattern of the masks; ``*`` stands for the same key."""
     classes: Mapping[int, str]
     """Mask value to class name of Table 1, ``background`` or ``ignore``; 0 is background."""
-    bands: tuple[str, ...] | None = None
-    """Bands to import, by name, or by position where the file has no names; None = all named."""
-    scale: float | None = None
-    """Reflectance of one digital number; None = the file's own scale tag."""
-    offset: float | None = None
-    """Reflectance at digital number zero; None = the file's own offset tag, or 0."""
-    nodata: float | None = None
-    """Digital number of missing pixels; None = the file's own tag."""
     radar: str | None = None
     """Pattern of the radar images (bands VV and VH on the same grid)."""
-    radar_unit: str = "db"
-    """What radar pixels hold: ``db``, ``power`` or ``amplitude``."""
-    radar_scale: float | None = None
-    """Decibels, power or amplitude of one digital number; None = the file's own scale tag."""
+    reading: ImageReading = field(default_factory=ImageReading)
+    """What their numbers mean, and the bands to import: by name, or by position where the file has
+    no names; None = all named."""
 
 
 def import_dataset(
@@ -116,10 +107,6 @@ def import_dataset(
         no valid pixel, or hold mask values nobody mapped.
     """
     _check_classes(folders.classes)
-    if folders.radar_unit not in RADAR_TO_DB:
-        raise MinsegError(
-            f"radar unit {folders.radar_unit!r} is unknown; use {', '.join(RADAR_TO_DB)}"
-        )
     require_new_folder(Path(path))
     require_seed(split_seed)
     scenes = read_scene_list(table)
@@ -324,9 +311,7 @@ def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:
 
 def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Image:
     """Work out what the optical bands of an open file are."""
-    image = Image.of(
-        source, folders.bands, folders.scale, folders.offset, folders.nodata, needed=_OPTICAL
-    )
+    image = Image.of(source, folders.reading.bands, folders.reading, needed=_OPTICAL)
     if not image.indexes:
         raise MinsegError(f"{source.name}: has no optical band to import; radar has --radar")
     return image
@@ -428,13 +413,7 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
     """Read VV and VH by name; return the three channels in dB, float32, NaN where missing."""
     bands = ("VV", "VH")
     with open_raster(path) as source:
-        image = Image.of(
-            source,
-            bands,
-            nodata=folders.nodata,
-            radar_scale=folders.radar_scale,
-            radar_unit=folders.radar_unit,
-        )
+        image = Image.of(source, bands, folders.reading)
         image.examine()
         decibels, valid = image.read(bands)
     require_backscatter(decibels[:, valid], bands, str(path))

@@ -2,15 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minseg.data.dataset import REFLECTANCE_SCALE, Dataset
+from minseg.data.bands import BANDS
 from minseg.errors import MinsegError
 from minseg.progress import progress
 
+if TYPE_CHECKING:
+    from minseg.data.dataset import Dataset
+
+REFLECTANCE_SCALE = 1e-4
+"""Reflectance of one unit of ``optical.tif``."""
+
 LARGEST_REFLECTANCE = 6.5534
 """What the uint16 of ``optical.tif`` can hold; glint and cloud exceed 1."""
+
+
+def possible(values: np.ndarray, band: str) -> np.ndarray:
+    """Tell which values, reflectance or decibels, a pixel of a band can have; NaN is none."""
+    low, high = BANDS[band].limits
+    return (values > np.float32(low)) & (values < np.float32(high))
 
 
 def encode_reflectance(reflectance: np.ndarray, valid: np.ndarray, where: str) -> np.ndarray:
@@ -113,7 +126,7 @@ class ChannelStatistics:
         return np.where(valid, (inputs - mean) / deviation, np.float32(0))
 
 
-def training_statistics(dataset: Dataset, bands: Sequence[str]) -> ChannelStatistics:
+def training_statistics(dataset: "Dataset", bands: Sequence[str]) -> ChannelStatistics:
     """Measure each channel over the valid pixels of the train scenes, and of no others.
 
     The paper normalises (section 2.4) without saying by what; standardising each band by the

@@ -283,16 +283,7 @@ def _images(
     if twice:
         raise MinsegError(f"{where}: band {', '.join(twice)} is in two files; leave one out")
     return [
-        Image.of(
-            source,
-            file.bands or reading.bands,
-            reading.scale,
-            reading.offset,
-            reading.nodata,
-            radar_scale=reading.radar_scale,
-            radar_unit=reading.radar_unit,
-            needed=needed,
-        )
+        Image.of(source, file.bands or reading.bands, reading, needed=needed)
         for file, source, indexes in zip(files, sources, named, strict=True)
         if needed & set(indexes)
     ]

@@ -10,7 +10,6 @@ import pandas as pd
 from minseg.atomic import replace_when_done, require_new_folder, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
 from minseg.data.dataset import (
-    REFLECTANCE_SCALE,
     Dataset,
     Description,
     footprints,
@@ -18,9 +17,9 @@ from minseg.data.dataset import (
     scene_grids,
 )
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
-from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines
+from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines, validate_table
+from minseg.data.radiometry import REFLECTANCE_SCALE
 from minseg.data.raster import Grid, write_geotiff
-from minseg.data.tables import validate_table
 from minseg.errors import MinsegError, summarise
 
 

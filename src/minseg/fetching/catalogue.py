@@ -28,21 +28,9 @@ _MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError, Overf
 
 
 def read_item(value: Any, collection: Collection) -> "tuple[pystac.Item | None, str]":
-    """Read an item as a catalogue sends it.
+    """Read an item as a catalogue sends it, or tell why it cannot be used.
 
-    Parameters
-    ----------
-    value : object
-        Of the answer's JSON, an object if all is well.
-    collection : Collection
-        Whose assets are wanted of it; others are kept where they have an address.
-
-    Returns
-    -------
-    item : pystac.Item or None
-        None where it cannot be used.
-    fault : str
-        Why not; empty where it can be.
+    Of its assets those with an address are kept; a wanted one without is a fault.
     """
     import pystac
 
@@ -235,27 +223,7 @@ def search(
     start: datetime.date,
     end: datetime.date,
 ) -> Found:
-    """List the scenes of a box and a time.
-
-    Parameters
-    ----------
-    provider : Provider
-    kind : {"optical", "radar"}
-    bounds_lonlat : tuple of float
-        West, south, east, north in degrees; west > east where the box crosses the date line.
-    start, end : datetime.date
-        First and last day.
-
-    Returns
-    -------
-    Found
-
-    Raises
-    ------
-    MinsegError
-        If the catalogue does not answer, has no such collection, gives one page again and again, or
-        `start` is after `end`.
-    """
+    """List the scenes of a box (west > east over the date line) from a first to a last day."""
     collection = collection_of(provider, kind)
     if start > end:
         raise MinsegError(f"dates {start} to {end}: the first is after the last; swap them")
@@ -285,13 +253,7 @@ def search(
 
 
 def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
-    """Return one scene by its id.
-
-    Raises
-    ------
-    MinsegError
-        If the catalogue does not answer or has no such scene.
-    """
+    """Return one scene by its id; refuse one that the catalogue does not have."""
     collection = collection_of(provider, kind)
     with _asking(provider) as client:
         # A server that does not know the parameter answers with all that it has.
@@ -312,25 +274,13 @@ def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
 
 
 def require_answer(provider: Provider) -> None:
-    """Refuse to go on with a catalogue that does not answer.
-
-    Raises
-    ------
-    MinsegError
-        With the reason.
-    """
+    """Refuse to go on with a catalogue that does not answer."""
     with _asking(provider):
         pass
 
 
 def collection_of(provider: Provider, kind: Kind) -> Collection:
-    """Return a provider's collection of a kind.
-
-    Raises
-    ------
-    MinsegError
-        If it has none.
-    """
+    """Return a provider's collection of a kind; refuse one that it does not have."""
     collection = provider.optical if kind == "optical" else provider.radar
     if collection is None:
         raise MinsegError(f"{provider.name}: has no radar; add [radar] to its table or go without")
@@ -338,13 +288,7 @@ def collection_of(provider: Provider, kind: Kind) -> Collection:
 
 
 def require_stac() -> None:
-    """Refuse to go on without the packages of the extra ``stac``.
-
-    Raises
-    ------
-    MinsegError
-        With the command that installs them.
-    """
+    """Refuse to go on without the packages of the extra ``stac``."""
     try:
         import planetary_computer  # noqa: F401
         import pystac_client  # noqa: F401

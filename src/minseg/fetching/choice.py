@@ -14,8 +14,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from minseg.atomic import write_text
+from minseg.data.mines import read_table
 from minseg.data.raster import Grid
-from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.catalogue import (
     Found,
@@ -33,6 +33,7 @@ from minseg.fetching.catalogue import (
     tile_of,
 )
 from minseg.fetching.pixels import read_scene_classes
+from minseg.fetching.plan import MinePlan
 from minseg.fetching.providers import Provider
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class ChoiceRules:
 
 RULES = ChoiceRules()
 
+WHOLE_SHARE = 0.999
+"""Share of a box that counts as all of it: footprints are drawn coarsely."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -80,6 +84,8 @@ class Choice:
     """The scene; None where none is usable."""
     table: pd.DataFrame
     """A row for each candidate, best first: `item`, its values, `chosen` and `reason`."""
+    beside: tuple["pystac.Item", ...] = ()
+    """Tiles of the same overpass that show what `item` lacks of the box, in this order."""
 
 
 def choose_optical(
@@ -97,7 +103,8 @@ def choose_optical(
     In this order: fully covered, least share of bad pixels, nearest to `day_of_year`, in the box's
     own projection (so that no pixel moves), of `tile`, newest processing baseline. Of scenes of one
     datatake and tile only those of the newest baseline compete; two of the same show different
-    ground, on either side of a border between datastrips.
+    ground, on either side of a border between datastrips. Where no tile of an overpass shows the
+    whole box, its tiles are put together, one of the box's own projection first.
 
     Parameters
     ----------
@@ -111,7 +118,7 @@ def choose_optical(
     tile : str
         Of the mine's other years, such as 33TWM; empty where there are none yet.
     pinned : str, optional
-        Id of the item to take whatever it shows.
+        Id of the item to take, alone, whatever it shows.
     rules : ChoiceRules
 
     Returns
@@ -127,26 +134,36 @@ def choose_optical(
         If `pinned` is not among the items, or the classification of no scene can be read.
     """
     _require_pinned(items, pinned)
+    own = f"EPSG:{grid.crs.to_epsg()}" if grid.crs else ""
     candidates = [_optical_values(item, day_of_year) for item in items]
     by_id = {item.id: item for item in items}
+    beside: dict[str, list[pystac.Item]] = {}
     if pinned is not None:
         for row in candidates:
             row["reason"] = "" if row["item"] == pinned else f"{pinned} is pinned"
     else:
         _leave_out_older(candidates, items)
-        _leave_out_beside(candidates, items, grid, rules)
+        beside = _put_together(candidates, items, grid, own, rules)
         _leave_out_cloudy(candidates, rules)
-    failures = _look_at(candidates, by_id, grid, provider)
-    if pinned is not None:
-        for row in candidates:  # taken whether it could be judged or not
-            row["reason"] = row["reason"] if row["item"] != pinned else ""
-    elif failures and all(row["reason"] for row in candidates):
-        raise MinsegError(failures[0])
-    else:
+    failures = []
+    for row in candidates:
+        if row["reason"]:
+            continue
+        try:
+            name = row["item"]
+            beside[name] = _look_at(row, by_id[name], beside.get(name, []), grid, provider)
+        except MinsegError as error:
+            failures.append(str(error))
+            row["reason"] = f"cannot be judged: {error}" if pinned is None else ""
+    if pinned is None:  # else it is taken whether it could be judged or not
+        if failures and all(row["reason"] for row in candidates):
+            raise MinsegError(failures[0])
         _leave_out_bad(candidates, rules)
-    own = f"EPSG:{grid.crs.to_epsg()}" if grid.crs else ""
-    ranked = sorted(candidates, key=lambda row: _optical_rank(row, own, tile, rules))
-    return _choice(ranked, by_id, "pinned" if pinned else "best by what the box shows")
+    candidates.sort(key=lambda row: _optical_rank(row, own, tile, rules))
+    choice = _choice(candidates, by_id, "pinned" if pinned else "best by what the box shows")
+    if choice.item is None:
+        return choice
+    return replace(choice, beside=tuple(beside.get(choice.item.id, ())))
 
 
 def choose_radar(
@@ -159,38 +176,25 @@ def choose_radar(
     pinned: str | None = None,
     rules: ChoiceRules = RULES,
 ) -> Choice:
-    """Choose the Sentinel-1 scene nearest in time to the optical one.
+    """Choose the Sentinel-1 scene nearest in time to the optical one, taken on `date`.
 
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-    grid : Grid
-        The mine's box.
-    provider : Provider
-    date : datetime.date
-        Of the optical scene.
-    relative_orbit : int, optional
-        Orbit of the mine's other years: no other is taken, since another looks from another side.
-    pinned : str, optional
-        Id of the item to take.
-    rules : ChoiceRules
-
-    Returns
-    -------
-    Choice
-        `table` has the columns item, date, relative_orbit, orbit_state, coverage, days_apart,
-        chosen, reason; coverage is of the box by the scene's footprint.
-
-    Raises
-    ------
-    MinsegError
-        If `pinned` is not among the items.
+    Only scenes of `relative_orbit`, that of the mine's other years, are taken where it is given,
+    since another looks from another side. `table` has the columns item, date, relative_orbit,
+    orbit_state, coverage, days_apart, chosen, reason; coverage is of the box by the footprint.
     """
     _require_pinned(items, pinned)
     assets = collection_of(provider, "radar").assets
     candidates = []
     for item in items:
-        row = _radar_values(item, grid, date)
+        row = {
+            "item": item.id,
+            "date": date_of(item),
+            "relative_orbit": relative_orbit_of(item),
+            "orbit_state": item.properties.get("sat:orbit_state", ""),
+            "coverage": footprint_share(item, grid),
+            "days_apart": abs((date_of(item) - date).days),
+            "reason": "",
+        }
         lacking = [channel for channel, key in assets.items() if key not in item.assets]
         if pinned is not None:
             row["reason"] = "" if item.id == pinned else f"{pinned} is pinned"
@@ -203,17 +207,17 @@ def choose_radar(
         elif row["days_apart"] > rules.largest_days_apart:
             row["reason"] = f"{row['days_apart']} days from the optical scene"
         candidates.append(row)
-    ranked = sorted(
-        candidates,
+    candidates.sort(
         key=lambda row: (
             row["reason"] != "",
-            row["coverage"] < 0.999,
+            row["coverage"] < WHOLE_SHARE,
             row["days_apart"],
             row["item"],
-        ),
+        )
     )
     by_id = {item.id: item for item in items}
-    return _choice(ranked, by_id, "pinned" if pinned else "nearest in time to the optical scene")
+    why = "pinned" if pinned else "nearest in time to the optical scene"
+    return _choice(candidates, by_id, why)
 
 
 def days_between(day: int, other: int) -> int:
@@ -253,42 +257,54 @@ def _optical_values(item: "pystac.Item", day_of_year: int | None) -> dict:
     }
 
 
-def _radar_values(item: "pystac.Item", grid: Grid, date: datetime.date) -> dict:
-    """Return what a radar item tells of itself."""
-    return {
-        "item": item.id,
-        "date": date_of(item),
-        "relative_orbit": relative_orbit_of(item),
-        "orbit_state": item.properties.get("sat:orbit_state", ""),
-        "coverage": footprint_share(item, grid),
-        "days_apart": abs((date_of(item) - date).days),
-        "reason": "",
-    }
-
-
 def _leave_out_older(candidates: list[dict], items: Sequence["pystac.Item"]) -> None:
     """Give copies of a datatake that are of an older baseline their reason."""
     newest: dict[tuple[str, str], dict] = {}
-    for row, item in zip(candidates, items, strict=True):
-        there = newest.setdefault(datatake_of(item), row)
+    datatakes = [datatake_of(item) for item in items]
+    for row, datatake in zip(candidates, datatakes, strict=True):
+        there = newest.setdefault(datatake, row)
         if (row["baseline"] or 0.0) > (there["baseline"] or 0.0):
-            newest[datatake_of(item)] = row
-    for row, item in zip(candidates, items, strict=True):
-        newer = newest[datatake_of(item)]
+            newest[datatake] = row
+    for row, datatake in zip(candidates, datatakes, strict=True):
+        newer = newest[datatake]
         if (row["baseline"] or 0.0) < (newer["baseline"] or 0.0):
             row["reason"] = f"processed again as {newer['item']}"
 
 
-def _leave_out_beside(
-    candidates: list[dict], items: Sequence["pystac.Item"], grid: Grid, rules: ChoiceRules
-) -> None:
-    """Give scenes whose footprint lies beside the box, or mostly so, their reason."""
+def _put_together(
+    candidates: list[dict],
+    items: Sequence["pystac.Item"],
+    grid: Grid,
+    own: str,
+    rules: ChoiceRules,
+) -> dict[str, list["pystac.Item"]]:
+    """Put the tiles of an overpass together where none shows the box, behind the best of them.
+
+    Those behind it, and scenes beside the box or mostly so, are given their reasons.
+    """
+    overpasses: dict[str, list[tuple[float, dict, pystac.Item]]] = {}
     for row, item in zip(candidates, items, strict=True):
-        if row["reason"] or item.geometry is None:
+        if row["reason"]:
             continue
-        share = footprint_share(item, grid)
-        if share < rules.least_footprint:
-            row["reason"] = f"its footprint covers {share:.0%} of the box"
+        share = 1.0 if item.geometry is None else footprint_share(item, grid)
+        overpasses.setdefault(datatake_of(item)[0], []).append((share, row, item))
+    beside: dict[str, list[pystac.Item]] = {}
+    for tiles in overpasses.values():
+        # One that shows next to nothing may have no pixel there at all, and leads nothing.
+        tiles.sort(key=lambda t: (t[0] < 0.05, t[1]["projection"] != own, -t[0], t[1]["item"]))
+        _, first, _ = tiles[0]
+        others = [tile for tile in tiles if tile[0] > 0 and tile[1]["tile"] != first["tile"]]
+        if max(share for share, _, _ in tiles) >= WHOLE_SHARE:
+            others = []
+        beside[first["item"]] = [item for _, _, item in others]
+        together = sum(share for share, _, _ in others)
+        for share, row, _ in tiles:
+            shown = min(1.0, share + together) if row is first else share
+            if any(row is other for _, other, _ in others):
+                row["reason"] = f"put together with {first['item']}"
+            elif shown < rules.least_footprint:
+                row["reason"] = f"its footprint covers {shown:.0%} of the box"
+    return beside
 
 
 def _leave_out_cloudy(candidates: list[dict], rules: ChoiceRules) -> None:
@@ -311,25 +327,28 @@ def _leave_out_cloudy(candidates: list[dict], rules: ChoiceRules) -> None:
 
 
 def _look_at(
-    candidates: list[dict], by_id: dict[str, "pystac.Item"], grid: Grid, provider: Provider
-) -> list[str]:
-    """Read the classification of each scene left; return what could not be read."""
-    failures = []
-    for row in candidates:
-        if row["reason"]:
-            continue
-        try:
-            classes = read_scene_classes(by_id[row["item"]], provider, grid)
-        except MinsegError as error:
-            failures.append(str(error))
-            row["reason"] = f"cannot be judged: {error}"
-            continue
-        row["coverage"] = 1 - _share(classes, NO_DATA)
-        row["cloud_share"] = _share(classes, CLOUD)
-        row["shadow_share"] = _share(classes, SHADOW)
-        row["snow_share"] = _share(classes, SNOW)
-        row["bad_share"] = _share(classes, BAD)
-    return failures
+    row: dict,
+    item: "pystac.Item",
+    beside: Iterable["pystac.Item"],
+    grid: Grid,
+    provider: Provider,
+) -> list["pystac.Item"]:
+    """Judge a scene by its classification; return the tiles beside it that show what it lacks."""
+    classes, needed = read_scene_classes(item, provider, grid), []
+    for other in beside:
+        missing = classes == 0
+        if not missing.any():
+            break
+        found = read_scene_classes(other, provider, grid)[missing]
+        if found.any():
+            classes[missing] = found
+            needed.append(other)
+    row["coverage"] = 1 - _share(classes, NO_DATA)
+    row["cloud_share"] = _share(classes, CLOUD)
+    row["shadow_share"] = _share(classes, SHADOW)
+    row["snow_share"] = _share(classes, SNOW)
+    row["bad_share"] = _share(classes, BAD)
+    return needed
 
 
 def _share(classes: np.ndarray, wanted: tuple[int, ...]) -> float:
@@ -356,7 +375,7 @@ def _optical_rank(row: dict, own: str, tile: str, rules: ChoiceRules) -> tuple:
     bad = row["bad_share"]
     return (
         row["reason"] != "",
-        not row["coverage"] >= 0.999,
+        not row["coverage"] >= WHOLE_SHARE,
         math.inf if math.isnan(bad) else math.floor(bad / rules.bad_share_step),
         row["days_off"],
         row["projection"] != own,
@@ -389,21 +408,7 @@ LEFT_OUT = "left out: "
 
 
 def parse_pins(texts: Iterable[str]) -> dict[tuple[str, int, Kind], str]:
-    """Read ``MINE:YEAR=ITEM`` (Sentinel-2) and ``MINE:YEAR:radar=ITEM``.
-
-    Parameters
-    ----------
-    texts : iterable of str
-
-    Returns
-    -------
-    dict of (mine, year, kind) to str
-
-    Raises
-    ------
-    MinsegError
-        If a text is not of this form, or pins one scene twice.
-    """
+    """Read ``MINE:YEAR=ITEM`` (Sentinel-2) and ``MINE:YEAR:radar=ITEM``."""
     pins: dict[tuple[str, int, Kind], str] = {}
     for text in texts:
         place, _, item = text.partition("=")
@@ -435,21 +440,7 @@ PIN_TABLE = pa.DataFrameSchema(
 
 
 def read_pins(path: Path) -> dict[tuple[str, int, Kind], str]:
-    """Read a table of pins (CSV): mine, year, item, and kind if some are of radar scenes.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dict of (mine, year, kind) to str
-
-    Raises
-    ------
-    MinsegError
-        If a column is missing, a value is wrong, or one scene is pinned twice.
-    """
+    """Read a table of pins (CSV): mine, year, item, and kind if some are of radar scenes."""
     table, problems = read_table(Path(path), PIN_TABLE)
     if problems:
         raise MinsegError(summarise(problems))
@@ -466,10 +457,12 @@ def read_pins(path: Path) -> dict[tuple[str, int, Kind], str]:
 class YearChoice:
     """What was taken for one year of a mine."""
 
-    optical: "pystac.Item | None"
-    radar: "pystac.Item | None"
-    candidates: tuple[dict[str, Any], ...]
+    optical: "pystac.Item | None" = None
+    radar: "pystac.Item | None" = None
+    candidates: tuple[dict[str, Any], ...] = ()
     """Every item that was there, with kind, values, chosen and reason."""
+    beside: tuple["pystac.Item", ...] = ()
+    """Tiles that show what `optical` lacks of the box."""
     failure: str = ""
     """Why the year could not be chosen as it should be; not kept, for it is tried again."""
 
@@ -485,204 +478,170 @@ class YearChoice:
 
 
 def choose_mine(
-    mine: str,
-    grid: Grid,
-    years: Sequence[int],
-    provider: Provider,
-    pins: Pins,
-    earlier: Mapping[int, YearChoice],
+    plan: MinePlan, provider: Provider, pins: Pins, earlier: Mapping[int, YearChoice]
 ) -> dict[int, YearChoice]:
     """Choose the scenes of a mine's years, alike in season, tile and radar orbit.
 
-    Parameters
-    ----------
-    mine : str
-    grid : Grid
-        The mine's box.
-    years : sequence of int
-    provider : Provider
-    pins : mapping
-    earlier : mapping of int to YearChoice
-        What was chosen before; it stays where it is settled and sets season, tile and orbit.
-
-    Returns
-    -------
-    dict of int to YearChoice
-        A year that fails keeps what it had before, and tells why in `failure`.
-
-    Raises
-    ------
-    MinsegError
-        If the catalogue does not answer, or every year fails.
+    What was chosen `earlier` stays where it is settled and sets season, tile and orbit. A year that
+    fails keeps what it had before, and tells why in `failure`; where every year fails, or the
+    catalogue does not answer, it is an error.
     """
     require_answer(provider)
-    chosen = {y: c for y, c in earlier.items() if y in years and c.is_settled(mine, y, pins)}
-    open_years = [year for year in sorted(years) if year not in chosen]
+    chosen = {
+        y: c for y, c in earlier.items() if y in plan.years and c.is_settled(plan.mine, y, pins)
+    }
+    wanted = _Wanted(plan, provider, pins, earlier)
+    open_years = [year for year in sorted(plan.years) if year not in chosen]
     for year in open_years:
         like = next((choice.optical for choice in chosen.values() if choice.optical), None)
         try:
-            chosen[year] = _choose_optical(
-                mine, year, grid, provider, pins, earlier.get(year), like
-            )
+            chosen[year] = wanted.optical(year, like)
         except MinsegError as error:
-            chosen[year] = _failed(earlier.get(year), error)
+            chosen[year] = wanted.failed(year, error)
     if provider.radar is not None:
-        _add_radar(chosen, open_years, mine, grid, provider, pins, earlier)
+        wanted.add_radar(chosen, open_years)
     if chosen and all(choice.failure and not choice.optical for choice in chosen.values()):
         raise MinsegError(summarise(list(dict.fromkeys(c.failure for c in chosen.values()))))
     return dict(sorted(chosen.items()))
 
 
-def _choose_optical(
-    mine: str,
-    year: int,
-    grid: Grid,
-    provider: Provider,
-    pins: Pins,
-    earlier: YearChoice | None,
-    like: "pystac.Item | None",
-) -> YearChoice:
-    """Choose the optical scene of a year, like that of another year."""
-    pinned = pins.get((mine, year, "optical"))
-    if pinned is not None:  # a year's items are megabytes that a pin makes needless
-        found = Found([_find_of_year(provider, "optical", pinned, year)], {})
-    else:
-        whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
-        found = search(provider, "optical", grid.bounds_lonlat, *whole_year)
-    choice = choose_optical(
-        found.items,
-        grid,
-        provider,
-        day_of_year=date_of(like).timetuple().tm_yday if like else None,
-        tile=tile_of(like) if like else "",
-        pinned=pinned,
-    )
-    rows = _rows(choice.table, found.left_out, mine, year, "optical")
-    if pinned is not None and earlier is not None:
-        rows += _set_aside(earlier, pinned)
-    return YearChoice(choice.item, None, rows)
+@dataclass(frozen=True)
+class _Wanted:
+    """What scenes are looked for, and where."""
 
+    plan: MinePlan
+    provider: Provider
+    pins: Pins
+    earlier: Mapping[int, YearChoice]
 
-def _find_of_year(provider: Provider, kind: Kind, pinned: str, year: int) -> "pystac.Item":
-    """Find a pinned item; refuse one that would show another year than its name says."""
-    item = find(provider, kind, pinned)
-    if date_of(item).year != year:
-        raise MinsegError(
-            f"{pinned}: is pinned for {year} and was taken on {date_of(item)}; pin an item of "
-            f"{year}"
+    def optical(self, year: int, like: "pystac.Item | None") -> YearChoice:
+        """Choose the optical scene of a year, like that of another year."""
+        pinned = self.pins.get((self.plan.mine, year, "optical"))
+        if pinned is not None:  # a year's items are megabytes that a pin makes needless
+            found = Found([self._pinned("optical", pinned, year)], {})
+        else:
+            whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
+            found = search(self.provider, "optical", self.plan.grid.bounds_lonlat, *whole_year)
+        choice = choose_optical(
+            found.items,
+            self.plan.grid,
+            self.provider,
+            day_of_year=date_of(like).timetuple().tm_yday if like else None,
+            tile=tile_of(like) if like else "",
+            pinned=pinned,
         )
-    return item
+        rows = self._rows(choice.table, found.left_out, year, "optical")
+        if pinned is not None and year in self.earlier:  # keep what was known of the others
+            rows += tuple(
+                row | {"chosen": False, "reason": f"{pinned} is pinned"}
+                for row in self.earlier[year].candidates
+                if row["kind"] == "optical" and row["item"] != pinned
+            )
+        return YearChoice(choice.item, None, rows, choice.beside)
 
+    def _pinned(self, kind: Kind, pinned: str, year: int) -> "pystac.Item":
+        """Find a pinned item; refuse one that would show another year than its name says."""
+        item = find(self.provider, kind, pinned)
+        if date_of(item).year != year:
+            raise MinsegError(
+                f"{pinned}: is pinned for {year} and was taken on {date_of(item)}; pin an item of "
+                f"{year}"
+            )
+        return item
 
-def _failed(earlier: YearChoice | None, error: MinsegError) -> YearChoice:
-    """Leave a year as it was before, and tell what went wrong."""
-    return replace(earlier or YearChoice(None, None, ()), failure=str(error))
+    def failed(self, year: int, error: MinsegError) -> YearChoice:
+        """Leave a year as it was before, and tell what went wrong."""
+        return replace(self.earlier.get(year, YearChoice()), failure=str(error))
 
+    def add_radar(self, chosen: dict[int, YearChoice], open_years: Sequence[int]) -> None:
+        """Add the nearest radar scene of one relative orbit to the years that have none yet."""
+        around = datetime.timedelta(days=RULES.largest_days_apart)
+        found: dict[int, tuple[datetime.date, Found]] = {}
+        for year in open_years:
+            optical, pinned = chosen[year].optical, self.pins.get((self.plan.mine, year, "radar"))
+            if optical is None or chosen[year].failure:
+                continue
+            date = date_of(optical)
+            days = date - around, date + around
+            try:
+                there = search(self.provider, "radar", self.plan.grid.bounds_lonlat, *days)
+                if pinned is not None and pinned not in {item.id for item in there.items}:
+                    there.items.append(self._pinned("radar", pinned, year))
+                found[year] = date, there
+            except MinsegError as error:
+                chosen[year] = self.failed(year, error)
+        orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
+        orbit = orbits[0] if orbits else self._steadiest_orbit(list(found.values()))
+        for year, (date, there) in found.items():
+            choice = choose_radar(
+                there.items,
+                self.plan.grid,
+                self.provider,
+                date=date,
+                relative_orbit=orbit,
+                pinned=self.pins.get((self.plan.mine, year, "radar")),
+            )
+            rows = chosen[year].candidates
+            rows += self._rows(choice.table, there.left_out, year, "radar")
+            chosen[year] = replace(chosen[year], radar=choice.item, candidates=rows)
 
-def _add_radar(
-    chosen: dict[int, YearChoice],
-    open_years: Sequence[int],
-    mine: str,
-    grid: Grid,
-    provider: Provider,
-    pins: Pins,
-    earlier: Mapping[int, YearChoice],
-) -> None:
-    """Add the nearest radar scene of one relative orbit to the years that have none yet."""
-    around = datetime.timedelta(days=RULES.largest_days_apart)
-    found: dict[int, tuple[datetime.date, Found]] = {}
-    for year in open_years:
-        optical, pinned = chosen[year].optical, pins.get((mine, year, "radar"))
-        if optical is None or chosen[year].failure:
-            continue
-        date = date_of(optical)
-        try:
-            there = search(provider, "radar", grid.bounds_lonlat, date - around, date + around)
-            if pinned is not None and pinned not in {item.id for item in there.items}:
-                there.items.append(_find_of_year(provider, "radar", pinned, year))
-            found[year] = date, there
-        except MinsegError as error:
-            chosen[year] = _failed(earlier.get(year), error)
-    orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
-    orbit = orbits[0] if orbits else _steadiest_orbit(found.values(), grid, provider)
-    for year, (date, there) in found.items():
-        choice = choose_radar(
-            there.items,
-            grid,
-            provider,
-            date=date,
-            relative_orbit=orbit,
-            pinned=pins.get((mine, year, "radar")),
-        )
-        rows = chosen[year].candidates
-        rows += _rows(choice.table, there.left_out, mine, year, "radar")
-        chosen[year] = replace(chosen[year], radar=choice.item, candidates=rows)
+    def _steadiest_orbit(self, years: Sequence[tuple[datetime.date, Found]]) -> int | None:
+        """Return the relative orbit that serves most years, of those the nearest in time."""
+        orbits = {relative_orbit_of(item) for _, there in years for item in there.items} - {None}
 
+        def rank(orbit: int) -> tuple[int, int, int]:
+            served = []
+            for date, there in years:
+                item = choose_radar(
+                    there.items, self.plan.grid, self.provider, date=date, relative_orbit=orbit
+                ).item
+                if item is not None:
+                    served.append(abs((date_of(item) - date).days))
+            return -len(served), sum(served), orbit
 
-def _steadiest_orbit(
-    found: Iterable[tuple[datetime.date, Found]], grid: Grid, provider: Provider
-) -> int | None:
-    """Return the relative orbit that serves most years, of those the nearest in time."""
-    years = list(found)
-    orbits = {relative_orbit_of(item) for _, there in years for item in there.items} - {None}
+        return min((orbit for orbit in orbits if orbit is not None), key=rank, default=None)
 
-    def rank(orbit: int) -> tuple[int, int, int]:
-        served = []
-        for date, there in years:
-            item = choose_radar(there.items, grid, provider, date=date, relative_orbit=orbit).item
-            if item is not None:
-                served.append(abs((date_of(item) - date).days))
-        return -len(served), sum(served), orbit
-
-    return min((orbit for orbit in orbits if orbit is not None), key=rank, default=None)
-
-
-def _set_aside(before: YearChoice, pinned: str) -> tuple[dict[str, Any], ...]:
-    """Keep what was known of a year's other optical scenes before one of them was pinned."""
-    return tuple(
-        row | {"chosen": False, "reason": f"{pinned} is pinned"}
-        for row in before.candidates
-        if row["kind"] == "optical" and row["item"] != pinned
-    )
-
-
-def _rows(
-    table: pd.DataFrame, left_out: Mapping[str, str], mine: str, year: int, kind: Kind
-) -> tuple[dict[str, Any], ...]:
-    """Turn a table of candidates, and what cannot be one, into rows that JSON can hold."""
-    table = table.assign(date=table["date"].astype(str))
-    rows = json.loads(table.to_json(orient="records"))
-    rows += [
-        {"item": item, "date": "", "chosen": False, "reason": LEFT_OUT + fault}
-        for item, fault in left_out.items()
-    ]
-    return tuple({"mine": mine, "year": year, "kind": kind} | row for row in rows)
+    def _rows(
+        self, table: pd.DataFrame, left_out: Mapping[str, str], year: int, kind: Kind
+    ) -> tuple[dict[str, Any], ...]:
+        """Turn a table of candidates, and what cannot be one, into rows that JSON can hold."""
+        rows = json.loads(table.assign(date=table["date"].astype(str)).to_json(orient="records"))
+        rows += [
+            {"item": item, "date": "", "chosen": False, "reason": LEFT_OUT + fault}
+            for item, fault in left_out.items()
+        ]
+        return tuple({"mine": self.plan.mine, "year": year, "kind": kind} | row for row in rows)
 
 
 def write_choices(path: Path, choices: Mapping[int, YearChoice]) -> None:
     """Keep what was chosen, with the whole STAC items, so that it stays as catalogues grow."""
-    years = {
-        str(year): {
-            "optical": _as_dict(choice.optical),
-            "radar": _as_dict(choice.radar),
+    years = {}
+    for year, choice in choices.items():
+        # As dictionaries without asking the network for their links.
+        items = [i and i.to_dict(transform_hrefs=False) for i in (choice.optical, choice.radar)]
+        beside = [item.to_dict(transform_hrefs=False) for item in choice.beside]
+        years[str(year)] = {
+            "optical": items[0],
+            "radar": items[1],
             "candidates": list(choice.candidates),
-        }
-        for year, choice in choices.items()
-    }
+        } | ({"beside": beside} if beside else {})
     write_text(path, json.dumps(years, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_choices(path: Path) -> dict[int, YearChoice]:
     """Read what was chosen before; nothing if the file is not there."""
+    from pystac import Item
+
     if not path.is_file():
         return {}
     try:
         years = json.loads(path.read_text(encoding="utf-8"))
         return {
             int(year): YearChoice(
-                _as_item(choice["optical"]),
-                _as_item(choice["radar"]),
+                choice["optical"] and Item.from_dict(choice["optical"]),
+                choice["radar"] and Item.from_dict(choice["radar"]),
                 tuple(choice["candidates"]),
+                tuple(Item.from_dict(item) for item in choice.get("beside", [])),
             )
             for year, choice in years.items()
         }
@@ -690,15 +649,3 @@ def read_choices(path: Path) -> dict[int, YearChoice]:
         raise MinsegError(
             f"{path}: is damaged ({error}); remove this file, and its scenes are chosen anew"
         ) from None
-
-
-def _as_dict(item: "pystac.Item | None") -> dict | None:
-    """Write an item without asking the network for its links."""
-    return None if item is None else item.to_dict(transform_hrefs=False)
-
-
-def _as_item(value: dict | None) -> "pystac.Item | None":
-    """Read an item."""
-    import pystac
-
-    return None if value is None else pystac.Item.from_dict(value)

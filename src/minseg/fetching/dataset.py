@@ -41,17 +41,6 @@ def own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
     """Lock a folder that is new or was begun with the same arguments; clear what a kill left.
 
     Where nothing was chosen in the block, all that it wrote is taken back.
-
-    Parameters
-    ----------
-    path : Path
-    arguments : mapping
-        Of `minseg.fetching.plan.FetchRequest`; written to the manifest of a new folder.
-
-    Raises
-    ------
-    MinsegError
-        If the folder is another's, locked, damaged, or cannot be written to.
     """
     manifest = path / MANIFEST
     if path.exists() and not manifest.is_file() and _visible(path):
@@ -151,8 +140,9 @@ def fetch_dataset(
 
     For each mine and year the most usable Sentinel-2 scene and the nearest Sentinel-1 scene are
     read on the mine's 10 m grid (section 2.1), and the polygons burnt beside them. Where a scene
-    cannot be had, the others go on. Each is one tile of one overpass, nothing is put together: a
-    box of which no tile shows 90 % has no scene, and one of which no radar frame does no radar.
+    cannot be had, the others go on. Each shows one overpass, whose tiles are put
+    together where none shows the whole box: a box of which no overpass shows 90 % has no scene, and
+    one of which no radar frame does no radar.
 
     Parameters
     ----------
@@ -246,7 +236,7 @@ def _choose_all(
 
     def choose(plan: MinePlan) -> dict[int, YearChoice]:
         there = earlier[plan.mine]
-        choices = choose_mine(plan.mine, plan.grid, plan.years, provider, pins, there)
+        choices = choose_mine(plan, provider, pins, there)
         write_choices(files[plan.mine], choices)
         return choices
 

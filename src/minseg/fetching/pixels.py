@@ -1,11 +1,12 @@
-"""One raster of a scene, read over the network onto a grid: only the part that is needed."""
+"""The bands of a scene, read over the network onto a grid: only the part that is needed."""
 
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -17,9 +18,9 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from minseg.data.dataset import REFLECTANCE_SCALE
 from minseg.data.radiometry import (
     LARGEST_REFLECTANCE,
+    REFLECTANCE_SCALE,
     power_to_db,
     radar_channels,
     require_backscatter,
@@ -44,8 +45,22 @@ from minseg.fetching.providers import (
 if TYPE_CHECKING:
     import pystac
 
+LAST_CLASS = 11
+"""Of Sen2Cor's scene classification, from 0 on."""
 
-T = TypeVar("T")
+OFFSET_BASELINE = 4.0
+"""Processing baseline from which on ESA adds 1000 to the numbers of Sentinel-2."""
+
+OFFSET = 1000
+"""What is added, so that reflectances below zero can be stored."""
+
+SUBTRACTED_TWICE_SHARE = 0.05
+"""Share of pixels with no reflectance in blue and green above which 1000 was subtracted twice:
+water, shadow and plants, the darkest that a scene has, still reflect 0.005 to 0.05 of both."""
+
+NOT_SUBTRACTED_FLOOR = 0.09
+"""Reflectance that every band's darkest hundredth exceeds where 1000 was not subtracted: few
+places are without shadow, water or plants, one of which is below 0.05 in some band."""
 
 ATTEMPTS = 3
 """How often a raster is opened and read at most, over GDAL's own retries."""
@@ -58,53 +73,249 @@ PAUSE_S = 2.0
 _LOCKS = tuple(threading.Lock() for _ in range(256))
 
 
-def read_asset(
-    item: "pystac.Item", key: str, provider: Provider, read: Callable[[rasterio.DatasetReader], T]
-) -> T:
-    """Open a scene's raster, over the network mostly, and read from it.
-
-    Parameters
-    ----------
-    item : pystac.Item
-    key : str
-        Key of the asset.
-    provider : Provider
-    read : callable
-        What to do with the open raster; done again after a failure.
+def read_optical(
+    item: "pystac.Item", provider: Provider, grid: Grid, beside: Iterable["pystac.Item"] = ()
+) -> np.ndarray:
+    """Read a Sentinel-2 scene's bands on a grid; what it lacks from the tiles beside it.
 
     Returns
     -------
-    object
-        What `read` gives.
+    uint16 ndarray (bands, height, width)
+        Reflectance × 10 000 in the order of ``provider.optical.bands`` (all 12 of
+        `minseg.data.bands.OPTICAL_BANDS`, unless a table names fewer); 0 = missing. Show
+        `offset_problem` of it to the user.
 
     Raises
     ------
     MinsegError
-        If the item has no such asset, or it cannot be read in several attempts.
+        If a band is missing or cannot be read, the offset is unknown, no pixel is valid, or the
+        numbers cannot be reflectance.
     """
-    href = asset_href(item, key)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with (
-                _LOCKS[hash(href) % len(_LOCKS)],
-                environment(provider),
-                rasterio.open(gdal_path(signed(href, provider))) as source,
-            ):
-                if source.crs is not None or source.gcps[0] or attempt == ATTEMPTS:
-                    return read(source)
-                # GDAL takes a header that a broken connection cut short for whole. Its last tags
-                # are missing then: those that locate it, and those of its tiles, which read as
-                # nodata without an error. So only the last attempt believes such a header.
-                continue
-        except (RasterioError, CPLE_BaseError, OSError) as error:
-            status, reason = status_of(error), _reason(error, href)
-        if attempt == ATTEMPTS or _is_final(status, reason, provider):
-            break
-        time.sleep(PAUSE_S * 2 ** (attempt - 1))
-    advice = "" if status in REFUSED else "; try again later or choose another item"
-    raise MinsegError(
-        f"{item.id}: asset {key} cannot be read: {reason}{refusal(status, provider)}{advice}"
-    )
+    collection = provider.optical
+    offset = reflectance_offset(item, collection)
+    optical = np.empty((len(collection.bands), grid.height, grid.width), np.uint16)
+    valid = np.ones((grid.height, grid.width), bool)
+    assets = [Asset(item, collection.assets[band], provider) for band in collection.bands]
+    for layer, asset in zip(optical, assets, strict=True):
+        numbers, here = asset.read(grid, collection.nodata)
+        # As `encode_reflectance` does: what is not above zero becomes 1, for 0 is missing.
+        layer[:] = np.clip(numbers.astype(np.int32) - offset, 1, round(LARGEST_REFLECTANCE * 1e4))
+        valid &= here
+    if not valid.all():
+        optical[:, ~valid] = 0
+    with _advising("choose another item, or correct the API's table"):
+        require_reflectance(_some(optical, valid) * REFLECTANCE_SCALE, item.id)
+    for other in beside:
+        missing = optical[0] == 0
+        if missing.any():
+            np.copyto(optical, read_optical(other, provider, grid), where=missing)
+    return optical
+
+
+def read_scene_classes(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
+    """Read Sen2Cor's scene classification (uint8) on a grid: 0 missing, 3 shadow, 11 snow ..."""
+    asset = Asset(item, provider.optical.assets[SCENE_CLASSES], provider)
+    classes, valid = asset.read(grid, 0)
+    if (classes[valid] > LAST_CLASS).any():
+        raise asset.fault(
+            f"holds {classes[valid].max()}, which is no class of Sen2Cor (0 to {LAST_CLASS}); "
+            "choose another item, or correct the API's table"
+        )
+    return np.where(valid, classes, 0).astype(np.uint8)
+
+
+def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
+    """Read a Sentinel-1 scene's channels on a grid.
+
+    Returns
+    -------
+    float32 ndarray (3, height, width)
+        VV, VH and VV/(10·VH), dB; NaN = missing.
+
+    Raises
+    ------
+    MinsegError
+        If a channel is missing or cannot be read, no pixel is valid, or its numbers are no power.
+    """
+    collection = collection_of(provider, "radar")
+    assets = [Asset(item, collection.assets[channel], provider) for channel in ("VV", "VH")]
+    powers = (asset.read(grid, collection.nodata) for asset in assets)
+    channels = radar_channels(*(power_to_db(np.where(ok, power, np.nan)) for power, ok in powers))
+    if not np.isfinite(channels).any():
+        raise MinsegError(f"{item.id}: no valid radar pixel in the box; choose another item")
+    with _advising("is it linear power? Choose another item, or correct the API's table"):
+        known = np.isfinite(channels).all(axis=0)
+        require_backscatter(channels[:2, known], ("VV", "VH"), item.id)
+    return channels
+
+
+def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
+    """Tell what is to be subtracted from a scene's numbers: 1000 or nothing.
+
+    Decided by the item's processing baseline and the provider's rule, never by the date, since
+    old scenes are processed again, and never by ``raster:bands``, which is wrong at times.
+    """
+    if collection.offset == "applied":
+        return 0
+    if collection.offset == "flag" and item.properties.get(collection.offset_flag) is True:
+        return 0
+    baseline = processing_baseline(item)
+    if baseline is None:
+        raise MinsegError(
+            f"{item.id}: tells no processing baseline, so that it is unknown whether its numbers "
+            "hold the offset of 1000; choose another item, or say so in the API's table (offset)"
+        )
+    return OFFSET if baseline >= OFFSET_BASELINE else 0
+
+
+def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
+    """Judge by the dark pixels of `read_optical` whether the offset was subtracted once.
+
+    Gives the problem in one line, empty where there is none to see.
+    """
+    pixels = _some(optical, np.all(optical > 0, axis=0))
+    if not pixels.size:
+        return ""
+    if {"B02", "B03"} <= set(bands):
+        dark = (pixels[[bands.index("B02"), bands.index("B03")]] <= 1).all(axis=0)
+        if dark.mean() > SUBTRACTED_TWICE_SHARE:
+            return (
+                f"{dark.mean():.0%} of the pixels reflect nothing in blue and green: the offset "
+                "of 1000 seems to be subtracted twice; compare with another item or provider"
+            )
+    floor = np.percentile(pixels, 1, axis=1).min() / 10_000
+    if floor > NOT_SUBTRACTED_FLOOR:
+        return (
+            f"the darkest hundredth of the pixels still reflects {floor:.2f} in every band: the "
+            "offset of 1000 may not be subtracted (or all is bright, as over desert); compare "
+            "with another item or provider"
+        )
+    return ""
+
+
+@contextmanager
+def _advising(advice: str) -> Iterator[None]:
+    """Give a refusal the advice that helps here: fetching has no options of units and scales."""
+    try:
+        yield
+    except MinsegError as error:
+        raise MinsegError(f"{str(error).partition('; ')[0]}; {advice}") from None
+
+
+def _some(optical: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return some valid pixels of all bands, (bands, pixels): enough to judge by."""
+    indices = np.flatnonzero(valid)
+    return optical.reshape(len(optical), -1)[:, indices[:: max(1, indices.size // 10_000)]]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A raster of a catalogue's item, and how it is reached; refused where the item has none."""
+
+    item: "pystac.Item"
+    key: str
+    provider: Provider
+
+    def __post_init__(self) -> None:
+        if self.key not in self.item.assets or self.href is None:
+            raise MinsegError(
+                f"{self.item.id}: has no asset {self.key}; choose another item, or correct the "
+                f"API's table (the item has {', '.join(sorted(self.item.assets))})"
+            )
+
+    @property
+    def href(self) -> str | None:
+        """The address, unsigned."""
+        return self.item.assets[self.key].get_absolute_href()
+
+    def fault(self, what: str) -> MinsegError:
+        """Tell what is wrong with it."""
+        return MinsegError(f"{self.item.id}: asset {self.key} {what}")
+
+    def read(self, grid: Grid, nodata: float) -> tuple[np.ndarray, np.ndarray]:
+        """Read its first band on a grid by nearest neighbour, over the network mostly.
+
+        Parameters
+        ----------
+        grid : Grid
+        nodata : float
+            Number of missing pixels, beside the file's own.
+
+        Returns
+        -------
+        values : ndarray (height, width)
+            In the file's type.
+        valid : bool ndarray (height, width)
+            False outside of the raster too.
+
+        Raises
+        ------
+        MinsegError
+            If it cannot be read in several attempts, or nothing tells where it lies.
+        """
+        href = str(self.href)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with (
+                    _LOCKS[hash(href) % len(_LOCKS)],
+                    environment(self.provider),
+                    rasterio.open(gdal_path(signed(href, self.provider))) as source,
+                ):
+                    if source.crs is not None or source.gcps[0] or attempt == ATTEMPTS:
+                        return self._onto(grid, source, nodata)
+                    # GDAL takes a header that a broken connection cut short for whole. Its last
+                    # tags are missing then: those that locate it, and those of its tiles, which
+                    # read as nodata without an error. So only the last attempt believes it.
+                    continue
+            except (RasterioError, CPLE_BaseError, OSError) as error:
+                status, reason = status_of(error), _reason(error, href)
+            if attempt == ATTEMPTS or _is_final(status, reason, self.provider):
+                break
+            time.sleep(PAUSE_S * 2 ** (attempt - 1))
+        advice = "" if status in REFUSED else "; try again later or choose another item"
+        raise self.fault(f"cannot be read: {reason}{refusal(status, self.provider)}{advice}")
+
+    def _onto(
+        self, grid: Grid, source: rasterio.DatasetReader, nodata: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bring the open raster's first band to a grid, with its validity."""
+        crs, transform = self.location(source)
+        fill = nodata if source.nodata is None else source.nodata
+        if crs == grid.crs and _north_up(transform) and _north_up(grid.transform):
+            values = _nearest(source, transform, grid, fill)
+        else:
+            values = _warped(source, crs, transform, grid, fill)
+        return values, valid_pixels(values[None], fill) & valid_pixels(values[None], nodata)
+
+    def location(self, source: rasterio.DatasetReader) -> tuple[CRS, Affine]:
+        """Tell where the open raster lies: by its own tags, what they lack by the item's ``proj:``.
+
+        Of a raster with fewer pixels than the item says, the transform is scaled to them.
+        """
+        if source.gcps[0]:  # what catalogues say of such files is made up
+            raise self.fault(
+                "is located by ground control points, without terrain, as Sentinel-1 GRD is; "
+                "choose a terrain-corrected collection (RTC), or leave radar out with --no-radar"
+            )
+        fields = {**self.item.properties, **self.item.assets[self.key].extra_fields}
+        crs, transform = source.crs, source.transform
+        nowhere = "has no {}, in the file or in the item; choose another item"
+        if crs is None:
+            code = fields.get("proj:code") or fields.get("proj:epsg")  # pystac turns epsg into code
+            if code is None:
+                raise self.fault(nowhere.format("coordinate reference system (proj:code)"))
+            try:
+                crs = CRS.from_user_input(code)
+            except CRSError:
+                what = f"usable coordinate reference system ({code!r})"
+                raise self.fault(nowhere.format(what)) from None
+        if transform == Affine.identity():
+            numbers, shape = fields.get("proj:transform"), fields.get("proj:shape")
+            if not numbers or not shape:
+                raise self.fault(nowhere.format("position (proj:transform and proj:shape)"))
+            scale = Affine.scale(shape[1] / source.width, shape[0] / source.height)
+            transform = Affine(*numbers[:6]) @ scale
+        return crs, transform
 
 
 def _is_final(status: int | None, reason: str, provider: Provider) -> bool:
@@ -112,63 +323,6 @@ def _is_final(status: int | None, reason: str, provider: Provider) -> bool:
     if status in REFUSED:
         return not can_sign_anew(provider)
     return status in (404, 410) or "No such file or directory" in reason
-
-
-def asset_href(item: "pystac.Item", key: str) -> str:
-    """Return the address of an asset.
-
-    Raises
-    ------
-    MinsegError
-        If the item has no such asset.
-    """
-    asset = item.assets.get(key)
-    href = asset.get_absolute_href() if asset is not None else None
-    if href is None:
-        raise MinsegError(
-            f"{item.id}: has no asset {key}; choose another item, or correct the API's table "
-            f"(the item has {', '.join(sorted(item.assets))})"
-        )
-    return href
-
-
-def onto_grid(
-    source: rasterio.DatasetReader, item: "pystac.Item", key: str, grid: Grid, nodata: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bring a raster's first band to a grid by nearest neighbour.
-
-    Parameters
-    ----------
-    source : rasterio.DatasetReader
-        A raster with a transform; its coordinate reference system may come from the item.
-    item : pystac.Item
-    key : str
-    grid : Grid
-    nodata : float
-        Number of missing pixels, beside the file's own.
-
-    Returns
-    -------
-    values : ndarray (height, width)
-        In the file's type.
-    valid : bool ndarray (height, width)
-        False outside of the raster too.
-
-    Raises
-    ------
-    MinsegError
-        If neither file nor item tells where the raster lies.
-    """
-    crs, transform = location(source, item, key)
-    fill = nodata if source.nodata is None else source.nodata
-    if crs == grid.crs and _north_up(transform) and _north_up(grid.transform):
-        values = _nearest(source, transform, grid, fill)
-    else:
-        values = _warped(source, crs, transform, grid, fill)
-    valid = valid_pixels(values[None], fill)
-    if fill != nodata:
-        valid &= valid_pixels(values[None], nodata)
-    return values, valid
 
 
 def _north_up(transform: Affine) -> bool:
@@ -218,58 +372,6 @@ def _warped(
         return warped.read(1)
 
 
-def location(source: rasterio.DatasetReader, item: "pystac.Item", key: str) -> tuple[CRS, Affine]:
-    """Tell where a raster lies: by its own tags, and what they lack by the item's ``proj:``.
-
-    Parameters
-    ----------
-    source : rasterio.DatasetReader
-    item : pystac.Item
-    key : str
-
-    Returns
-    -------
-    crs : rasterio.crs.CRS
-    transform : Affine
-        Of a raster with fewer pixels than the item says, scaled to them.
-
-    Raises
-    ------
-    MinsegError
-        If something is said by neither, or only ground control points locate the file.
-    """
-    fields = {**item.properties, **item.assets[key].extra_fields}
-    crs, transform = source.crs, source.transform
-    if source.gcps[0]:  # what catalogues say of such files is made up
-        raise MinsegError(
-            f"{item.id}: asset {key} is located by ground control points, without terrain, as "
-            "Sentinel-1 GRD is; choose a terrain-corrected collection (RTC), or leave radar out "
-            "with --no-radar"
-        )
-    if crs is None:
-        code = fields.get("proj:code") or fields.get("proj:epsg")  # pystac turns epsg into code
-        if code is None:
-            raise _nowhere(item, key, "coordinate reference system (proj:code)")
-        try:
-            crs = CRS.from_user_input(code)
-        except CRSError:
-            raise _nowhere(item, key, f"usable coordinate reference system ({code!r})") from None
-    if transform == Affine.identity():
-        numbers, shape = fields.get("proj:transform"), fields.get("proj:shape")
-        if not numbers or not shape:
-            raise _nowhere(item, key, "position (proj:transform and proj:shape)")
-        scale = Affine.scale(shape[1] / source.width, shape[0] / source.height)
-        transform = Affine(*numbers[:6]) @ scale
-    return crs, transform
-
-
-def _nowhere(item: "pystac.Item", key: str, what: str) -> MinsegError:
-    """Tell that a raster lies nowhere."""
-    return MinsegError(
-        f"{item.id}: asset {key} has no {what}, in the file or in the item; choose another item"
-    )
-
-
 def _reason(error: Any, href: str) -> str:
     """Return the first cause of an error, without the address and what signs it."""
     while error.__cause__ is not None:
@@ -278,211 +380,3 @@ def _reason(error: Any, href: str) -> str:
     for name in (href, href.partition("://")[2]):
         text = text.replace(name, "...") if name else text
     return re.sub(r"\?\S+", "", text)[:200]
-
-
-LAST_CLASS = 11
-"""Of Sen2Cor's scene classification, from 0 on."""
-
-OFFSET_BASELINE = 4.0
-"""Processing baseline from which on ESA adds 1000 to the numbers of Sentinel-2."""
-
-OFFSET = 1000
-"""What is added, so that reflectances below zero can be stored."""
-
-SUBTRACTED_TWICE_SHARE = 0.05
-"""Share of pixels with no reflectance in blue and green above which 1000 was subtracted twice:
-water, shadow and plants, the darkest that a scene has, still reflect 0.005 to 0.05 of both."""
-
-NOT_SUBTRACTED_FLOOR = 0.09
-"""Reflectance that every band's darkest hundredth exceeds where 1000 was not subtracted: few
-places are without shadow, water or plants, one of which is below 0.05 in some band."""
-
-
-def read_optical(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
-    """Read a Sentinel-2 scene's bands on a grid.
-
-    Parameters
-    ----------
-    item : pystac.Item
-    provider : Provider
-    grid : Grid
-
-    Returns
-    -------
-    uint16 ndarray (bands, height, width)
-        Reflectance × 10 000 in the order of ``provider.optical.bands`` (all 12 of
-        `minseg.data.bands.OPTICAL_BANDS`, unless a table names fewer); 0 = missing. Show
-        `offset_problem` of it to the user.
-
-    Raises
-    ------
-    MinsegError
-        If a band is missing or cannot be read, the offset is unknown, no pixel is valid, or the
-        numbers cannot be reflectance.
-    """
-    collection = provider.optical
-    offset = reflectance_offset(item, collection)
-    optical = np.empty((len(collection.bands), grid.height, grid.width), np.uint16)
-    valid = np.ones((grid.height, grid.width), bool)
-    for band in collection.bands:  # all of them, before any is read
-        asset_href(item, collection.assets[band])
-    for layer, band in zip(optical, collection.bands, strict=True):
-        numbers, here = _read_band(item, collection.assets[band], provider, grid, collection.nodata)
-        # As `encode_reflectance` does: what is not above zero becomes 1, for 0 is missing.
-        layer[:] = np.clip(numbers.astype(np.int32) - offset, 1, round(LARGEST_REFLECTANCE * 1e4))
-        valid &= here
-    if not valid.all():
-        optical[:, ~valid] = 0
-    with _advising("choose another item, or correct the API's table"):
-        require_reflectance(_some(optical, valid) * REFLECTANCE_SCALE, item.id)
-    return optical
-
-
-def read_scene_classes(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
-    """Read Sen2Cor's scene classification on a grid.
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        0 missing, 3 cloud shadow, 8 and 9 cloud, 10 cirrus, 11 snow ...
-
-    Raises
-    ------
-    MinsegError
-        If it cannot be read.
-    """
-    key = provider.optical.assets[SCENE_CLASSES]
-    classes, valid = _read_band(item, key, provider, grid, 0)
-    if (classes[valid] > LAST_CLASS).any():
-        raise MinsegError(
-            f"{item.id}: asset {key} holds {classes[valid].max()}, which is no class of Sen2Cor (0 "
-            f"to {LAST_CLASS}); choose another item, or correct the API's table"
-        )
-    return np.where(valid, classes, 0).astype(np.uint8)
-
-
-def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
-    """Read a Sentinel-1 scene's channels on a grid.
-
-    Parameters
-    ----------
-    item : pystac.Item
-    provider : Provider
-    grid : Grid
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        VV, VH and VV/(10·VH), dB; NaN = missing.
-
-    Raises
-    ------
-    MinsegError
-        If a channel is missing or cannot be read, no pixel is valid, or its numbers are no power.
-    """
-    collection = collection_of(provider, "radar")
-    for channel in ("VV", "VH"):
-        asset_href(item, collection.assets[channel])
-    powers = (
-        _read_band(item, collection.assets[channel], provider, grid, collection.nodata)
-        for channel in ("VV", "VH")
-    )
-    channels = radar_channels(*(power_to_db(np.where(ok, power, np.nan)) for power, ok in powers))
-    if not np.isfinite(channels).any():
-        raise MinsegError(f"{item.id}: no valid radar pixel in the box; choose another item")
-    with _advising("is it linear power? Choose another item, or correct the API's table"):
-        known = np.isfinite(channels).all(axis=0)
-        require_backscatter(channels[:2, known], ("VV", "VH"), item.id)
-    return channels
-
-
-def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
-    """Tell what is to be subtracted from a scene's numbers: 1000 or nothing.
-
-    Decided by the item's processing baseline and the provider's rule, never by the date, since
-    old scenes are processed again, and never by ``raster:bands``, which is wrong at times.
-
-    Parameters
-    ----------
-    item : pystac.Item
-    collection : Collection
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    MinsegError
-        If the item does not tell its processing baseline.
-    """
-    if collection.offset == "applied":
-        return 0
-    if collection.offset == "flag" and item.properties.get(collection.offset_flag) is True:
-        return 0
-    baseline = processing_baseline(item)
-    if baseline is None:
-        raise MinsegError(
-            f"{item.id}: tells no processing baseline, so that it is unknown whether its numbers "
-            "hold the offset of 1000; choose another item, or say so in the API's table (offset)"
-        )
-    return OFFSET if baseline >= OFFSET_BASELINE else 0
-
-
-def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
-    """Judge by its dark pixels whether a scene's offset was subtracted once, as it should be.
-
-    Parameters
-    ----------
-    optical : uint16 ndarray (bands, height, width)
-        As `read_optical` gives it.
-    bands : tuple of str
-        Its bands.
-
-    Returns
-    -------
-    str
-        The problem in one line; empty where there is none to see.
-    """
-    pixels = _some(optical, np.all(optical > 0, axis=0))
-    if not pixels.size:
-        return ""
-    if {"B02", "B03"} <= set(bands):
-        dark = (pixels[[bands.index("B02"), bands.index("B03")]] <= 1).all(axis=0)
-        if dark.mean() > SUBTRACTED_TWICE_SHARE:
-            return (
-                f"{dark.mean():.0%} of the pixels reflect nothing in blue and green: the offset "
-                "of 1000 seems to be subtracted twice; compare with another item or provider"
-            )
-    floor = np.percentile(pixels, 1, axis=1).min() / 10_000
-    if floor > NOT_SUBTRACTED_FLOOR:
-        return (
-            f"the darkest hundredth of the pixels still reflects {floor:.2f} in every band: the "
-            "offset of 1000 may not be subtracted (or all is bright, as over desert); compare "
-            "with another item or provider"
-        )
-    return ""
-
-
-@contextmanager
-def _advising(advice: str) -> Iterator[None]:
-    """Give a refusal the advice that helps here: fetching has no options of units and scales."""
-    try:
-        yield
-    except MinsegError as error:
-        raise MinsegError(f"{str(error).partition('; ')[0]}; {advice}") from None
-
-
-def _some(optical: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Return some valid pixels of all bands, (bands, pixels): enough to judge by."""
-    indices = np.flatnonzero(valid)
-    return optical.reshape(len(optical), -1)[:, indices[:: max(1, indices.size // 10_000)]]
-
-
-def _read_band(
-    item: "pystac.Item", key: str, provider: Provider, grid: Grid, nodata: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read an asset's values and their validity on a grid."""
-    return read_asset(
-        item, key, provider, lambda source: onto_grid(source, item, key, grid, nodata)
-    )

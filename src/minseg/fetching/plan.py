@@ -10,25 +10,19 @@ import numpy as np
 import pandas as pd
 import shapely
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
 from minseg.data.grid import COARSEST_M, equator_m, seen_from, utm_crs
-from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, split_mines
+from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, read_table, split_mines
 from minseg.data.raster import Grid
-from minseg.data.tables import read_table
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
-from minseg.fetching.choice import RULES
 from minseg.fetching.providers import Provider
 
 PIXEL_M = 10
 """Ground sample distance of a dataset (section 2.1), metres."""
-
-TILE_M, SQUARE_M = 109_800, 100_000
-"""Width of a Sentinel-2 tile, and of the square of a UTM zone that each is laid over."""
 
 _ROUNDING_M = 0.01  # what a way through degrees and back may shift a corner
 
@@ -98,46 +92,6 @@ def mine_box(
     )
 
 
-def tile_share(grid: Grid) -> float:
-    """Return the largest share of a box that one Sentinel-2 tile shows, of its zone or the next.
-
-    Tiles reach over their squares by 9.8 km, and over the edges of their zones. Not every square at
-    such an edge has its tile, so that less may be shown there.
-    """
-    assert grid.crs is not None
-    north_or_south, zone = divmod(grid.crs.to_epsg() or 0, 100)
-    best = 0.0
-    for other in {zone, zone % 60 + 1, (zone - 2) % 60 + 1}:
-        crs = CRS.from_epsg(100 * north_or_south + other)
-        left, bottom, right, top = grid.bounds
-        xs, ys = warp_points(grid.crs, crs, [left, right, right, left], [bottom, bottom, top, top])
-        ground = shapely.Polygon(np.column_stack([xs, np.array(ys) - equator_m(crs)]))
-        low_x, low_y, high_x, high_y = (math.floor(edge / SQUARE_M) for edge in ground.bounds)
-        for column in range(low_x - 1, high_x + 1):
-            for row in range(low_y - 1, high_y + 1):
-                shown = ground.intersection(_tile(column, row)).area / ground.area
-                if shown > best and _in_zone(column, row, crs, other):
-                    best = shown
-    return best
-
-
-def _tile(column: int, row: int) -> BaseGeometry:
-    """Return the ground of a square's tile, in metres from false origin and equator."""
-    left = math.floor(column * SQUARE_M / COARSEST_M) * COARSEST_M
-    top = math.ceil((row + 1) * SQUARE_M / COARSEST_M) * COARSEST_M
-    return shapely.box(left, top - TILE_M, left + TILE_M, top)
-
-
-def _in_zone(column: int, row: int, crs: CRS, zone: int) -> bool:
-    """Whether a square lies in its zone, with a part of it at least."""
-    steps = np.linspace(0, SQUARE_M, 5)
-    xs, ys = (
-        axis.ravel() for axis in np.meshgrid(column * SQUARE_M + steps, row * SQUARE_M + steps)
-    )
-    longitudes, _ = warp_points(crs, "EPSG:4326", xs.ravel(), ys.ravel() + equator_m(crs))
-    return bool(((np.array(longitudes) + 180) % 360 // 6 + 1 == zone).any())
-
-
 def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
     """Return where a side starts and how long it is, in metres: multiples of 60."""
     needed = high - low + 2 * rule.margin_m
@@ -197,14 +151,7 @@ class FetchRequest:
 
 
 def read_mines(path: Path) -> pd.DataFrame:
-    """Read a mine list.
-
-    Raises
-    ------
-    MinsegError
-        If a column is missing, a value is wrong, a mine stands there twice, or its name is no safe
-        name of a folder on every system.
-    """
+    """Read a mine list; refuse wrong values and names that are no safe folder on every system."""
     table, problems = read_table(Path(path), MINE_TABLE)
     if not problems:
         problems = folder_problems({mine: mine for mine in table["mine"]}, str(path))
@@ -225,8 +172,7 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
     plans : list of MinePlan
         Of the mines that have polygons.
     notes : list of str
-        Mines and years without polygons: nobody looked there, so their scenes teach nothing; and
-        boxes that no Sentinel-2 tile shows as a whole.
+        Mines and years without polygons: nobody looked there, so their scenes teach nothing.
 
     Raises
     ------
@@ -267,25 +213,7 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
         )
     table = request.mines[request.mines["mine"].isin([plan.mine for plan in plans])]
     split_mines(table, 0, footprints((plan.mine, plan.grid) for plan in plans))
-    return plans, notes + [note for plan in plans for note in _tile_notes(plan)]
-
-
-def _tile_notes(plan: MinePlan) -> list[str]:
-    """Tell of a box that no Sentinel-2 tile shows as a whole."""
-    share, grid = tile_share(plan.grid), plan.grid
-    if share > 0.999:
-        return []
-    so = (
-        "the rest of it will have no pixels"
-        if share >= RULES.least_coverage
-        else "no scene will be taken, unless one is pinned"
-    )
-    return [
-        f"mine {plan.mine!r}: its box of {grid.width * PIXEL_M / 1000:.1f} × "
-        f"{grid.height * PIXEL_M / 1000:.1f} km lies across Sentinel-2 tiles, of which none shows "
-        f"more than {share:.0%}: {so}; lay a smaller box (--margin-m, --smallest-m), or make two "
-        "mines of it"
-    ]
+    return plans, notes
 
 
 def _digest(text: str) -> str:

@@ -53,6 +53,7 @@ def scene_record(
             "item": optical.id,
             "date": scene.date,
             "baseline": processing_baseline(optical),
+            **({"beside": [item.id for item in choice.beside]} if choice.beside else {}),
         },
         "radar": radar
         and {
@@ -129,7 +130,7 @@ def why_none(choice: YearChoice) -> str:
     if covered and max(covered) < RULES.least_coverage:
         return (
             f"none of the {len(covered)} scene(s) looked at covers {RULES.least_coverage:.0%} of "
-            f"the box, the best {max(covered):.0%}: a scene is one tile of one overpass; lay a "
+            f"the box, the best {max(covered):.0%}: a scene is what one overpass shows; lay a "
             "smaller box (--margin-m, --smallest-m, in a new folder), or --pin one of "
             f"{CANDIDATES} anyway"
         )
@@ -163,29 +164,9 @@ def write_manifest(
 def read_scene(
     plan: MinePlan, choice: YearChoice, provider: Provider
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read the scenes chosen for a mine and year on the mine's grid.
-
-    Parameters
-    ----------
-    plan : MinePlan
-    choice : YearChoice
-        With an optical scene.
-    provider : Provider
-
-    Returns
-    -------
-    optical : uint16 ndarray (bands, height, width)
-        Reflectance × 10 000, 0 = missing.
-    radar : float32 ndarray (3, height, width) or None
-        Decibels, NaN = missing; None where no radar scene was chosen.
-
-    Raises
-    ------
-    MinsegError
-        If a band cannot be read.
-    """
+    """Read a year's optical bands, and radar where there is one, on the mine's grid."""
     assert choice.optical is not None
-    optical = read_optical(choice.optical, provider, plan.grid)
+    optical = read_optical(choice.optical, provider, plan.grid, choice.beside)
     radar = read_radar(choice.radar, provider, plan.grid) if choice.radar is not None else None
     return optical, radar
 
@@ -199,30 +180,7 @@ def write_scene(
     optical: np.ndarray,
     radar: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Write a scene's rasters, labels and record; its folder appears when all of it is there.
-
-    Parameters
-    ----------
-    path : Path
-        Dataset folder.
-    plan : MinePlan
-    year : int
-    choice : YearChoice
-        What `read_scene` has read.
-    request : FetchRequest
-    optical, radar : ndarray
-        As `read_scene` gives them.
-
-    Returns
-    -------
-    dict
-        The record.
-
-    Raises
-    ------
-    MinsegError
-        If it cannot be written.
-    """
+    """Write a scene's rasters, labels and record; its folder appears when all of it is there."""
     assert choice.optical is not None
     folder = scene_folder(path, plan.mine, year)
     scene = SceneRasters(
@@ -253,32 +211,21 @@ def kept_record(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the record of a scene that is there, whole and of the items chosen.
 
-    Parameters
-    ----------
-    path : Path
-        Dataset folder.
-    mine : str
-    year : int
-    choice : YearChoice
-
-    Returns
-    -------
-    record : dict or None
-        None where the scene is to be made, anew if need be.
-    changed : list of str
-        Files of it that are not what was written, which is why.
+    None where it is to be made; and its files that are not what was written, where that is why.
     """
     folder = scene_folder(path, mine, year)
     try:
         record = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
         items = [source and source["item"] for source in (record["optical"], record["radar"])]
+        items += record["optical"].get("beside", [])
         rasters = ["labels.tif", "optical.tif", *(["radar.tif"] if record["radar"] else [])]
         checksums = {name: record["sha256"][name] for name in rasters}
     except FileNotFoundError:
         return None, []
     except (ValueError, KeyError, TypeError):  # as good as no record
         return None, ["scene.json"]
-    if items != [item and item.id for item in (choice.optical, choice.radar)]:
+    chosen = choice.optical, choice.radar, *choice.beside
+    if items != [item and item.id for item in chosen]:
         return None, []
     changed = [name for name in rasters if checksum(folder / name) != checksums[name]]
     return (None if changed else record), changed

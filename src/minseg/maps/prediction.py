@@ -1,13 +1,14 @@
-"""A network's answer for an image, row by row into files, from where it was interrupted."""
+"""From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import rasterio
 import torch
@@ -23,11 +24,14 @@ from minseg.learning.inference import Segmenter
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
+    ClassMap,
     begin_class_map,
     finish_class_map,
     read_class_map,
 )
 from minseg.maps.cleaning import Cleaning, clean
+from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
+from minseg.maps.styles import write_task_style
 from minseg.maps.workfile import RowFile, WorkFolder, work_folder
 from minseg.progress import progress
 
@@ -38,7 +42,177 @@ PROBABILITY_NODATA = 65535
 """Value of pixels without data in a probability raster."""
 
 
-def predict_rows(
+CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.tif"
+"""Files of a work folder for rows."""
+
+FINISHED = "finished.tif"
+"""File of a work folder that is whole and only lacks its name."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """What was mapped and outlined."""
+
+    class_map: ClassMap
+    """In memory, one byte a pixel."""
+    polygons: geopandas.GeoDataFrame
+    """See `minseg.maps.polygons.vectorise`."""
+
+
+def predict_raster(
+    segmenter: Segmenter,
+    images: Path | ImageFile | Sequence[Path | ImageFile],
+    output: Path,
+    *,
+    polygons: Path | None = None,
+    probabilities: Path | None = None,
+    cleaning: Cleaning | None = None,
+    reading: ImageReading | None = None,
+    tiling: Tiling | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Products | None:
+    """Map the classes of an image, in memory that its size does not raise; outline its objects.
+
+    One file, or files on one grid, are mapped on their exact grid; files on different grids are
+    brought to one (`minseg.data.stack.common_grid`). Killed or interrupted work is taken up where
+    it was by the next call with the same arguments, and ends in the same bytes. The cleaning may
+    be another one then. None of the files has its name before the map is whole and cleaned.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    images : Path or ImageFile, or a sequence of them
+        Files that together have the model's bands, in any order.
+    output : Path
+        GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
+        class names beside it in ``<output>.aux.xml``. A QGIS style (``.qml``) lies beside it too.
+    polygons : Path, optional
+        GeoPackage to write; see `minseg.maps.polygons.write_polygons`.
+    probabilities : Path, optional
+        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
+    cleaning : Cleaning, optional
+        A map that is cleaned is held in memory.
+    reading : ImageReading, optional
+    tiling : Tiling, optional
+    tell : callable, optional
+        Takes a line about interrupted work that goes on.
+
+    Returns
+    -------
+    Products or None
+        None where no polygons are asked for.
+
+    Raises
+    ------
+    MinsegError
+        If an image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
+        or if an output cannot be written, is being written, or would replace an image.
+    """
+    reading, tiling = reading or ImageReading(), tiling or Tiling()
+    files = _image_files(images)
+    require_outputs([file.path for file in files], output, probabilities, polygons)
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
+        image = stack.enter_context(open_stack(files, segmenter.statistics.bands, reading))
+        work = stack.enter_context(work_folder(output))
+        classes = RowFile(work.path / CLASSES, output)
+        layers = RowFile(work.path / PROBABILITIES, output) if polygons else None
+        if probabilities:
+            beside = stack.enter_context(work_folder(probabilities))
+            layers = RowFile(beside.path / PROBABILITIES, probabilities)
+        made_of = _made_of(segmenter, files, image, layers, reading, tiling)
+        try:
+            if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
+                where = ", ".join(str(file.path) for file in files)
+                raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
+            made, copied = _finish(segmenter.task, classes, cleaning), None
+            if layers and probabilities:
+                copied = layers.path.with_name(FINISHED)
+                to_cloud_optimized(layers.path, copied, named=probabilities)
+            products = None
+            if layers and polygons:
+                class_map = read_class_map(made)
+                products = Products(class_map, vectorise(class_map, layers.path))
+                write_polygons(products.polygons, polygons, segmenter.task)
+            write_task_style(output.with_suffix(".qml"), segmenter.task)
+            if copied and probabilities:
+                copied.replace(probabilities)
+            Path(f"{made}.aux.xml").replace(f"{output}.aux.xml")
+            made.replace(output)
+        except OSError as error:
+            raise cannot_write(output, error) from None
+    return products
+
+
+def require_outputs(
+    images: Sequence[Path],
+    output: Path,
+    probabilities: Path | None = None,
+    polygons: Path | None = None,
+) -> None:
+    """Refuse files of `predict_raster` that cannot be written, before any work is done."""
+    outputs = [path for path in (output, probabilities) if path is not None]
+    for path in outputs:
+        if path.suffix.lower() not in GEOTIFF_SUFFIXES and not path.is_dir():
+            raise MinsegError(
+                f"{path}: is written as a GeoTIFF; name it {path.with_suffix('.tif')}"
+            )
+    places = {path.resolve() for path in outputs}
+    if places & {path.resolve() for path in images} or len(places) < len(outputs):
+        raise MinsegError(
+            f"{output}: image, classes and probabilities need a file each; name another output"
+        )
+    for path in (*outputs, Path(f"{output}.aux.xml"), output.with_suffix(".qml")):
+        require_writable(path)
+    if polygons is not None:
+        require_geopackage(polygons, output, probabilities, *images)
+        require_writable(polygons.with_suffix(".qml"))
+
+
+def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple[ImageFile, ...]:
+    """Bring what may be given as images to one form."""
+    given = [images] if isinstance(images, str | Path | ImageFile) else images
+    return tuple(file if isinstance(file, ImageFile) else ImageFile(Path(file)) for file in given)
+
+
+def _made_of(
+    segmenter: Segmenter,
+    files: Sequence[ImageFile],
+    image: ImageStack,
+    layers: RowFile | None,
+    reading: ImageReading,
+    tiling: Tiling,
+) -> dict[str, Any]:
+    """Return all that the rows depend on, to tell whether interrupted work may go on."""
+    states = [file.path.stat() for file in files]
+    return {
+        "minseg": version("minseg"),
+        "torch": torch.__version__,
+        "model": _digest(segmenter),
+        "images": [
+            [str(file.path.resolve()), file.bands, state.st_size, state.st_mtime_ns]
+            for file, state in zip(files, states, strict=True)
+        ],
+        "grid": [image.grid.height, image.grid.width, *image.grid.transform],
+        "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
+        "reading": asdict(reading),
+        "tiling": asdict(tiling),
+        "probabilities": layers and str(layers.path.resolve()),
+    }
+
+
+def _digest(segmenter: Segmenter) -> str:
+    """Return a hash of a model: its network, weights, statistics, task and precision."""
+    digest = hashlib.sha256()
+    parts = (segmenter.network, segmenter.statistics, segmenter.task, segmenter.precision)
+    digest.update(repr((*parts, segmenter.device.type)).encode())
+    for name, tensor in segmenter.network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _predict_rows(
     segmenter: Segmenter,
     image: ImageStack,
     tiling: Tiling,
@@ -114,226 +288,13 @@ def _probability_rows(strip: Strip) -> np.ndarray:
     return scaled
 
 
-CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.tif"
-"""Files of a work folder for rows."""
-
-FINISHED = "finished.tif"
-"""File of a work folder that is whole and only lacks its name."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a prediction made: whole, but not under the names that were asked for yet."""
-
-    classes: Path
-    """Class map, cleaned."""
-    probabilities: Path | None
-    """Class probabilities, as they were before any cleaning."""
-
-
-def predict_raster(
-    segmenter: Segmenter,
-    images: Path | ImageFile | Sequence[Path | ImageFile],
-    output: Path,
-    *,
-    probabilities: Path | None = None,
-    cleaning: Cleaning | None = None,
-    reading: ImageReading | None = None,
-    tiling: Tiling | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> None:
-    """Map the classes of an image, in memory that its size does not raise.
-
-    One file, or files on one grid, are mapped on their exact grid; files on different grids are
-    brought to one (`minseg.data.stack.common_grid`). Killed or interrupted work is taken up where
-    it was by the next call with the same arguments, and ends in the same bytes. The cleaning may
-    be another one then.
-
-    Parameters
-    ----------
-    segmenter : Segmenter
-    images : Path or ImageFile, or a sequence of them
-        Files that together have the model's bands, in any order.
-    output : Path
-        GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
-        class names beside it in ``<output>.aux.xml``.
-    probabilities : Path, optional
-        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data.
-    cleaning : Cleaning, optional
-        A map that is cleaned is held in memory.
-    reading : ImageReading, optional
-    tiling : Tiling, optional
-    tell : callable, optional
-        Takes a line about interrupted work that goes on.
-
-    Raises
-    ------
-    MinsegError
-        If an image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
-        or if an output cannot be written, is being written, or would replace an image.
-    """
-    with predicting(
-        segmenter,
-        images,
-        output,
-        probabilities=probabilities,
-        cleaning=cleaning,
-        reading=reading,
-        tiling=tiling,
-        tell=tell,
-    ):
-        pass
-
-
-@contextmanager
-def predicting(
-    segmenter: Segmenter,
-    images: Path | ImageFile | Sequence[Path | ImageFile],
-    output: Path,
-    *,
-    probabilities: Path | None = None,
-    with_probabilities: bool = False,
-    cleaning: Cleaning | None = None,
-    reading: ImageReading | None = None,
-    tiling: Tiling | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Iterator[Finished]:
-    """Map the classes of an image as `predict_raster` does, for more to be made of the map.
-
-    The files get their names when the block has ended well, and are thrown away if a
-    `MinsegError` ends it.
-
-    Parameters
-    ----------
-    segmenter, images, output, probabilities, cleaning, reading, tiling, tell
-        See `predict_raster`.
-    with_probabilities : bool
-        Let the block have probabilities, though no file of them is asked for.
-
-    Yields
-    ------
-    Finished
-    """
-    reading, tiling = reading or ImageReading(), tiling or Tiling()
-    files = _image_files(images)
-    require_outputs([file.path for file in files], output, probabilities)
-    bands = segmenter.statistics.bands
-    with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
-        image = stack.enter_context(open_stack(files, bands, reading))
-        work = stack.enter_context(work_folder(output))
-        classes = RowFile(work.path / CLASSES, output)
-        layers = RowFile(work.path / PROBABILITIES, output) if with_probabilities else None
-        if probabilities:
-            beside = stack.enter_context(work_folder(probabilities))
-            layers = RowFile(beside.path / PROBABILITIES, probabilities)
-        made_of = _made_of(segmenter, files, image, layers, reading, tiling)
-        try:
-            if not predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
-                where = ", ".join(str(file.path) for file in files)
-                raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
-            made = _finish(segmenter.task, classes, layers, probabilities, cleaning)
-            yield made
-            if probabilities and made.probabilities:
-                made.probabilities.replace(probabilities)
-            Path(f"{made.classes}.aux.xml").replace(f"{output}.aux.xml")
-            made.classes.replace(output)
-        except OSError as error:
-            raise cannot_write(output, error) from None
-
-
-def require_outputs(
-    images: Sequence[Path], output: Path, probabilities: Path | None = None
-) -> None:
-    """Refuse files that a prediction cannot be written to, before any work is done.
-
-    Parameters
-    ----------
-    images : sequence of Path
-        What is predicted.
-    output, probabilities : Path
-        See `predict_raster`.
-
-    Raises
-    ------
-    MinsegError
-        If one is no GeoTIFF by its name, cannot be written, or is an image or the other one.
-    """
-    outputs = [path for path in (output, probabilities) if path is not None]
-    for path in outputs:
-        if path.suffix.lower() not in GEOTIFF_SUFFIXES and not path.is_dir():
-            raise MinsegError(
-                f"{path}: is written as a GeoTIFF; name it {path.with_suffix('.tif')}"
-            )
-    places = {path.resolve() for path in outputs}
-    if places & {path.resolve() for path in images} or len(places) < len(outputs):
-        raise MinsegError(
-            f"{output}: image, classes and probabilities need a file each; name another output"
-        )
-    for path in (*outputs, Path(f"{output}.aux.xml")):
-        require_writable(path)
-
-
-def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple[ImageFile, ...]:
-    """Bring what may be given as images to one form."""
-    given = [images] if isinstance(images, str | Path | ImageFile) else images
-    return tuple(file if isinstance(file, ImageFile) else ImageFile(Path(file)) for file in given)
-
-
-def _made_of(
-    segmenter: Segmenter,
-    files: Sequence[ImageFile],
-    image: ImageStack,
-    layers: RowFile | None,
-    reading: ImageReading,
-    tiling: Tiling,
-) -> dict[str, Any]:
-    """Return all that the rows depend on, to tell whether interrupted work may go on."""
-    states = [file.path.stat() for file in files]
-    return {
-        "minseg": version("minseg"),
-        "torch": torch.__version__,
-        "model": _digest(segmenter),
-        "images": [
-            [str(file.path.resolve()), file.bands, state.st_size, state.st_mtime_ns]
-            for file, state in zip(files, states, strict=True)
-        ],
-        "grid": [image.grid.height, image.grid.width, *image.grid.transform],
-        "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
-        "reading": asdict(reading),
-        "tiling": asdict(tiling),
-        "probabilities": layers and str(layers.path.resolve()),
-    }
-
-
-def _digest(segmenter: Segmenter) -> str:
-    """Return a hash of a model: its network, weights, statistics, task and precision."""
-    digest = hashlib.sha256()
-    parts = (segmenter.network, segmenter.statistics, segmenter.task, segmenter.precision)
-    digest.update(repr((*parts, segmenter.device.type)).encode())
-    for name, tensor in segmenter.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _finish(
-    task: Task,
-    classes: RowFile,
-    layers: RowFile | None,
-    probabilities: Path | None,
-    cleaning: Cleaning | None,
-) -> Finished:
-    """Make whole files of rows that are all there."""
+def _finish(task: Task, classes: RowFile, cleaning: Cleaning | None) -> Path:
+    """Make a whole class map, cleaned, of rows that are all there."""
     if cleaning and cleaning != Cleaning():
         classes = _cleaned(classes, cleaning)
     finished = classes.path.with_name(FINISHED)
     finish_class_map(classes, finished, task)
-    if layers is None or probabilities is None:
-        return Finished(finished, layers.path if layers else None)
-    copied = layers.path.with_name(FINISHED)
-    to_cloud_optimized(layers.path, copied, named=probabilities)
-    return Finished(finished, copied)
+    return finished
 
 
 def _cleaned(classes: RowFile, cleaning: Cleaning) -> RowFile:

@@ -35,7 +35,7 @@ from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
 if TYPE_CHECKING:  # brings torch
-    from minseg.maps.products import Products
+    from minseg.maps.prediction import Products
 
 Fields = TypeVar("Fields", ImageReading, Cleaning)
 
@@ -124,18 +124,20 @@ def map_image(
     MinsegError
         If the image does not serve the run, or the folder cannot be written.
     """
-    from minseg.maps.products import write_products
+    from minseg.maps.prediction import predict_raster
     from minseg.study.execution import open_segmenter
 
     how = _filled(Cleaning, cleaning or {})
-    return write_products(
+    mapped = predict_raster(
         open_segmenter(run),
         image.files,
         folder / "classes.tif",
-        folder / "polygons.gpkg",
+        polygons=folder / "polygons.gpkg",
         cleaning=how,
         reading=image.reading,
     )
+    assert mapped is not None  # polygons are asked for
+    return mapped
 
 
 def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:

@@ -13,7 +13,7 @@ import pandera.pandas as pa
 
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.labels import parse_task
-from minseg.data.tables import read_table
+from minseg.data.mines import read_table
 from minseg.errors import MinsegError
 from minseg.scoring.metrics import METRICS
 from minseg.study.config import RunConfig
