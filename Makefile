@@ -34,7 +34,7 @@ format: setup  ## put code into the project's format
 	.venv/bin/ruff format
 
 results: setup  ## write results/demo_synthetic.csv from the demo runs, and the tables made from it
-	.venv/bin/python -m minseg.report.publish
+	.venv/bin/python results/write_tables.py
 
 benchmark: setup  ## run every script of benchmarks/
 	@for script in benchmarks/*.py; do \

@@ -58,7 +58,15 @@ LOOK = """
     const images = [...document.images].filter((image) => !image.src.startsWith("http"));
     for (const image of images) image.loading = "eager";
     await until(() => images.every(loaded));
-    return { maps, broken: images.filter((image) => !loaded(image)).map((image) => image.src) };
+    const column = document.querySelector("article") ?? document.body;
+    const right = column.getBoundingClientRect().right + 1;
+    const runsOut = (part) => part.getBoundingClientRect().right > right
+        || (part.tagName === "PRE" && part.scrollWidth > part.clientWidth + 1);
+    const wide = [...column.querySelectorAll("pre, table, img, svg, iframe")].filter(runsOut);
+    return {
+        maps, broken: images.filter((image) => !loaded(image)).map((image) => image.src),
+        wide: wide.map((part) => `${part.tagName}: ${(part.innerText ?? "").slice(0, 60)}`),
+    };
 })()
 """
 
@@ -71,6 +79,8 @@ class Page:
     """Title, height, layers (name to whether it was drawn), legend, scale, mark, attribution."""
     broken: list[str]
     """Images of the page's own that did not load."""
+    wide: list[str]
+    """What runs out of its column: code, tables and pictures, by their beginning."""
     errors: list[str] = field(default_factory=list)
     """Script errors, in the page or in a map."""
     requests: list[str] = field(default_factory=list)
@@ -168,7 +178,7 @@ def open_browser(scratch: Path) -> Iterator[Browser]:
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--window-size=1200,900",
+        "--window-size=1300,900",
         f"--user-data-dir={scratch}",
         "--remote-debugging-port=0",
     ]

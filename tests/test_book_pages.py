@@ -35,6 +35,7 @@ def test_a_page_of_the_book(source, request):
     seen = request.getfixturevalue("browser").visit(page)
     assert [error for error in seen.errors if KNOWN_ERROR not in error] == []
     assert seen.broken == []
+    assert seen.wide == []
     assert {address.split("/")[2] for address in seen.requests} <= {"tile.openstreetmap.org"}
     assert len(seen.maps) == page.read_text(encoding="utf-8").count("<iframe ")
     for found in seen.maps:
@@ -48,3 +49,17 @@ def test_a_page_of_the_book(source, request):
         assert len(seen.maps) >= bool(MAP_CALL.search(code)), (
             "a map that the page makes is not seen"
         )
+
+
+def test_what_runs_out_of_its_column_is_seen(browser, tmp_path):
+    """The check of pages itself: a table that sticks out, and a line cut off in its frame."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<!doctype html><article style="width: 300px"><table><td>fits</table><pre>fits</pre>'
+        '<div style="overflow: auto"><table width="400"><td>sticks out</table></div>'
+        f'<pre style="overflow: auto">{"cut off " * 20}</pre></article>'
+    )
+    assert [text[:17] for text in browser.visit(page).wide] == [
+        "TABLE: sticks out",
+        "PRE: cut off cut ",
+    ]

@@ -15,26 +15,22 @@ from minseg.synthetic.server import serve
 from tests import test_cli
 from tests.fetching.pinned_scenes import write_catalogue
 from tests.fetching.stac_server import Behaviour, behaving
+from tests.fetching.test_recipes import write_icmm
 
 minseg = test_cli.minseg
 
 MINE_TEXTS = [name for name in MINE_TABLE.columns if name not in ("mine", "longitude", "latitude")]
 
 
-ICMM = json.dumps(
-    {
-        "type": "FeatureCollection",
-        "features": [
-            {
-                "type": "Feature",
-                "geometry": {"type": "Point", "coordinates": [15, 46]},
-                "properties": {"id": "A", "name": "A", "country": "B", "assetType": "Mine"}
-                | {"primaryCommodity": "coal"},
-            }
-        ],
-    }
-)
-"""A list of one mine in ICMM's form."""
+def write_inputs(folder, longitudes, latitude):
+    """Write a mine list and a dot drawn at each mine, as options of the command."""
+    table = pd.DataFrame({"mine": list(longitudes), "longitude": list(longitudes.values())})
+    table = table.assign(latitude=latitude, **dict.fromkeys(MINE_TEXTS, ""))
+    table.to_csv(folder / "mines.csv", index=False)
+    dots = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)
+    outlines = gpd.GeoDataFrame({"class": "excavation", "geometry": dots}, crs="EPSG:4326")
+    outlines.to_file(folder / "drawn.gpkg")
+    return ["--mines", folder / "mines.csv", "--polygons", folder / "drawn.gpkg"]
 
 
 @pytest.fixture(scope="module")
@@ -129,24 +125,6 @@ def test_mistakes_are_one_line_and_leave_nothing(minseg, options, tmp_path, chan
     assert not folder.exists()
 
 
-def labels_in(folder):
-    dataset = open_dataset(folder)
-    return [dataset.read_labels(scene) for _, scene in dataset.scenes.iterrows()]
-
-
-def test_polygons_in_another_system_give_the_same_labels(minseg, options, catalogue, tmp_path):
-    polygons = gpd.read_file(catalogue.polygons)
-    polygons.to_crs("EPSG:3857").to_file(tmp_path / "web.gpkg")
-    given = arguments(options)
-    assert minseg("dataset", "fetch", tmp_path / "degrees", *given)[0] == 0
-    given = arguments(options, polygons=tmp_path / "web.gpkg")
-    assert minseg("dataset", "fetch", tmp_path / "web", *given)[0] == 0
-    for one, other in zip(
-        labels_in(tmp_path / "degrees"), labels_in(tmp_path / "web"), strict=True
-    ):
-        assert (one == other).all() and one.any()
-
-
 @pytest.mark.parametrize("mine_field", [[], ["--mine-field", "mine"]])
 def test_polygons_that_are_elsewhere_are_one_line(minseg, options, catalogue, tmp_path, mine_field):
     polygons = gpd.read_file(catalogue.polygons)
@@ -195,15 +173,9 @@ def test_malformed_items_are_left_out_and_told(minseg, options, catalogue, tmp_p
 
 
 def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
-    places = {
-        "west": (179.999, "60K"),
-        "east": (-179.999, "01K"),
-        "a": (170, "59K"),
-        "b": (9, "32K"),
-    }
-    mines = pd.DataFrame({"mine": list(places), "longitude": [x for x, _ in places.values()]})
-    mines = mines.assign(latitude=-17.0, **dict.fromkeys(MINE_TEXTS, ""))
-    mines.to_csv(tmp_path / "mines.csv", index=False)
+    places = {"west": (179.999, "60K"), "east": (-179.999, "01K")}
+    places |= {"a": (170, "59K"), "b": (9, "32K")}
+    given = write_inputs(tmp_path, {mine: x for mine, (x, _) in places.items()}, -17.0)
     rule = BoxRule(margin_m=0, smallest_m=600)
     write_catalogue(
         tmp_path / "made",
@@ -212,13 +184,9 @@ def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
             for mine, (longitude, tile) in places.items()
         },
     )
-    drawn = gpd.points_from_xy(mines["longitude"], mines["latitude"]).buffer(1e-4)
-    table = gpd.GeoDataFrame({"class": "excavation", "geometry": drawn}, crs="EPSG:4326")
-    table.to_file(tmp_path / "drawn.gpkg")
     with serve(tmp_path / "made") as api:
         status, _, err = minseg(
-            *("dataset", "fetch", tmp_path / "got", "--mines", tmp_path / "mines.csv"),
-            *("--polygons", tmp_path / "drawn.gpkg", "--years", 2019, "--api", api),
+            *("dataset", "fetch", tmp_path / "got", *given, "--years", 2019, "--api", api),
             *("--no-radar", "--margin-m", 0, "--smallest-m", 600),
         )
     assert status == 0 and "failed" not in err
@@ -228,30 +196,14 @@ def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
 
 
 def test_boxes_that_are_one_are_told_before_the_work(minseg, tmp_path):
-    table = pd.DataFrame({"mine": list("abc"), "longitude": [15.0, 12.0, 9.0], "latitude": 46.9})
-    table.assign(**dict.fromkeys(MINE_TEXTS, "")).to_csv(tmp_path / "mines.csv", index=False)
-    drawn = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)
-    outlines = gpd.GeoDataFrame({"class": "excavation", "geometry": drawn}, crs="EPSG:4326")
-    outlines.to_file(tmp_path / "drawn.gpkg")
     api = tmp_path / "api.toml"
     api.write_text('like = "planetary-computer"\nurl = "http://127.0.0.1:9"\n')
-    given = [
-        "dataset",
-        "fetch",
-        tmp_path / "got",
-        "--mines",
-        tmp_path / "mines.csv",
-        "--years",
-        2019,
-    ]
-    given += ["--polygons", tmp_path / "drawn.gpkg", "--api", api, "--smallest-m", 20_000]
-    status, _, err = minseg(*given)
+    options = ["--years", 2019, "--api", api, "--smallest-m", 20_000]
+    given = write_inputs(tmp_path, {"a": 15.0, "b": 12.0, "c": 9.0}, 46.9)
+    status, _, err = minseg("dataset", "fetch", tmp_path / "got", *given, *options)
     assert status == 1 and "gives no answer" in err
-    table["longitude"] = [15.0, 15.01, 9.0]
-    table.assign(**dict.fromkeys(MINE_TEXTS, "")).to_csv(tmp_path / "mines.csv", index=False)
-    drawn = gpd.points_from_xy(table["longitude"], table["latitude"]).buffer(1e-4)
-    outlines.set_geometry(drawn, crs="EPSG:4326").to_file(tmp_path / "drawn.gpkg")
-    status, _, err = minseg(*given)
+    given = write_inputs(tmp_path, {"a": 15.0, "b": 15.01, "c": 9.0}, 46.9)
+    status, _, err = minseg("dataset", "fetch", tmp_path / "got", *given, *options)
     assert (status, err.count("\n")) == (1, 1) and "2 separate mine(s)" in err
 
 
@@ -267,19 +219,6 @@ def test_an_unknown_collection_is_one_line_and_corrected_it_goes_on(minseg, opti
     table.write_text(good + '[optical]\noffset = "applied"\n')
     status, out, err = minseg("dataset", "fetch", folder, *arguments(options, api=table))
     assert (status, err.count("\n")) == (1, 1) and "was begun with other api" in err
-
-
-def test_an_empty_table_or_a_missing_column_is_one_line(minseg, options, catalogue, tmp_path):
-    table = pd.read_csv(catalogue.mines, keep_default_na=False)
-    for changed, message in (
-        (table.iloc[:0], "the table is empty"),
-        (table.drop(columns="latitude"), "column 'latitude' is missing"),
-        (pd.concat([table, table.iloc[:1]]), "may stand once"),
-    ):
-        changed.to_csv(tmp_path / "mines.csv", index=False)
-        given = arguments(options, mines=tmp_path / "mines.csv")
-        status, _, err = minseg("dataset", "fetch", tmp_path / "out", *given)
-        assert status == 1 and err.count("\n") == 1 and message in err
 
 
 def test_years_are_ranges_and_lists():
@@ -299,17 +238,14 @@ def test_a_recipe_without_a_file_tells_where_to_get_it(minseg):
         (["maus", "none.gpkg"], "give --icmm"),
         (["maus", "none.gpkg", "--icmm", "none.geojson"], "none.geojson: no such file"),
         (["jasansky", "none.gpkg"], "none.gpkg: no such file"),
-        (
-            ["tang", "a.gpkg", "--icmm", "one.geojson", "--year", "20190"],
-            "--year 20190: Sentinel-2",
-        ),
+        (["tang", "a.gpkg", "--icmm", "mines.geojson", "--year", 20190], "--year 20190: Sentinel"),
         (["jasansky", "a.gpkg", "b.gpkg"], "takes one FILE"),
         (["jasansky", "a.gpkg", "--year", "2019"], "neither --year"),
     ],
 )
 def test_mistakes_in_recipes_are_one_line(minseg, tmp_path, monkeypatch, given, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "one.geojson").write_text(ICMM)
+    write_icmm(tmp_path, [(15, 46, "coal", "Mine")])
     status, out, err = minseg("dataset", "recipe", *given)
     assert status == 1 and out == ""
     assert err.startswith("minseg: ") and err.count("\n") == 1 and message in err

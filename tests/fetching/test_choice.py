@@ -6,8 +6,10 @@ import numpy as np
 import pystac
 import pytest
 from affine import Affine
+from rasterio.crs import CRS
 
 from minseg import MinsegError
+from minseg.data.raster import Grid
 from minseg.fetching import catalogue
 from minseg.fetching import pixels as assets
 from minseg.fetching.choice import (
@@ -15,7 +17,6 @@ from minseg.fetching.choice import (
     choose_mine,
     choose_optical,
     choose_radar,
-    days_between,
     parse_pins,
     read_choices,
     relative_orbit_of,
@@ -109,13 +110,6 @@ def test_of_equally_clear_scenes_the_day_of_year_decides_over_the_turn_of_the_ye
     assert choose_optical(items, BOX, PROVIDER, day_of_year=3).item.id == "december"
     items[1] = scene("december", "2020-12-28", {4: 0.3, 9: 0.04})
     assert choose_optical(items, BOX, PROVIDER, day_of_year=3).item.id == "july"
-
-
-def test_days_are_counted_around_the_year():
-    assert days_between(3, 362) == 6
-    assert days_between(362, 3) == 6
-    assert days_between(1, 366) == 0  # the last day of a leap year and the first of the next
-    assert days_between(10, 192) == 182
 
 
 def test_of_copies_of_one_datatake_only_the_newest_baseline_competes(scene):
@@ -274,11 +268,6 @@ def test_radar_is_the_nearest_in_time_and_of_the_mines_orbit():
 
 
 def test_a_box_on_the_date_line_is_covered_by_footprints_on_its_sides():
-    from affine import Affine
-    from rasterio.crs import CRS
-
-    from minseg.data.raster import Grid
-
     # Zone 1 begins at 180 degrees; the box lies half in zone 60, in coordinates of zone 1.
     box = Grid(60, 60, Affine(10, 0, 180_500, 0, -10, 8_100_000), CRS.from_epsg(32701))
     west, _, east, _ = box.bounds_lonlat

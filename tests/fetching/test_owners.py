@@ -1,4 +1,3 @@
-import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
@@ -6,7 +5,7 @@ from pyproj import Geod
 
 from minseg import MinsegError
 from minseg.fetching.owners import pairs_within
-from tests.fetching.test_annotations import HERE, mines, read, square, written
+from tests.fetching.test_annotations import mines, read, square, written
 
 GEOD = Geod(ellps="WGS84")
 
@@ -49,12 +48,6 @@ def test_a_polygon_belongs_to_the_nearest_mine_within_reach(tmp_path):
         read(written(tmp_path, [far], name="far.gpkg"), table)
 
 
-def test_nearest_mine_is_found_across_the_date_line(tmp_path):
-    pit = shapely.box(-179.99, 10, -179.98, 10.01)
-    found = read(written(tmp_path, [pit], "EPSG:4326"), mines((179.98, 10)))
-    assert found.polygons["mine"].tolist() == ["mine-0"]
-
-
 def test_a_field_names_the_mine(tmp_path):
     table = mines((21.0, 45.15), (21.1, 45.15))
     path = written(
@@ -90,15 +83,6 @@ def test_polygons_far_from_the_mine_that_they_name_are_refused(tmp_path):
     read(here, mines((21.35, 45.15)), mine_field="m")  # 27 km: a district, or a poor position
     with pytest.raises(MinsegError, match=r"2 polygon.*'mine-0' \(31 km\).*position in the mine"):
         read(here, mines((21.4, 45.15)), mine_field="m")
-    degrees = gpd.read_file(here).to_crs("EPSG:4326")
-    swapped = degrees.set_geometry(shapely.transform(degrees.geometry, lambda xy: xy[:, ::-1]))
-    swapped.to_file(tmp_path / "swapped.gpkg")
-    with pytest.raises(MinsegError, match=r"swapped\.gpkg.*'mine-0' \(3.* km\).*are swapped"):
-        read(tmp_path / "swapped.gpkg", HERE, mine_field="m")
-    zone = gpd.read_file(here).set_crs(32654, allow_override=True)  # labelled as another zone
-    zone.to_file(tmp_path / "zone.gpkg")
-    with pytest.raises(MinsegError, match=r"zone\.gpkg.*'mine-0' \(.* km\).*reference system"):
-        read(tmp_path / "zone.gpkg", HERE, mine_field="m")
 
 
 def test_ground_that_is_ignored_or_background_may_lie_anywhere(tmp_path):

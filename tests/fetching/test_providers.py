@@ -47,48 +47,36 @@ def test_assets_are_those_of_real_items(shared_data):
     for path, provider in (
         ("planetary_computer_s2_l2a.json", "planetary-computer"),
         ("s2_l2a_pb0400.json", "earth-search"),
-        (
-            "earthsearch_S2B_33TWM_20230813/S2B_33TWM_20230813_0_L2A.json",
-            "earth-search",
-        ),
+        ("earthsearch_S2B_33TWM_20230813/S2B_33TWM_20230813_0_L2A.json", "earth-search"),
     ):
         item = pystac.Item.from_file(folder / path)
         # The item from the test data of stactools has no SCL at 20 m under another name.
         assert set(PROVIDERS[provider].optical.assets.values()) <= set(item.assets), path
 
 
+def read(tmp_path, text):
+    """What a table of this text, t.toml, describes."""
+    (tmp_path / "t.toml").write_text(text)
+    return provider_for(str(tmp_path / "t.toml"))
+
+
 def test_a_table_describes_any_other_catalogue(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text(COMPLETE)
-    provider = provider_for(str(path))
-    assert provider.name == "mine"
+    provider = read(tmp_path, COMPLETE)
+    assert provider.name == "t"
     assert provider.optical.bands == ("B02", "B03")
     assert provider.optical.offset == "applied"
     assert provider.radar is None
 
 
 def test_a_table_takes_from_a_known_catalogue_what_it_leaves_out(tmp_path):
-    path = tmp_path / "t.toml"
-    path.write_text(
-        'like = "earth-search"\nurl = "http://127.0.0.1:1"\n[optical]\nname = "sentinel-2-c1-l2a"\n'
-    )
-    known, provider = PROVIDERS["earth-search"], provider_for(str(path))
-    changed = {"name": "t", "url": "http://127.0.0.1:1"}
-    expected = asdict(known) | changed
+    url = "http://127.0.0.1:1"
+    given = f'like = "earth-search"\nurl = "{url}"\n[optical]\nname = "sentinel-2-c1-l2a"\n'
+    expected = asdict(PROVIDERS["earth-search"]) | {"name": "t", "url": url}
     expected["optical"]["name"] = "sentinel-2-c1-l2a"
-    assert asdict(provider) == expected
-
-
-def test_a_table_can_leave_radar_out(tmp_path):
-    path = tmp_path / "t.toml"
-    path.write_text('like = "planetary-computer"\nradar = false\n')
-    assert asdict(provider_for(str(path))) == asdict(PROVIDERS["planetary-computer"]) | {
-        "name": "t",
-        "radar": None,
-    }
-    path.write_text('like = "planetary-computer"\nradar = true\n')
-    with pytest.raises(MinsegError, match="radar"):
-        provider_for(str(path))
+    assert asdict(read(tmp_path, given)) == expected
+    known = asdict(PROVIDERS["planetary-computer"])
+    given = 'like = "planetary-computer"\nradar = false\n'
+    assert asdict(read(tmp_path, given)) == known | {"name": "t", "radar": None}
 
 
 @pytest.mark.parametrize(
@@ -105,13 +93,12 @@ def test_a_table_can_leave_radar_out(tmp_path):
         (COMPLETE.replace("[optical]", "colour = 1\n[optical]"), "colour"),
         (COMPLETE.replace("[optical]", 'signing = "s3-keys"\n[optical]'), "signing"),
         ('url = "https://a.b"', "optical: field required"),
+        ('like = "planetary-computer"\nradar = true\n', "radar"),
     ],
 )
 def test_a_wrong_table_is_told_in_one_line(tmp_path, text, said):
-    path = tmp_path / "t.toml"
-    path.write_text(text)
     with pytest.raises(MinsegError, match=r"t\.toml") as error:
-        provider_for(str(path))
+        read(tmp_path, text)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -170,10 +157,7 @@ def test_a_providers_options_come_before_ours():
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 503])
 def test_the_status_is_that_of_gdals_error_and_no_number_in_a_name(server, status):
     server.refuse = lambda address, headers: status
-    with (
-        environment(PLAIN),
-        pytest.raises(rasterio.errors.RasterioIOError) as told,
-    ):
+    with environment(PLAIN), pytest.raises(rasterio.errors.RasterioIOError) as told:
         rasterio.open(f"/vsicurl/{server.url}/404-401.tif")
     assert status_of(told.value) == status
     assert status_of(OSError("404-401.tif: TIFFReadDirectory failed")) is None
@@ -306,10 +290,7 @@ def test_what_s3_says_is_understood(server, keys, sent, code, message, status):
         f"<?xml version='1.0'?><Error><Code>{code}</Code>{told_so}<RequestId>1</RequestId></Error>"
     )
     server.refuse, server.refusal = lambda address, headers: sent, text.encode()
-    provider = replace(PLAIN, gdal=s3_at(server))
-    with (
-        environment(provider),
-        pytest.raises(rasterio.errors.RasterioIOError) as told,
-    ):
+    keys_of = environment(replace(PLAIN, gdal=s3_at(server)))
+    with keys_of, pytest.raises(rasterio.errors.RasterioIOError) as told:
         rasterio.open("/vsis3/b/x.tif")
     assert status_of(told.value) == status

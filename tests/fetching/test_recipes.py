@@ -93,7 +93,10 @@ def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
 
 def test_ground_that_nobody_looked_at_is_ignored(tmp_path):
     folder = tmp_path / "recipe"
-    write_recipe(tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path)), folder)
+    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    write_recipe(recipe, folder)
+    with pytest.raises(MinsegError, match="exists"):
+        write_recipe(recipe, folder)
     polygons, plans = plans_of(folder)
     assert polygons.class_names == (EXTENT.name,)
     east, bit = plans["tile-0030"].grid, class_bit(EXTENT.name)
@@ -163,9 +166,14 @@ def write_areas(tmp_path, name="areas.gpkg", **columns):
     return path
 
 
-def test_outlines_go_to_the_nearest_listed_mine(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED))
-    recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5)
+@pytest.fixture
+def points(tmp_path):
+    return read_icmm(write_icmm(tmp_path, LISTED))
+
+
+def test_outlines_go_to_the_nearest_listed_mine(tmp_path, points):
+    path = write_areas(tmp_path, **{"class": ["large"] * 7})  # a field of the file's own
+    recipe = area_recipe(SOURCES["maus"], [path], points, 5)
     assert recipe.mines["mine"].tolist() == [f"ICMM0000{k}" for k in range(4)]
     assert recipe.mines["raw_material"].tolist() == ["CL", "MO", "MO", "CL"]
     assert recipe.matches["ambiguous"].tolist() == [False, False, True, True]
@@ -178,8 +186,7 @@ def test_outlines_go_to_the_nearest_listed_mine(tmp_path):
     assert any("chosen by what they show" in line for line in recipe_lines(recipe))
 
 
-def test_an_outline_of_no_mine_is_still_drawn(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED))
+def test_an_outline_of_no_mine_is_still_drawn(tmp_path, points):
     recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5)
     few = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5, count=3)
     (missing,) = set(recipe.mines["mine"]) - set(few.mines["mine"])
@@ -190,8 +197,7 @@ def test_an_outline_of_no_mine_is_still_drawn(tmp_path):
     assert burnt(polygons, grid, 2019, 21.03, 45.0) == class_bit(EXTENT.name)  # the neighbour's
 
 
-def test_a_year_that_nobody_knows_is_asked_for(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED))
+def test_a_year_that_nobody_knows_is_asked_for(tmp_path, points):
     path = write_areas(tmp_path, "areas.shp", Id=range(7))
     with pytest.raises(MinsegError, match=r"7 polygons of unknown year.*--year 2019"):
         area_recipe(SOURCES["tang"], [path], points)
@@ -207,8 +213,7 @@ WEAK = {
 }
 
 
-def test_weak_classes_are_mapped_and_serve_only_what_they_can(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED))
+def test_weak_classes_are_mapped_and_serve_only_what_they_can(tmp_path, points):
     recipe = area_recipe(SOURCES["cheng"], [write_areas(tmp_path, **WEAK)], points, 5)
     drawn = set(recipe.polygons["class"]) - {"ignore"}
     assert drawn == {"excavation", "dumping ground", "infrastructure", EXTENT.name}
@@ -218,8 +223,7 @@ def test_weak_classes_are_mapped_and_serve_only_what_they_can(tmp_path):
     assert len(recipe.scenes) == 4  # one a mine, of the year its areas were mapped in
 
 
-def test_neighbours_mapped_in_another_year_are_ignored_not_background(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED))
+def test_neighbours_mapped_in_another_year_are_ignored_not_background(tmp_path, points):
     write_recipe(
         area_recipe(SOURCES["cheng"], [write_areas(tmp_path, **WEAK)], points, 5),
         tmp_path / "recipe",
@@ -232,8 +236,7 @@ def test_neighbours_mapped_in_another_year_are_ignored_not_background(tmp_path):
     assert np.count_nonzero(decode_bits(bits, EXTENT.name)) > 0  # its own water
 
 
-def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED))
+def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path, points):
     path = write_areas(tmp_path, **WEAK | {"class_name": ["open_pit"] * 7})
     with pytest.raises(MinsegError, match="'class_name' holds 'open_pit'"):
         area_recipe(SOURCES["cheng"], [path], points)
@@ -250,23 +253,6 @@ def test_outlines_far_from_every_listed_mine_are_refused(tmp_path):
         area_recipe(SOURCES["maus"], [path], points, 31)
 
 
-def test_an_older_recipe_is_not_overwritten(tmp_path):
-    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
-    write_recipe(recipe, tmp_path / "recipe")
-    with pytest.raises(MinsegError, match="exists"):
-        write_recipe(recipe, tmp_path / "recipe")
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_every_source_tells_licence_place_and_limits(name):
-    lines = source_lines(source_named(name))
-    assert any(line.startswith("licence: CC BY") for line in lines)
-    assert any("doi.org/10." in line for line in lines)
-    assert sum(line.startswith("limit: ") for line in lines) >= 4
-    with pytest.raises(MinsegError, match="jasansky, maus, tang, cheng"):
-        source_named(f"{name}s")
-
-
 @pytest.mark.parametrize(
     ("name", "mines", "models"),
     [
@@ -277,7 +263,12 @@ def test_every_source_tells_licence_place_and_limits(name):
     ],
 )
 def test_before_a_download_mines_tiles_classes_and_size_are_told(name, mines, models):
-    told = dict(line.split(": ", 1) for line in source_lines(SOURCES[name]) if ": " in line)
+    lines = source_lines(source_named(name))
+    told = dict(line.split(": ", 1) for line in lines if ": " in line)
+    assert told["licence"].startswith("CC BY") and "doi.org/10." in told["from"]
+    assert sum(line.startswith("limit: ") for line in lines) >= 4
+    with pytest.raises(MinsegError, match="jasansky, maus, tang, cheng"):
+        source_named(f"{name}s")
     assert told["mines"].startswith(f"up to {mines}") and "unknown before FILE" in told["mines"]
     assert told["tiles"].startswith("1,514 of 20.5 km" if name == "jasansky" else "none")
     assert told["classes"].endswith(f"they serve: {models}")
@@ -295,8 +286,9 @@ def test_what_is_told_as_measured_or_counted_is_so(shared_data):
     recipe = tile_recipe(SOURCES["jasansky"], path)
     assert len(recipe.mines) == 116
     assert recipe.num_pixels / len(recipe.scenes) == pytest.approx(MEAN_PIXELS, rel=1e-3)
-    listed = len(read_icmm(shared_data / "icmm_mines" / "mines.geojson"))
-    assert {SOURCES[name].num_scenes for name in ("maus", "tang", "cheng")} == {listed}
+    points = read_icmm(shared_data / "icmm_mines" / "mines.geojson")
+    assert {SOURCES[name].num_scenes for name in ("maus", "tang", "cheng")} == {len(points)}
+    assert points["raw_material"].value_counts().to_dict() == {"CL": 4183, "MO": 3696, "": 139}
 
 
 def write_icmm(tmp_path, rows, **changed):
@@ -341,6 +333,8 @@ def test_a_list_that_cannot_be_matched_is_one_line(tmp_path):
     table.assign(id=["", None]).to_file(tmp_path / "none.gpkg")
     table.to_file(tmp_path / "twice.gpkg")
     table.assign(id=["A", "B"], assetType=1).to_file(tmp_path / "numbers.gpkg")
+    table.assign(id=["A", "B"], assetType="Smelter").to_file(tmp_path / "plants.gpkg")
+    table.drop(columns="assetType").to_file(tmp_path / "less.gpkg")
     for name, said in (
         ("mines.csv", "is a table without geometries; .*ogr2ogr -oo X_POSSIBLE_NAMES"),
         ("latin.geojson", "encoding"),
@@ -348,6 +342,9 @@ def test_a_list_that_cannot_be_matched_is_one_line(tmp_path):
         ("none.gpkg", "holds ''"),
         ("twice.gpkg", "holds 'ICMM1', which is there twice"),
         ("numbers.gpkg", "holds no located mines"),
+        ("plants.gpkg", "holds no located mines"),
+        ("less.gpkg", "has no field assetType"),
+        ("never.gpkg", "no such file; give a file of points"),
     ):
         with pytest.raises(MinsegError, match=rf"{name}: .*{said}|{name}: {said}") as error:
             read_icmm(tmp_path / name)
@@ -384,23 +381,3 @@ def test_mines_of_two_groups_inside_one_outline_leave_it_open(tmp_path):
     )
     (row,) = match_raw_material(alike, ["a"], [outline], 10).to_dict("records")
     assert row["raw_material"] == "MO" and not row["ambiguous"]
-
-
-def test_the_real_list_has_two_groups_and_no_quarries(shared_data):
-    points = read_icmm(shared_data / "icmm_mines" / "mines.geojson")
-    assert len(points) == 8018
-    assert points["raw_material"].value_counts().to_dict() == {"CL": 4183, "MO": 3696, "": 139}
-
-
-def test_files_that_are_something_else_are_refused_in_a_line(tmp_path):
-    with pytest.raises(MinsegError, match="no such file"):
-        read_icmm(tmp_path / "none.geojson")
-    (tmp_path / "text.geojson").write_text("nothing")
-    with pytest.raises(MinsegError, match="cannot be read as points"):
-        read_icmm(tmp_path / "text.geojson")
-    path = write_icmm(tmp_path, [(20, 45, "coal", "Mine")])
-    gpd.read_file(path).drop(columns="assetType").to_file(tmp_path / "less.geojson")
-    with pytest.raises(MinsegError, match="no field assetType"):
-        read_icmm(tmp_path / "less.geojson")
-    with pytest.raises(MinsegError, match="no located mines"):
-        read_icmm(write_icmm(tmp_path, [(20, 45, "coal", "Smelter")]))

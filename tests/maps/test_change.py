@@ -5,7 +5,7 @@ from pyproj import Geod
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 
-from minseg.data.labels import IGNORE, TASKS, parse_task
+from minseg.data.labels import IGNORE, TASKS
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.maps.change import (
@@ -132,13 +132,6 @@ def test_maps_on_different_grids_are_refused(grid, said):
     for compare in (change, change_areas):
         with pytest.raises(MinsegError, match=f"{said}.*predict both years on one grid"):
             compare(before, after)
-
-
-def test_maps_of_different_tasks_are_refused():
-    before = class_map(np.zeros((8, 8)))
-    after = class_map(np.zeros((8, 8)), task=parse_task("dam"))
-    with pytest.raises(MinsegError, match=r"task model1 and the later of dam; .* one run"):
-        change(before, after)
 
 
 @pytest.mark.parametrize("vision", VISION)

@@ -68,11 +68,6 @@ def test_smoothing_in_strips_leaves_no_seam():
         assert np.array_equal(part[10:50], whole[top - 10 : top + 30])
 
 
-def test_smoothing_by_nothing_changes_nothing():
-    classes = speckled(50, 70)
-    assert np.array_equal(smooth(classes, 0), classes)
-
-
 def test_specks_and_holes_go_to_their_largest_neighbour():
     classes = drawn("""
         ..........#

@@ -480,18 +480,6 @@ def test_a_map_interrupted_while_cleaned_has_no_name_and_is_cleaned_otherwise_ne
     assert output.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("which", ["output", "probabilities"])
-@pytest.mark.parametrize("name", ["map.jpg", "map.gpkg", "map"])
-def test_maps_are_geotiffs_by_their_names(write_image, tmp_path, which, name):
-    outputs = {"output": tmp_path / "map.TIF", "probabilities": tmp_path / "p.tiff"}
-    predict_raster(segmenter_of(), write_image(IMAGE), **outputs)
-    before = names(tmp_path)
-    outputs[which] = tmp_path / name
-    with pytest.raises(MinsegError, match=r"written as a GeoTIFF; name it .*map\.tif"):
-        predict_raster(segmenter_of(Failing(0)), write_image(IMAGE), **outputs)
-    assert names(tmp_path) == before
-
-
 def test_a_folder_in_place_of_the_names_is_told_before_the_work(write_image, tmp_path):
     (tmp_path / "map.tif.aux.xml").mkdir()
     with pytest.raises(MinsegError, match=r"map\.tif\.aux\.xml: is a folder"):

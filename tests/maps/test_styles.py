@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from minseg import MinsegError
 from minseg.data.labels import TASKS
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.maps.polygons import vectorise, write_polygons
@@ -75,13 +74,6 @@ def test_a_tasks_style_names_and_colours_polygons_and_pixels(tmp_path, task):
         (str(value), name, colours[value], "255" if value else "0")
         for value, name in enumerate(task.target_names)
     ]
-
-
-def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MinsegError, match="cannot write here") as error:
-        write_task_style(tmp_path / "file" / "mine.qml", MODEL3)
-    assert "\n" not in str(error.value)
 
 
 QGIS_PROGRAM = """

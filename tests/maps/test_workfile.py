@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import rasterio
@@ -25,20 +22,6 @@ def test_rows_are_there_as_soon_as_they_are_kept_and_the_others_hold_no_data(tmp
     assert np.array_equal(found[:, 20:25], values)
     found[:, 20:25] = 65535
     assert (found == source.nodata).all()
-
-
-def test_a_full_disk_is_told_by_the_users_name(tmp_path, capfd, file_limit):
-    rows, grid = RowFile(tmp_path / "rows.tif", tmp_path / "map.tif"), grid_at(0, 200)
-    with file_limit(20_000), pytest.raises(MinsegError) as begun:
-        rows.begin(grid, np.uint8, 255, ("class",))
-    rows.begin(grid, np.uint8, 255, ("class",))
-    with file_limit(20_000), pytest.raises(MinsegError) as kept:
-        rows.keep(150, np.ones((1, 50, 200), np.uint8))
-    for caught in (begun, kept):
-        assert str(caught.value).startswith(f"{tmp_path / 'map.tif'}: cannot be written")
-        assert "rows.tif" not in str(caught.value)
-        assert "\n" not in str(caught.value)
-    assert capfd.readouterr().err == ""
 
 
 TASK = {"images": [("a.tif", 3)], "tiles": 512}
@@ -81,25 +64,3 @@ def test_a_refusal_leaves_nothing(tmp_path):
         work.note(TASK, {"rows": 1})
         raise MinsegError("no data")
     assert names(tmp_path) == []
-
-
-def test_a_second_program_is_told(tmp_path):
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from minseg.maps.workfile import work_folder\n"
-        "from minseg.errors import MinsegError\n"
-        "try:\n"
-        "    with work_folder(Path(sys.argv[1])): print('mine')\n"
-        "except MinsegError as error: print(error)\n"
-    )
-
-    def second():
-        command = [sys.executable, "-c", program, str(tmp_path / "map.tif")]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    with work_folder(tmp_path / "map.tif"):
-        told = second()
-        assert "map.tif: another program is writing it now" in told
-        assert "\n" not in told
-    assert second() == "mine"

@@ -1,11 +1,8 @@
 import dataclasses
-import json
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 import pytest
-from shapely.geometry import Point, shape
 
 from minseg.data.bands import BANDS
 from minseg.data.dataset import open_dataset
@@ -13,9 +10,18 @@ from minseg.data.labels import CLASS_NAMES, decode_bits
 from minseg.data.raster import Grid
 from minseg.data.writing import write_dataset
 from minseg.errors import MinsegError
-from minseg.report.dataset import SOURCES, WORLD, fusion_figure, mine_map_figure
+from minseg.report.dataset import (
+    SOURCES,
+    class_share_figure,
+    dataset_table,
+    fusion_figure,
+    overlap_figure,
+    overlap_table,
+    part_table,
+)
 from minseg.synthetic.dataset import write_synthetic
 from tests.conftest import mine_rows, scene_of
+from tests.report.conftest import draw, entries, notes, row_names
 from tests.report.test_training import overlapping_texts
 
 
@@ -163,103 +169,68 @@ def test_an_unknown_scene_is_refused(full):
         fusion_figure(full, "nowhere")
 
 
-CHILE = pd.DataFrame(
-    {
-        "longitude": [-70.5, -69.1, -68.9],
-        "latitude": [-33.1, -24.3, -22.3],
-        "part": ["train", "test", "train"],
-    }
-)
+def shares(smallest):
+    table = pd.DataFrame(0.1, index=CLASS_NAMES, columns=["train", "validation", "test"])
+    table.loc["dam"] = smallest
+    return table
 
 
-def draw(figure):
-    """Draw and give the figure back: some mistakes show only then."""
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    return figure
+@pytest.mark.parametrize(("smallest", "scale"), [(0.002, "linear"), (0.0009, "log")])
+def test_shares_use_a_logarithmic_axis_beyond_two_decades(smallest, scale):
+    axes = draw(class_share_figure(shares(smallest))).axes[0]
+    assert axes.get_xscale() == scale
+    assert row_names(axes) == list(CLASS_NAMES)
+    assert axes.yaxis_inverted()  # the first class on top
+    assert entries(axes) == ["train", "validation", "test"]
 
 
-def extent(figure):
-    (axes,) = figure.axes
-    return (*axes.get_xlim(), *axes.get_ylim())
+def test_bars_are_as_long_as_the_shares():
+    table = shares(0.05)
+    axes = draw(class_share_figure(table)).axes[0]
+    for bars, part in zip(axes.containers, table.columns, strict=True):
+        assert [bar.get_width() for bar in bars] == pytest.approx(table[part].tolist())
 
 
-def entries(figure):
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+def test_shares_that_are_none_or_unknown_say_so():
+    table = shares(0.001)
+    table.loc["stockpile", "test"] = 0
+    table.loc["excavation", "validation"] = np.nan
+    axes = draw(class_share_figure(table)).axes[0]
+    assert sorted(notes(axes)) == ["none", "unknown"]
 
 
-def test_parts_have_counts_and_shapes_of_their_own():
-    mines = pd.concat([CHILE, CHILE.assign(part="validation")])
-    figure = draw(mine_map_figure(mines))
-    assert entries(figure) == ["train (2)", "validation (3)", "test (1)"]
-    markers = figure.axes[0].collections
-    assert [len(marker.get_offsets()) for marker in markers] == [2, 3, 1]
-    assert len({marker.get_paths()[0].vertices.tobytes() for marker in markers}) == 3
-    assert len({tuple(marker.get_facecolor()[0]) for marker in markers}) == 3
+def test_shares_of_nothing_at_all():
+    axes = draw(class_share_figure(shares(0.0) * 0)).axes[0]
+    assert axes.get_xscale() == "linear"
+    assert set(notes(axes)) == {"none"}
 
 
-def test_near_mines_get_a_map_of_their_region():
-    west, east, south, north = extent(draw(mine_map_figure(CHILE)))
-    assert west < -71
-    assert east > -68
-    assert south < -34
-    assert north > -22
-    assert east - west < 60
-    assert north - south < 60
+def test_overlap_figure_writes_every_share_that_is_not_zero():
+    names = ["excavation", "exploitation slope", "dam"]
+    overlaps = pd.DataFrame(
+        [[1, 0.25, 0], [1, 1, 0], [0, 0.001, 1]], index=names, columns=names, dtype=float
+    )
+    figure = overlap_figure(overlaps, synthetic=True)
+    texts = sorted(text.get_text() for text in figure.axes[0].texts)
+    assert texts == ["0.25", "1.00", "1.00", "1.00", "1.00", "< .01"]
 
 
-@pytest.mark.parametrize("far", [(30.0, -25.0), (-60.0, 50.0)])
-def test_mines_60_degrees_apart_get_the_world(far):
-    mines = CHILE.copy()
-    mines.loc[0, ["longitude", "latitude"]] = far
-    assert extent(draw(mine_map_figure(mines))) == WORLD
+def test_dataset_facts(dataset):
+    facts = dataset_table(dataset)[""]
+    assert facts["mines"] == "14"
+    assert facts["years"] == "2019 to 2020"
+    assert "synthetic" in facts["kind"]
+    assert facts["content hash"] == dataset.digest
 
 
-@pytest.mark.parametrize(
-    ("longitude", "latitude"), [(15.0, 52.0), (179.9, -17.0), (-179.9, 66.0), (20.0, 78.0)]
-)
-def test_one_mine_is_on_its_map(longitude, latitude):
-    mine = pd.DataFrame({"longitude": [longitude], "latitude": [latitude], "part": ["test"]})
-    west, east, south, north = extent(draw(mine_map_figure(mine)))
-    assert -180 <= west < longitude < east <= 180
-    assert -90 <= south < latitude < north <= 90
-    assert entries(mine_map_figure(mine)) == ["test (1)"]
+def test_parts(dataset):
+    parts = part_table(dataset)
+    assert parts["mines"].sum() == 14
+    assert parts.loc["train", "scenes used"] == 2 * parts.loc["train", "mines"]
 
 
-def test_a_mine_without_coordinates_or_part_is_counted():
-    mines = CHILE.copy()
-    mines.loc[0, "latitude"] = np.nan
-    mines.loc[1, "part"] = np.nan
-    figure = draw(mine_map_figure(mines))
-    assert figure.axes[0].get_title(loc="left") == "3 mines\n1 without coordinates not shown"
-    assert entries(figure) == ["train (1)", "no part (1)"]
-
-
-def test_no_mines_at_all_leave_an_empty_world():
-    figure = draw(mine_map_figure(CHILE.head(0)))
-    assert extent(figure) == WORLD
-    assert entries(figure) == []
-
-
-def test_raw_materials_are_counted_in_the_title():
-    figure = draw(mine_map_figure(CHILE.assign(raw_material=["MO", "", "MO"])))
-    expected = "3 mines: 2 metallic ores, 1 unknown material"
-    assert figure.axes[0].get_title(loc="left") == expected
-
-
-def test_synthetic_mines_say_so_on_the_map():
-    assert draw(mine_map_figure(CHILE, synthetic=True)).get_suptitle() == "SYNTHETIC"
-    assert mine_map_figure(CHILE).get_suptitle() == ""
-
-
-def test_land_is_small_sourced_and_where_land_is():
-    text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
-    document = json.loads(text)
-    land = shape(document["features"][0]["geometry"])
-    assert len(text) <= 80_000
-    assert "Natural Earth" in document["source"]
-    assert document["licence"] == "Public domain"
-    assert land.is_valid
-    assert land.contains_properly(Point(21.0, 52.2))  # Warsaw
-    assert land.contains_properly(Point(133.9, -23.7))  # Alice Springs
-    assert not land.contains(Point(-30, 30))  # the Atlantic
-    assert not land.contains(Point(50.5, 42))  # the Caspian Sea, a hole
+def test_overlaps_match_a_count_by_hand(tmp_path, dataset):
+    found = overlap_table(dataset)
+    assert list(found.index) == ["excavation", "preparatory work area"]
+    assert np.diag(found).tolist() == [1, 1]
+    assert found.loc["excavation", "preparatory work area"] == 0  # pit and strip lie apart

@@ -24,13 +24,14 @@ from minseg.report.scenes import (
     stretch,
 )
 from minseg.study.errors import best_median_worst
+from tests.report.conftest import draw
 
 MID_GREY = int(NO_DATA_COLOUR[1:3], 16) / 255
 
 
-def grid_of(height, width, pixel=(10, 10)):
+def grid_of(height=40, width=60, pixel=(10, 10), crs=32633):
     transform = Affine(pixel[0], 0, 500_000, 0, -pixel[1], 5_000_000)
-    return Grid(height, width, transform, CRS.from_epsg(32633))
+    return Grid(height, width, transform, crs and CRS.from_epsg(crs))
 
 
 def test_stretch_runs_from_the_2nd_to_the_98th_percentile():
@@ -142,11 +143,6 @@ def over_grey(colour):
     return OPACITY * np.array(to_rgb(colour)) + (1 - OPACITY) * 0.5
 
 
-def grid_of_overlays(height, width, crs=32633):
-    transform = Affine(10, 0, 500_000, 0, -10, 5_000_000)
-    return Grid(height, width, transform, crs and CRS.from_epsg(crs))
-
-
 def scene(height=40, width=60, bands=3):
     return np.random.default_rng(0).uniform(0.02, 0.3, (bands, height, width)).astype(np.float32)
 
@@ -157,10 +153,10 @@ def square(height=40, width=60, value=1, shift=0):
     return target
 
 
-def draw(figure):
-    """Draw and give the figure back: some mistakes show only then."""
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    return figure
+def overlay(target, prediction, task=TAILINGS, image=None, crs=32633, **more):
+    image = scene() if image is None else image
+    grid = grid_of(*target.shape, crs=crs)
+    return draw(overlay_figure(image, target, prediction, task, grid, "Mine A, 2021", **more))
 
 
 def titles(figure):
@@ -238,17 +234,7 @@ def test_agreement_colours_are_not_taken_for_classes():
 
 def test_overlay_of_one_class():
     scores = {"iou": 0.5, "recall": 2 / 3, "precision": float("nan")}
-    figure = draw(
-        overlay_figure(
-            scene(),
-            square(),
-            square(shift=5),
-            TAILINGS,
-            grid_of_overlays(40, 60),
-            "Mine A, 2021",
-            scores,
-        )
-    )
+    figure = overlay(square(), square(shift=5), scores=scores)
     assert titles(figure) == [
         "image",
         "ground truth",
@@ -262,9 +248,7 @@ def test_overlay_of_one_class():
 
 
 def test_overlay_paints_the_verdicts_where_they_are():
-    figure = overlay_figure(
-        scene(), square(), square(shift=5), TAILINGS, grid_of_overlays(40, 60), "Mine A"
-    )
+    figure = overlay(square(), square(shift=5))
     picture = figure.axes[3].images[0].get_array().astype(int)
     red, green, blue = np.moveaxis(picture, 2, 0)
     assert ((red - blue > 90) & (green - blue > 90))[17, 20]  # both: yellow
@@ -278,37 +262,21 @@ def test_overlay_of_many_classes_names_those_present_and_the_wrong_class():
     target = square(value=1)
     prediction = square(value=task.target_names.index("dam"))
     target[:3] = 255
-    figure = draw(
-        overlay_figure(scene(), target, prediction, task, grid_of_overlays(40, 60), "Mine A")
-    )
+    figure = overlay(target, prediction, task)
     assert entries(figure.legends[0]) == ["stockpile", "dam"]
     assert entries(figure.legends[1])[-2:] == ["wrong class", "not annotated"]
     assert titles(figure)[3] == "agreement"
 
 
 def test_overlay_of_model_4_shows_the_merged_class():
-    figure = draw(
-        overlay_figure(
-            scene(), square(), square(), TASKS["model4"], grid_of_overlays(40, 60), "Mine A"
-        )
-    )
+    figure = overlay(square(), square(), TASKS["model4"])
     assert entries(figure.legends[0]) == ["total transformed area"]
     assert "wrong class" not in entries(figure.legends[1])
 
 
 def test_overlay_of_nothing_found_in_nothing_annotated():
     nothing = np.zeros((40, 60), np.uint8)
-    figure = draw(
-        overlay_figure(
-            scene(),
-            nothing,
-            nothing,
-            TAILINGS,
-            grid_of_overlays(40, 60),
-            "Mine A",
-            {"iou": float("nan")},
-        )
-    )
+    figure = overlay(nothing, nothing, scores={"iou": float("nan")})
     assert entries(figure.legends[0]) == []
     assert titles(figure)[3] == "agreement: IoU –"
 
@@ -317,32 +285,23 @@ def test_overlay_of_nothing_found_in_nothing_annotated():
 def test_overlay_takes_any_number_of_bands(bands):
     image = scene(bands=bands)
     image[:, :4] = np.nan
-    figure = draw(
-        overlay_figure(image, square(), square(), TAILINGS, grid_of_overlays(40, 60), "Mine A")
-    )
+    figure = overlay(square(), square(), image=image)
     shown = figure.axes[0].images[0].get_array()
     assert (np.ptp(shown.astype(int), axis=2).max() == 0) == (bands < 3)
     assert (shown[:4] == 128).all()
 
 
 def test_overlay_of_a_picture_that_is_nowhere_has_no_scale_bar():
-    figure = draw(
-        overlay_figure(
-            scene(), square(), square(), TAILINGS, grid_of_overlays(40, 60, None), "Picture"
-        )
-    )
+    figure = overlay(square(), square(), crs=None)
     assert not any(has_scale_bar(axes) for axes in figure.axes)
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_scenes_say_so_on_the_figure(synthetic):
-    grid = grid_of_overlays(40, 60)
-    overlay = overlay_figure(
-        scene(), square(), square(), TAILINGS, grid, "Mine A", synthetic=synthetic
-    )
     labels = encode_bits({"excavation": square() > 0})
-    annotation = annotation_figure(scene(), labels, grid, "Mine A", synthetic)
-    assert ("SYNTHETIC" in texts(overlay)) == synthetic
+    annotation = annotation_figure(scene(), labels, grid_of(), "Mine A", synthetic)
+    figure = overlay(square(), square(), synthetic=synthetic)
+    assert ("SYNTHETIC" in texts(figure)) == synthetic
     assert ("SYNTHETIC" in texts(annotation)) == synthetic
 
 
@@ -351,9 +310,7 @@ def test_legends_stay_inside_the_figure_and_apart():
     target = (np.arange(40 * 60).reshape(40, 60) % 8).astype(np.uint8)
     target[0] = 255
     prediction = np.roll(target, 3)
-    figure = draw(
-        overlay_figure(scene(), target, prediction, task, grid_of_overlays(40, 60), "Mine A")
-    )
+    figure = overlay(target, prediction, task)
     classes, verdicts = (legend.get_window_extent() for legend in figure.legends)
     assert len(entries(figure.legends[0])) == 7
     assert classes.x1 < verdicts.x0
@@ -367,9 +324,7 @@ def test_annotation_names_all_ten_classes_inside_the_figure(height, width):
     masks = {c.name: np.tile(columns == c.id, (height, 1)) for c in CLASSES}
     labels = encode_bits(masks)
     labels[0] = 65535
-    figure = draw(
-        annotation_figure(scene(height, width), labels, grid_of_overlays(height, width), "A")
-    )
+    figure = draw(annotation_figure(scene(height, width), labels, grid_of(height, width), "A"))
     legend = figure.legends[0]
     assert entries(legend) == [*(c.name for c in CLASSES), "not annotated"]
     box = legend.get_window_extent()
@@ -382,9 +337,7 @@ def test_annotation_draws_small_things_over_large_ones_and_outlines_both():
     inner = np.zeros((40, 60), bool)
     inner[15:20, 20:30] = True
     labels = encode_bits({"excavation": square() > 0, "dam": inner})
-    figure = annotation_figure(
-        np.full((3, 40, 60), 0.2), labels, grid_of_overlays(40, 60), "Mine A"
-    )
+    figure = annotation_figure(np.full((3, 40, 60), 0.2), labels, grid_of(), "Mine A")
     shown = figure.axes[1].images[0].get_array().astype(int)
     inside, around = shown[17, 25], shown[12, 25]
     assert inside.argmax() == 1  # the dam's green
@@ -395,7 +348,7 @@ def test_annotation_draws_small_things_over_large_ones_and_outlines_both():
 
 def test_annotation_of_a_scene_without_any():
     labels = np.zeros((40, 60), np.uint16)
-    figure = draw(annotation_figure(scene(), labels, grid_of_overlays(40, 60), "Mine A"))
+    figure = draw(annotation_figure(scene(), labels, grid_of(), "Mine A"))
     assert titles(figure) == ["image", "annotated classes"]
 
 

@@ -86,14 +86,15 @@ def test_style_holds_inside_and_leaves_no_trace():
 
 
 def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
-    make = "from minseg.report.dataset import mine_map_figure\nmine_map_figure(mines)"
+    make = "overlap_figure(table)"
     sources = [
         "import pandas\n"
-        "mines = pandas.DataFrame({'longitude': [0.0], 'latitude': [0.0], 'part': ['test']})",
+        "from minseg.report.dataset import overlap_figure\n"
+        "table = pandas.DataFrame({'dam': {'dam': 1.0}})",
         make,
         "import matplotlib.pyplot as plt\nplt.plot([1]);",
         make,
-        "figure = mine_map_figure(mines)",
+        "figure = overlap_figure(table)",
         "display(figure)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])

@@ -7,10 +7,10 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from minseg.report.dataset import class_share_figure
 from minseg.report.ledger import open_table
 from minseg.report.style import table_style
 from minseg.report.text import markdown_list, markdown_text, text_table
-from minseg.report.training import class_share_figure
 from tests.conftest import NASTY
 from tests.report.conftest import draw, row_names
 

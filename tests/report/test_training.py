@@ -8,15 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.text import Text
 
-from minseg.data.labels import CLASS_NAMES
 from minseg.errors import MinsegError
 from minseg.learning.models import ARCHITECTURES, build_model, network_anatomy
 from minseg.report import training as tables
 from minseg.report.training import (
-    class_share_figure,
     learning_curve_figure,
     network_figure,
-    overlap_figure,
     score_figure,
 )
 from minseg.study.paper import paper_scores
@@ -155,69 +152,26 @@ SCORES = pd.DataFrame(
 )
 
 
-def shares(smallest):
-    table = pd.DataFrame(0.1, index=CLASS_NAMES, columns=["train", "validation", "test"])
-    table.loc["dam"] = smallest
-    return table
-
-
-@pytest.mark.parametrize(("smallest", "scale"), [(0.002, "linear"), (0.0009, "log")])
-def test_shares_use_a_logarithmic_axis_beyond_two_decades(smallest, scale):
-    axes = draw(class_share_figure(shares(smallest))).axes[0]
-    assert axes.get_xscale() == scale
-    assert row_names(axes) == list(CLASS_NAMES)
-    assert axes.yaxis_inverted()  # the first class on top
-    assert entries(axes) == ["train", "validation", "test"]
-
-
-def test_bars_are_as_long_as_the_shares():
-    table = shares(0.05)
-    axes = draw(class_share_figure(table)).axes[0]
-    for bars, part in zip(axes.containers, table.columns, strict=True):
-        assert [bar.get_width() for bar in bars] == pytest.approx(table[part].tolist())
-
-
-def test_shares_that_are_none_or_unknown_say_so():
-    table = shares(0.001)
-    table.loc["stockpile", "test"] = 0
-    table.loc["excavation", "validation"] = np.nan
-    axes = draw(class_share_figure(table)).axes[0]
-    assert sorted(notes(axes)) == ["none", "unknown"]
-
-
-def test_shares_of_nothing_at_all():
-    axes = draw(class_share_figure(shares(0.0) * 0)).axes[0]
-    assert axes.get_xscale() == "linear"
-    assert set(notes(axes)) == {"none"}
-
-
-def test_learning_curve_marks_the_best_validated_epoch():
-    above, below = draw(learning_curve_figure(HISTORY)).axes
-    assert notes(below) == ["best: epoch 3, IoU 0.60"]
-    assert below.get_ylabel() == "validation IoU"
-    assert below.get_xlabel() == "epoch"
-    assert entries(above) == ["train"]
+@pytest.mark.parametrize(
+    ("history", "losses", "marked"),
+    [
+        (HISTORY, ["train"], ["best: epoch 3, IoU 0.60"]),
+        (HISTORY.head(1), ["train"], ["best: epoch 1, IoU 0.10"]),
+        (HISTORY.assign(validation_iou=np.nan), ["train"], []),
+        (HISTORY.assign(validation_loss=0.5), ["train", "validation"], ["best: epoch 3, IoU 0.60"]),
+    ],
+)
+def test_learning_curve_marks_the_best_validated_epoch(history, losses, marked):
+    above, below = draw(learning_curve_figure(history)).axes
+    assert entries(above) == losses
+    assert notes(below) == marked
+    assert (below.get_xlabel(), below.get_ylabel()) == ("epoch", "validation IoU")
 
 
 def test_learning_curve_bridges_epochs_without_a_value():
     _, below = draw(learning_curve_figure(HISTORY)).axes
     curve = next(line for line in below.lines if line.get_label() == "validation")
     assert curve.get_xdata().tolist() == [1, 3, 4]
-
-
-def test_learning_curve_shows_validation_loss_where_it_is_known():
-    above, _ = draw(learning_curve_figure(HISTORY.assign(validation_loss=0.5))).axes
-    assert entries(above) == ["train", "validation"]
-
-
-def test_learning_curve_of_a_run_never_validated_marks_nothing():
-    _, below = draw(learning_curve_figure(HISTORY.assign(validation_iou=np.nan))).axes
-    assert notes(below) == []
-
-
-def test_learning_curve_of_one_epoch():
-    _, below = draw(learning_curve_figure(HISTORY.head(1))).axes
-    assert notes(below) == ["best: epoch 1, IoU 0.10"]
 
 
 def test_scores_are_sorted_by_the_network_and_averaged_over_shared_mines():
@@ -239,42 +193,11 @@ def test_scores_of_several_seeds_are_averaged():
 
 @pytest.mark.parametrize(
     ("figure_of", "table"),
-    [(class_share_figure, shares(0.1)), (learning_curve_figure, HISTORY), (score_figure, SCORES)],
+    [(learning_curve_figure, HISTORY), (score_figure, SCORES)],
 )
 def test_synthetic_results_say_so_on_the_figure(figure_of, table):
     assert draw(figure_of(table, synthetic=True)).get_suptitle() == "SYNTHETIC"
     assert figure_of(table).get_suptitle() == ""
-
-
-def test_overlap_figure_writes_every_share_that_is_not_zero():
-    names = ["excavation", "exploitation slope", "dam"]
-    overlaps = pd.DataFrame(
-        [[1, 0.25, 0], [1, 1, 0], [0, 0.001, 1]], index=names, columns=names, dtype=float
-    )
-    figure = overlap_figure(overlaps, synthetic=True)
-    texts = sorted(text.get_text() for text in figure.axes[0].texts)
-    assert texts == ["0.25", "1.00", "1.00", "1.00", "1.00", "< .01"]
-
-
-def test_dataset_facts(dataset):
-    facts = tables.dataset_table(dataset)[""]
-    assert facts["mines"] == "14"
-    assert facts["years"] == "2019 to 2020"
-    assert "synthetic" in facts["kind"]
-    assert facts["content hash"] == dataset.digest
-
-
-def test_parts(dataset):
-    parts = tables.part_table(dataset)
-    assert parts["mines"].sum() == 14
-    assert parts.loc["train", "scenes used"] == 2 * parts.loc["train", "mines"]
-
-
-def test_overlaps_match_a_count_by_hand(tmp_path, dataset):
-    found = tables.overlap_table(dataset)
-    assert list(found.index) == ["excavation", "preparatory work area"]
-    assert np.diag(found).tolist() == [1, 1]
-    assert found.loc["excavation", "preparatory work area"] == 0  # pit and strip lie apart
 
 
 def test_scores_stand_beside_the_papers(perfect_run):

@@ -3,6 +3,7 @@ import re
 from base64 import b64decode
 from html import unescape
 from html.parser import HTMLParser
+from importlib.resources import files
 from io import BytesIO
 
 import geopandas as gpd
@@ -230,6 +231,20 @@ def test_a_notebook_shows_a_frame_with_a_title(dataset):
     assert shown["text/html"].count("L.control.layers(") == 1
 
 
+def test_land_is_small_sourced_and_where_land_is():
+    text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
+    document = json.loads(text)
+    land = shape(document["features"][0]["geometry"])
+    assert len(text) <= 80_000
+    assert "Natural Earth" in document["source"]
+    assert document["licence"] == "Public domain"
+    assert land.is_valid
+    assert land.contains_properly(shapely.Point(21.0, 52.2))  # Warsaw
+    assert land.contains_properly(shapely.Point(133.9, -23.7))  # Alice Springs
+    assert not land.contains(shapely.Point(-30, 30))  # the Atlantic
+    assert not land.contains(shapely.Point(50.5, 42))  # the Caspian Sea, a hole
+
+
 def test_mines_are_layers_of_their_parts(dataset):
     page = page_of(maps.mine_locations_map(dataset))
     assert layer_names(page) == ["train", "validation", "test"]
@@ -314,7 +329,7 @@ def test_names_are_text_not_markup_and_no_template(tmp_path, wicked):
     assert unescape(shown) == wicked
     group = LegendGroup(wicked, {wicked: "#FFFFFF"})
     title = EmbeddedMap(wicked, [group], synthetic=True, attribution=wicked)
-    own = page_of(title).partition("L_NO_TOUCH = ")[2]
+    own = page_of(title.finish(((0, 0), (1, 1)))).partition("L_NO_TOUCH = ")[2]
     assert unescape(json.loads(re.search(r"addAttribution\((.*)\);", own)[1])) == wicked
     assert "<script>alert" not in title._repr_html_()
 
@@ -335,7 +350,8 @@ def test_in_a_browser(tmp_path):
     question = """(() => {
         const frame = document.querySelector("iframe");
         const inside = frame.contentDocument;
-        inside.querySelector("path").dispatchEvent(new MouseEvent("click", {bubbles: true}));
+        const mine = inside.querySelector("path.leaflet-interactive");
+        mine.dispatchEvent(new MouseEvent("click", {bubbles: true}));
         const text = inside.querySelector(".leaflet-popup-content").innerText;
         return [text, frame.contentWindow.harmed ?? false];
     })()"""

@@ -49,7 +49,7 @@ SLACK = 2 * ROUNDING + 1e-9
 NAMED = 3
 """So many contrary comparisons are named in a summary; more are counted."""
 
-_TITLES = {model: f"Model {model.removeprefix('model')}" for model in MODELS} | {"iou": "IoU"}
+_TITLES = {model: parse_task(model).title for model in MODELS} | {"iou": "IoU"}
 
 
 @dataclass(frozen=True)

@@ -106,32 +106,10 @@ def choose_optical(
     ground, on either side of a border between datastrips. Where no tile of an overpass shows the
     whole box, its tiles are put together, one of the box's own projection first.
 
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        Of one year mostly.
-    grid : Grid
-        The mine's box.
-    provider : Provider
-    day_of_year : int, optional
-        Of the mine's other years, 1 to 366.
-    tile : str
-        Of the mine's other years, such as 33TWM; empty where there are none yet.
-    pinned : str, optional
-        Id of the item to take, alone, whatever it shows.
-    rules : ChoiceRules
-
-    Returns
-    -------
-    Choice
-        `table` has the columns item, date, tile, projection, baseline, tile_cloud_percent,
-        coverage, cloud_share, shadow_share, snow_share, bad_share, days_off, chosen, reason; shares
-        are of the box and NaN where the scene was not looked at.
-
-    Raises
-    ------
-    MinsegError
-        If `pinned` is not among the items, or the classification of no scene can be read.
+    `day_of_year` and `tile` are those of the mine's other years; a `pinned` item is taken alone,
+    whatever it shows. `table` has the columns item, date, tile, projection, baseline,
+    tile_cloud_percent, coverage, cloud_share, shadow_share, snow_share, bad_share, days_off,
+    chosen, reason; shares are of the box and NaN where the scene was not looked at.
     """
     _require_pinned(items, pinned)
     own = f"EPSG:{grid.crs.to_epsg()}" if grid.crs else ""

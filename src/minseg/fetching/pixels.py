@@ -78,18 +78,8 @@ def read_optical(
 ) -> np.ndarray:
     """Read a Sentinel-2 scene's bands on a grid; what it lacks from the tiles beside it.
 
-    Returns
-    -------
-    uint16 ndarray (bands, height, width)
-        Reflectance × 10 000 in the order of ``provider.optical.bands`` (all 12 of
-        `minseg.data.bands.OPTICAL_BANDS`, unless a table names fewer); 0 = missing. Show
-        `offset_problem` of it to the user.
-
-    Raises
-    ------
-    MinsegError
-        If a band is missing or cannot be read, the offset is unknown, no pixel is valid, or the
-        numbers cannot be reflectance.
+    Gives reflectance × 10 000, uint16 (bands, height, width), in the order of
+    ``provider.optical.bands``; 0 = missing. Show `offset_problem` of it to the user.
     """
     collection = provider.optical
     offset = reflectance_offset(item, collection)
@@ -125,18 +115,7 @@ def read_scene_classes(item: "pystac.Item", provider: Provider, grid: Grid) -> n
 
 
 def read_radar(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
-    """Read a Sentinel-1 scene's channels on a grid.
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        VV, VH and VV/(10·VH), dB; NaN = missing.
-
-    Raises
-    ------
-    MinsegError
-        If a channel is missing or cannot be read, no pixel is valid, or its numbers are no power.
-    """
+    """Read VV, VH and VV/(10·VH) on a grid: float32 dB (3, height, width), NaN = missing."""
     collection = collection_of(provider, "radar")
     assets = [Asset(item, collection.assets[channel], provider) for channel in ("VV", "VH")]
     powers = (asset.read(grid, collection.nodata) for asset in assets)
@@ -235,23 +214,8 @@ class Asset:
     def read(self, grid: Grid, nodata: float) -> tuple[np.ndarray, np.ndarray]:
         """Read its first band on a grid by nearest neighbour, over the network mostly.
 
-        Parameters
-        ----------
-        grid : Grid
-        nodata : float
-            Number of missing pixels, beside the file's own.
-
-        Returns
-        -------
-        values : ndarray (height, width)
-            In the file's type.
-        valid : bool ndarray (height, width)
-            False outside of the raster too.
-
-        Raises
-        ------
-        MinsegError
-            If it cannot be read in several attempts, or nothing tells where it lies.
+        Gives its values, in the file's type, and whether each is valid: not `nodata`, not the
+        file's own, and not outside of it.
         """
         href = str(self.href)
         for attempt in range(1, ATTEMPTS + 1):

@@ -52,26 +52,11 @@ def mine_box(
     polygons: BaseGeometry | None = None,
     rule: BoxRule | None = None,
 ) -> Grid:
-    """Return the 10 m grid of a mine's scenes.
+    """Return the 10 m grid of a mine's scenes, in the UTM zone of the box's centre.
 
-    Parameters
-    ----------
-    longitude, latitude : float
-        Position of the mine, degrees (WGS 84); the centre of the box if there are no polygons.
-    polygons : shapely geometry, optional
-        Everything annotated, in degrees; the box holds all of it. It may cross the date line.
-    rule : BoxRule, optional
-
-    Returns
-    -------
-    Grid
-        In the UTM zone of the box's centre, corners at multiples of 60 m from the equator and from
-        the zone's false origin in the west, as those of Sentinel-2's 60 m pixels.
-
-    Raises
-    ------
-    MinsegError
-        If the place is too near a pole, or the polygons reach farther than the largest box.
+    The box holds all `polygons` (degrees, over the date line too), or lies round the position.
+    Corners are at multiples of 60 m from the equator and from the zone's false origin in the west,
+    as those of Sentinel-2's 60 m pixels.
     """
     rule = rule or BoxRule()
     points = np.array([[longitude, latitude]])
@@ -161,23 +146,10 @@ def read_mines(path: Path) -> pd.DataFrame:
 
 
 def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
-    """Lay out boxes and years.
+    """Lay out boxes and years of the mines that have polygons, and note which years have none.
 
-    Parameters
-    ----------
-    request : FetchRequest
-
-    Returns
-    -------
-    plans : list of MinePlan
-        Of the mines that have polygons.
-    notes : list of str
-        Mines and years without polygons: nobody looked there, so their scenes teach nothing.
-
-    Raises
-    ------
-    MinsegError
-        If a year is impossible, a box cannot be laid, or fewer than three separate mines remain.
+    Nobody looked where there are none, so their scenes teach nothing. Impossible years and boxes
+    are refused, and fewer than three separate mines.
     """
     if not request.years or min(request.years) < FIRST_YEAR or max(request.years) > 2100:
         raise MinsegError(

@@ -17,9 +17,6 @@ from minseg.maps.class_map import ClassMap, scratch_folder
 from minseg.maps.regions import Components, find_components
 from minseg.maps.styles import write_task_style
 
-COLUMNS = ("class", "area_ha", "mean_probability")
-"""Attributes of a polygon."""
-
 LAYER = "polygons"
 """Name of the one layer of a GeoPackage."""
 

@@ -1,36 +1,90 @@
-"""How bands of several resolutions become one input, drawn from a scene (Figure 1)."""
+"""A dataset as page 01 shows it: tables, its bands as one input (Figure 1), and its classes."""
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, PathPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task
-from minseg.data.mines import RAW_MATERIALS
+from minseg.data.labels import IGNORE, Task, decode_bits
+from minseg.data.mines import PARTS
 from minseg.data.raster import Grid
-from minseg.errors import MinsegError
-from minseg.report.scenes import NOT_ANNOTATED, paint, stretch
+from minseg.report.scenes import NOT_ANNOTATED, class_colours, classes_present, paint, stretch
 from minseg.report.style import (
-    OTHER_STYLE,
     PART_STYLES,
     ReportFigure,
     colour_patches,
     in_style,
+    legend_above,
     mark_synthetic,
+    note_at_axis,
 )
+from minseg.study.predictions import find_scene
+
+
+def answer(dataset: Dataset, problems: Sequence[str]) -> str:
+    """Say in Markdown what the dataset holds, how it is split, and whether it is sound."""
+    mines = dataset.split["part"].value_counts()
+    parts = ", ".join(f"{mines.get(part, 0)} {part}" for part in PARTS)
+    found = f"{len(problems)} problem(s), listed below" if problems else "no problem"
+    return (
+        f"**Answer.** {len(dataset.mines)} mines in {len(dataset.scenes)} scenes ({parts}), "
+        f"{len(dataset.description.class_names)} classes, {len(dataset.description.bands)} bands; "
+        f"the check of all files finds {found}."
+    )
+
+
+def dataset_table(dataset: Dataset) -> pd.DataFrame:
+    """Return what a dataset is and holds, one fact a row."""
+    about = dataset.description
+    years = dataset.scenes["year"].dropna()
+    facts = {
+        "name": about.name,
+        "kind": "synthetic: made, not observed" if about.synthetic else "real imagery",
+        "mines": f"{len(dataset.mines)}",
+        "scenes": f"{len(dataset.scenes)}",
+        "years": f"{years.min()} to {years.max()}" if len(years) else "not stated",
+        "annotated classes": ", ".join(about.class_names),
+        "bands": ", ".join(about.bands),
+        "provenance": about.provenance,
+        "licence": about.licence,
+        "content hash": dataset.digest,
+    }
+    return pd.DataFrame({"": facts})
+
+
+def part_table(dataset: Dataset) -> pd.DataFrame:
+    """Return mines and scenes per part (section 2.3), with the share of all mines."""
+    mines = dataset.split["part"].value_counts().reindex(PARTS, fill_value=0)
+    return pd.DataFrame(
+        {
+            "mines": mines,
+            "share of mines": (mines / mines.sum()).map("{:.0%}".format),
+            "scenes used": [len(dataset.scenes_of(part)) for part in PARTS],
+        }
+    ).rename_axis("part")
+
+
+def overlap_table(dataset: Dataset, part: str = "train") -> pd.DataFrame:
+    """Return the share of the row's pixels that also carry the column's class (section 2.2)."""
+    names = dataset.description.class_names
+    both = pd.DataFrame(0, index=list(names), columns=list(names))
+    for _, scene in dataset.scenes_of(part).iterrows():
+        labels = dataset.read_labels(scene)
+        masks = np.stack([decode_bits(labels, name).ravel() for name in names]).astype(np.int64)
+        both += masks @ masks.T  # pixels that carry both classes
+    pixels = pd.Series(np.diag(both), index=both.index)
+    occurring = pixels.index[pixels > 0]
+    return both.loc[occurring, occurring].div(pixels[occurring], axis=0)
+
 
 WIDEST_PX = 128
 """Side of the middle of a scene that is shown if it has bands coarser than its grid, pixels.
@@ -88,36 +142,18 @@ class _Channel:
 def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     """Draw how the bands of a scene, each at its own resolution, become one input (Figure 1).
 
-    Parameters
-    ----------
-    dataset : Dataset
-    scene : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        At the left real pictures, a row per satellite and native ground sample distance that the
-        scene has bands of; then all its channels, stacked on one grid; then the labels.
-
-    Raises
-    ------
-    MinsegError
-        If there is no such scene.
+    At the left real pictures, a row per satellite and native ground sample distance that the scene
+    has bands of; then all its channels, stacked on one grid; then the labels.
     """
-    row = _row(dataset, scene)
+    row = find_scene(dataset, scene)
     grid, window = _shown(dataset.grid(row), dataset.description.bands)
     channels = _channels(dataset, row, window)
     present = [one.source for one in channels.values()]
     sources = [source for source in SOURCES if source in present]
     task = Task("annotated", dataset.description.class_names)
     target = dataset.read_target(row, task, window)
-    legend = {
-        name: colour
-        for value, (name, colour) in enumerate(
-            zip(task.target_names, task.target_colours, strict=True)
-        )
-        if value > 0 and np.any(target == value)
-    } | (NOT_ANNOTATED if np.any(target == IGNORE) else {})
+    legend = classes_present(task, target)
+    legend |= NOT_ANNOTATED if np.any(target == IGNORE) else {}
 
     rows_in, legend_in = len(sources) * _ROW_IN, 0.15 + len(legend) * _LEGEND_LINE_IN
     middle_in = _TOP_IN + max(rows_in / 2, _STACK_IN / 2 + 0.3)
@@ -141,9 +177,8 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     ends_in = (beside + 0.06, _LABELS_LEFT_IN - 0.06)
     _arrow(axes, [(x_in, middle_in) for x_in in ends_in], "#777777")
 
-    fills = dict(list(enumerate(task.target_colours))[1:]) | {IGNORE: "#FFFFFF"}
     ground = _picture(channels, _pictured(sources[0], channels)[0])
-    painted = paint(ground, target, fills)
+    painted = paint(ground, target, class_colours(task) | {IGNORE: "#FFFFFF"})
     top_in = middle_in - _LABELS_IN / 2
     axes.text(_LABELS_LEFT_IN, top_in - 0.07, "labels on that grid", va="bottom")
     _place(axes, painted, _LABELS_LEFT_IN, top_in, _LABELS_IN, grid)
@@ -158,14 +193,6 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     )
     mark_synthetic(figure, dataset.synthetic)
     return figure
-
-
-def _row(dataset: Dataset, scene: str) -> pd.Series:
-    """Find a row of the scene table."""
-    rows = dataset.scenes[dataset.scenes["scene"] == scene]
-    if rows.empty:
-        raise MinsegError(f"{dataset.path}: has no scene {scene!r}; scenes.csv lists them")
-    return rows.iloc[0]
 
 
 def _shown(grid: Grid, bands: Sequence[str]) -> tuple[Grid, Window]:
@@ -284,128 +311,70 @@ def _arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str) -> No
     )
 
 
-WORLD = (-180.0, 180.0, -60.0, 85.0)
-"""West, east, south, north of the world map, degrees: no mine is farther south."""
-
-REGION_SPAN = 60.0
-"""Mines that span less than this, degrees, are shown on a map of their region."""
-
-LEAST_SPAN = 25.0
-"""Height of the smallest region, degrees: less would show no coast, or too coarse a one."""
-
-_WIDTH_IN_MINE_MAP = 7.2
+LOG_FROM_RATIO = 100
+"""Ratio of the largest share to the smallest from which the axis is logarithmic."""
 
 
 @in_style()
-def mine_map_figure(mines: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show the mines on a map, one colour and marker a part (Figure 2).
+def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show how much of the pixels each class covers, part by part.
 
     Parameters
     ----------
-    mines : pandas.DataFrame
-        Columns `longitude` and `latitude` (degrees, WGS 84; a mine without them is counted in the
-        title, not drawn), `part`, and perhaps `raw_material`, which the title sums up.
+    shares : pandas.DataFrame
+        Indexed by class name, one column per part, values 0 to 1 (`Dataset.class_shares`); NaN is
+        unknown. The axis is logarithmic if the shares differ by more than `LOG_FROM_RATIO`.
     synthetic : bool
         Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
-    located = mines.dropna(subset=["longitude", "latitude"])
-    west, east, south, north = _extent(located)
-    # True to scale in the middle of a region; plain degrees for the world.
-    stretch_north = 1.0 if east - west > 2 * REGION_SPAN else _stretch((south + north) / 2)
-    map_height_in = (_WIDTH_IN_MINE_MAP - 0.6) * (north - south) * stretch_north / (east - west)
+    values = shares.to_numpy(float)
+    positive = values[values > 0]
+    logarithmic = positive.size > 0 and positive.max() > LOG_FROM_RATIO * positive.min()
+    thickness = 0.8 / max(len(shares.columns), 1)
+    height_in = 0.8 + len(shares) * max(0.25, 0.14 * len(shares.columns))
 
-    figure = ReportFigure(figsize=(_WIDTH_IN_MINE_MAP, map_height_in + 1.0), layout="constrained")
+    figure = ReportFigure(figsize=(7.2, height_in), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_facecolor("#F4F8FB")
-    axes.add_patch(PathPatch(_land(), facecolor="#E6E3DC", edgecolor="#A9A59B", linewidth=0.6))
-    parts = located["part"].fillna("no part")
-    ordered = sorted(parts.unique(), key=lambda part: [*PART_STYLES, part].index(part))
-    for part in ordered:
-        colour, marker = PART_STYLES.get(part, OTHER_STYLE)
-        axes.scatter(
-            located.loc[parts == part, "longitude"],
-            located.loc[parts == part, "latitude"],
-            s=42 if len(located) <= 60 else 18,
-            color=colour,
-            marker=marker,
-            edgecolor="white",
-            linewidth=0.5,
-            label=f"{part} ({(parts == part).sum()})",
-            zorder=3,
-        )
-    axes.set_xlim(west, east)
-    axes.set_ylim(south, north)
-    axes.set_aspect(stretch_north)
-    _degrees(axes)
-    axes.set_title(_summary(mines, len(located)))
-    if ordered:
-        figure.legend(loc="outside lower center", ncols=len(ordered), borderaxespad=0.7)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(0.5 * positive.min(), min(1.0, 2 * positive.max()))
+    for column, part in enumerate(shares.columns):
+        offset = (column + 0.5) * thickness - 0.4
+        rows = [row + offset for row in range(len(shares))]
+        # Any other column takes the next colour of the style's cycle.
+        colour = PART_STYLES[part][0] if part in PART_STYLES else None
+        axes.barh(rows, shares[part].fillna(0), thickness * 0.92, color=colour, label=part)
+        for row, share in zip(rows, shares[part], strict=True):
+            if not share > 0:
+                note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
+    axes.set_yticks(range(len(shares)), shares.index)
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()  # the first class on top
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axes.set_xlabel("share of pixels" + (" (logarithmic scale)" if logarithmic else ""))
+    axes.grid(axis="x")
+    legend_above(axes)
     mark_synthetic(figure, synthetic)
     return figure
 
 
-def _land() -> Path:
-    """Read the land outlines, degrees, lakes cut out."""
-    text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
-    geometry = json.loads(text)["features"][0]["geometry"]
-    rings = [Path(np.array(ring), closed=True) for land in geometry["coordinates"] for ring in land]
-    return Path.make_compound_path(*rings)
-
-
-def _stretch(latitude: float) -> float:
-    """Return how much longer a degree of latitude is than one of longitude."""
-    return 1 / max(math.cos(math.radians(latitude)), 0.3)
-
-
-def _extent(located: pd.DataFrame) -> tuple[float, float, float, float]:
-    """Choose west, east, south and north of the map, degrees."""
-    if located.empty:
-        return WORLD
-    west, south = located[["longitude", "latitude"]].min()
-    east, north = located[["longitude", "latitude"]].max()
-    if max(east - west, north - south) >= REGION_SPAN:
-        return WORLD[0], WORLD[1], min(WORLD[2], south - 5), max(WORLD[3], north + 3)
-    width = 1.3 * (east - west)
-    height = max(1.3 * (north - south), LEAST_SPAN)
-    # From 3:2 to 2:1 on the ground, by widening.
-    stretch_north = _stretch((south + north) / 2)
-    width = max(width, 1.5 * height * stretch_north)
-    height = max(height, width / stretch_north / 2)
-    west, east = _slide((west + east) / 2, width, 180)
-    south, north = _slide((south + north) / 2, height, 90)
-    return west, east, south, north
-
-
-def _slide(centre: float, span: float, limit: float) -> tuple[float, float]:
-    """Return the ends of a span about a centre, moved so as to stay within ±limit."""
-    span = min(span, 2 * limit)
-    start = min(max(centre - span / 2, -limit), limit - span)
-    return start, start + span
-
-
-def _degrees(axes: Axes) -> None:
-    """Label both axes in degrees with compass letters, over a light grid."""
-    for axis, positive, negative in ((axes.xaxis, "E", "W"), (axes.yaxis, "N", "S")):
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 3, 5, 6, 10]))
-        axis.set_major_formatter(FuncFormatter(partial(_degree_label, positive, negative)))
-    axes.grid(linewidth=0.4, color="#D5D5D5")
-
-
-def _degree_label(positive: str, negative: str, value: float, _position: int) -> str:
-    """Write degrees with the letter of their side; zero has none."""
-    return f"{abs(value):g}°" + (f" {positive if value > 0 else negative}" if value else "")
-
-
-def _summary(mines: pd.DataFrame, num_located: int) -> str:
-    """Count the mines, by raw material if it is given, and those without a place."""
-    text = f"{len(mines)} mine{'' if len(mines) == 1 else 's'}"
-    if "raw_material" in mines and len(mines):
-        names = mines["raw_material"].map(RAW_MATERIALS).fillna("unknown material")
-        text += ": " + ", ".join(f"{count} {name}" for name, count in names.value_counts().items())
-    if num_located < len(mines):
-        text += f"\n{len(mines) - num_located} without coordinates not shown"
-    return text
+@in_style()
+def overlap_figure(overlaps: pd.DataFrame, synthetic: bool = False) -> Figure:
+    """Show how far classes overlap: the shares of `overlap_table`."""
+    values = overlaps.to_numpy(float)
+    side_in = 0.42 * max(len(overlaps), 3)
+    figure = ReportFigure(figsize=(side_in + 2.6, side_in + 1.7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(values):
+        if share > 0:
+            text = f"{share:.2f}" if share >= 0.005 else "< .01"
+            colour = "white" if share > 0.6 else "#222222"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(overlaps)), overlaps.columns, rotation=40, ha="right")
+    axes.set_yticks(range(len(overlaps)), overlaps.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("share of the row's pixels that also carry the column's class")
+    mark_synthetic(figure, synthetic)
+    return figure

@@ -21,6 +21,8 @@ from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report.scenes import (
+    class_colours,
+    classes_present,
     display_bands,
     example_scene,
     paint,
@@ -30,7 +32,7 @@ from minseg.report.scenes import (
     stretch,
 )
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
-from minseg.report.text import text_table
+from minseg.report.text import DASH, markdown_text, text_table
 from minseg.study.predictions import find_scene
 from minseg.study.runs import Run
 
@@ -73,17 +75,7 @@ def own_image(
     images : sequence of str
         Paths, or ``BANDS=PATH`` for files that do not name their bands.
     reading : mapping of str to value, optional
-        Fields of `minseg.data.images.ImageReading`.
-
-    Returns
-    -------
-    OwnImage
-        Its picture has at most `SHOWN_SIDE` pixels a side, and no more is held in memory.
-
-    Raises
-    ------
-    MinsegError
-        If a file cannot be used, or a field of `reading` is unknown.
+        Fields of `minseg.data.images.ImageReading`; an unknown one is refused.
     """
     how = _filled(ImageReading, reading or {})
     bands = run.statistics.bands
@@ -107,22 +99,7 @@ def map_image(
 ) -> "Products":
     """Map an image with a run's network: ``classes.tif`` and ``polygons.gpkg`` in a folder.
 
-    Parameters
-    ----------
-    run : Run
-    image : OwnImage
-    folder : Path
-    cleaning : mapping of str to value, optional
-        Fields of `minseg.maps.cleaning.Cleaning`.
-
-    Returns
-    -------
-    Products
-
-    Raises
-    ------
-    MinsegError
-        If the image does not serve the run, or the folder cannot be written.
+    Cleaning are fields of `minseg.maps.cleaning.Cleaning`; an unknown one is refused.
     """
     from minseg.maps.prediction import predict_raster
     from minseg.study.execution import open_segmenter
@@ -141,19 +118,7 @@ def map_image(
 
 
 def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
-    """Return the class map as large as the picture of its image.
-
-    Parameters
-    ----------
-    image : OwnImage
-    mapped : Products
-        Of that image.
-
-    Returns
-    -------
-    ClassMap
-        On the grid of the picture.
-    """
+    """Return the class map on the grid of its image's picture."""
     classes, shown = mapped.class_map.classes, (image.grid.height, image.grid.width)
     # As GDAL thins an image: the pixel at the centre of each new one's ground.
     centres = (
@@ -165,29 +130,16 @@ def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
 
 @in_style()
 def map_figure(image: OwnImage, mapped: "Products") -> Figure:
-    """Show an image and its class map side by side.
-
-    Parameters
-    ----------
-    image : OwnImage
-    mapped : Products
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Show an image and its class map side by side."""
     found = shown_map(image, mapped)
-    named = list(zip(found.task.target_names, found.task.target_colours, strict=True))
-    present = {
-        name: colour for k, (name, colour) in enumerate(named) if k and np.any(found.classes == k)
-    }
+    present = classes_present(found.task, found.classes)
     present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
     below_in = legend_height_in(len(present), _LEGEND_COLUMNS)
     figure, panels = picture_row(
         2, found.grid, image.title, image.synthetic, scale=1.3, below_in=below_in
     )
     picture = stretch(image.picture)
-    colours = {k: colour for k, (_, colour) in enumerate(named) if k} | {IGNORE: "#FFFFFF"}
+    colours = class_colours(found.task) | {IGNORE: "#FFFFFF"}
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, found.classes, colours), "predicted")
     add_scale_bar(panels[0], found.grid)
@@ -195,19 +147,18 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     return figure
 
 
+def answer(image: OwnImage, mapped: "Products") -> str:
+    """Say in Markdown what the network sees in an image."""
+    polygons = mapped.polygons
+    seen = [
+        f"{polygons.loc[polygons['class'] == name, 'area_ha'].sum():.1f} ha of {name}"
+        for name in mapped.class_map.task.target_names[1:]
+    ]
+    return f"**Answer.** In {markdown_text(image.title)} the network sees {', '.join(seen)}."
+
+
 def area_table(mapped: "Products") -> Styler:
-    """Sum up the polygons by class.
-
-    Parameters
-    ----------
-    mapped : Products
-
-    Returns
-    -------
-    pandas Styler
-        A row for each class of the task: objects, their area and the largest one's in hectares,
-        and the mean probability over their ground.
-    """
+    """Sum up the polygons of each class: number, hectares, and mean probability by area."""
     polygons, rows = mapped.polygons, {}
     for name in mapped.class_map.task.target_names[1:]:
         own = polygons[polygons["class"] == name]
@@ -221,8 +172,8 @@ def area_table(mapped: "Products") -> Styler:
             else math.nan,
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep="–")
-    return hectares.format("{:.2f}", subset=["mean probability"], na_rep="–")
+    hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep=DASH)
+    return hectares.format("{:.2f}", subset=["mean probability"], na_rep=DASH)
 
 
 def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:

@@ -30,7 +30,7 @@ NOTEBOOKS = (Path(__file__).parents[1] / "notebooks").resolve()
 """The study's notebooks: those of the checkout that this package is in, or a copy inside it."""
 
 OUTCOMES = "outcomes.csv"
-"""Table beside the executed copies: one row a notebook and parameters of the latest batch."""
+"""Table beside the executed copies: one row an execution of the latest batch."""
 
 RESULT_COLUMNS = ("status", "seconds", "error", "executed")
 """Columns of the table of outcomes that stand after the notebook and its parameters."""
@@ -61,22 +61,7 @@ class Outcome:
 
 
 def find_notebooks(names: Sequence[str]) -> list[Path]:
-    """Find notebooks by path, or by the beginning of their name (``02``) among the study's.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Empty for all of them.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    MinsegError
-        If one is not found.
-    """
+    """Find notebooks by path, or by the beginning of their name (``02``); all without names."""
     own = project_folder() / "notebooks"
     folder = own if is_checkout(own.parent) else NOTEBOOKS
     known = sorted(folder.glob("[0-9]*.ipynb"))
@@ -103,30 +88,10 @@ def plan_executions(
 ) -> list[Execution]:
     """List what to execute, after checking all that can be checked beforehand.
 
-    Parameters
-    ----------
-    notebooks : sequence of Path
-    parameters : mapping of str to str
-        Values that all executions share, as on a command line: text where the notebook declares
-        text, else a Python literal; paths are relative to the working directory.
-    each : mapping of str to str
-        Values to go through, separated by commas or as a Python list: every notebook is executed
-        for every combination.
-    folder : Path, optional
-        Folder of the executed copies; by default ``executed`` beside each notebook, and in the
-        working directory for those that came with the package.
-
-    Returns
-    -------
-    list of Execution
-        The copies are named by the notebook and its values of `each`.
-
-    Raises
-    ------
-    MinsegError
-        If there is nothing to execute, a notebook cannot be read or lacks a parameter, a value is
-        there twice or is not what the notebook declares, or a copy would take another notebook's
-        place.
+    Values are as on a command line: text where the notebook declares text, else a Python literal.
+    All executions share the parameters, and every combination of the values of `each`, separated
+    by commas or a Python list, is executed. Copies are named by these values and lie in the folder,
+    by default ``executed`` beside a notebook, or in the project for those of the package.
     """
     if not notebooks:
         raise MinsegError("no notebook to execute here; name one by its path")
@@ -155,23 +120,8 @@ def execute(executions: Sequence[Execution], scheduler: str | None = None) -> It
     """Execute notebooks one after another; one that fails does not stop the others.
 
     The batch's table of outcomes, beside the executed copies, is written anew after each, so that
-    an interrupted batch leaves what is done.
-
-    Parameters
-    ----------
-    executions : sequence of Execution
-    scheduler : str, optional
-        Address of a Dask scheduler, handed to the notebooks as ``$MINSEG_SCHEDULER``.
-
-    Yields
-    ------
-    Outcome
-        In the order of `executions`, as each is done.
-
-    Raises
-    ------
-    MinsegError
-        If the table of outcomes cannot be written, or would take another table's place.
+    an interrupted batch leaves what is done. The address of a Dask scheduler reaches the notebooks
+    as ``$MINSEG_SCHEDULER``.
     """
     done: list[Outcome] = []
     for folder in {execution.output.parent: None for execution in executions}:
@@ -185,23 +135,7 @@ def execute(executions: Sequence[Execution], scheduler: str | None = None) -> It
 
 
 def rerun(notebook: Path, parameters: Mapping[str, object], output: Path) -> None:
-    """Execute one notebook with parameters and keep the executed copy.
-
-    Parameters
-    ----------
-    notebook : Path
-    parameters : mapping of str to object
-        Values in place of those of the notebook's ``parameters`` cell; paths are relative to
-        the working directory.
-    output : Path
-        Where the executed copy goes; after a failing cell too, for a look.
-
-    Raises
-    ------
-    MinsegError
-        If a parameter is unknown (papermill alone only warns) or not what the notebook declares,
-        or a cell fails.
-    """
+    """Execute one notebook with parameters and keep the executed copy, of a failing one too."""
     declared = _declared(notebook, parameters)
     for name, value in parameters.items():
         _require(value, declared[name])

@@ -1,6 +1,5 @@
-"""Rows of pictures of one scene: stretched, greyed, painted with classes, and laid out."""
+"""Scenes as pictures: stretched, painted with classes, and held against the truth."""
 
-import math
 import textwrap
 from collections.abc import Mapping
 from enum import IntEnum
@@ -34,6 +33,7 @@ from minseg.report.style import (
     legend_below,
     legend_height_in,
 )
+from minseg.report.text import METRIC_TITLES, number
 from minseg.study.errors import best_median_worst as best_median_worst
 from minseg.study.predictions import find_scene, scene_prediction
 from minseg.study.runs import Run
@@ -49,20 +49,11 @@ _GAP_IN, _MARGIN_IN, _TITLE_LINE_IN, _PANEL_LINE_IN = 0.12, 0.1, 0.2, 0.16
 
 
 def stretch(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Stretch an image for display, each band from its 2nd to its 98th percentile.
+    """Stretch (bands, height, width), each band from its 2nd to its 98th percentile.
 
-    Parameters
-    ----------
-    image : float ndarray (bands, height, width)
-        Red, green, blue first; of fewer than three bands the first is shown in grey.
-    valid : bool ndarray (height, width), optional
-        Where the image holds data. By default where all bands shown are finite and not all are 0,
-        which is how `Dataset.read_inputs` fills a place without data.
-
-    Returns
-    -------
-    float32 ndarray (height, width, 3)
-        0 to 1; mid-grey where not valid.
+    Red, green and blue come first; of fewer than three bands the first is shown in grey. Valid is
+    by default where the bands shown are finite and not all 0, as `Dataset.read_inputs` fills gaps.
+    Returns float32 (height, width, 3), 0 to 1, mid-grey where not valid.
     """
     shown = np.asarray(image[:3] if len(image) >= 3 else image[:1], np.float32)
     finite = np.isfinite(shown).all(axis=0)
@@ -79,20 +70,9 @@ def stretch(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
 
 
 def paint(picture: np.ndarray, values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
-    """Grey a picture and lay a colour over each value that has one.
+    """Grey a picture of `stretch` and lay a colour over each value that has one.
 
-    Parameters
-    ----------
-    picture : float32 ndarray (height, width, 3)
-        As `stretch` returns it.
-    values : uint8 ndarray (height, width)
-    colours : mapping of int to str
-        Colour of a value; white covers the picture, any other lets it through.
-
-    Returns
-    -------
-    float32 ndarray (height, width, 3)
-        0 to 1.
+    White covers the picture, any other colour lets it through.
     """
     # Kept light, and short of white, so that colours and the white of unannotated pixels stand out.
     ground = np.repeat(0.3 + 0.55 * picture.mean(axis=2, keepdims=True), 3, axis=2)
@@ -117,31 +97,8 @@ def picture_row(
 ) -> tuple[ReportFigure, list[Axes]]:
     """Make a figure with a row of panels that fit the shape of a scene on the ground.
 
-    Placed in inches, since matplotlib's automatic layouts leave gaps round fixed shapes.
-
-    Parameters
-    ----------
-    columns : int
-        Number of panels.
-    grid : Grid
-        Of the scene.
-    title : str
-        Above the row, broken into lines if long.
-    synthetic : bool
-        Writes SYNTHETIC at the upper right.
-    scale : float
-        Factor on the size of the panels.
-    title_lines : int
-        Lines in the panels' own titles.
-    below_in : float
-        Height of the room for a legend below the panels, inches.
-    right_in : (float, float)
-        Width and height of the room for a legend beside the panels, inches.
-
-    Returns
-    -------
-    figure : ReportFigure
-    panels : list of Axes
+    Placed in inches, since matplotlib's automatic layouts leave gaps round fixed shapes. Room for
+    legends is a height below the panels, and a width and height beside them.
     """
     pixel_width, pixel_height = grid.pixel_size_m
     ratio = grid.height * pixel_height / (grid.width * pixel_width)
@@ -183,6 +140,21 @@ def show(panel: Axes, picture: np.ndarray, title: str) -> None:
     panel.set_axis_off()
 
 
+def class_colours(task: Task) -> dict[int, str]:
+    """Return the colours of a task's values but the background's."""
+    return dict(list(enumerate(task.target_colours))[1:])
+
+
+def classes_present(task: Task, *rasters: np.ndarray) -> dict[str, str]:
+    """Return name and colour of those of a task's classes that are in any of the rasters."""
+    present = set(np.concatenate([np.unique(raster) for raster in rasters]))
+    return {
+        task.target_names[value]: colour
+        for value, colour in class_colours(task).items()
+        if value in present
+    }
+
+
 NOT_ANNOTATED = {"not annotated": "#FFFFFF"}
 """Legend entry of the pixels that neither train nor count."""
 
@@ -198,6 +170,11 @@ class Agreement(IntEnum):
     """Both see a class, but not the same one."""
     IGNORED = IGNORE
 
+    @property
+    def title(self) -> str:
+        """The name for a reader."""
+        return self.name.replace("_", " ").lower()
+
 
 # Chosen by search: blended over mid-grey every two of them differ by at least 32 CIELAB units, in
 # normal vision and in simulated protanopia, deuteranopia and tritanopia; and each but black by 41
@@ -211,23 +188,7 @@ AGREEMENT_COLOURS: dict[Agreement, str] = {
 
 
 def agreement(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Classify every pixel of a prediction by what the truth says there.
-
-    Parameters
-    ----------
-    prediction, target : uint8 ndarray (height, width)
-        0 background, 1 … the task's classes, 255 ignore.
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        Values of `Agreement`; ignored where either is 255.
-
-    Raises
-    ------
-    MinsegError
-        If the two differ in size.
-    """
+    """Classify every pixel of a prediction by what the truth says there, as `Agreement`."""
     if prediction.shape != target.shape:
         raise MinsegError(
             f"the prediction has (height, width) {prediction.shape} and the truth {target.shape}; "
@@ -256,44 +217,12 @@ def overlay_figure(
 ) -> Figure:
     """Show image, ground truth, prediction and their agreement side by side (Figures 5 to 16).
 
-    Parameters
-    ----------
-    image : float ndarray (bands, height, width)
-        Red, green, blue first; of fewer than three bands the first is shown in grey. NaN, or 0 in
-        all bands, where there is no data.
-    target, prediction : uint8 ndarray (height, width)
-        0 background, 1 … the task's classes, 255 ignore.
-    task : Task
-        Names and colours of the target values.
-    grid : Grid
-        Of the scene, for its shape on the ground and the scale bar.
-    title : str
-        Above the figure.
-    scores : mapping of str to float, optional
-        `iou`, `recall` and `precision`, written above the agreement; NaN is undefined.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Four panels: image, ground truth, prediction, agreement.
-
-    Raises
-    ------
-    MinsegError
-        If prediction and truth differ in size.
+    Scores are `iou`, `recall` and `precision`, written above the agreement; NaN is undefined.
     """
     verdict = agreement(prediction, target)
-    class_legend = {
-        name: colour
-        for value, (name, colour) in enumerate(
-            zip(task.target_names, task.target_colours, strict=True)
-        )
-        if value > 0 and (np.any(target == value) or np.any(prediction == value))
-    }
+    class_legend = classes_present(task, target, prediction)
     verdict_legend = {
-        kind.name.replace("_", " ").lower(): colour
+        kind.title: colour
         for kind, colour in AGREEMENT_COLOURS.items()
         if kind != Agreement.WRONG_CLASS or task.num_classes > 2
     } | (NOT_ANNOTATED if np.any(verdict == Agreement.IGNORED) else {})
@@ -311,7 +240,7 @@ def overlay_figure(
     )
     picture = stretch(image)
     ignored = {IGNORE: "#FFFFFF"}
-    classes = dict(list(enumerate(task.target_colours))[1:]) | ignored
+    classes = class_colours(task) | ignored
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, target, classes), "ground truth")
     show(panels[2], paint(picture, prediction, classes), "prediction")
@@ -325,12 +254,7 @@ def overlay_figure(
 
 def _agreement_title(scores: Mapping[str, float] | None) -> str:
     """Title the agreement panel, with the scores given below."""
-    names = {"iou": "IoU", "recall": "recall", "precision": "precision"}
-    given = [
-        f"{name} {'–' if math.isnan(scores[key]) else f'{scores[key]:.2f}'}"
-        for key, name in names.items()
-        if scores and key in scores
-    ]
+    given = [f"{METRIC_TITLES[name]} {number(score, 2)}" for name, score in (scores or {}).items()]
     lines = ["agreement" + "".join(f": {text}" for text in given[:1]), " · ".join(given[1:])]
     return "\n".join(filter(None, lines))
 
@@ -343,24 +267,6 @@ def annotation_figure(
 
     Where classes overlap the fill is that of the later one in `PRIORITY`, so that a slope shows
     inside its excavation; every class keeps its outline.
-
-    Parameters
-    ----------
-    image : float ndarray (bands, height, width)
-        As in `overlay_figure`.
-    labels : uint16 ndarray (height, width)
-        Bit k = class k of Table 1; 65535 = ignore.
-    grid : Grid
-        Of the scene, for its shape on the ground and the scale bar.
-    title : str
-        Above the figure.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels and a legend of the classes present.
     """
     colours = {mine_class.name: mine_class.colour for mine_class in (EXTENT, *CLASSES)}
     masks = {name: decode_bits(labels, name) for name in (EXTENT.name, *PRIORITY)}
@@ -419,24 +325,7 @@ def annotated_scene(dataset: Dataset, scene: str) -> Figure:
 
 
 def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
-    """Draw image, truth, a run's stored prediction and their agreement for one test mine.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-        The one it was tested on.
-    mine : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MinsegError
-        If the run has no prediction of that mine.
-    """
+    """Draw image, truth, a run's stored prediction and their agreement for one test mine."""
     tested = scene_prediction(run, dataset, mine)
     image, _ = dataset.read_inputs(
         tested.scene, display_bands(dataset.description.bands), tested.window

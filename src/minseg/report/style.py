@@ -58,18 +58,7 @@ class ReportFigure(Figure):
 
 
 def scale_bar_length_m(extent_m: float) -> float:
-    """Return the longest length of 1, 2 or 5 times a power of ten that a scale bar may have.
-
-    Parameters
-    ----------
-    extent_m : float
-        Ground width of the picture, metres.
-
-    Returns
-    -------
-    float
-        Metres, at most `SCALE_BAR_SHARE` of the width.
-    """
+    """Return the longest 1, 2 or 5 times a power of ten that fits a picture's scale bar."""
     longest = SCALE_BAR_SHARE * extent_m * (1 + 1e-9)
     power = 10.0 ** math.floor(math.log10(longest))
     return power * max(step for step in (1, 2, 5) if step * power <= longest)
@@ -81,16 +70,8 @@ def format_length(length_m: float) -> str:
 
 
 def add_scale_bar(axes: Axes, grid: Grid) -> None:
-    """Draw a scale bar in the lower left of a picture drawn in pixel coordinates.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-    grid : Grid
-        Of the picture; without a coordinate reference system no length is known, and none is
-        drawn.
-    """
-    if grid.crs is None:
+    """Draw a scale bar in the lower left of a picture drawn in pixel coordinates."""
+    if grid.crs is None:  # no length is known
         return
     pixel_width_m = grid.pixel_size_m[0]
     length_m = scale_bar_length_m(grid.width * pixel_width_m)
@@ -167,16 +148,7 @@ def legend_height_in(entries: int, columns: int) -> float:
 
 
 def legend_below(figure: Figure, panel: Axes, entries: Mapping[str, str], columns: int) -> None:
-    """Put a legend of names and colours below the panels, from one panel's left edge on.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    panel : matplotlib.axes.Axes
-    entries : mapping of str to str
-        Name to colour.
-    columns : int
-    """
+    """Put a legend of names and their colours below the panels, from one's left edge on."""
     box = panel.get_position()
     figure.legend(
         handles=colour_patches(entries),
@@ -186,21 +158,17 @@ def legend_below(figure: Figure, panel: Axes, entries: Mapping[str, str], column
     )
 
 
+def legend_above(axes: Axes) -> None:
+    """Put the legend in a row above a panel, clear of the data."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
+
+
 def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[int] = ()) -> Styler:
-    """Set a wide table in small type.
+    """Set a wide table in small type, lines between groups of the first of two column levels.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With two levels of columns; lines stand between groups of the first.
-    corner : (str, str)
-        What the upper left corner says beside the two levels.
-    rules : sequence of int
-        Rows with a line above.
-
-    Returns
-    -------
-    pandas Styler
+    The upper left corner names the two levels; rules are rows with a line above.
     """
     groups = table.columns.get_level_values(0)
     columns = [f".col{k}" for k in range(1, len(groups)) if groups[k] != groups[k - 1]]
@@ -227,19 +195,7 @@ def row_panels(
 ) -> tuple[Figure, list[Axes]]:
     """Lay out panels, two side by side, that share their axes and have named rows.
 
-    Parameters
-    ----------
-    titles : sequence of str
-        One a panel.
-    rows : sequence of str
-        From top to bottom.
-    head_in : float
-        Height of a panel's title and margins, inches.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-    panels : list of matplotlib.axes.Axes
+    `head_in` is the height of a panel's title and margins, inches.
     """
     across = min(len(titles), 2)
     down = -(-len(titles) // across)

@@ -1,4 +1,4 @@
-"""A network drawn from its recorded stages: encoder down, decoder up, skips across (Figure 4)."""
+"""A training as page 02 shows it: the network (Figure 4), its learning curve and its scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,24 +6,21 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from minseg.data.dataset import Dataset
-from minseg.data.labels import decode_bits
-from minseg.data.mines import PARTS
 from minseg.errors import MinsegError
 from minseg.report.style import (
     PART_STYLES,
     ReportFigure,
     colour_patches,
     in_style,
+    legend_above,
     mark_synthetic,
     note_at_axis,
 )
@@ -70,19 +67,9 @@ def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
     Parameters
     ----------
     anatomy : sequence of mappings
-        Stages with name, part, channels, height, width, sources
-        (`minseg.learning.models.network_anatomy`, `minseg.study.runs.Run.anatomy`).
+        Stages with name, part, channels, height, width, sources (`Run.anatomy`); none are refused.
     title : str
         Above the figure, such as `RunConfig.title`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    MinsegError
-        If there are no stages.
     """
     if not anatomy:
         raise MinsegError(
@@ -193,10 +180,7 @@ def _draw_links(
 
 
 def _arc(start: _Box, end: _Box, num_between: int) -> Path:
-    """Return a curve from the top of a box to the top of another one of its row.
-
-    The more boxes lie between the higher it rises, but never to the row above.
-    """
+    """Return a curve between tops of boxes, higher the more lie between, but below the next row."""
     top = start.y - start.height / 2
     rise = _ARC_IN * (1 - 0.6**num_between)
     peak = top - rise / 0.75  # a cubic rises to three quarters of its hull
@@ -222,93 +206,8 @@ def _legend(figure: Figure) -> None:
     )
 
 
-LOG_FROM_RATIO = 100
-"""Ratio of the largest share to the smallest from which the axis is logarithmic."""
-
 _NETWORK = "network"
 _MODEL_STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
-
-
-@in_style()
-def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show how much of the pixels each class covers, part by part.
-
-    Parameters
-    ----------
-    shares : pandas.DataFrame
-        Indexed by class name, one column per part, values 0 to 1 (`Dataset.class_shares`); NaN is
-        unknown. The axis is logarithmic if the shares differ by more than `LOG_FROM_RATIO`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    values = shares.to_numpy(float)
-    positive = values[values > 0]
-    logarithmic = positive.size > 0 and positive.max() > LOG_FROM_RATIO * positive.min()
-    thickness = 0.8 / max(len(shares.columns), 1)
-    height_in = 0.8 + len(shares) * max(0.25, 0.14 * len(shares.columns))
-
-    figure = ReportFigure(figsize=(7.2, height_in), layout="constrained")
-    axes = figure.add_subplot()
-    if logarithmic:
-        axes.set_xscale("log")
-        axes.set_xlim(0.5 * positive.min(), min(1.0, 2 * positive.max()))
-    for column, part in enumerate(shares.columns):
-        offset = (column + 0.5) * thickness - 0.4
-        rows = [row + offset for row in range(len(shares))]
-        # Any other column takes the next colour of the style's cycle.
-        colour = PART_STYLES[part][0] if part in PART_STYLES else None
-        axes.barh(rows, shares[part].fillna(0), thickness * 0.92, color=colour, label=part)
-        for row, share in zip(rows, shares[part], strict=True):
-            if not share > 0:
-                note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
-    axes.set_yticks(range(len(shares)), shares.index)
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()  # the first class on top
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
-    axes.set_xlabel("share of pixels" + (" (logarithmic scale)" if logarithmic else ""))
-    axes.grid(axis="x")
-    _legend_above(axes)
-    mark_synthetic(figure, synthetic)
-    return figure
-
-
-@in_style()
-def overlap_figure(overlaps: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show how far classes overlap (section 2.2).
-
-    Parameters
-    ----------
-    overlaps : pandas.DataFrame
-        Share of the row's pixels that also carry the column's class, 0 to 1
-        (`minseg.report.training.overlap_table`).
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    values = overlaps.to_numpy(float)
-    side_in = 0.42 * max(len(overlaps), 3)
-    figure = ReportFigure(figsize=(side_in + 2.6, side_in + 1.7), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(values):
-        if share > 0:
-            text = f"{share:.2f}" if share >= 0.005 else "< .01"
-            colour = "white" if share > 0.6 else "#222222"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(overlaps)), overlaps.columns, rotation=40, ha="right")
-    axes.set_yticks(range(len(overlaps)), overlaps.index)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title("share of the row's pixels that also carry the column's class")
-    mark_synthetic(figure, synthetic)
-    return figure
 
 
 @in_style()
@@ -322,11 +221,6 @@ def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Fig
         epoch was not validated.
     synthetic : bool
         Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels above each other: loss, validation IoU.
     """
     figure = ReportFigure(figsize=(7.2, 4.4), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
@@ -335,7 +229,7 @@ def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Fig
             _curve(above, history, f"{part}_loss", part)
     _curve(below, history, "validation_iou", "validation")
     above.set_ylabel("loss")
-    _legend_above(above)
+    legend_above(above)
     below.set_ylabel("validation IoU")
     below.set_ylim(0, 1)
     below.set_xlabel("epoch")
@@ -412,7 +306,7 @@ def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
     left_out = len(table) - len(compared)
     axes.set_xlabel(f"IoU (means without {left_out} of {len(table)} mines)" if left_out else "IoU")
     axes.grid(axis="both")
-    _legend_above(axes)
+    legend_above(axes)
     mark_synthetic(figure, synthetic)
     return figure
 
@@ -427,65 +321,23 @@ def _curve(axes: Axes, history: pd.DataFrame, column: str, part: str) -> None:
     axes.grid(axis="y")
 
 
-def _legend_above(axes: Axes) -> None:
-    """Put the legend in a row above a panel, clear of the data."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
-
-
 _IOU = METRICS.index("iou")
 
 
-def dataset_table(dataset: Dataset) -> pd.DataFrame:
-    """Return what a dataset is and holds, one fact a row."""
-    about = dataset.description
-    years = dataset.scenes["year"].dropna()
-    facts = {
-        "name": about.name,
-        "kind": "synthetic: made, not observed" if about.synthetic else "real imagery",
-        "mines": f"{len(dataset.mines)}",
-        "scenes": f"{len(dataset.scenes)}",
-        "years": f"{years.min()} to {years.max()}" if len(years) else "not stated",
-        "annotated classes": ", ".join(about.class_names),
-        "bands": ", ".join(about.bands),
-        "provenance": about.provenance,
-        "licence": about.licence,
-        "content hash": dataset.digest,
-    }
-    return pd.DataFrame({"": facts})
-
-
-def part_table(dataset: Dataset) -> pd.DataFrame:
-    """Return mines and scenes per part (section 2.3), with the share of all mines."""
-    mines = dataset.split["part"].value_counts().reindex(PARTS, fill_value=0)
-    return pd.DataFrame(
+def answer(network: Run, forest: Run) -> str:
+    """Say in Markdown how a network does beside its per-pixel baseline, over all and by mine."""
+    ious = pd.DataFrame(
         {
-            "mines": mines,
-            "share of mines": (mines / mines.sum()).map("{:.0%}".format),
-            "scenes used": [len(dataset.scenes_of(part)) for part in PARTS],
+            name: run.scores_by_mine()["iou"]
+            for name, run in (("network", network), ("forest", forest))
         }
-    ).rename_axis("part")
-
-
-def overlap_table(dataset: Dataset, part: str = "train") -> pd.DataFrame:
-    """Return how far classes overlap (section 2.2).
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row and column are classes; the value is the share of the row's pixels that also carry
-        the column's class, 0 to 1. Classes that do not occur are left out.
-    """
-    names = dataset.description.class_names
-    both = pd.DataFrame(0, index=list(names), columns=list(names))
-    for _, scene in dataset.scenes_of(part).iterrows():
-        labels = dataset.read_labels(scene)
-        masks = np.stack([decode_bits(labels, name).ravel() for name in names]).astype(np.int64)
-        both += masks @ masks.T  # pixels that carry both classes
-    pixels = pd.Series(np.diag(both), index=both.index)
-    occurring = pixels.index[pixels > 0]
-    return both.loc[occurring, occurring].div(pixels[occurring], axis=0)
+    ).dropna()
+    ahead = int((ious["network"] > ious["forest"]).sum())
+    return (
+        f"**Answer.** On the test mines the network has IoU {number(network.scores()['iou'])}, the "
+        f"per-pixel forest {number(forest.scores()['iou'])}; mine by mine the network is ahead on "
+        f"{ahead} of {len(ious)}."
+    )
 
 
 def score_table(
@@ -498,7 +350,7 @@ def score_table(
     models : mapping of str to sequence of Run
         Name of the model to its runs, one a seed; all of one task and band configuration.
     convention : str
-        See `minseg.scoring.metrics.scores`.
+        `standard` or `paper`, see `minseg.scoring.metrics.scores`.
     part : {"validation", "test"}
 
     Returns

@@ -1,7 +1,8 @@
-"""Pixels and polygons as layers of a web map: coloured, and laid on the Mercator of browsers."""
+"""Maps to click on and to switch layers of, on a static page without a network."""
 
 import base64
 import itertools
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from rasterio.warp import calculate_default_transform, reproject
 
 from minseg.data.dataset import Dataset
 from minseg.data.grid import seen_from
-from minseg.data.labels import IGNORE, Task
+from minseg.data.labels import IGNORE
 from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
@@ -41,6 +42,8 @@ from minseg.report.scenes import (
     OPACITY,
     Agreement,
     agreement,
+    class_colours,
+    classes_present,
     display_bands,
     scene_title,
     stretch,
@@ -84,18 +87,7 @@ class Overlay:
 
 
 def image_pixels(image: np.ndarray) -> np.ndarray:
-    """Stretch an image for display, see-through where it has no data.
-
-    Parameters
-    ----------
-    image : float ndarray (bands, height, width)
-        As in `minseg.report.scenes.stretch`.
-
-    Returns
-    -------
-    uint8 ndarray (height, width, 4)
-        Red, green, blue, opacity.
-    """
+    """Stretch an image for display, see-through without data: uint8 (height, width, 4)."""
     shown = image[:3] if len(image) >= 3 else image[:1]
     valid = np.isfinite(shown).all(axis=0) & (shown != 0).any(axis=0)
     colours = (255 * stretch(image, valid)).round()
@@ -103,19 +95,7 @@ def image_pixels(image: np.ndarray) -> np.ndarray:
 
 
 def class_pixels(values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
-    """Colour a raster of class numbers, see-through where a value has no colour.
-
-    Parameters
-    ----------
-    values : uint8 ndarray (height, width)
-    colours : mapping of int to str
-        Colour of a value.
-
-    Returns
-    -------
-    uint8 ndarray (height, width, 4)
-        Red, green, blue, opacity.
-    """
+    """Colour a raster of class numbers, see-through where a value has no colour."""
     table = np.zeros((256, 4), np.uint8)
     for value, colour in colours.items():
         table[value] = [round(255 * level) for level in (*to_rgb(colour), OPACITY)]
@@ -125,26 +105,8 @@ def class_pixels(values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
 def lay_on_mercator(pixels: np.ndarray, grid: Grid, *, photograph: bool = False) -> Overlay:
     """Warp pixels to the Mercator map of web browsers, by nearest neighbour.
 
-    The map is unrolled about the scene's own meridian, so that none is cut at 180 degrees.
-
-    Parameters
-    ----------
-    pixels : uint8 ndarray (height, width, 4)
-        Red, green, blue, opacity.
-    grid : Grid
-        Of the pixels.
-    photograph : bool
-        An image, not classes: averaged where it is thinned, and packed with a little loss.
-
-    Returns
-    -------
-    Overlay
-        At most `MAX_SIDE` pixels wide and high.
-
-    Raises
-    ------
-    MinsegError
-        If the grid is nowhere.
+    The map is unrolled about the scene's own meridian, so that none is cut at 180 degrees. A
+    photograph is averaged where it is thinned to `MAX_SIDE`, and packed with a little loss.
     """
     meridian = central_meridian(grid)
     mercator = _mercator(meridian)
@@ -171,34 +133,17 @@ def lay_on_mercator(pixels: np.ndarray, grid: Grid, *, photograph: bool = False)
 
 
 def polygon_features(polygons: gpd.GeoDataFrame, meridian: float) -> dict:
-    """Turn polygons into GeoJSON in degrees, with all their columns as properties.
-
-    Parameters
-    ----------
-    polygons : geopandas.GeoDataFrame
-    meridian : float
-        Longitude near the polygons, degrees: theirs are written within 180 degrees of it.
-
-    Returns
-    -------
-    dict
-        A GeoJSON feature collection, coordinates rounded to about 0.1 m.
-
-    Raises
-    ------
-    MinsegError
-        If the polygons are nowhere.
-    """
+    """Turn polygons into GeoJSON with all their columns, within 180 degrees of a meridian."""
     if polygons.crs is None:
         raise MinsegError(
             "the polygons have no coordinate reference system; assign one with `set_crs`"
         )
 
-    def shorten(points: np.ndarray) -> np.ndarray:
+    def rounded(points: np.ndarray) -> np.ndarray:
         longitudes = seen_from(points[:, 0], meridian)
         return np.column_stack([longitudes, points[:, 1]]).round(DEGREE_DECIMALS)
 
-    shapes = shapely.transform(polygons.geometry.to_crs("EPSG:4326").to_numpy(), shorten)
+    shapes = shapely.transform(polygons.geometry.to_crs("EPSG:4326").to_numpy(), rounded)
     facts = polygons.drop(columns=polygons.geometry.name).to_dict("records")
     return {
         "type": "FeatureCollection",
@@ -210,13 +155,7 @@ def polygon_features(polygons: gpd.GeoDataFrame, meridian: float) -> dict:
 
 
 def central_meridian(grid: Grid) -> float:
-    """Return the longitude of a grid's centre, whole degrees.
-
-    Raises
-    ------
-    MinsegError
-        If the grid is nowhere.
-    """
+    """Return the longitude of a grid's centre, whole degrees."""
     if grid.crs is None:
         raise MinsegError(
             "the raster has no coordinate reference system, so it lies nowhere on a map; assign "
@@ -283,18 +222,9 @@ class LegendGroup:
 class EmbeddedMap(Map):
     """A map of leafmap's that needs no network but for background tiles.
 
-    It is shown as a cell's last expression, in a notebook and on a static page alike.
-
-    Parameters
-    ----------
-    title : str
-        What the map shows, for those who cannot see it.
-    legend : sequence of LegendGroup
-    synthetic : bool
-        Writes SYNTHETIC on the map, and leaves out the background tiles: places that were made
-        up lie nowhere among real ones.
-    attribution : str
-        Where the data are from; empty for nothing.
+    It is shown as a cell's last expression, in a notebook and on a static page alike. The title
+    is for those who cannot see it. A synthetic one is marked, and has no background tiles: places
+    that were made up lie nowhere among real ones.
     """
 
     # What leafmap and folium would link from servers: Leaflet stands in the page instead, and
@@ -320,33 +250,20 @@ class EmbeddedMap(Map):
             font_size="12px",
         )
         self.title = title
+        self.words = _legend_html(legend, synthetic), html_text(attribution)
         figure = self.get_root()
         figure.title = html_text(title)
         figure.header.add_child(Element('<base target="_blank">'), name="links_leave_the_frame")
         figure.header.add_child(_Verbatim("style", _leaflet("leaflet.css")), name="leaflet_css")
         figure.header.add_child(_Verbatim("script", _leaflet("leaflet.js")), name="leaflet_js")
         figure.header.add_child(_Verbatim("style", _STYLE), name="map_style")
-        self.add_child(_Furniture(_legend_html(legend, synthetic), html_text(attribution)))
         if not synthetic:
             folium.TileLayer("OpenStreetMap", name="OpenStreetMap", overlay=True).add_to(self)
 
     def add_overlay(
         self, name: str, overlay: Overlay, *, below: bool = False, choice: bool = False, show: bool
     ) -> None:
-        """Add a picture as a layer.
-
-        Parameters
-        ----------
-        name : str
-            In the layer control.
-        overlay : Overlay
-        below : bool
-            Under all layers that are not.
-        choice : bool
-            One of the layers of which one at a time is seen.
-        show : bool
-            Whether it is seen at first.
-        """
+        """Add a picture as a layer; of those that are a choice one at a time is seen."""
         folium.raster_layers.ImageOverlay(
             overlay.address,
             overlay.bounds,
@@ -358,19 +275,7 @@ class EmbeddedMap(Map):
         ).add_to(self)
 
     def add_features(self, name: str, features: dict, key: str, colours: Mapping[str, str]) -> None:
-        """Add polygons or points as a layer, with a popup of their properties.
-
-        Parameters
-        ----------
-        name : str
-            In the layer control.
-        features : dict
-            GeoJSON feature collection.
-        key : str
-            The property that decides the colour.
-        colours : mapping of str to str
-            Colour of a value of that property.
-        """
+        """Add GeoJSON features, coloured by the property `key`, each with a popup of them all."""
         colour_of = {html_text(value): colour for value, colour in colours.items()}
 
         def style(feature: dict) -> dict[str, object]:
@@ -385,9 +290,21 @@ class EmbeddedMap(Map):
             smooth_factor=0,
         ).add_to(self)
 
+    def add_land(self) -> None:
+        """Draw the outlines of the land, which need no network, under the layers to come."""
+        text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
+        style = {"color": "#A9A59B", "weight": 1, "fillColor": "#E6E3DC", "fillOpacity": 1}
+        folium.GeoJson(
+            json.loads(text),
+            style_function=lambda _: style,
+            interactive=False,
+            smooth_factor=0,
+            control=False,
+        ).add_to(self)
+
     def finish(self, bounds: Sequence[Sequence[float]]) -> "EmbeddedMap":
         """Show the ground within (south, west) and (north, east), and the layer control."""
-        self.add_child(_View(bounds))
+        self.add_child(_Furniture(*self.words, bounds))
         folium.LayerControl(collapsed=False).add_to(self)
         return self
 
@@ -407,7 +324,10 @@ class _Verbatim(Element):
 
 
 class _Furniture(MacroElement):
-    """Scale bar, legend with the mark of synthetic data, and what a screen reader says."""
+    """Scale bar, legend with the mark of synthetic data, what a screen reader says, and the view.
+
+    The ground is shown beside the map's controls where there is room and behind them if not.
+    """
 
     _template = Template(
         """
@@ -429,23 +349,6 @@ class _Furniture(MacroElement):
             // A page is scrolled past a map, not caught by it.
             map.scrollWheelZoom.disable();
             map.once("click", () => map.scrollWheelZoom.enable());
-        })({{ this._parent.get_name() }});
-        {% endmacro %}
-        """
-    )
-
-    def __init__(self, legend: str, attribution: str) -> None:
-        super().__init__()
-        self.legend, self.attribution = legend, attribution
-
-
-class _View(MacroElement):
-    """What ground the map shows, beside its controls where there is room and behind them if not."""
-
-    _template = Template(
-        """
-        {% macro script(this, kwargs) %}
-        (function (map) {
             const fit = function () {
                 const width = map.getSize().x;
                 const sides = width > 500 ? [180, 130] : [8, 8];
@@ -463,9 +366,9 @@ class _View(MacroElement):
         """
     )
 
-    def __init__(self, bounds: Sequence[Sequence[float]]) -> None:
+    def __init__(self, legend: str, attribution: str, bounds: Sequence[Sequence[float]]) -> None:
         super().__init__()
-        self.bounds = bounds
+        self.legend, self.attribution, self.bounds = legend, attribution, bounds
 
 
 def _as_html(feature: dict, number: int) -> dict:
@@ -509,16 +412,9 @@ MOST_POLYGONS = 2000
 
 
 def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
-    """Show the mines of a dataset, one layer and colour a part (Figure 2).
+    """Show the mines of a dataset over the land, a layer and colour a part (Figure 2).
 
-    Parameters
-    ----------
-    dataset : Dataset
-
-    Returns
-    -------
-    EmbeddedMap
-        Each mine opens a popup of its name, country, raw material, type, part and years.
+    A click on a mine tells its name, country, raw material, type, part and years.
     """
     mines = dataset.mines.merge(dataset.split, on="mine")
     colours = {part: colour for part, (colour, _) in PART_STYLES.items()}
@@ -530,6 +426,7 @@ def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
         synthetic=dataset.synthetic,
         attribution=_attribution(dataset),
     )
+    shown.add_land()
     years = dataset.scenes.groupby("mine")["year"].apply(_years)
     for part in (part for part in colours if part in counts):
         points = mines[mines["part"] == part]
@@ -547,22 +444,7 @@ def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
 def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
     """Show image, truth, a run's prediction and their agreement for one test mine (Figures 5-16).
 
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-        The one it was tested on.
-    mine : str
-
-    Returns
-    -------
-    EmbeddedMap
-        Image below; truth, prediction and agreement to choose from.
-
-    Raises
-    ------
-    MinsegError
-        If the run has no prediction of that mine, or its scene is nowhere.
+    The image lies below; truth, prediction and agreement are to choose from.
     """
     scene = scene_prediction(run, dataset, mine)
     picture, _ = dataset.read_inputs(
@@ -570,18 +452,18 @@ def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
     )
     verdict = agreement(scene.prediction, scene.target)
     unknown = {IGNORE: NOT_ANNOTATED["not annotated"]}
-    classes = _class_colours(run.task)
+    classes = class_colours(run.task)
     verdicts = {int(kind): colour for kind, colour in AGREEMENT_COLOURS.items()}
     seen = set(np.unique(verdict))
-    names = {
-        kind.name.replace("_", " ").lower(): colour
-        for kind, colour in AGREEMENT_COLOURS.items()
-        if kind in seen
-    } | (NOT_ANNOTATED if Agreement.IGNORED in seen else {})
+    names = {kind.title: colour for kind, colour in AGREEMENT_COLOURS.items() if kind in seen}
+    names |= NOT_ANNOTATED if Agreement.IGNORED in seen else {}
     shown = EmbeddedMap(
         f"Map of {scene_title(dataset, scene.scene)}: {run.task.title}, "
         "image, truth, prediction and agreement",
-        [_class_legend(run.task, scene.target, scene.prediction), LegendGroup("agreement", names)],
+        [
+            LegendGroup("classes", classes_present(run.task, scene.target, scene.prediction)),
+            LegendGroup("agreement", names),
+        ],
         synthetic=dataset.synthetic,
         attribution=_attribution(dataset),
     )
@@ -611,38 +493,28 @@ def change_map(
     before, after : ClassMap
         Of one task, on one grid.
     images : pair of float ndarray (bands, height, width), optional
-        Of the two years, on the same grid, as in `minseg.report.scenes.overlay_figure`.
+        Of the two years, on the same grid, as `Dataset.read_inputs` gives it.
     synthetic : bool
         Marks the map as made from synthetic data.
-
-    Returns
-    -------
-    EmbeddedMap
-        Images below; both class maps and a map of change for every class to choose from.
-
-    Raises
-    ------
-    MinsegError
-        If the two are of different tasks or grids, or lie nowhere.
     """
     require_comparable(before, after)
     task, grid = before.task, before.grid
-    legend = _class_legend(task, before.classes, after.classes)
+    colours = classes_present(task, before.classes, after.classes)
     shown = EmbeddedMap(
         f"Map of change between two years: {task.title}",
-        [legend, LegendGroup("change", CHANGES)],
+        [LegendGroup("classes", colours), LegendGroup("change", CHANGES)],
         synthetic=synthetic,
     )
     for name, image in zip(("before", "after"), images or (), strict=bool(images)):
         overlay = lay_on_mercator(image_pixels(image), grid, photograph=True)
         shown.add_overlay(f"image {name}", overlay, below=True, show=True)
     kinds = dict(enumerate(CHANGES.values(), start=1))
-    present = list(legend.colours)
+    present = list(colours)
     for name in present:
         change = lay_on_mercator(class_pixels(class_change(before, after, name), kinds), grid)
         shown.add_overlay(f"change: {name}", change, choice=True, show=name == present[0])
     for name, class_map in (("before", before), ("after", after)):
-        overlay = lay_on_mercator(class_pixels(class_map.classes, _class_colours(task)), grid)
+        overlay = lay_on_mercator(class_pixels(class_map.classes, class_colours(task)), grid)
         shown.add_overlay(name, overlay, choice=True, show=name == "after" and not present)
     return _finish_choice(shown, overlay)
 
@@ -659,32 +531,23 @@ def raster_map(
     ----------
     class_map : ClassMap
     image : float ndarray (bands, height, width), optional
-        On the same grid, as in `minseg.report.scenes.overlay_figure`.
+        On the same grid, as `Dataset.read_inputs` gives it.
     polygons : geopandas.GeoDataFrame, optional
         With a column `class`, and perhaps `area_ha` and `mean_probability`, for the popups. Of
         more than `MOST_POLYGONS` the largest.
     synthetic : bool
         Marks the map as made from synthetic data.
-
-    Returns
-    -------
-    EmbeddedMap
-
-    Raises
-    ------
-    MinsegError
-        If the class map or the polygons are nowhere.
     """
     task, grid = class_map.task, class_map.grid
     shown = EmbeddedMap(
         f"Map of the predicted classes: {task.title}",
-        [_class_legend(task, class_map.classes)],
+        [LegendGroup("classes", classes_present(task, class_map.classes))],
         synthetic=synthetic,
     )
     if image is not None:
         overlay = lay_on_mercator(image_pixels(image), grid, photograph=True)
         shown.add_overlay("image", overlay, below=True, show=True)
-    classes = lay_on_mercator(class_pixels(class_map.classes, _class_colours(task)), grid)
+    classes = lay_on_mercator(class_pixels(class_map.classes, class_colours(task)), grid)
     shown.add_overlay("class map", classes, show=True)
     if polygons is not None and len(polygons):
         colours = dict(zip(task.target_names, task.target_colours, strict=True))
@@ -706,20 +569,6 @@ def _finish_choice(shown: EmbeddedMap, overlay: Overlay) -> EmbeddedMap:
     """Add the choice of none of the layers, so that the image can be seen bare."""
     folium.FeatureGroup(name="image only", overlay=False, show=False).add_to(shown)
     return shown.finish(overlay.bounds)
-
-
-def _class_colours(task: Task) -> dict[int, str]:
-    """Return the colours of a task's values but the background's."""
-    return dict(list(enumerate(task.target_colours))[1:])
-
-
-def _class_legend(task: Task, *rasters: np.ndarray) -> LegendGroup:
-    """Return the legend of those of a task's classes that are in any of the rasters."""
-    present = set(np.concatenate([np.unique(raster) for raster in rasters]))
-    named = zip(task.target_names, task.target_colours, strict=True)
-    return LegendGroup(
-        "classes", {name: colour for k, (name, colour) in enumerate(named) if k and k in present}
-    )
 
 
 def _attribution(dataset: Dataset) -> str:

@@ -72,13 +72,16 @@ def compare_years(
     Parameters
     ----------
     study : Study
-    tasks, bands, settings
-        See `first_runs`.
+    tasks : sequence of str
+    bands : mapping of task to band configuration
+        RGB for a task that is not named.
     mine : str
         The mine at hand; empty for the test mine that grew most, see `most_grown_mine` (of the
         total transformed area if Model 4 has a run, else of the first task that has one).
     years : sequence of int
-        See `scenes_of_two_years`.
+        The earlier and the later year; by default the first and the last there are.
+    **settings
+        Other fields of `RunConfig`.
 
     Returns
     -------
@@ -113,23 +116,7 @@ def compare_years(
 def first_runs(
     study: Study, tasks: Sequence[str], bands: Mapping[str, str], **settings: object
 ) -> tuple[dict[str, Run], list[str]]:
-    """Make or load one run a task, with the study's first seed: those that Tables 3 and 4 share.
-
-    Parameters
-    ----------
-    study : Study
-    tasks : sequence of str
-    bands : mapping of task to band configuration
-        RGB for a task that is not named.
-    **settings
-        Other fields of `RunConfig`.
-
-    Returns
-    -------
-    runs : dict of task to Run
-    problems : list of str
-        Why others are missing, one line each.
-    """
+    """Make or load one run a task with the study's first seed, and say why others are missing."""
     names = [parse_task(task).name for task in tasks]
     outcomes = study.run_all(
         [study.config(task=name, bands=bands.get(name, "RGB"), **settings) for name in names]
@@ -139,25 +126,7 @@ def first_runs(
 
 
 def scenes_of_two_years(dataset: Dataset, mine: str, years: Sequence[int] = ()) -> pd.DataFrame:
-    """Find a mine's scenes of two years.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    mine : str
-    years : sequence of int
-        The earlier and the later year; by default the first and the last there are.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Two rows of the scene table, the earlier year first.
-
-    Raises
-    ------
-    MinsegError
-        If the mine is unknown, the years are no two years, or the mine has no scene of one.
-    """
+    """Return a mine's rows of two years, the earlier first; by default of its first and last."""
     if mine not in set(dataset.mines["mine"]):
         raise MinsegError(f"{dataset.path}: has no mine {mine!r}; mines.csv lists them")
     if years and (len(years) != 2 or years[0] >= years[1]):
@@ -175,14 +144,7 @@ def scenes_of_two_years(dataset: Dataset, mine: str, years: Sequence[int] = ()) 
 
 
 def mines_with_two_years(dataset: Dataset, years: Sequence[int] = ()) -> list[str]:
-    """Return the test mines that have scenes of two years on one grid, in order.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    years : sequence of int
-        See `scenes_of_two_years`.
-    """
+    """Return the test mines that have scenes of two years on one grid, in order."""
     found = []
     for mine in sorted(dataset.split.loc[dataset.split["part"] == "test", "mine"]):
         try:
@@ -196,20 +158,7 @@ def mines_with_two_years(dataset: Dataset, years: Sequence[int] = ()) -> list[st
 
 
 def most_grown_mine(dataset: Dataset, task: Task, years: Sequence[int] = ()) -> str | None:
-    """Return the test mine whose annotated area, of all classes of a task, grew most in hectares.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    task : Task
-    years : sequence of int
-        See `scenes_of_two_years`.
-
-    Returns
-    -------
-    str or None
-        None where no test mine has two years.
-    """
+    """Return the test mine whose annotated area of a task grew most in hectares, if any has."""
     true = annotated(dataset, task, mines_with_two_years(dataset, years), years)
 
     def growth_ha(mine: str) -> float:
@@ -222,20 +171,7 @@ def most_grown_mine(dataset: Dataset, task: Task, years: Sequence[int] = ()) -> 
 def annotated(
     dataset: Dataset, task: Task, mines: Sequence[str], years: Sequence[int] = ()
 ) -> dict[str, TwoYears]:
-    """Read what was annotated of mines in two years; 255 where nobody annotated.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    task : Task
-    mines : sequence of str
-    years : sequence of int
-        See `scenes_of_two_years`.
-
-    Returns
-    -------
-    dict of mine to TwoYears
-    """
+    """Read what was annotated of mines in two years; 255 where nobody annotated."""
     found = {}
     for mine in mines:
         first, last = (row for _, row in scenes_of_two_years(dataset, mine, years).iterrows())
@@ -251,26 +187,7 @@ def annotated(
 def predicted(
     run: Run, dataset: Dataset, mines: Sequence[str], years: Sequence[int] = ()
 ) -> dict[str, TwoYears]:
-    """Map mines in two years with a run's network.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-    mines : sequence of str
-        None that the run was trained on.
-    years : sequence of int
-        See `scenes_of_two_years`.
-
-    Returns
-    -------
-    dict of mine to TwoYears
-
-    Raises
-    ------
-    MinsegError
-        If a mine lacks a year, or the run was trained on it.
-    """
+    """Map mines in two years with a run's network, none of which it was trained on."""
     true = annotated(dataset, run.task, mines, years)
     scenes = [scene for one in true.values() for scene in one.scenes]
     maps = scene_maps(run, dataset, scenes)
@@ -290,35 +207,18 @@ KEYS = ["class", "change"]
 CROSS_COLUMNS = ["mine", "class", "predicted", "true", "pixels"]
 
 ACCOUNT_COLUMNS = [
-    "class",
-    "change",
-    "mapped_ha",
-    "adjusted_ha",
-    "low_ha",
-    "high_ha",
-    "floor_ha",
-    "floor_low_ha",
-    "floor_high_ha",
-    "true_ha",
-    "mines",
+    *("class", "change", "mapped_ha", "adjusted_ha", "low_ha", "high_ha"),
+    *("floor_ha", "floor_low_ha", "floor_high_ha", "true_ha", "mines"),
 ]
 
 CHECK_COLUMNS = ["class", "change", "mines", "inside", "mapped_error_ha", "adjusted_error_ha"]
 
 
 def cross_table(found: TwoYears, true: TwoYears) -> pd.DataFrame:
-    """Count pixels by what became of each class as predicted and as annotated.
+    """Count pixels by what became of each class as predicted and as annotated, on one grid.
 
-    Parameters
-    ----------
-    found, true : TwoYears
-        Predicted and annotated, of one task and on one grid.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows mine, class, predicted, true (both of `CATEGORIES`), pixels. Pixels without data or
-        annotation in either year are left out.
+    Rows mine, class, predicted, true (both of `CATEGORIES`), pixels. Pixels without data or
+    annotation in either year are left out.
     """
     tables, number = [], len(CATEGORIES)
     pairs = pd.MultiIndex.from_product([CATEGORIES, CATEGORIES], names=["predicted", "true"])
@@ -333,13 +233,7 @@ def cross_table(found: TwoYears, true: TwoYears) -> pd.DataFrame:
 
 
 def cross_tables(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) -> pd.DataFrame:
-    """Hold predictions of several mines against their annotation: rows as in `cross_table`.
-
-    Parameters
-    ----------
-    found, true : mapping of mine to TwoYears
-        Predicted, and annotated (of these mines and perhaps more).
-    """
+    """Hold predictions of several mines against their annotation: rows as in `cross_table`."""
     tables = [cross_table(one, true[mine]) for mine, one in found.items()]
     return pd.concat(tables or [pd.DataFrame(columns=CROSS_COLUMNS)], ignore_index=True)
 
@@ -347,16 +241,8 @@ def cross_tables(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) ->
 def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
     """Measure the floor of false change: how much is predicted to change where nothing did.
 
-    Parameters
-    ----------
-    crossed : pandas.DataFrame
-        See `cross_tables`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows class, change (gained or lost), share (0 to 1, of all ground whose truth did not
-        change, pooled over the mines), low, high (95 % interval: bootstrap over mines), mines.
+    Rows class, change (gained or lost), share (of all ground whose truth did not change, pooled
+    over the mines), low, high (95 % interval: bootstrap over mines), mines.
     """
     rows = []
     for name, mines, pixels in _by_class(crossed):
@@ -389,20 +275,11 @@ def adjusted_areas(areas: pd.DataFrame, crossed: pd.DataFrame) -> pd.DataFrame:
     for one: of such 95 % intervals less than half held the annotated area of synthetic mines.
     With n other mines even their whole range misses a further one of their kind 2 times of n + 1.
 
-    Parameters
-    ----------
-    areas : pandas.DataFrame
-        Of the mine at hand (`minseg.maps.change.change_areas`).
-    crossed : pandas.DataFrame
-        Of other mines (`cross_tables`).
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows class, change (gained or lost), mapped_ha, adjusted_ha, low_ha, high_ha (2.5th and
-        97.5th percentile over the other mines, taken outwards: the whole range of less than 40),
-        mines. Adjusted is NaN where the map has a stratum that was predicted on none of the other
-        mines; where one of them lacks it, the pooled share stands in.
+    From areas of the mine at hand (`minseg.maps.change.change_areas`) and `cross_tables` of others:
+    rows class, change, mapped_ha, adjusted_ha, low_ha, high_ha (2.5th and 97.5th percentile over
+    the other mines, taken outwards: the whole range of less than 40), mines. Adjusted is NaN where
+    the map has a stratum that was predicted on none of the other mines; where one of them lacks it,
+    the pooled share stands in.
     """
     rows = []
     for name, mines, pixels in _by_class(crossed):
@@ -427,23 +304,9 @@ def change_account(
     """Set a mine's mapped change beside its estimate, the floor of false change, and the truth.
 
     Estimate and floor come from the other mines alone; what was annotated of the mine at hand is
-    not used for them, and so it checks them.
-
-    Parameters
-    ----------
-    found : mapping of mine to TwoYears
-        Predictions of one run: of the mine at hand, and of others.
-    true : mapping of mine to TwoYears
-        What was annotated of them.
-    mine : str
-        The mine at hand.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows class, change, mapped_ha, adjusted_ha, low_ha, high_ha, floor_ha, floor_low_ha,
-        floor_high_ha (the floor's share of all ground that is compared), true_ha, mines (the
-        others). NaN where there is no other mine, and in true_ha where nobody annotated.
+    not used for them, and so it checks them. Rows of `ACCOUNT_COLUMNS`; the floor is its share of
+    all ground that is compared, mines are the others. NaN where there is no other mine, and in
+    true_ha where nobody annotated.
     """
     others = {name: one for name, one in found.items() if name != mine}
     crossed = cross_tables(others, true)
@@ -460,19 +323,9 @@ def change_account(
 def account_check(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) -> pd.DataFrame:
     """Check mapped and adjusted areas on every mine in turn, estimated from the others.
 
-    Parameters
-    ----------
-    found : mapping of mine to TwoYears
-        Predictions of one run.
-    true : mapping of mine to TwoYears
-        What was annotated of them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows class, change, mines (with an annotated area and an interval), inside (how many of
-        their annotated areas lie in the interval), mapped_error_ha and adjusted_error_ha (mean
-        absolute difference from the annotated area).
+    Rows class, change, mines (with an annotated area and an interval), inside (how many of their
+    annotated areas lie in the interval), mapped_error_ha and adjusted_error_ha (mean absolute
+    difference from the annotated area).
     """
     crossed = cross_tables(found, true)
     of_mines = [

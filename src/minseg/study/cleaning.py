@@ -24,18 +24,8 @@ RULES: Mapping[str, Cleaning] = {
 """Rules that are measured, one by one and together."""
 
 EFFECT_COLUMNS = [
-    "run",
-    "task",
-    "bands",
-    "rule",
-    "runs",
-    "mines",
-    "iou",
-    "difference",
-    "low",
-    "high",
-    "told",
-    "changed",
+    *("run", "task", "bands", "rule", "runs", "mines"),
+    *("iou", "difference", "low", "high", "told", "changed"),
 ]
 
 

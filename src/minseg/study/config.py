@@ -114,22 +114,6 @@ PROFILES: dict[str, RunConfig] = {
 
 
 def profile_config(profile: str, **changes: object) -> RunConfig:
-    """Return a profile's configuration with some fields changed.
-
-    Parameters
-    ----------
-    profile : {"paper", "demo"}
-    **changes
-        Fields of `RunConfig`.
-
-    Returns
-    -------
-    RunConfig
-
-    Raises
-    ------
-    MinsegError
-        If the profile or a field is unknown, or a value is not allowed.
-    """
+    """Return the configuration of a profile (`paper`, `demo`) with some fields changed."""
     require_word("profile", profile, PROFILES)
     return PROFILES[profile].replace(**changes)

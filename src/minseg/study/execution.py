@@ -26,7 +26,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from minseg.atomic import CannotWriteError, is_about_the_disk, write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task, parse_task
+from minseg.data.labels import IGNORE, parse_task
 from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.errors import MinsegError, require_word
@@ -85,24 +85,8 @@ def run(
 ) -> Run:
     """Return the run of a configuration on a dataset: the stored one, or made now.
 
-    Parameters
-    ----------
-    config : RunConfig
-    dataset : Dataset
-    store : RunStore
-    after_epoch : callable, optional
-        See `minseg.learning.training.train`; only with one device.
-    devices : int
-        Graphics cards, or processes on a CPU, that share each batch of one training.
-
-    Returns
-    -------
-    Run
-
-    Raises
-    ------
-    MinsegError
-        If the dataset cannot serve the configuration, or the run cannot be written.
+    With one device, `after_epoch` is that of `minseg.learning.training.train`; several graphics
+    cards, or processes on a CPU, share each batch of one training.
     """
     scope = require(config, dataset)
     key = run_key(config, dataset)
@@ -194,21 +178,7 @@ def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
 
 
 def open_segmenter(run: Run) -> Segmenter:
-    """Load a run's network, ready to predict on the fastest device at hand.
-
-    Parameters
-    ----------
-    run : Run
-
-    Returns
-    -------
-    Segmenter
-
-    Raises
-    ------
-    MinsegError
-        If the run is a per-pixel baseline, or its weights do not fit.
-    """
+    """Load a run's network, ready to predict on the fastest device at hand."""
     config = run.config
     if config.architecture == PIXEL_FOREST:
         raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
@@ -224,27 +194,16 @@ def open_segmenter(run: Run) -> Segmenter:
 
 
 def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
-    """Evaluate a run's network on a part of a dataset, possibly another than it was trained on.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-    part : {"train", "validation", "test"}
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows scene, mine, class, tp, fp, fn, tn.
-
-    Raises
-    ------
-    MinsegError
-        If the part holds mines that the run was trained on, or the dataset lacks bands or classes.
-    """
+    """Count agreement on a part of a dataset, possibly another than the run was trained on."""
     require_word("part", part, PARTS)
     dataset.require(run.task, run.statistics.bands)
-    _refuse_leakage(run, dataset, part)
+    mines = dataset.split.loc[dataset.split["part"] == part, "mine"]
+    seen = _seen(run, dataset, mines) if part != "train" else []
+    if seen:
+        raise MinsegError(
+            f"{run.path}: was trained on {len(seen)} mine(s) of part {part!r} of "
+            f"{dataset.path} ({seen[0]}, …), which has another split now; train again"
+        )
     segmenter = open_segmenter(run)
     scenes = load_scenes(dataset, part, run.task, run.statistics, run.config.test_crop)
     predictions = predict_scenes(segmenter, scenes)
@@ -252,24 +211,7 @@ def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
 
 
 def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, ClassMap]:
-    """Map the classes of whole scenes of a dataset, of any year, with a run's network.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-    scenes : sequence of str
-
-    Returns
-    -------
-    dict of scene to ClassMap
-        255 where the image has no data.
-
-    Raises
-    ------
-    MinsegError
-        If a scene is unknown, the run was trained on its mine, or the dataset lacks bands.
-    """
+    """Map the classes of whole scenes with a run's network; 255 where the image has no data."""
     dataset.require(run.task, run.statistics.bands)
     rows = [find_scene(dataset, scene) for scene in scenes]
     seen = _seen(run, dataset, [row["mine"] for row in rows])
@@ -286,18 +228,6 @@ def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict
         classes[~valid] = IGNORE
         maps[row["scene"]] = ClassMap(classes, dataset.grid(row), run.task)
     return maps
-
-
-def _refuse_leakage(run: Run, dataset: Dataset, part: str) -> None:
-    """Refuse validation or test mines that the run has seen in training."""
-    if part != "train":
-        mines = dataset.split.loc[dataset.split["part"] == part, "mine"]
-        seen = _seen(run, dataset, mines)
-        if seen:
-            raise MinsegError(
-                f"{run.path}: was trained on {len(seen)} mine(s) of part {part!r} of "
-                f"{dataset.path} ({seen[0]}, …), which has another split now; train again"
-            )
 
 
 def _seen(run: Run, dataset: Dataset, mines: Iterable[str]) -> list[str]:
@@ -451,21 +381,12 @@ def _evaluate(
             predictions = [predict(scene) for scene in scenes]
             table = counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
             tables.append(table.assign(epochs=epochs, part=part))
-            if part == "test" and epochs == config.epochs:
-                _store_predictions(predictions, scenes, task, folder)
+            if part == "test" and epochs == config.epochs:  # so that overlays need no model
+                for scene, classes in zip(scenes, predictions, strict=True):
+                    path = folder / "predictions" / f"{scene.scene}.tif"
+                    write_class_map(path, classes, scene.grid, task)
     columns = ["epochs", "part", "scene", "mine", "class", *COUNT_COLUMNS]
     pd.concat(tables)[columns].to_csv(folder / "counts.csv", index=False)
-
-
-def _store_predictions(
-    predictions: Sequence[np.ndarray],
-    scenes: Sequence[EvaluationScene],
-    task: Task,
-    folder: Path,
-) -> None:
-    """Write each scene's class map, so that overlays need no model."""
-    for scene, classes in zip(scenes, predictions, strict=True):
-        write_class_map(folder / "predictions" / f"{scene.scene}.tif", classes, scene.grid, task)
 
 
 def _device_name(device: torch.device) -> str:

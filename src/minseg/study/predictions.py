@@ -36,24 +36,7 @@ class ScenePrediction:
 
 
 def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
-    """Read a run's stored prediction of a test mine.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-        The one it was tested on.
-    mine : str
-
-    Returns
-    -------
-    ScenePrediction
-
-    Raises
-    ------
-    MinsegError
-        If the run has no prediction of that mine, or its files do not fit the dataset's.
-    """
+    """Read a run's stored prediction of a test mine, and the dataset that it was tested on."""
     tested = run.counts_of("test").drop_duplicates("mine").set_index("mine")["scene"]
     if mine not in tested.index:
         raise MinsegError(
@@ -82,13 +65,7 @@ def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
 
 
 def find_scene(dataset: Dataset, scene: str) -> pd.Series:
-    """Return a row of the scene table.
-
-    Raises
-    ------
-    MinsegError
-        If there is no such scene.
-    """
+    """Return a row of the scene table, or refuse an unknown scene."""
     rows = dataset.scenes[dataset.scenes["scene"] == scene]
     if rows.empty:
         raise MinsegError(f"{dataset.path}: has no scene {scene!r}; scenes.csv lists them")
@@ -98,23 +75,8 @@ def find_scene(dataset: Dataset, scene: str) -> pd.Series:
 def scene_maps(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, ClassMap]:
     """Return the class maps that a run's network draws of scenes, of any year.
 
-    Only predicting loads torch: a page whose maps are kept does without.
-
-    Parameters
-    ----------
-    run : Run
-    dataset : Dataset
-    scenes : sequence of str
-
-    Returns
-    -------
-    dict of scene to ClassMap
-        255 where the image has no data.
-
-    Raises
-    ------
-    MinsegError
-        If a scene is unknown, the run was trained on its mine, or the dataset lacks bands.
+    Only predicting loads torch: a page whose maps are kept does without. 255 where the image has no
+    data; a scene of a mine that the run was trained on is refused.
     """
     folder = run.path / "scene_maps" / dataset.digest  # the images decide what is predicted
     maps = {scene: folder / f"{scene}.tif" for scene in scenes}

@@ -1,4 +1,4 @@
-"""Where a run comes from: code, data, packages, machine, time and memory."""
+"""A finished run, the store that keeps runs, and where one comes from."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,20 +44,7 @@ PACKAGES = (
 
 
 def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
-    """Gather what a run starts from: code, data, packages, machine.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    trained_on : Dataset
-        The dataset, or the subset of its mines that the run is about.
-    seed : int
-
-    Returns
-    -------
-    dict
-        Ready for JSON.
-    """
+    """Gather what a run starts from: code, data, packages, machine."""
     commit, dirty = git_state(Path(__file__))
     return {
         "git_commit": commit,
@@ -74,20 +62,7 @@ def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
 
 
 def describe_effort(device: str, wall_time_s: float) -> dict:
-    """Gather what a run took.
-
-    Parameters
-    ----------
-    device : str
-        Name of the hardware that trained.
-    wall_time_s : float
-        Seconds from start to end, of the last stretch where the work was interrupted.
-
-    Returns
-    -------
-    dict
-        Ready for JSON.
-    """
+    """Gather what a run took; `wall_time_s` is of the last stretch where it was interrupted."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
@@ -104,19 +79,10 @@ def cpu_cores() -> int:
 
 
 def git_state(source: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of the code and whether it was changed since.
+    """Return the commit of a file of the code and whether the code was changed since.
 
-    Parameters
-    ----------
-    source : Path
-        A file of the code. A repository that only surrounds it, as one that holds the virtual
-        environment it is installed in, knows nothing of it.
-
-    Returns
-    -------
-    commit : str or None
-        None where no repository tracks the file.
-    dirty : bool or None
+    None where no repository tracks the file: one that only surrounds it, as one that holds the
+    virtual environment it is installed in, knows nothing of it.
     """
     # Within a hook of some repository, git's variables name that one.
     environment = {k: value for k, value in os.environ.items() if not k.startswith("GIT_")}
@@ -153,23 +119,11 @@ RUN_FILES: dict[str, str] = {
 
 
 def run_key(config: RunConfig, dataset: Dataset) -> str:
-    """Return the name of a run: a hexadecimal hash of its configuration, data and split.
-
-    A weights file counts by its content, wherever it lies.
-
-    Raises
-    ------
-    MinsegError
-        If there is no such file.
-    """
+    """Return a run's name: hash of configuration (weights by their content), dataset and split."""
     choices = config.model_dump()
     if config.weights and config.weights.lower().endswith(".safetensors"):
         choices["weights"] = _digest(Path(config.weights))
-    content = {
-        "config": choices,
-        "dataset": dataset.digest,
-        "split": dataset.split_digest,
-    }
+    content = {"config": choices, "dataset": dataset.digest, "split": dataset.split_digest}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -185,23 +139,7 @@ def _digest(path: Path) -> str:
 
 
 def require(config: RunConfig, dataset: Dataset) -> Dataset:
-    """Refuse a configuration that a dataset cannot serve, before any work is done.
-
-    Parameters
-    ----------
-    config : RunConfig
-    dataset : Dataset
-
-    Returns
-    -------
-    Dataset
-        The mines that the run is about: all, or those of its subset.
-
-    Raises
-    ------
-    MinsegError
-        If a class was never annotated, a band is not there, or a part has no mine of the subset.
-    """
+    """Return the mines a run is about, of a dataset that has its classes, bands and subset."""
     dataset.require(parse_task(config.task), parse_bands(config.bands))
     return dataset.subset(config.subset) if config.subset else dataset
 
@@ -225,19 +163,22 @@ class Run:
     @cached_property
     def provenance(self) -> dict:
         """Where it comes from: code, data, packages, device, time."""
-        return json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+        return self._facts("provenance.json")
 
     @cached_property
     def statistics(self) -> ChannelStatistics:
         """How the inputs are standardised."""
-        facts = json.loads((self.path / "statistics.json").read_text(encoding="utf-8"))
+        facts = self._facts("statistics.json")
         return ChannelStatistics(**{name: tuple(values) for name, values in facts.items()})
 
     @cached_property
     def anatomy(self) -> list[dict]:
         """Stages of the network (`minseg.learning.models.network_anatomy`); none for a forest."""
-        path = self.path / "network.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return self._facts("network.json") if (self.path / "network.json").is_file() else []
+
+    def _facts(self, name: str) -> Any:
+        """Read a JSON file."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -255,19 +196,7 @@ class Run:
         return parse_task(self.config.task)
 
     def counts_of(self, part: str = "test", epochs: int | None = None) -> pd.DataFrame:
-        """Return the rows of counts of one part.
-
-        Parameters
-        ----------
-        part : {"validation", "test"}
-        epochs : int, optional
-            One of the run's `score_epochs`; all its epochs by default.
-
-        Raises
-        ------
-        MinsegError
-            If there are none.
-        """
+        """Return the rows of counts of validation or test, at one of `score_epochs` or the end."""
         counted, wanted = self.counts, epochs or self.config.epochs
         rows = counted[(counted["part"] == part) & (counted["epochs"] == wanted)]
         if rows.empty:
@@ -281,27 +210,12 @@ class Run:
     def scores(
         self, part: str = "test", convention: str = "standard", epochs: int | None = None
     ) -> Scores:
-        """Score the run from its stored counts.
-
-        Parameters
-        ----------
-        part, epochs
-            See `counts_of`.
-        convention : str
-            See `minseg.scoring.metrics.scores`.
-        """
+        """Score the run from its stored counts, see `minseg.scoring.metrics.scores`."""
         counts = counts_array(self.counts_of(part, epochs), self.task)
         return scores(counts, convention, self.task.target_names)
 
     def scores_by_mine(self, part: str = "test", convention: str = "standard") -> pd.DataFrame:
-        """Score each mine by itself.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Indexed by mine: scene, iou, recall, precision, accuracy. NaN where a mine has none
-            of the classes, in truth or in prediction.
-        """
+        """Score each mine (index) by itself, with its scene; NaN where none of the classes is."""
         rows = {}
         for (mine, scene), counts in self.counts_of(part).groupby(["mine", "scene"], sort=False):
             found = scores(counts_array(counts, self.task), convention)
@@ -311,13 +225,7 @@ class Run:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mine")
 
     def require_whole(self) -> None:
-        """Refuse a folder that was damaged after the run was finished.
-
-        Raises
-        ------
-        MinsegError
-            If a file is missing, cannot be read, or is cut off.
-        """
+        """Refuse a folder that was damaged after the run was finished."""
         problem = next(filter(None, map(self._damage, RUN_FILES)), None) or self._gap()
         if problem:
             raise MinsegError(
@@ -385,13 +293,7 @@ class RunStore:
     path: Path
 
     def find(self, key: str) -> Run | None:
-        """Return the finished run of a key, or None.
-
-        Raises
-        ------
-        MinsegError
-            If its folder is there, but damaged.
-        """
+        """Return the finished run of a key, or None; a damaged one is refused."""
         run = Run(self.path / key)
         if not run.path.exists():
             return None
@@ -422,14 +324,6 @@ class RunStore:
         The folder is hidden and survives a kill, so that the work can be taken up again; it
         becomes the run when the block ends without an error. The operating system frees the
         lock of a killed process.
-
-        Parameters
-        ----------
-        key : str
-
-        Yields
-        ------
-        Path or None
         """
         with self._lock(key):
             if self.find(key):
@@ -463,13 +357,7 @@ class RunStore:
 
 
 def open_run(path: Path | str) -> Run:
-    """Open a finished run's folder.
-
-    Raises
-    ------
-    MinsegError
-        If it is no finished run.
-    """
+    """Open a finished run's folder, or refuse what is none."""
     run = Run(Path(path))
     if not (run.path / "config.json").is_file():
         raise MinsegError(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_completed, get_worker
@@ -71,7 +72,7 @@ def run_all(
             done = as_completed(futures)
             for future in progress(done, "making runs", len(missing)):
                 config = futures[future]
-                outcomes[config] = _outcome_of(future, config)
+                outcomes[config] = outcome_of(future, config)
     return [outcome for config in configs if (outcome := outcomes[config])]
 
 
@@ -96,11 +97,11 @@ def _stored(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome | N
     return Outcome(config, found) if found else None
 
 
-def _outcome_of(future: Future, config: RunConfig) -> Outcome:
-    """Read a finished future; whatever went wrong on the worker becomes a line."""
+def outcome_of(future: Future, config: RunConfig) -> Any:
+    """Return what a finished future gives; whatever went wrong on the worker becomes a line."""
     try:
         return future.result()
-    except Exception as error:  # of any kind: the other runs go on
+    except Exception as error:  # of any kind: the others go on
         return Outcome(config, None, summary_of(error))
 
 
@@ -142,24 +143,7 @@ def one_at_a_time() -> Iterator[None]:
 
 @contextmanager
 def connect(num_tasks: int, scheduler: str | None = None) -> Iterator[Client]:
-    """Connect to a scheduler, or start workers on this machine until the block ends.
-
-    Parameters
-    ----------
-    num_tasks : int
-        No more workers than that are started here.
-    scheduler : str, optional
-        See `run_all`.
-
-    Yields
-    ------
-    distributed.Client
-
-    Raises
-    ------
-    MinsegError
-        If the scheduler, or all its workers, do not answer, or the scheduler goes away.
-    """
+    """Connect to a scheduler, or start workers here, at most one a task, until the block ends."""
     address = scheduler or os.environ.get(SCHEDULER_VARIABLE)
     if not address:
         with local_cluster(num_tasks) as cluster, Client(cluster) as client:

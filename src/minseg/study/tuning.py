@@ -30,7 +30,7 @@ from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
 from minseg.study.config import RunConfig
 from minseg.study.runs import Outcome, Run, RunStore, require, run_key
-from minseg.study.scheduling import connect, count_workers, one_at_a_time, summary_of
+from minseg.study.scheduling import connect, count_workers, one_at_a_time, outcome_of
 from minseg.study.study import Study
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -135,13 +135,7 @@ class Search:
         return self.known(TrialState.COMPLETE, TrialState.PRUNED)
 
     def run_of(self, trial: FrozenTrial) -> Run:
-        """Return the run of a complete trial.
-
-        Raises
-        ------
-        MinsegError
-            If it is not in the run store.
-        """
+        """Return the run of a complete trial, or tell that the run store lacks it."""
         found = self.store.find(trial.user_attrs["run"])
         if found is None:
             raise MinsegError(
@@ -341,14 +335,13 @@ def tune_all(
 
     Parameters
     ----------
-    study : Study
+    study, scheduler, settings
+        See `tune`.
     tasks : sequence of str
     bands : mapping of task to band configuration
         RGB for a task that is not named.
     trials : int
         Finished trials of each task.
-    scheduler, settings
-        See `tune`.
 
     Returns
     -------
@@ -437,18 +430,8 @@ def open_search(
     return search
 
 
-def _go_on(search: Search, client: Client, trials: int) -> None:
-    """Finish trials until there are enough."""
-    problems = _finish(search, client, trials)
-    if problems and not search.finished():
-        raise MinsegError(f"no trial could be trained: {problems[0]}")
-    if problems:
-        reasons = summarise(list(dict.fromkeys(problems)))
-        print(f"{len(problems)} trial(s) failed: {reasons}", file=sys.stderr)
-
-
-def _finish(search: Search, client: Client, num_wanted: int) -> list[str]:
-    """Keep every worker busy with a trial until enough are finished; return what failed."""
+def _go_on(search: Search, client: Client, num_wanted: int) -> None:
+    """Keep every worker busy with a trial until enough are finished, and tell what failed."""
     flying: dict[Future, int] = {}  # future to trial number
     problems: list[str] = []
     bar: tqdm = progress((), "tuning", num_wanted, len(search.finished()))
@@ -467,7 +450,11 @@ def _finish(search: Search, client: Client, num_wanted: int) -> list[str]:
             problems += [problem] if problem else []
             bar.update()
     bar.close()
-    return problems
+    if problems and not search.finished():
+        raise MinsegError(f"no trial could be trained: {problems[0]}")
+    if problems:
+        reasons = summarise(list(dict.fromkeys(problems)))
+        print(f"{len(problems)} trial(s) failed: {reasons}", file=sys.stderr)
 
 
 def _next_trial(search: Search, mine: set[int], num_wanted: int) -> FrozenTrial | None:
@@ -550,10 +537,7 @@ def _run_trial(search: Search, config: RunConfig, trial_id: int) -> Outcome | No
 
 def _tell(search: Search, number: int, future: Future) -> str | None:
     """Tell Optuna how a trial ended, and return why it failed, if it did."""
-    try:
-        outcome = future.result()
-    except Exception as error:  # of any kind: the other trials go on
-        outcome = Outcome(search.base, None, summary_of(error))
+    outcome = outcome_of(future, search.base)
     if outcome is None:
         return None
     problem, values = outcome.problem, []

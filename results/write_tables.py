@@ -1,7 +1,7 @@
 """The tables of README.md and REPRODUCING.md: ours beside the paper's, from stored outcomes.
 
-``python -m minseg.report.publish`` writes the outcomes of the demo study to ``results/`` and both
-tables anew; a test holds the tables to the stored outcomes.
+`make results` runs this script, which writes the outcomes of the demo study to ``results/`` and
+both tables anew; a test holds the tables to the stored outcomes.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +12,17 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
-from minseg.report.text import model_title, signed
-from minseg.study.tables import FOREST_SUFFIX, GENERAL_OF, MODELS, PAPER_BANDS
+from minseg.report.text import model_title, number, signed, span
+from minseg.study.study import open_study, project_folder
+from minseg.study.tables import (
+    FOREST_SUFFIX,
+    GENERAL_OF,
+    MODELS,
+    PAPER_BANDS,
+    search_outcomes,
+    table_outcomes,
+)
+from minseg.study.tuning import tune_all
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
@@ -51,23 +60,7 @@ PAGES: dict[str, tuple[str, str]] = {
 
 
 def results_section(project: Path) -> str:
-    """Write the table of the README's results section from the stored outcomes.
-
-    Parameters
-    ----------
-    project : Path
-        The checkout.
-
-    Returns
-    -------
-    str
-        Markdown: a row for each of the paper's results, with its number, ours and the command.
-
-    Raises
-    ------
-    MinsegError
-        If an outcome is missing.
-    """
+    """Write the table of the README's results section from the stored outcomes."""
     ours = _read(project / OUTCOMES, "make results")
     lines = [
         "| | the paper | minseg on **synthetic** mines, demo profile | how to reproduce |",
@@ -86,23 +79,7 @@ def results_section(project: Path) -> str:
 
 
 def times_section(project: Path) -> str:
-    """Write the table of REPRODUCING.md from the stored times of the book.
-
-    Parameters
-    ----------
-    project : Path
-        The checkout.
-
-    Returns
-    -------
-    str
-        Markdown: a row for each page.
-
-    Raises
-    ------
-    MinsegError
-        If the times are missing, or those of a page.
-    """
+    """Write the table of REPRODUCING.md from the stored times of the book."""
     measure = f"python benchmarks/book.py --results {TIMES}"
     times = _read(project / TIMES, measure).set_index("page")
     lines = [
@@ -133,13 +110,7 @@ SECTIONS: dict[str, Callable[[Path], str]] = {
 
 
 def with_section(text: str, section: str, path: Path) -> str:
-    """Put a section between the marks of a text.
-
-    Raises
-    ------
-    MinsegError
-        If the text has no such marks.
-    """
+    """Put a section between the marks of a text."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -229,7 +200,7 @@ def _tailings(real: pd.DataFrame) -> list[str]:
             _line(
                 f"39 Brazilian tailings facilities, {name}: mean IoU of {len(ious)} splits",
                 "not among its data",
-                f"{_three(ious.mean())} ({_three(ious.min())} to {_three(ious.max())})",
+                f"{_three(ious.mean())} ({span(ious.min(), ious.max(), _three)})",
                 "`python benchmarks/tailings_brazil.py FOLDER`",
             )
         )
@@ -241,7 +212,7 @@ def _spread_line(project: Path) -> str:
     found = _read(project / SPREAD, "the commands of REPRODUCING.md")
     return (
         f"Trained again with other seeds, numbers of threads, kernels or number formats, "
-        f"{SPREAD_OF}, scored {_three(found['iou'].min())} to {_three(found['iou'].max())} on test "
+        f"{SPREAD_OF}, scored {span(found['iou'].min(), found['iou'].max(), _three)} on test "
         f"([REPRODUCING.md](REPRODUCING.md)): a smaller difference between two rows says nothing."
     )
 
@@ -264,11 +235,11 @@ def _spread_table(project: Path) -> list[str]:
 
 
 def _with_interval(row: Mapping[Any, float]) -> str:
-    return f"{_three(row['iou'])} ({_three(row['low'])} to {_three(row['high'])})"
+    return f"{_three(row['iou'])} ({span(row['low'], row['high'], _three)})"
 
 
 def _three(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return number(value).replace("0.", ".", 1)
 
 
 def _line(*cells: str) -> str:
@@ -277,10 +248,6 @@ def _line(*cells: str) -> str:
 
 def main() -> None:
     """Write the outcomes of the demo study, and the tables made from them."""
-    from minseg.study.study import open_study, project_folder
-    from minseg.study.tables import search_outcomes, table_outcomes
-    from minseg.study.tuning import tune_all
-
     study, project = open_study(), project_folder()
     searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
