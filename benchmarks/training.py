@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import training_statistics

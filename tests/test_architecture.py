@@ -19,7 +19,7 @@ TORCH_FREE = {
     "learning.options",
     "study.runs", "study.config", "study.paper",
 }  # fmt: skip
-TORCH = {"torch", "torchvision", "lightning", "segmentation_models_pytorch"}
+TORCH = {"torch", "torchvision", "lightning_fabric", "segmentation_models_pytorch"}
 
 
 def violations(package: Path) -> list[str]:
@@ -132,7 +132,7 @@ def test_the_check_finds_every_kind_of_breach(tmp_path):
     package = fabricate(
         tmp_path,
         {
-            "__init__.py": "import lightning.fabric\n",
+            "__init__.py": "import lightning_fabric\n",
             "errors.py": "import minseg.data\n",
             "helpers.py": "import json\n",
             "data/bands.py": "import numpy\nfrom minseg.learning.models import build\n",
@@ -147,7 +147,7 @@ def test_the_check_finds_every_kind_of_breach(tmp_path):
         },
     )
     assert violations(package) == [
-        "__init__.py:1 imports lightning.fabric: must import without torch",
+        "__init__.py:1 imports lightning_fabric: must import without torch",
         "data/bands.py:2 imports minseg.learning.models: learning lies below data",
         "data/labels.py:2 imports minseg.study.runs: study lies below data",
         "data/mines.py:2 imports torch.nn: must import without torch",

@@ -1,3 +1,4 @@
+import ast
 import os
 import re
 import shutil
@@ -25,7 +26,18 @@ CONDA_NAMES = {
     "torch": ["pytorch"],
     "huggingface-hub": ["huggingface_hub"],
     "dask": ["dask", "distributed"],  # the extra of dask[distributed] is a package of its own
+    "lightning-fabric": [],  # conda-forge has none: pip brings it along with the project
 }
+
+# Distribution → what is imported of it, where the two names differ.
+IMPORT_NAMES = {
+    "dask": "distributed",
+    "odc-stac": "odc",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
+COMMANDS = {"jupyter-book"}  # what is run and not imported
 
 
 def project_requirements() -> list[Requirement]:
@@ -36,6 +48,18 @@ def requirements_of_every_kind() -> list[Requirement]:
     extras = PROJECT["project"]["optional-dependencies"].values()
     texts = [*PROJECT["build-system"]["requires"], *(text for extra in extras for text in extra)]
     return [*project_requirements(), *map(Requirement, texts)]
+
+
+def imported(folder: str) -> set[str]:
+    """Top-level names of packages that the modules of a folder import, also inside functions."""
+    found = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"minseg"}
 
 
 def environment() -> dict:
@@ -52,6 +76,12 @@ def test_conda_environment_has_the_project_requirements_with_the_same_bounds():
     listed = {Requirement(entry).name: Requirement(entry).specifier for entry in entries}
     assert listed == expected
     assert len(entries) == len(listed)
+
+
+def test_what_is_declared_is_imported_and_what_is_imported_is_declared():
+    extra = map(Requirement, PROJECT["project"]["optional-dependencies"]["stac"])
+    names = {one.name for one in (*project_requirements(), *extra)} - COMMANDS
+    assert {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names} == imported("src")
 
 
 def test_conda_environment_takes_everything_but_minseg_from_conda_forge():

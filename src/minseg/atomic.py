@@ -37,23 +37,7 @@ TOLD_AFTER_S = 5.0
 
 @contextmanager
 def replace_when_done(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to, and rename it to `path` if no error comes.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder to appear. A file that is there is replaced; a folder is not.
-
-    Yields
-    ------
-    Path
-        Hidden name in the same folder, with the same ending, that does not exist yet.
-
-    Raises
-    ------
-    MinsegError
-        If the folder cannot be written to, a folder is in the file's place, or the disk is full.
-    """
+    """Give a name beside `path` to write to, and rename it to `path` if no error comes."""
     path = Path(path)
     beside = path.with_name(f".{path.stem[:50]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
@@ -84,18 +68,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a name that no file can be written to, before any work is done; nothing is made.
-
-    Parameters
-    ----------
-    path : Path
-        A file that is there may be replaced; folders above it may have to be made.
-
-    Raises
-    ------
-    MinsegError
-        If it is a folder, or lies where nothing can be written.
-    """
+    """Refuse a name that no file can be written to, before any work is done; nothing is made."""
     try:
         if path.is_dir():
             raise IsADirectoryError
@@ -105,18 +78,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_new_folder(path: Path) -> None:
-    """Refuse a name that no new folder can take, before any work is done; nothing is made.
-
-    Parameters
-    ----------
-    path : Path
-        An empty folder that is there may be replaced; the working directory may not.
-
-    Raises
-    ------
-    MinsegError
-        If something is there, or nothing can be written there.
-    """
+    """Refuse a name that no new folder can take, before any work is done; nothing is made."""
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise MinsegError(f"{path}: exists and is not an empty folder; name a new one")
@@ -134,29 +96,10 @@ def _try_writing_beside(path: Path) -> None:
 
 
 def hold(path: Path, held: str, *, wait: bool = True) -> AbstractContextManager[object]:
-    """Lock a file against other programs; the system frees the lock of a killed one.
+    """Lock a file against other programs until the context ends; say `held` where one has it.
 
-    Parameters
-    ----------
-    path : Path
-        Made if it is not there. On a disk that offers no locks, a marker beside it names its
-        holder instead; the marker of a program killed on another machine stays, and is told of.
-    held : str
-        What to say where another program holds it.
-    wait : bool
-        Whether to wait for it then.
-
-    Returns
-    -------
-    context manager
-        Frees the lock, which is held already, at its end.
-
-    Raises
-    ------
-    OSError
-        If nothing can be written there.
-    MinsegError
-        If another program holds it and `wait` is false.
+    The system frees the lock of a killed program. On a disk that offers no locks, a marker beside
+    the file names its holder; that of a program killed on another machine stays, and is told of.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -180,15 +123,7 @@ def _acquire(lock: BaseFileLock, held: str, wait: bool) -> AbstractContextManage
 
 
 def cannot_write(path: Path, error: Exception) -> CannotWriteError:
-    """Tell in one line why a file cannot be written.
-
-    Parameters
-    ----------
-    path : Path
-        The file that the user named.
-    error : Exception
-        What the operating system or a library said.
-    """
+    """Tell in one line why a file cannot be written."""
     reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
     if os.path.isdir(path):  # noqa: PTH112  (that of Path refuses a name that is too long)
         return CannotWriteError(f"{path}: is a folder; name a file to write")

@@ -17,22 +17,6 @@ def progress(
 
     The bar shows when standard error is a terminal or the code runs in a notebook kernel. Set
     ``MINSEG_PROGRESS=off`` (batch runs of notebooks do) to hide it there too.
-
-    Parameters
-    ----------
-    items : iterable
-        Nothing, ``()``, gives a bar to move by hand with ``update``.
-    description : str
-        What is being done, in a few words.
-    total : int, optional
-        Number of items where it cannot be asked.
-    initial : int
-        Items already done before (resumed work).
-
-    Returns
-    -------
-    tqdm
-        The iterable; ``set_postfix`` adds figures behind the bar.
     """
     watched = sys.stderr.isatty() or _in_kernel()
     hidden = not watched or os.environ.get("MINSEG_PROGRESS") == "off"

@@ -14,6 +14,7 @@ from minseg.fetching import catalogue
 from minseg.fetching import pixels as assets
 from minseg.fetching.choice import (
     ChoiceRules,
+    YearChoice,
     choose_mine,
     choose_optical,
     choose_radar,
@@ -183,6 +184,9 @@ def test_tiles_of_one_overpass_are_put_together_where_none_shows_the_box(tmp_pat
     assert row["cloud_share"] == pytest.approx(0.5 if first == "A" else 54 / 84, abs=0.01)
     alone = choose_optical(list(items.values()), BOX, PROVIDER, pinned="A")
     assert alone.item is items["A"] and alone.beside == ()
+    taken = YearChoice(choice.item, beside=choice.beside)
+    assert taken.is_settled("bor", 2020, {})
+    assert not taken.is_settled("bor", 2020, {("bor", 2020, "optical"): first})
 
 
 def test_scenes_beside_the_box_take_no_slot_of_those_looked_at(scene):

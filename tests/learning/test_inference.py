@@ -83,12 +83,6 @@ def test_reduced_precision_is_used_when_asked_for_and_gives_about_the_same(real)
     assert reduced.numpy() == pytest.approx(exact.numpy(), abs=0.05)
 
 
-def test_half_precision_inputs_are_taken(real):
-    inputs = images(1, 3, 64, 64).half()
-    found = segmenter_of(real).probabilities(inputs)
-    assert torch.equal(found, segmenter_of(real).probabilities(inputs.float()))
-
-
 @pytest.mark.parametrize(
     ("side", "crop", "expected"),
     [

@@ -115,42 +115,12 @@ def test_logits_at_ignored_pixels_change_neither_value_nor_gradient(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_ignored_pixels_do_as_if_they_were_cut_off(name):
-    logits, target = random_batch(ignored=0)
-    padded_logits = torch.nn.functional.pad(logits, (0, 3), value=4.0)
-    padded_target = torch.nn.functional.pad(target, (0, 3), value=255)
-    loss = build_loss(name, NUM_CLASSES)
-    assert loss(padded_logits, padded_target).item() == pytest.approx(loss(logits, target).item())
-
-
-@pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_without_annotated_pixels_costs_nothing(name):
     logits = random_batch()[0].requires_grad_()
     loss = build_loss(name, NUM_CLASSES)(logits, torch.full((2, 8, 10), 255, dtype=torch.uint8))
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_perfect_prediction_costs_less_than_a_wrong_one(name):
-    _, target = random_batch()
-    truth = one_hot(target.long() % 255, NUM_CLASSES).permute(0, 3, 1, 2).float()
-    loss = build_loss(name, NUM_CLASSES)
-    perfect = loss(30 * truth - 15, target)
-    wrong = loss(30 * truth.roll(1, dims=1) - 15, target)
-    assert perfect.item() == pytest.approx(0, abs=1e-4)
-    assert wrong.item() > 0.5
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_step_against_the_gradient_lowers_the_loss(name):
-    logits, target = random_batch()
-    logits.requires_grad_()
-    loss = build_loss(name, NUM_CLASSES)
-    before = loss(logits, target)
-    before.backward()
-    assert loss(logits - 10 * logits.grad, target) < before
 
 
 @pytest.mark.parametrize("name", LOSSES)

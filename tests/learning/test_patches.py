@@ -13,7 +13,7 @@ from minseg.data.radiometry import training_statistics
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.learning import patches as patches_module
 from minseg.learning.options import TrainingOptions
-from minseg.learning.patches import TrainingPatches, augment, random_turns, read_patch
+from minseg.learning.patches import TrainingPatches, read_patch
 from tests.conftest import OPTICAL, SIDE, grid_at, mine_rows, write_small_dataset
 
 MODEL1 = TASKS["model1"]
@@ -129,50 +129,35 @@ def test_orientations_are_drawn_anew_in_every_epoch(positions):
     assert first != second
 
 
-def test_resident_and_streamed_scenes_give_the_same_batches(dataset):
-    resident, streamed = (patches_of(dataset, resident=choice) for choice in (True, False))
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 1, "crops_per_scene": 2}])
+def test_resident_and_streamed_scenes_give_the_same_batches(dataset, settings):
+    resident, streamed = (patches_of(dataset, resident=r, **settings) for r in (True, False))
     assert resident.resident is not None
     assert streamed.resident is None
+    assert not settings or len(streamed) > 2 * patches_module.BATCHES_AHEAD
     for epoch in (0, 1):
-        for one, other in zip(resident.batches(epoch), streamed.batches(epoch), strict=True):
-            assert torch.equal(one[0], other[0])
-            assert torch.equal(one[1], other[1])
-
-
-def test_more_batches_than_are_read_ahead_come_in_order(dataset):
-    settings = {"batch_size": 1, "crops_per_scene": 2}
-    resident, streamed = (patches_of(dataset, resident=r, **settings) for r in (True, False))
-    assert len(streamed) > 2 * patches_module.BATCHES_AHEAD
-    assert torch.equal(epoch_of(resident)[0], epoch_of(streamed)[0])
+        for one, other in zip(epoch_of(resident, epoch), epoch_of(streamed, epoch), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_seed_and_epoch_decide_everything(dataset):
-    first, _ = epoch_of(patches_of(dataset), 4)
-    again, _ = epoch_of(patches_of(dataset), 4)
-    assert torch.equal(first, again)
-    for other in (epoch_of(patches_of(dataset), 5), epoch_of(patches_of(dataset, seed=4), 4)):
+    patches = patches_of(dataset)
+    first, _ = epoch_of(patches, 4)
+    torch.rand(100)
+    epoch_of(patches, 0)
+    for same in (patches, patches_of(dataset)):
+        assert torch.equal(first, epoch_of(same, 4)[0])
+    for other in (epoch_of(patches, 5), epoch_of(patches_of(dataset, seed=4), 4)):
         assert not torch.equal(first, other[0])
 
 
-def test_an_epoch_depends_on_no_other_epoch_nor_on_other_random_numbers(dataset):
-    patches = patches_of(dataset)
-    alone, _ = epoch_of(patches, 2)
-    torch.rand(100)
-    epoch_of(patches, 0)
-    assert torch.equal(epoch_of(patches, 2)[0], alone)
-
-
-def test_last_batch_is_filled_with_more_crops(dataset):
-    patches = patches_of(dataset)
+@pytest.mark.parametrize(("size", "number"), [(5, 3), (30, 1)])  # of 12 scenes
+def test_last_batch_is_filled_with_more_crops(dataset, size, number):
+    patches = patches_of(dataset, batch_size=size)
     batches = list(patches.batches(0))
-    assert len(batches) == len(patches) == 3  # 12 scenes in batches of 5
-    assert [len(inputs) for inputs, _ in batches] == [5, 5, 5]
-
-
-def test_batches_larger_than_the_dataset_are_filled_too(dataset):
-    ((inputs, target),) = patches_of(dataset, batch_size=30).batches(0)
-    assert inputs.shape == (30, 3, 32, 32)
-    assert target.shape == (30, 32, 32)
+    assert len(batches) == len(patches) == number
+    for inputs, target in batches:
+        assert (inputs.shape, target.shape) == ((size, 3, 32, 32), (size, 32, 32))
 
 
 def test_batches_are_float32_channels_last_with_byte_targets(dataset):
@@ -212,16 +197,6 @@ def test_read_patch_is_the_standardised_window_of_the_dataset(dataset):
     assert np.array_equal(target.numpy(), dataset.read_target(scene, MODEL1)[11:41, 7:27])
 
 
-def test_training_pixels_have_mean_zero_and_spread_one(dataset):
-    statistics = training_statistics(dataset, BANDS)
-    scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
-    pixels = np.stack(
-        [read_patch(dataset, scene, MODEL1, statistics)[0].double().numpy() for scene in scenes]
-    )
-    assert pixels.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=1e-3)
-    assert pixels.std(axis=(0, 2, 3)) == pytest.approx(1, abs=1e-3)
-
-
 @pytest.mark.parametrize("resident", [True, False])
 def test_missing_pixels_are_zero_and_ignored(own_dataset, resident):
     for _, scene in own_dataset.scenes.iterrows():
@@ -259,20 +234,6 @@ def test_scenes_that_no_crop_fits_are_refused_without_naming_one(tmp_path):
     small = write_small_dataset(tmp_path / "small", count=4, years=(2020,), side=24)
     with pytest.raises(MinsegError, match=r"24×24 pixels.*leave the scene out"):
         patches_of(small)
-
-
-def test_augment_makes_the_eight_orientations_of_a_square_about_equally_often():
-    image = np.arange(16.0).reshape(4, 4)
-    turned = [np.rot90(image, k) for k in range(4)]
-    expected = [view.tolist() for view in (*turned, *(np.fliplr(view) for view in turned))]
-    inputs = torch.tensor(image)[None, None].repeat(800, 2, 1, 1)
-    turns = random_turns(800, torch.Generator().manual_seed(0))
-    found, target = augment(inputs, inputs[:, 0], turns)
-    seen = [view.tolist() for view in target]
-    assert all(60 < seen.count(view) < 140 for view in expected)
-    assert sum(seen.count(view) for view in expected) == 800
-    assert torch.equal(found[:, 0], target)
-    assert torch.equal(found[:, 1], target)
 
 
 @pytest.mark.parametrize("resident", [True, False])

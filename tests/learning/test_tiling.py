@@ -2,13 +2,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch
 import torch
 from torch import nn
 
 from minseg import MinsegError
 from minseg.learning.models import build_model
-from minseg.learning.tiling import Strip, Tiling, blending_weights, predict_strips, tile_starts
+from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 
 CPU = torch.device("cpu")
 POINTWISE_SIZES = [
@@ -86,26 +85,6 @@ def test_tiles_begin_at_multiples_of_the_stride_of_networks():
     assert tile_starts(64, 64, 16) == tile_starts(3, 64, 16) == [0]
     assert tile_starts(10_980, 512, 64)[-2:] == [10_304, 10_496]
     assert tile_starts(100, 64, 60) == [*range(0, 36, 4), 36]  # steps too short for that
-
-
-@pytest.mark.parametrize(("tile", "overlap"), [(64, 16), (64, 32), (512, 64), (10, 5), (9, 1)])
-def test_weights_of_neighbours_add_up_to_one_where_they_overlap(tile, overlap):
-    weights = blending_weights(tile, overlap, first=False, last=False)
-    fading_in, fading_out = weights[:overlap], weights[tile - overlap :]
-    assert torch.allclose(fading_in + fading_out, torch.ones(overlap))
-    assert (weights[overlap : tile - overlap] == 1).all()
-    assert torch.equal(weights, weights.flip(0))
-    assert (weights[: overlap // 4] == 0).all()
-    assert (weights[overlap // 4 : overlap] > 0).all()
-
-
-def test_weights_do_not_fade_at_the_border_of_the_raster():
-    inner = blending_weights(64, 16, first=False, last=False)
-    first = blending_weights(64, 16, first=True, last=False)
-    assert (first[:48] == 1).all()
-    assert torch.equal(first[32:], inner[32:])
-    assert torch.equal(blending_weights(64, 16, first=False, last=True), first.flip(0))
-    assert (blending_weights(64, 16, first=True, last=True) == 1).all()
 
 
 @pytest.mark.parametrize(("overlap", "batch_size"), [(0, 1), (16, 1), (16, 3), (32, 4), (50, 100)])
@@ -321,27 +300,6 @@ def test_no_seam_shows_in_the_gradients_of_a_real_network(tile):
         elsewhere = gradient[~across_zone].max()
         assert gradient[across_zone].max() < SEAM_FACTOR * elsewhere
         assert steepness(cut, along).max() > SEAM_FACTOR * elsewhere  # seams would be noticed
-
-
-def test_tiles_of_two_sizes_give_the_same_away_from_blending():
-    torch.manual_seed(0)
-    # Halved three times it sees some 65 pixels to each side: less than from one zone to another.
-    network = segmentation_models_pytorch.Unet(
-        "resnet18",
-        encoder_depth=3,
-        encoder_weights=None,
-        decoder_channels=(64, 32, 16),
-        in_channels=2,
-        classes=3,
-    ).eval()
-    inputs, tilings = smooth_raster(640), (Tiling(256, 64), Tiling(384, 64))
-    one, other = (joined(strips_of(inputs, network, tiling)).numpy() for tiling in tilings)
-    zones = np.any([blending_zones(640, tiling) for tiling in tilings], axis=0)
-    near = np.convolve(zones, np.ones(65), "same") > 0  # 32 px to each side
-    away = ~near[:, None] & ~near
-    assert 0.2 < away.mean() < 0.4
-    assert one[:, away] == pytest.approx(other[:, away], abs=1e-6)
-    assert np.abs(one - other).max() > 1e-3  # as they need not be where they blend
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -143,13 +143,6 @@ def test_width_falls_with_the_root_of_the_number_of_mines():
     assert few / many == pytest.approx(3, rel=0.3)
 
 
-def test_a_higher_level_gives_a_wider_interval():
-    narrow, middle, wide = (
-        width(intervals_of(mines(20), "standard", level)) for level in (0.5, 0.9, 0.99)
-    )
-    assert narrow < middle < wide
-
-
 def test_interval_agrees_with_the_normal_one_for_a_plain_mean(monkeypatch):
     monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 1000)
     # Accuracy under `paper` is a plain mean over mines, whose spread is known.

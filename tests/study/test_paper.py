@@ -11,7 +11,6 @@ from minseg.learning.models import ENCODERS, can_build
 from minseg.study.config import RunConfig
 from minseg.study.paper import (
     PAPER_FOLDER,
-    TABLES,
     paper_hyperparameters,
     paper_images,
     paper_mine_scores,
@@ -91,11 +90,6 @@ def test_a_table_that_was_changed_is_read_again_and_belongs_to_the_caller(folder
     assert paper_table(3, folder)["value"].iloc[0] == 0.6941
 
 
-def test_every_table_has_the_rows_of_its_layout():
-    for number, layout in TABLES.items():
-        assert len(paper_table(number)) == len(layout.rows)
-
-
 AVERAGES = {
     "AVG RR+MO+CL": ["RR", "MO", "CL"],
     "AVG GM": ["GRR", "GMO", "GCL"],
@@ -126,8 +120,6 @@ SUMS_OF_TABLE_4 = {
 def test_table_3_is_whole():
     table = paper_table(3)
     assert len(table) == 5 * 4 * 4
-    assert not table.duplicated(["bands", "model", "metric"]).any()
-    assert table["value"].between(0, 1).all()
     assert set(table["bands"]) == set(BAND_CONFIGURATIONS)
     # Sums of the printed columns, added up by hand from the paper.
     sums = table.groupby(["model", "metric"])["value"].sum().round(3).unstack()
@@ -152,7 +144,6 @@ def test_rows_of_table_3():
 def test_table_2_is_whole():
     table = paper_table(2)
     assert len(table) == 7 * 4 * 3
-    assert not table.duplicated(["split", "model", "part"]).any()
     assert set(table["split"]) == {"All", *RAW_MATERIALS, *MINE_TYPES}
     assert set(table["part"]) == set(PARTS)
     # Sums of the printed columns, Model 1 test to Model 4 train, added up apart from the table.
@@ -175,8 +166,6 @@ def test_images_in_the_papers_layout():
 def test_table_4_is_whole():
     table = paper_table(4)
     assert len(table) == 16 * 4 * 4
-    assert not table.duplicated(["split", "model", "metric"]).any()
-    assert table["value"].between(0, 1).all()
     # Sums of the printed columns and rows in thousandths, added up apart from the table.
     thousandths = table.assign(value=(table["value"] * 1000).round().astype(int))
     sums = thousandths.groupby(["model", "metric"])["value"].sum().unstack()
@@ -226,7 +215,6 @@ def test_rows_of_table_4():
 def test_table_5_is_whole():
     table = paper_table(5)
     assert len(table) == 8 * 4
-    assert not table.duplicated(["model", "hyperparameter"]).any()
     headings = table.groupby("model")["printed_model"].unique().map(list).to_dict()
     assert headings == {
         "model1": ["Model 1"],

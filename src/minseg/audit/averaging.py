@@ -98,20 +98,7 @@ granted an IoU of 1, so that nothing is excluded for a background that was found
 
 
 def excluded_rows(rows: pd.DataFrame, rounding: float = ROUNDING) -> pd.DataFrame:
-    """Count the printed rows that each hypothesis cannot give.
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        See `paper_rows`.
-    rounding : float
-        Granted to every value, in favour of the hypothesis.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: hypothesis; columns: task, the number of rows it excludes.
-    """
+    """Count the printed rows, by task, that each hypothesis cannot give, granted some rounding."""
     bound = iou_bound(rows).to_numpy() + rounding
     classes = np.array([parse_task(task).num_classes - 1 for task in rows["task"]])
     unequal = (rows["recall"] - rows["precision"]).abs() > 2 * rounding + 1e-9
@@ -135,16 +122,6 @@ def least_empty_share(rows: pd.DataFrame) -> pd.DataFrame:
 
     No other pair of values 0, 1 and skipped lets mean IoU exceed mean P or R
     (`minseg.scoring.conventions.Convention.can_break_identity`).
-
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Columns iou, recall, precision.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``1 / 0``, ``1 / skipped``, ``skipped / 0``; 0 where nothing needs explaining.
     """
     iou, bound = rows["iou"], iou_bound(rows)
     shares = {

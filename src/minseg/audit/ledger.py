@@ -177,7 +177,8 @@ def read_claims(path: Path | str = LEDGER_FILE) -> tuple[Claim, ...]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise MinsegError(f"{path}{line}: is no YAML ({_first_line(error)})") from None
+        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise MinsegError(f"{path}{line}: is no YAML ({reason})") from None
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise MinsegError(f"{path}:1: is no list of claims; begin each with '- id: …'")
     numbers: tuple[int | str, ...] = (*TABLES, "statements")
@@ -204,25 +205,7 @@ def printed_table(number: int | str, folder: Path | None = None) -> pd.DataFrame
 
 
 def select(claim: Claim, folder: Path | None = None) -> Rows:
-    """Return the printed rows that a claim rests on.
-
-    Parameters
-    ----------
-    claim : Claim
-    folder : Path, optional
-        Where the transcribed numbers are, by default those of the checkout.
-
-    Returns
-    -------
-    tuple of pandas.DataFrame
-        One for each selector: table (its number), line (in the CSV file), the columns of the tidy
-        table, and value (of Table 2 the number of images).
-
-    Raises
-    ------
-    MinsegError
-        If a table has no such rows, or is not whole (`minseg.study.paper.paper_table`).
-    """
+    """Return the printed rows that a claim rests on, a table (with line and value) a selector."""
     tables = {one.table: printed_table(one.table, folder) for one in claim.rows}
     return tuple(_select(one, tables[one.table], claim.where) for one in claim.rows)
 
@@ -316,9 +299,7 @@ def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
-def _first_line(error: yaml.YAMLError) -> str:
-    return str(getattr(error, "problem", None) or error).splitlines()[0]
-
+# Claims with what tables and runs say of them ----------------------------------------------------
 
 _NOT_ASKED = RunFinding(UNTESTABLE, "No runs were asked.")
 
@@ -417,13 +398,7 @@ def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:
 
 
 def against_runs(claim: Claim, evidence: Evidence) -> RunFinding:
-    """Hold a claim against our runs.
-
-    Raises
-    ------
-    MinsegError
-        With the ledger's line, if the test cannot use the rows.
-    """
+    """Hold a claim against our runs."""
     if claim.test_runs is None:
         return RunFinding(UNTESTABLE, str(claim.runs_cannot))
     named = claim.test_runs

@@ -1,8 +1,4 @@
-"""What our runs have to say about the paper's statements: numbers with resamples, and verdicts.
-
-A test takes the printed rows that a statement rests on and the evidence, and decides on numbers
-that take the place of the printed ones.
-"""
+"""What our runs have to say about the paper's statements: numbers with resamples, and verdicts."""
 
 import inspect
 import math
@@ -23,7 +19,6 @@ from minseg.audit.printed import (
     Contrast,
     Region,
     Rows,
-    signature_of,
     title,
 )
 from minseg.errors import MinsegError
@@ -41,7 +36,6 @@ SUPPORTED, CONTRADICTED = "supported", "contradicted"
 INCONCLUSIVE, UNTESTABLE = "inconclusive", "not testable here"
 RUN_VERDICTS: tuple[str, ...] = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)
 """What our runs on a dataset say of a claim."""
-
 
 MANY_MINES = 10_000
 """Beyond so many mines an estimate says no more than “very many”."""
@@ -132,17 +126,6 @@ def decide(found: Sequence[Effect | Missing], share: float = 1.0) -> RunFinding:
 
     A claim is supported only where whole intervals lie on the claimed side, contradicted only
     where whole intervals, widened for their number, lie on the other.
-
-    Parameters
-    ----------
-    found : sequence of Effect or Missing
-    share : float
-        See `weigh`.
-
-    Returns
-    -------
-    RunFinding
-        Not testable where what is missing could decide it.
     """
     effects = tuple(one for one in found if isinstance(one, Effect))
     missing = tuple(one for one in found if isinstance(one, Missing))
@@ -229,6 +212,8 @@ def _rounded(number: float) -> int:
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
+
+# What claims are tested on -----------------------------------------------------------------------
 
 BANDS_TABLE, SPLITS_TABLE = 3, 4
 """Numbers of the tables that our runs have rows of."""
@@ -360,7 +345,7 @@ def gather(
             parts = AVERAGES.get(one.row, (one.row,))
             of_parts = [results[table, one.task, part] for part in parts]
             by_seed = np.mean([_by_seed(part, convention) for part in of_parts], axis=0)
-            mines = [tuple(_mines(part)) for part in of_parts]
+            mines = [sorted(part.counts(part.runs[0])["mine"].unique()) for part in of_parts]
             tested[table, one.task, one.row] = Tested(
                 one, by_seed, tuple(m for part in mines for m in part), min(map(len, mines))
             )
@@ -368,31 +353,12 @@ def gather(
 
 
 def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
-    """Refuse stored counts that are not what they are taken for.
-
-    Parameters
-    ----------
-    run : Run
-    config : RunConfig
-        What the run should be of, whatever its seed.
-    study : Study
-        Its dataset is what the run should be on.
-
-    Raises
-    ------
-    MinsegError
-        With file and line: if the run is of another configuration or dataset, or counts are of
-        classes or mines that it has not.
-    """
+    """Refuse stored counts that are not what they are taken for."""
     mend = "delete the folder, and the run is made again"
     expected = config.replace(seed=run.config.seed)
     if run.config != expected:
-        fields = [
-            name
-            for name in expected.model_dump()
-            if getattr(run.config, name) != getattr(expected, name)
-        ]
-        name = fields[0]
+        stored, wanted = run.config.model_dump(), expected.model_dump()
+        name = next(name for name in wanted if stored[name] != wanted[name])
         raise MinsegError(
             f"{run.path / 'config.json'}: is of {name} {getattr(run.config, name)!r}, not "
             f"{getattr(expected, name)!r}; {mend}"
@@ -423,10 +389,7 @@ def _by_seed(result: Result, convention: str) -> np.ndarray:
     return np.array([[one[name] for name in METRICS] for one in found])  # type: ignore[literal-required]
 
 
-def _mines(result: Result) -> list[str]:
-    """Return the test mines of a result."""
-    return sorted(result.counts(result.runs[0])["mine"].unique())
-
+# Our numbers in the place of printed ones --------------------------------------------------------
 
 _IOU = METRICS.index("iou")
 
@@ -624,13 +587,20 @@ def _known(
         return Missing(what, str(reason))
 
 
+def _signature(build: Callable, skipped: int, *given: str) -> inspect.Signature:
+    """Return how a test is called: our arguments, in place of the first ones, and its own."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = list(inspect.signature(build).parameters.values())[skipped:]
+    return inspect.Signature([*(inspect.Parameter(name, kind) for name in given), *own])
+
+
 def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> RunTest:
     """Make a test of our runs from comparisons."""
 
     def test(rows: Rows, evidence: Evidence, **parameters: object) -> list[Effect | Missing]:
         return [_known(evaluate, evidence, one, one.name) for one in build(rows, **parameters)]
 
-    test.__signature__ = signature_of(build, "rows", "evidence")  # type: ignore[attr-defined]
+    test.__signature__ = _signature(build, 1, "rows", "evidence")  # type: ignore[attr-defined]
     return test
 
 
@@ -641,10 +611,8 @@ def _of_each(measure: Callable[..., Effect], of: str) -> RunTest:
         each = parameters.pop(of)
         return [_known(measure, evidence, one, title(one), **parameters) for one in each]
 
-    own = list(inspect.signature(measure).parameters.values())[2:]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    given = [inspect.Parameter(name, kind) for name in ("rows", "evidence", of)]
-    test.__signature__ = inspect.Signature([*given, *own])  # type: ignore[attr-defined]
+    given = ("rows", "evidence", of)
+    test.__signature__ = _signature(measure, 2, *given)  # type: ignore[attr-defined]
     return test
 
 

@@ -39,14 +39,7 @@ _IOU = METRICS.index("iou")
 
 
 def smallest_difference(spread: float, num_mines: int = PAPER_TEST_MINES) -> float:
-    """Return the smallest true difference that so many test mines find with 80 % power.
-
-    Parameters
-    ----------
-    spread : float
-        Standard deviation over mines of what one mine adds to the difference (`pair_spreads`).
-    num_mines : int
-    """
+    """Return the smallest true difference found with 80 % power; `spread` as of `mine_spread`."""
     return STANDARD_ERRORS * spread / sqrt(num_mines)
 
 
@@ -54,20 +47,6 @@ def needed_mines(difference: float, spread: float, comparisons: int = 1) -> floa
     """Return how many test mines find a true difference with 80 % power.
 
     The one rule of the book: for the paper's differences, and for claims that our runs leave open.
-
-    Parameters
-    ----------
-    difference : float
-        Its sign does not matter; no number of mines finds a difference of zero.
-    spread : float
-        See `smallest_difference`.
-    comparisons : int
-        So many differences are looked at, and intervals are widened for their number (Bonferroni).
-
-    Returns
-    -------
-    float
-        A whole number, or infinity; NaN where the spread or the difference is not known.
     """
     if np.isnan(spread) or np.isnan(difference):
         return float("nan")
@@ -82,18 +61,7 @@ def needed_correlation(
 ) -> float:
     """Return the correlation over mines at which two models' difference is just resolved.
 
-    Parameters
-    ----------
-    difference : float
-    spread : float
-        Standard deviation over mines of either model's own score.
-    num_mines : int
-
-    Returns
-    -------
-    float
-        r in spread * sqrt(2 (1 - r)), the spread of the difference of two models that vary alike;
-        at least -1.
+    That is r in spread * sqrt(2 (1 - r)), the spread of a difference; `spread` is of one score.
     """
     of_difference = abs(difference) * sqrt(num_mines) / STANDARD_ERRORS
     return max(-1.0, 1 - (of_difference / spread) ** 2 / 2)
@@ -102,18 +70,7 @@ def needed_correlation(
 def mine_spread(resampled: np.ndarray, num_mines: int) -> float:
     """Return the standard deviation of what one mine adds, from resamples of the mines.
 
-    Parameters
-    ----------
-    resampled : float ndarray (resamples,)
-        A score, or a paired difference of two (`minseg.scoring.intervals.bootstrap`).
-    num_mines : int
-        Mines that each resample draws.
-
-    Returns
-    -------
-    float
-        The standard error times the root of `num_mines`. Resampling n mines understates a variance
-        by (n - 1) / n, which is made good. NaN with fewer than two mines.
+    Resampling n mines understates a variance by (n - 1) / n, which is made good.
     """
     known = resampled[~np.isnan(resampled)]
     if num_mines < 2 or not known.size:
@@ -160,17 +117,8 @@ def split_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
 def pair_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
     """Measure how the difference in IoU of two models varies from mine to mine.
 
-    Parameters
-    ----------
-    pairs : sequence of (Scored, Scored)
-        Each two tested on the same mines.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns task, row, other, mines, difference, standard_error (over those mines), spread (see
-        `mine_spread`), resolvable (`smallest_difference` at the paper's 38 mines) and needed (mines
-        to find this difference). Pairs on fewer than `FEWEST_MINES` mines are left out.
+    Columns task, row, other, mines, difference, standard_error, spread (`mine_spread`), resolvable
+    (`smallest_difference`) and needed (`needed_mines`); at least `FEWEST_MINES` mines a pair.
     """
     lines = []
     for one, other in pairs:

@@ -447,7 +447,8 @@ class YearChoice:
     def is_settled(self, mine: str, year: int, pins: Pins) -> bool:
         """Whether there is a scene, nothing went wrong, and no other is pinned."""
         taken: dict[Kind, pystac.Item | None] = {"optical": self.optical, "radar": self.radar}
-        if self.optical is None or self.failure:
+        alone = not self.beside or (mine, year, "optical") not in pins  # as a pinned item is taken
+        if self.optical is None or self.failure or not alone:
             return False
         return all(
             pins.get((mine, year, kind)) in (None, item.id if item else "")

@@ -28,24 +28,6 @@ def fit_pixel_forest(
 
     It is the floor a network has to beat: what it scores needs no shape, texture or context. Rare
     classes weigh as much as the background (``class_weight="balanced"``).
-
-    Parameters
-    ----------
-    dataset : Dataset
-    task : Task
-    statistics : ChannelStatistics
-        Names the channels.
-    seed : int
-
-    Returns
-    -------
-    callable
-        From inputs (bands, height, width) to uint8 class numbers (height, width).
-
-    Raises
-    ------
-    MinsegError
-        If no training pixel is annotated.
     """
     random = np.random.default_rng(seed)
     pixels, targets = [], []

@@ -8,6 +8,12 @@ from typing import Literal
 
 import psutil
 
+Precision = Literal["bf16-mixed", "32-true"]
+"""A number format that a network can compute in."""
+
+_BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
+"""Names under which torch lists what a processor of x86 or ARM multiplies bfloat16 with."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _MIB = 2**20
 
@@ -44,26 +50,11 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # the largest that glibc allows
 
 
-Precision = Literal["bf16-mixed", "32-true"]
-"""A number format that a network can compute in."""
-
-_BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")
-"""Names under which torch lists what a processor of x86 or ARM multiplies bfloat16 with."""
-
-
 def resolve_precision(precision: Precision | Literal["auto"]) -> Precision:
     """Return the format that a setting stands for on the device that networks run on here.
 
     Processors without instructions for bfloat16 emulate it, and take half as long again as with
     float32; those with them, and graphics cards, are two to six times faster in it.
-
-    Parameters
-    ----------
-    precision : {"auto", "bf16-mixed", "32-true"}
-
-    Returns
-    -------
-    {"bf16-mixed", "32-true"}
     """
     if precision != "auto":
         return precision

@@ -35,17 +35,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Return class probabilities of any image size.
-
-        Parameters
-        ----------
-        inputs : Tensor (batch, bands, height, width)
-            Standardised.
-
-        Returns
-        -------
-        float32 Tensor (batch, num_classes, height, width)
-        """
+        """Return class probabilities of standardised inputs (batch, bands, height, width)."""
         self.network.eval()
         height, width = inputs.shape[-2:]
         # Encoders halve the image five times, so its sides must be multiples of their stride.
@@ -75,26 +65,7 @@ class EvaluationScene:
 def load_scenes(
     dataset: Dataset, part: str, task: Task, statistics: ChannelStatistics, crop: int
 ) -> list[EvaluationScene]:
-    """Read the scenes of a part for evaluation.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    part : {"train", "validation", "test"}
-    task : Task
-    statistics : ChannelStatistics
-    crop : int
-        Side of the centre crop that counts (section 2.4); 0 for whole scenes.
-
-    Returns
-    -------
-    list of EvaluationScene
-
-    Raises
-    ------
-    MinsegError
-        If a scene is smaller than the crop.
-    """
+    """Read the scenes of a part, or their centres of `crop` pixels (section 2.4)."""
     places = evaluation_windows(dataset, part, crop)
     loaded = []
     for scene, grid, window in progress(places, f"loading {part} scenes"):
@@ -113,13 +84,7 @@ def evaluation_windows(
 
 
 def centre_window(grid: Grid, crop: int, scene: str) -> Window:
-    """Return the window of the centre crop, or of everything for 0.
-
-    Raises
-    ------
-    MinsegError
-        If the scene is smaller than the crop.
-    """
+    """Return the window of the centre crop, or of everything for 0."""
     if crop == 0:
         return Window(0, 0, grid.width, grid.height)
     if min(grid.height, grid.width) < crop:
@@ -131,20 +96,7 @@ def centre_window(grid: Grid, crop: int, scene: str) -> Window:
 
 
 def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = None) -> np.ndarray:
-    """Classify a scene held in memory, in tiles if it is large.
-
-    Parameters
-    ----------
-    segmenter : Segmenter
-    inputs : Tensor (bands, height, width)
-        Standardised.
-    tiling : Tiling, optional
-
-    Returns
-    -------
-    uint8 ndarray (height, width)
-        Class numbers.
-    """
+    """Classify standardised inputs (bands, height, width), in tiles: uint8 (height, width)."""
 
     def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = window.toslices()
@@ -172,13 +124,7 @@ def predict_scenes(segmenter: Segmenter, scenes: Sequence[EvaluationScene]) -> l
 def count_scenes(
     predictions: Sequence[np.ndarray], scenes: Sequence[EvaluationScene], num_classes: int
 ) -> np.ndarray:
-    """Count hits and misses per scene and class.
-
-    Returns
-    -------
-    int64 ndarray (scenes, num_classes, 4)
-        TP, FP, FN, TN.
-    """
+    """Count TP, FP, FN, TN per scene and class: int64 (scenes, num_classes, 4)."""
     return np.concatenate(
         [
             counts(prediction[np.newaxis], scene.target[np.newaxis], num_classes)

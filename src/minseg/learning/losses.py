@@ -33,26 +33,6 @@ _ABSENT_LOGIT = -1e4
 def build_loss(name: str, num_classes: int) -> Loss:
     """Make a loss by name.
 
-    Parameters
-    ----------
-    name : str
-        One of `LOSSES`.
-    num_classes : int
-        Number of classes, the background included.
-
-    Returns
-    -------
-    callable
-        Takes logits (batch, num_classes, height, width), any float type, and the target (batch,
-        height, width), uint8 or int64 with 255 = ignore; returns a float32 scalar.
-
-    Raises
-    ------
-    MinsegError
-        If the name is unknown.
-
-    Notes
-    -----
     Ignored pixels change neither value nor gradient, and a batch without an annotated pixel gives
     0 with zero gradient. Pixels are masked rather than gathered: gathering waits for the device.
 

@@ -41,17 +41,6 @@ def can_build(architecture: str, encoder: str) -> bool:
     encoders that downsample by max pooling (VGG, DenseNet, Inception, Xception) have no stride to
     trade for dilation. Beyond the paper's encoders, ``linknet`` and ``unet++`` refuse the Mix
     Vision Transformers (``mit_b…``), which have no features at half resolution.
-
-    Parameters
-    ----------
-    architecture : str
-        One of `ARCHITECTURES`.
-    encoder : str
-        Any encoder name; encoders outside these families are taken to work.
-
-    Returns
-    -------
-    bool
     """
     refused = {"deeplabv3+": _MAX_POOLING, "linknet": _UNEVEN, "unet++": _UNEVEN}
     family = encoder.removeprefix("tu-")
@@ -65,35 +54,7 @@ def build_model(
     num_classes: int,
     weights: str | None = None,
 ) -> nn.Module:
-    """Build a network that maps (batch, bands, height, width) to logits of every class.
-
-    Parameters
-    ----------
-    architecture : str
-        One of `ARCHITECTURES`.
-    encoder : str
-        One of `ENCODERS`, or another of segmentation-models-pytorch, ``tu-…`` included.
-    bands : sequence of str
-        Names of the input channels, in order (`minseg.data.bands.BANDS`).
-    num_classes : int
-        Number of classes, the background included.
-    weights : str, optional
-        Start of the encoder: None = random; a name such as ``imagenet`` = published weights; a
-        path that ends in ``.safetensors`` = a local file (`minseg.learning.weights`). The decoder
-        always starts at random.
-
-    Returns
-    -------
-    Module
-        Takes float images whose height and width are multiples of 32; gives logits (batch,
-        num_classes, height, width).
-
-    Raises
-    ------
-    MinsegError
-        If a name is unknown, the two do not go together, or the weights cannot be had or do not
-        fit. A start that was asked for is never replaced by a random one.
-    """
+    """Build a network that maps (batch, bands, height, width) to logits of every class."""
     require_known(architecture, encoder)
     try:
         model = getattr(smp, ARCHITECTURES[architecture])(
@@ -130,20 +91,7 @@ def require_known(architecture: str, encoder: str) -> None:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write all weights of a model to a safetensors file, whole or not at all.
-
-    Parameters
-    ----------
-    model : Module
-        On any device.
-    path : Path
-        File to write; one that is there is replaced.
-
-    Raises
-    ------
-    MinsegError
-        If the folder cannot be written to.
-    """
+    """Write all weights of a model to a safetensors file, whole or not at all."""
     save_state(model.state_dict(), path)
 
 
@@ -155,21 +103,7 @@ def save_state(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read the weights that `save_weights` wrote into a model of the same build.
-
-    Parameters
-    ----------
-    model : Module
-        Keeps its device and number type.
-    path : Path
-        Safetensors file.
-
-    Raises
-    ------
-    MinsegError
-        If the file cannot be read or a tensor does not fit (the first one is named); the model is
-        then unchanged.
-    """
+    """Read the weights that `save_weights` wrote into a model of the same build."""
     state = read_safetensors(path)
     mismatch = first_mismatch(model.state_dict(), state)
     if mismatch:
@@ -197,24 +131,7 @@ class Stage(TypedDict):
 
 
 def network_anatomy(network: nn.Module, in_channels: int, size: int) -> list[Stage]:
-    """Record the stages of a network and what each is computed from.
-
-    Parameters
-    ----------
-    network : Module
-        Of segmentation-models-pytorch, with an encoder, a decoder and a segmentation head; keeps
-        its state.
-    in_channels : int
-        Number of input channels.
-    size : int
-        Height and width of the input, pixels; a multiple of 32.
-
-    Returns
-    -------
-    list of Stage
-        In the order of computation: input, features of the encoder, decoder, logits. Stages that
-        hand on what they were given are left out.
-    """
+    """Record the stages of a network and what each is computed from."""
     hollow = copy.deepcopy(network).to("meta").eval()
     image = torch.empty((1, in_channels, size, size), device="meta", requires_grad=True)
     outputs: list[tuple[str, str, Tensor]] = [("input", "input", image)]

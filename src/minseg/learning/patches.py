@@ -28,25 +28,11 @@ def read_patch(
     statistics: ChannelStatistics,
     window: Window | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Read a scene, or a window of it, as a model sees it.
+    """Read a scene, or a window of it, as a model sees it: inputs and target.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    scene : pandas.Series
-        Row of the scene table.
-    task : Task
-    statistics : ChannelStatistics
-        Names the channels and standardises them.
-    window : rasterio.windows.Window, optional
-
-    Returns
-    -------
-    inputs : float16 Tensor (bands, height, width)
-        Mean 0, spread 1; missing pixels 0. Half precision keeps three digits of a spread of 1,
-        far below the sensor's noise, in half the memory.
-    target : uint8 Tensor (height, width)
-        Class numbers; 255 where not annotated or the image is missing.
+    Inputs are float16 (bands, height, width), standardised, missing pixels 0: half precision keeps
+    three digits, far below the sensor's noise. The target is uint8 (height, width), 255 where not
+    annotated or the image is missing.
     """
     inputs, valid = dataset.read_inputs(scene, statistics.bands, window)
     target = dataset.read_target(scene, task, window)
@@ -58,32 +44,13 @@ def read_patch(
 class TrainingPatches:
     """Batches of random crops of the train scenes (section 2.4).
 
-    Scenes that fit in the memory of the training device are kept there, standardised, so that a
-    crop is a slice; otherwise each crop is read from disk by threads, ahead of its use. Both
-    give the same batches: an epoch's randomness follows from the seed and the epoch's number.
+    Scenes that fit in the memory of the training device (`room_for_scenes`, or as `resident` says)
+    are kept there, standardised, so that a crop is a slice; otherwise each crop is read from disk
+    by threads, ahead of its use. Both give the same batches: an epoch's randomness follows from
+    the seed and the epoch's number.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    task : Task
-    statistics : ChannelStatistics
-    crop : int
-        Side of the crops, pixels.
-    batch_size : int
-    crops_per_scene : int
-        Crops per scene and epoch.
-    seed : int
-    device : torch.device
-    resident : bool, optional
-        Whether to keep the scenes on the device; by default if `room_for_scenes` is enough.
-    share : (int, int)
-        Number of this process and of all processes that train together: each gets its part of
-        every batch, whose size is a multiple of the number of processes.
-
-    Raises
-    ------
-    MinsegError
-        If a train scene is smaller than the crop.
+    `share` is the number of this process and of all that train together: each gets its part of
+    every batch, whose size is a multiple of the number of processes.
     """
 
     def __init__(
@@ -116,18 +83,7 @@ class TrainingPatches:
         return -(-len(self.scenes) * self.crops_per_scene // self.batch_size)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            Number of the epoch, from 0; it decides the randomness.
-
-        Yields
-        ------
-        inputs : float32 Tensor (batch, bands, crop, crop), channels last, on the device
-        target : uint8 Tensor (batch, crop, crop), on the device
-        """
+        """Yield inputs, float32 (batch, bands, crop, crop), and uint8 targets of one epoch."""
         random = np.random.default_rng((self.seed, epoch))
         order = np.concatenate(
             [random.permutation(len(self.scenes)) for _ in range(self.crops_per_scene)]
@@ -206,18 +162,6 @@ def augment(inputs: Tensor, target: Tensor, turns: Tensor) -> tuple[Tensor, Tens
 
     A horizontal flip, a vertical flip and a transposition, each with probability one half, make
     all eight orientations of a square: both flips and every rotation by 90°.
-
-    Parameters
-    ----------
-    inputs : Tensor (batch, bands, crop, crop)
-    target : Tensor (batch, crop, crop)
-    turns : bool Tensor (3, batch, 1, 1)
-        Which crops are flipped horizontally, flipped vertically, transposed.
-
-    Returns
-    -------
-    inputs, target : Tensor
-        Of the same shapes, turned alike.
     """
     horizontal, vertical, transposed = turns  # each (batch, 1, 1)
     for chosen, turn in (

@@ -69,17 +69,6 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
 
     A network that halves its input five times gives another answer where it is cut off this
     beat. So the last tile does not end flush with the raster; it is up to 31 pixels narrower.
-
-    Parameters
-    ----------
-    length : int
-        Pixels along the side.
-    tile, overlap : int
-        Pixels.
-
-    Returns
-    -------
-    list of int
     """
     if length <= tile:
         return [0]
@@ -94,17 +83,6 @@ def blending_weights(size: int, overlap: int, first: bool, last: bool) -> Tensor
 
     The weight is 1 inside. Towards an inner edge it falls linearly over the middle half of the
     overlap to 0. Where two neighbours overlap by `overlap` their weights add up to 1.
-
-    Parameters
-    ----------
-    size, overlap : int
-        Pixels.
-    first, last : bool
-        Whether the tile begins, ends at the border of the raster, where nothing fades.
-
-    Returns
-    -------
-    float32 Tensor (size,)
     """
     dropped = overlap // 4
     distance = torch.arange(size) + 0.5
@@ -131,24 +109,6 @@ def predict_strips(
 
     Memory holds one row of tiles, whatever the raster's height. Tiles are read by a thread
     while the network works. Tiles without any valid pixel are skipped.
-
-    Parameters
-    ----------
-    read : ReadWindow
-    height, width : int
-        Size of the raster, pixels.
-    probabilities : Probabilities
-    num_classes : int
-    tiling : Tiling
-    device : torch.device
-        Where the network is.
-    first_row : int
-        Where the first strip wanted begins, to take up interrupted work: strips above are left
-        out, those from it on are the same as without it.
-
-    Yields
-    ------
-    Strip
     """
     if first_row >= height:
         return

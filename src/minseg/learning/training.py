@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from minseg.scoring.metrics import scores
 
 CHECKPOINT_EVERY_S = 30.0
 """Seconds of work that an interruption may cost at most, beside the epoch under way."""
+
+HISTORY_COLUMNS = ["epoch", "train_loss", "validation_iou", "learning_rate", "seconds"]
 
 AfterEpoch = Callable[[int, float, dict[str, Tensor]], None]
 
@@ -43,32 +45,11 @@ def train(
     All randomness follows from the seed and the epoch's number, so an interrupted training
     continues with exactly the steps it would have made.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Changed in place; ends with the weights that ``options.checkpoint`` asks for.
-    patches : TrainingPatches
-    validate : callable
-        Takes the network, returns counts (scenes, num_classes, 4) of the validation part.
-    options : TrainingOptions
-    checkpoint : Path
-        File that holds the state of an unfinished training.
-    fabric : lightning.fabric.Fabric
-        Device and precision.
-    after_epoch : callable, optional
-        Takes the number of the finished epoch (from 1), its validation IoU, and the weights that
-        would be kept if training ended there; may end the training by raising.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per epoch: epoch (from 1), train_loss, validation_iou (`standard` convention),
-        learning_rate, seconds.
-
-    Raises
-    ------
-    MinsegError
-        If the loss stops being a number.
+    The network ends with the weights that ``options.checkpoint`` asks for. `validate` returns
+    counts (scenes, num_classes, 4) of the validation part. `after_epoch` gets the number of the
+    finished epoch (from 1), its validation IoU, and the weights that would be kept if training
+    ended there; it may end the training by raising. A row of the result is an epoch
+    (`HISTORY_COLUMNS`, IoU under the `standard` convention).
     """
     network.to(memory_format=torch.channels_last)
     optimiser = build_optimiser(network, options)
@@ -117,9 +98,6 @@ def train(
     bar.close()
     network.load_state_dict(state.kept)
     return pd.DataFrame(state.history, columns=HISTORY_COLUMNS)
-
-
-HISTORY_COLUMNS = ["epoch", "train_loss", "validation_iou", "learning_rate", "seconds"]
 
 
 def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:

@@ -31,26 +31,7 @@ PICKLE_ENDINGS: tuple[str, ...] = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pic
 
 
 def load_pretrained(model: nn.Module, encoder: str, bands: Sequence[str], weights: str) -> None:
-    """Replace the random encoder of a model by a pretrained one, fitted to its bands.
-
-    Parameters
-    ----------
-    model : Module
-        Model of segmentation-models-pytorch with ``len(bands)`` input channels.
-    encoder : str
-        Name of its encoder.
-    bands : sequence of str
-        Names of its input channels, in order.
-    weights : str
-        Name of published weights (``imagenet``), or path of a ``.safetensors`` file that holds
-        the encoder with its three input channels red, green, blue, alone or inside a whole model
-        (names that start with ``encoder.``; its decoder is not used).
-
-    Raises
-    ------
-    MinsegError
-        If the weights cannot be had or do not fit.
-    """
+    """Replace the random encoder of a model by a pretrained one, fitted to its bands."""
     if str(weights).lower().endswith((".safetensors", *PICKLE_ENDINGS)):
         rgb_encoder = _from_file(encoder, Path(weights))
     else:
@@ -69,22 +50,6 @@ def adapt_first_convolution(weight: Tensor, bands: Sequence[str]) -> Tensor:
     channel gets the mean of the three. All kernels are scaled by 3 / number of bands, so that the
     summed response keeps its size. For red, green and blue alone, in any order, these are the
     pretrained kernels in that order.
-
-    Parameters
-    ----------
-    weight : float Tensor (out, 3, kernel height, kernel width)
-        Kernels of red, green, blue.
-    bands : sequence of str
-        Names of the input channels, in order.
-
-    Returns
-    -------
-    float Tensor (out, len(bands), kernel height, kernel width)
-
-    Raises
-    ------
-    MinsegError
-        If a band is unknown or the layer is no convolution of three channels.
     """
     if weight.ndim != 4 or weight.shape[1] != 3:
         raise MinsegError(
@@ -109,13 +74,7 @@ def _colour_shares(band: str) -> np.ndarray:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a ``.safetensors`` file; no other format is opened.
-
-    Raises
-    ------
-    MinsegError
-        If the file is missing, damaged, or a pickle.
-    """
+    """Read all tensors of a ``.safetensors`` file; no other format is opened."""
     path = Path(path)
     if path.suffix.lower() in PICKLE_ENDINGS:
         raise MinsegError(

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from minseg.errors import MinsegError
-from minseg.scoring.metrics import METRICS
+from minseg.scoring.metrics import METRICS, ratio
 
 REDUCTIONS: dict[str, str] = {
     "micro": "micro",
@@ -67,60 +67,25 @@ class Convention:
 
 
 def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
-    """Turn counts into the four mean scores under a candidate convention.
-
-    Parameters
-    ----------
-    counts : integer ndarray (scenes, classes, 4)
-        TP, FP, FN, TN as `minseg.scoring.metrics.counts` returns them, class 0 = background. A
-        scene without a counted pixel is left out.
-    convention : Convention
-
-    Returns
-    -------
-    dict of metric to float
-        In the order of `METRICS`; NaN where there is nothing to score. Accuracy leaves out an
-        absent class where IoU does.
-
-    Raises
-    ------
-    MinsegError
-        If the counts have another shape or the reduction is unknown.
-    """
+    """Turn counts (scenes, classes, 4) into the mean of each of `METRICS` under a convention."""
     units = pooled_units(counts, convention)
     tp, fp, fn, tn = np.moveaxis(units.astype(np.float64), -1, 0)
     absent = (tp + fn if convention.absent_from == "truth" else tp + fp + fn) == 0
-    iou = np.where(absent, _number(convention.absent_iou), _ratio(tp, tp + fp + fn, 0.0))
+    iou = np.where(absent, _number(convention.absent_iou), ratio(tp, tp + fp + fn, 0.0))
     recall, precision = (
         np.where(
-            absent, _number(convention.absent_ratio), _ratio(tp, whole, convention.undefined_ratio)
+            absent, _number(convention.absent_ratio), ratio(tp, whole, convention.undefined_ratio)
         )
         for whole in (tp + fn, tp + fp)
     )
     left_out = absent & (convention.absent_iou is None)
-    accuracy = np.where(left_out, np.nan, _ratio(tp + tn, tp + fp + fn + tn, np.nan))
+    accuracy = np.where(left_out, np.nan, ratio(tp + tn, tp + fp + fn + tn, np.nan))
     values = [iou, recall, precision, accuracy if convention.true_negatives else iou]
     return {name: _mean(one) for name, one in zip(METRICS, values, strict=True)}
 
 
 def pooled_units(counts: np.ndarray, convention: Convention) -> np.ndarray:
-    """Return what a convention takes scores of: counts summed as it pools them.
-
-    Parameters
-    ----------
-    counts, convention
-        See `score`.
-
-    Returns
-    -------
-    integer ndarray (units, 4)
-        For ``macro-imagewise`` one unit a scene and class.
-
-    Raises
-    ------
-    MinsegError
-        See `score`.
-    """
+    """Return what a convention takes scores of: counts summed as it pools them."""
     counts = np.asarray(counts)
     if counts.ndim != 3 or counts.shape[2] != 4:
         raise MinsegError(
@@ -146,11 +111,6 @@ def pooled_units(counts: np.ndarray, convention: Convention) -> np.ndarray:
 def _number(value: float | None) -> float:
     """Return a value that a mean takes, NaN for one that it leaves out."""
     return np.nan if value is None else value
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, empty: float) -> np.ndarray:
-    """Divide; `empty` is put for 0/0."""
-    return np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -189,8 +149,8 @@ def _crossed() -> Iterator[Convention]:
         # Summed over all classes, something is always there, but for images without foreground.
         certain = reduction == "micro" or (reduction == "micro-imagewise" and background)
         rules = product(("both", "truth"), EMPTY_VALUES, EMPTY_VALUES)
-        for absent_from, iou, ratio in [("both", None, None)] if certain else rules:
-            one = Convention("", reduction, background, iou, ratio, absent_from)
+        for absent_from, iou, other in [("both", None, None)] if certain else rules:
+            one = Convention("", reduction, background, iou, other, absent_from)
             where = "with background" if background else "foreground"
             absence = " if not in the truth" if absent_from == "truth" else ""
             rule = "" if certain else f", {one.absent_rule}{absence}"

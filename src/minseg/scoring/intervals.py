@@ -23,20 +23,6 @@ def bootstrap(counts: np.ndarray, mines: Sequence[str], convention: str) -> np.n
     same. So the mines are weighed anew at random (`draw_mines`), and what they hold together is
     scored again. Two models tested on the same mines meet the same resamples, and the differences
     of their scores are paired.
-
-    Parameters
-    ----------
-    counts : int64 ndarray (scenes, num_classes, 4)
-        One scene a mine.
-    mines : sequence of str
-        The scenes' mines.
-    convention : str
-        See `minseg.scoring.metrics.scores`.
-
-    Returns
-    -------
-    float ndarray (RESAMPLES, 4)
-        Scores in the order of `METRICS`; NaN where there is nothing to score.
     """
     order = np.argsort(mines)  # sums of floats depend on their order
     return resampled_means(counts[order], draw_mines(np.asarray(mines)[order]), convention)
@@ -50,15 +36,6 @@ def draw_mines(mines: Sequence[str] | np.ndarray) -> np.ndarray:
     every mine keeps some weight (a Bayesian bootstrap); the weights vary as much as the numbers of
     times that a mine is drawn. A mine's luck follows from its name alone, whatever mines are drawn
     with it: all that is resampled, on whatever mines they share, is paired.
-
-    Parameters
-    ----------
-    mines : sequence of str
-
-    Returns
-    -------
-    float ndarray (RESAMPLES, mines)
-        Above 0; each row sums to the number of mines.
     """
     return _weights(tuple(map(str, mines)), RESAMPLES)
 
@@ -78,14 +55,7 @@ def _weights(mines: tuple[str, ...], resamples: int) -> np.ndarray:
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Return the percentile interval of resampled values, NaN where none is known.
-
-    Parameters
-    ----------
-    values : float ndarray (resamples,)
-    level : float
-        Share of the values inside.
-    """
+    """Return the percentile interval of resampled values, NaN where none is known."""
     known = values[~np.isnan(values)]
     if not known.size:
         return float("nan"), float("nan")
@@ -99,28 +69,12 @@ def widened(values: np.ndarray, comparisons: int) -> tuple[float, float]:
     The one rule for families of comparisons, on every page: that a difference is there is said
     only where its interval excludes zero at the level 1 - 0.05 / comparisons (Bonferroni), and it
     rests on `fewest_mines`. Where *all* of several must be as claimed, none needs widening.
-
-    Parameters
-    ----------
-    values : float ndarray (resamples,)
-    comparisons : int
-        Number of comparisons in the family.
     """
     return interval(values, 1 - (1 - LEVEL) / comparisons)
 
 
 def told_from_zero(values: np.ndarray, mines: int, comparisons: int) -> bool:
-    """Tell whether a difference is there, by the rule of `widened`.
-
-    Parameters
-    ----------
-    values : float ndarray (resamples,)
-        Resampled differences.
-    mines : int
-        Mines that they rest on.
-    comparisons : int
-        See `widened`.
-    """
+    """Tell whether a difference is there, by the rule of `widened`."""
     low, high = widened(values, comparisons)
     return mines >= fewest_mines(comparisons) and (low > 0 or high < 0)
 
@@ -131,10 +85,5 @@ def fewest_mines(comparisons: int = 1) -> int:
     Without any difference, all of n mines lie on one side with probability 2 · 2⁻ⁿ. Resampling so
     few mines gives intervals that exclude zero in just these cases, whatever level they are said
     to have; so n must be large enough to make them rarer than that level.
-
-    Parameters
-    ----------
-    comparisons : int
-        See `widened`.
     """
     return ceil(1 + log2(comparisons / (1 - LEVEL)))

@@ -182,22 +182,7 @@ def scores(
 
 
 def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> np.ndarray:
-    """Score many resamples of scenes at once: the means that `scores` gives for each.
-
-    Parameters
-    ----------
-    counts : integer ndarray (scenes, classes, 4)
-        As in `scores`.
-    draws : number ndarray (resamples, scenes)
-        How much each scene weighs in each resample.
-    convention : str
-        ``standard`` or ``paper``.
-
-    Returns
-    -------
-    float ndarray (resamples, 4)
-        In the order of `METRICS`; NaN where there is nothing to score.
-    """
+    """Score resamples (resamples, scenes) of weights at once: the means that `scores` gives."""
     known = counts.sum(axis=(1, 2)) > 0
     counts, draws = counts[known], draws[:, known]
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised
@@ -215,13 +200,14 @@ def _in_truth(counts: np.ndarray) -> np.ndarray:
     return counts[..., 0] + counts[..., 2] > 0  # TP + FN
 
 
+def ratio(part: np.ndarray, whole: np.ndarray, empty: float) -> np.ndarray:
+    """Divide; `empty` is put for 0/0."""
+    return np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
+
+
 def _ratios(counts: np.ndarray, absent_iou: float) -> np.ndarray:
     """Return IoU, recall, precision, accuracy (..., 4) of counts (..., 4); 0/0 of P and R is 0."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
-
-    def ratio(part: np.ndarray, whole: np.ndarray, empty: float) -> np.ndarray:
-        return np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
-
     return np.stack(
         [
             ratio(tp, tp + fp + fn, absent_iou),

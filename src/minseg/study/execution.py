@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments.lightning import (
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import (
     LightningEnvironment,
     find_free_network_port,
 )
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
@@ -67,7 +67,7 @@ from minseg.study.runs import (
 )
 
 # Fabric announces its precision at every start; the run's config says it already.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 CHECKPOINT = "checkpoint.safetensors"
 """File of an unfinished run."""

@@ -34,7 +34,7 @@ PACKAGES = (
     "minseg",
     "torch",
     "segmentation-models-pytorch",
-    "lightning",
+    "lightning-fabric",
     "rasterio",
     "numpy",
     "pandas",

@@ -1,8 +1,7 @@
 """A catalogue of made-up Sentinel scenes on this computer, to learn and test fetching without any.
 
-It answers as Planetary Computer does: the same asset names, an offset of 1000 in the numbers from
-processing baseline 04.00 on, radar as linear power. The mines are those of
-`minseg.synthetic.dataset`, each item says so, and a dataset fetched from them is marked synthetic.
+It answers as Planetary Computer does; each item says that it is synthetic, and so is a dataset
+fetched from it.
 """
 
 import json

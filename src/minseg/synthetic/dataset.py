@@ -1,10 +1,7 @@
 """The embedded default dataset: made-up mines, so that everything runs without any download.
 
-A mine is described by its row of the mine table; scenes follow from (seed, mine, year) alone.
-The scenes are drawings with the class relations of Table 1 and section 2.2, the bands of section
-2.1 and imprecise labels; scores on them say nothing about real mines. Some mines are special
-cases (`minseg.synthetic.register.CASES`); which ones depends on the split that the dataset is
-written with, and drawing another split later may bring snow into the training part.
+Scenes are drawings that follow from a row of the mine table, the seed and the year alone; scores
+on them say nothing about real mines.
 """
 
 import datetime
@@ -69,26 +66,7 @@ _RELIEF_M = {"OC": 12.0, "OP": 30.0, "MT": 75.0}
 def render_scene(
     mine: pd.Series, year: int, years: Sequence[int], size: int, seed: int
 ) -> SceneRasters:
-    """Draw one mine in one year.
-
-    Parameters
-    ----------
-    mine : pandas.Series
-        Row of the mine table; without a `case`, it is an ordinary mine.
-    year : int
-        One of `years`.
-    years : sequence of int
-        The time series; the mine has its full extent in the last year and was smaller before,
-        by a rate of its own.
-    size : int
-        Height and width, pixels of 10 m. The mine scales with it.
-    seed : int
-
-    Returns
-    -------
-    SceneRasters
-        With all 12 optical and 3 radar channels, and labels for all ten classes.
-    """
+    """Draw one mine (a row of the mine table) in one of the years, full-grown in the last."""
     return _observe(_site(mine, size, seed), year, max(years))
 
 
@@ -207,27 +185,6 @@ def write_synthetic(
 
     The mines are split first; then some of each part become special cases
     (`minseg.synthetic.register.assign_cases`), which does not change the split.
-
-    Parameters
-    ----------
-    path : Path
-        Folder to make.
-    num_mines : int
-    years : sequence of int
-        One scene per mine and year.
-    size : int
-        Height and width of a scene, pixels of 10 m.
-    seed : int
-        The same arguments give the same dataset.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    MinsegError
-        If an argument makes no dataset, or the folder exists with content.
     """
     years = sorted(set(years))
     known_years = years and years[0] >= 1972 and years[-1] <= 2100

@@ -20,21 +20,7 @@ def _frequency(shape: tuple[int, int]) -> np.ndarray:
 def noise(
     rng: np.random.Generator, shape: tuple[int, int], scale_px: float, roughness: float = 3.0
 ) -> np.ndarray:
-    """Return a random field of zero mean and unit spread.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (height, width)
-    scale_px : float
-        Size of the largest features, pixels.
-    roughness : float
-        Exponent at which the power falls towards small features: 2 is rugged, 6 is smooth.
-
-    Returns
-    -------
-    float ndarray (height, width)
-    """
+    """Return a random field of zero mean and unit spread."""
     spectrum = np.fft.rfft2(rng.standard_normal(shape))
     # An rfft spectrum is already Hermitian, so a real filter keeps the field real.
     spectrum *= (1 + (0.5 * np.pi * scale_px * _frequency(shape)) ** 2) ** (-roughness / 2)
@@ -59,13 +45,7 @@ def turned(
 def parcels(
     rng: np.random.Generator, shape: tuple[int, int], width_px: float, angle: float
 ) -> np.ndarray:
-    """Divide the country into strips of rectangular parcels.
-
-    Returns
-    -------
-    int ndarray (height, width)
-        Number of the parcel, from 0.
-    """
+    """Divide the country into strips of rectangular parcels."""
     along, across = turned(shape, (shape[0] / 2, shape[1] / 2), angle)
     along = along + 1.5 * noise(rng, shape, 60, 5)
     across = across + 1.5 * noise(rng, shape, 60, 5)
@@ -81,14 +61,7 @@ def parcels(
 def buildings(
     rng: np.random.Generator, where: np.ndarray, spacing_px: float, angle: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Set buildings in rows on a piece of ground.
-
-    Returns
-    -------
-    roofs : bool ndarray (height, width)
-    shade : float ndarray (height, width)
-        One random number of unit spread per building.
-    """
+    """Set buildings in rows on a piece of ground."""
     along, across = turned(where.shape, (where.shape[0] / 2, where.shape[1] / 2), angle)
     u, v = along / (1.4 * spacing_px), across / spacing_px
     # A table of random plots, repeated over the country.
@@ -166,20 +139,7 @@ class Landscape:
 def make_landscape(
     rng: np.random.Generator, shape: tuple[int, int], biome: Biome, relief_m: float
 ) -> Landscape:
-    """Lay out the country; the middle is left to the mine only by what is painted over it.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (height, width)
-    biome : Biome
-    relief_m : float
-        Standard deviation of the elevation, metres.
-
-    Returns
-    -------
-    Landscape
-    """
+    """Lay out the country; the middle is left to the mine only by what is painted over it."""
     extent = max(shape)
     elevation = relief_m * noise(rng, shape, 0.6 * extent, 3.2)
     angle = rng.uniform(0, np.pi)
@@ -221,17 +181,7 @@ def make_landscape(
 def paint_landscape(
     surface: Surface, land: Landscape, year_rng: np.random.Generator, *, winter: bool = False
 ) -> None:
-    """Paint the country as it looks in one year: crops change, the rest stays.
-
-    Parameters
-    ----------
-    surface : Surface
-    land : Landscape
-    year_rng : numpy.random.Generator
-        Random stream of the mine and the year.
-    winter : bool
-        Whether the grass is withered.
-    """
+    """Paint the country as it looks in one year: crops change, the rest stays."""
     biome, everywhere = land.biome, np.ones_like(land.forest)
     dryness = biome.dryness + year_rng.normal(0, 0.12) + 0.6 * winter
     dryness = float(np.clip(dryness, 0, 1))
@@ -270,17 +220,6 @@ def paint_snow(
     """Cover the ground with patches of snow.
 
     Snow lies longest in the shade; it hides under trees, and goes first where people work.
-
-    Parameters
-    ----------
-    surface : Surface
-        Country and mine.
-    land : Landscape
-    worked : bool ndarray (height, width)
-        Ground with traffic, such as the pit's.
-    light : float ndarray (height, width)
-        Relative illumination.
-    rng : numpy.random.Generator
     """
     patches = noise(rng, light.shape, 25, 2.4)
     melt = np.clip(light - 1, -0.3, 0.3)

@@ -63,28 +63,10 @@ def grow(
     power: float = 2.0,
     ragged: float = 0.12,
 ) -> Growth:
-    """Make a growing shape with an irregular outline.
+    """Make a growing shape, a superellipse of some power with a ragged outline.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (height, width)
-    centre : (row, column)
-        Of the final outline.
-    semi_axes_px : (along, across)
-        Of the final outline, a superellipse before it is made ragged.
-    angle : float
-        Direction of growth, radians from the columns towards the rows.
-    start : float
-        Starting point on the axis of growth: 0 in the centre, -0.9 near the back end.
-    power : float
-        2 for an ellipse, more for a boxy outline.
-    ragged : float
-        Size of the irregularities relative to the shape.
-
-    Returns
-    -------
-    Growth
+    It spreads along `angle`, radians from the columns towards the rows, from `start` on that axis:
+    0 in the centre, -0.9 near the back end.
     """
     along, across = turned(shape, centre, angle)
     size = float(np.mean(semi_axes_px))
@@ -112,17 +94,7 @@ def _stray_pieces(mask: np.ndarray) -> np.ndarray:
 
 
 def together(shapes: Sequence[Growth]) -> Growth:
-    """Join shapes into one that spreads from several starting points at once.
-
-    Parameters
-    ----------
-    shapes : sequence of Growth
-
-    Returns
-    -------
-    Growth
-        Each pixel belongs to the shape that reaches it first.
-    """
+    """Join shapes; each pixel belongs to the one that reaches it first."""
     first = np.argmin([shape.stage for shape in shapes], axis=0)[np.newaxis]
 
     def of_first(name: str) -> np.ndarray:
@@ -266,25 +238,7 @@ def plan_mine(
     elevation_m: np.ndarray,
     size: int,
 ) -> Plan:
-    """Lay out a mine.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    mine_type : {"OC", "OP", "MT"}
-    raw_material : {"RR", "MO", "CL"}
-    case : str
-        Name of `minseg.synthetic.register.CASES`, or empty.
-    biome : Biome
-    elevation_m : float ndarray (height, width)
-        A mountain-top mine is put on the highest ground.
-    size : int
-        Height and width of the scene inside `elevation_m`, pixels; the parts scale with it.
-
-    Returns
-    -------
-    Plan
-    """
+    """Lay out a mine in the inner `size` pixels of its ground; the parts scale with them."""
     shape = elevation_m.shape
     form = _PATCH_FORM if case == "patchwork" else _PIT_FORMS[mine_type]
     # Other pits need room beside the first.

@@ -13,15 +13,7 @@ from minseg.synthetic.site import MineState
 
 
 def paint_mine(surface: Surface, state: MineState, year_rng: np.random.Generator) -> None:
-    """Paint the mine over the country.
-
-    Parameters
-    ----------
-    surface : Surface
-    state : MineState
-    year_rng : numpy.random.Generator
-        Random stream of the mine and the year.
-    """
+    """Paint the mine over the country."""
     plan = state.plan
     waste = plan.host.mixed(plan.biome.soil, 0.4)
     _paint_old_workings(surface, plan)

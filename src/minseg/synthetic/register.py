@@ -60,19 +60,7 @@ BELTS: tuple[Belt, ...] = (
 
 
 def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
-    """Make a mine table.
-
-    Parameters
-    ----------
-    num_mines : int
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of `minseg.data.mines.MINE_TABLE` but `case`. Mines lie at least 0.2 degrees apart;
-        country and continent are empty, because no such mine exists.
-    """
+    """Make a mine table."""
     rng = np.random.default_rng(seed)
     positions: list[tuple[float, float]] = []
     spread = 1.2
@@ -167,19 +155,6 @@ def assign_cases(mines: pd.DataFrame, split: pd.DataFrame, seed: int) -> pd.Data
     in the training part, which has none under snow, as the paper's had none (section 4.1). A case
     is left out of a part that has no mine of its raw material left, or where a third of the mines
     are special already.
-
-    Parameters
-    ----------
-    mines : pandas.DataFrame
-        Mine table.
-    split : pandas.DataFrame
-        Columns mine and part.
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        The mine table with the column `case`: a name of `CASES`, or empty.
     """
     rng = np.random.default_rng([seed, 1])
     part_of = mines["mine"].map(split.set_index("mine")["part"])

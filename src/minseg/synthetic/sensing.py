@@ -93,19 +93,7 @@ MATERIALS: dict[str, Material] = {
 
 
 class Surface:
-    """Reflectance and backscatter of the ground, painted one material over the other.
-
-    Parameters
-    ----------
-    fine, patchy, hue : float ndarray (height, width)
-        Noise of unit spread that gives every material its texture: from pixel to pixel, from
-        patch to patch, and in colour.
-
-    Attributes
-    ----------
-    reflectance : float ndarray (12, height, width)
-    vv_db, vh_db : float ndarray (height, width)
-    """
+    """Reflectance and backscatter of the ground, painted one material over the other."""
 
     def __init__(self, fine: np.ndarray, patchy: np.ndarray, hue: np.ndarray):
         self.fine, self.patchy, self.hue = fine, patchy, hue
@@ -122,15 +110,7 @@ class Surface:
         brightness: float | np.ndarray = 1.0,
         tint: float | np.ndarray = 0.0,
     ) -> None:
-        """Paint a material where a mask is True.
-
-        Parameters
-        ----------
-        where : bool ndarray (height, width)
-        material : Material
-        opacity, brightness, tint : float or ndarray (height, width)
-            Share of the ground covered (0-1), and as in `Material.shaded`.
-        """
+        """Paint a material where a mask is True."""
         index = np.flatnonzero(where)
 
         def at(value: float | np.ndarray) -> float | np.ndarray:
@@ -151,19 +131,7 @@ class Surface:
 
 
 def sun_position(latitude: float, day_of_year: int) -> tuple[float, float]:
-    """Return elevation and azimuth of the sun in radians at 10:30 local solar time.
-
-    Parameters
-    ----------
-    latitude : float
-        Degrees.
-    day_of_year : int
-
-    Returns
-    -------
-    tuple of float
-        Elevation above the horizon, and azimuth clockwise from north.
-    """
+    """Return elevation and azimuth of the sun in radians at 10:30 local solar time."""
     phi = np.radians(latitude)
     declination = np.radians(23.44) * np.sin(2 * np.pi * (day_of_year - 81) / 365)
     sine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(np.pi / 8)
@@ -173,18 +141,7 @@ def sun_position(latitude: float, day_of_year: int) -> tuple[float, float]:
 
 
 def illumination(elevation_m: np.ndarray, sun: tuple[float, float]) -> np.ndarray:
-    """Return the light on sloping ground relative to level ground: a hillshade.
-
-    Parameters
-    ----------
-    elevation_m : float ndarray (height, width)
-    sun : tuple of float
-        Elevation and azimuth, radians.
-
-    Returns
-    -------
-    float ndarray (height, width)
-    """
+    """Return the light on sloping ground relative to level ground: a hillshade."""
     height, azimuth = sun
     to_south, to_east = np.gradient(elevation_m, PIXEL_M)
     towards_sun = np.sin(azimuth) * to_east - np.cos(azimuth) * to_south
@@ -200,19 +157,6 @@ def observe_optical(surface: Surface, light: np.ndarray, rng: np.random.Generato
 
     Every band is averaged to its native 10, 20 or 60 m and brought back to 10 m by nearest
     neighbour (section 2.1), so that coarse bands come in blocks.
-
-    Parameters
-    ----------
-    surface : Surface
-        Height and width a multiple of `BLOCK_PX`.
-    light : float ndarray (height, width)
-        Relative illumination.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    uint16 ndarray (12, height, width)
-        Reflectance x 10 000, from 1 to 15 000: 0 stays free for nodata.
     """
     haze = rng.uniform(0, 0.006) * (_WAVELENGTHS_NM / 490.0) ** -2.5
     gain = rng.normal(1, 0.03)
@@ -232,19 +176,7 @@ def observe_optical(surface: Surface, light: np.ndarray, rng: np.random.Generato
 def observe_radar(
     surface: Surface, elevation_m: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sense a surface in the three radar channels.
-
-    Parameters
-    ----------
-    surface : Surface
-    elevation_m : float ndarray (height, width)
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    float32 ndarray (3, height, width)
-        VV and VH to a hundredth of a dB, and VV/(10 VH).
-    """
+    """Sense a surface in the three radar channels."""
     # The radar looks east: slopes that rise away from it are turned towards it and shine.
     facing_db = np.clip(9 * np.gradient(elevation_m, PIXEL_M, axis=1), -5, 5)
     channels = []

@@ -1,9 +1,6 @@
 """A synthetic mine in one year: the classes of Table 1 on the ground, and its relief.
 
-The relations are those of Table 1 and section 2.2: slopes lie inside the excavation, an internal
-dump overlaps it, stockpiles and plants stand inside or outside, preparatory work runs ahead of
-the front, a dumping ground may hold a whole tailings facility, whose slurry a dam holds back.
-`minseg.synthetic.looks` paints it.
+How the classes lie to each other is that of Table 1 and section 2.2.
 """
 
 from dataclasses import dataclass
@@ -34,18 +31,7 @@ class MineState:
 
 
 def mine_at(plan: Plan, stage: float) -> MineState:
-    """Let a mine grow to a stage.
-
-    Parameters
-    ----------
-    plan : Plan
-    stage : float
-        Share of the final extent, 0 to 1. The excavation and the dumps only ever grow.
-
-    Returns
-    -------
-    MineState
-    """
+    """Let a mine grow to a stage."""
     pit, dumped = plan.pit, _dumping_stage(stage)
     excavation = pit.reached(stage)
     depth = np.clip((stage - pit.stage) / (stage * plan.wall), 0, 1)
