@@ -1,4 +1,3 @@
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
@@ -6,15 +5,14 @@ from matplotlib.colors import to_hex
 
 from minseg.audit.averaging import paper_rows, with_identity
 from minseg.report.averaging import (
+    averaging_answer,
     distance_table,
     empty_table,
     excluded_table,
     identity_figure,
     pattern_figure,
     rank_figure,
-    ranking_table,
 )
-from minseg.scoring.conventions import NAMED
 from minseg.study.paper import ROUNDING
 from tests.report.conftest import draw, row_names
 
@@ -118,16 +116,16 @@ def test_equal_conventions_share_a_line():
     assert len(distance_table(distances, first=1)) == 1
 
 
-def test_best_rows_are_written_with_their_lead():
-    changes = pd.DataFrame(
-        [
-            ["standard", "model1", 1.0, "RGB", 0.1, True],
-            ["paper", "model1", -1 / 3, "M", 0.05, False],
-            ["standard", "dam", np.nan, "RGB", np.nan, True],
-        ],
-        columns=["convention", "task", "tau", "best", "lead", "same_best"],
-    )
-    found = ranking_table(changes)
-    assert found["Model 1"].tolist() == ["RGB by 0.100, τ 1.0", "M by 0.050, τ −0.3"]
-    assert found["dam"].tolist() == ["RGB", "–"]
-    assert NAMED[0].name in found.index
+def test_answer_says_what_breaks_and_whether_the_convention_matters():
+    printed = with_identity(paper_rows(), ROUNDING)
+    ious = {"standard": (0.6, 0.5), "paper": (0.6, 0.7)}
+    lines = [
+        (name, "model1", row, iou)
+        for name, pair in ious.items()
+        for row, iou in zip(["RGB", "M"], pair, strict=True)
+    ]
+    ours = pd.DataFrame(lines, columns=["convention", "task", "row", "iou"])
+    first, second = averaging_answer(printed, ours, True).splitlines()
+    assert "in 32 of 68 rows" in first
+    assert "synthetic" in second and "best in 1 of 1 models" in second and "−1.0" in second
+    assert "nothing to rank" in averaging_answer(printed, ours[ours["row"] == "M"], False)

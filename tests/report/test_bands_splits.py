@@ -8,9 +8,11 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 
-from minseg.report import bands_splits as comparisons
+from minseg.report import bands_splits
 from minseg.report.bands_splits import (
     SPLIT_ROWS,
+    Differences,
+    Table,
     band_figure,
     difference_figure,
     split_figure,
@@ -19,6 +21,7 @@ from minseg.report.bands_splits import (
 from minseg.scoring.metrics import METRICS
 from minseg.study.config import RunConfig
 from minseg.study.paper import paper_images, paper_scores, paper_split_scores, paper_table
+from minseg.study.study import open_study
 from minseg.study.tables import (
     AVERAGES,
     DIFFERENCE_COLUMNS,
@@ -27,7 +30,6 @@ from minseg.study.tables import (
     Entry,
     Result,
     average,
-    difference_table,
     score_table,
     scored,
     scored_rows,
@@ -111,7 +113,7 @@ def test_split_rows_are_those_of_the_print():
 
 
 def test_images_stand_beside_the_papers(dataset):
-    table = cells(comparisons.image_table(dataset))
+    table = cells(bands_splits.image_table(dataset))
     assert list(table.index) == ["All", "RR", "MO", "CL", "MT", "OC", "OP"]
     test, train = table["ours", "test"], table["ours", "train"]
     mines = dataset.split["part"].value_counts()
@@ -125,7 +127,7 @@ def test_images_stand_beside_the_papers(dataset):
 
 def test_images_of_mines_that_nobody_sorted(dataset):
     unsorted = replace(dataset, mines=dataset.mines.assign(raw_material=""))
-    ours = cells(comparisons.image_table(unsorted))["ours"]
+    ours = cells(bands_splits.image_table(unsorted))["ours"]
     assert set(ours.loc[["RR", "MO", "CL"]].to_numpy().ravel()) == {"not stated"}
     assert ours.loc["OP", "test"] == ours.loc["All", "test"] != "not stated"
 
@@ -142,13 +144,13 @@ def test_missing_rows_are_filled_in_with_the_papers_numbers(band_scores):
 
 def test_missing_rows_of_a_dataset_without_any_run():
     table = with_missing(score_table([], paper_scores), ["model2"], BANDS, paper_scores)
-    texts = cells(comparisons.paper_layout(table, "model2"))
+    texts = cells(bands_splits.paper_layout(table, "model2"))
     assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
     assert texts["IoU", "paper"]["RGB"] == "0.644"
 
 
 def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
-    texts = cells(comparisons.paper_layout(band_scores, "model1"))
+    texts = cells(bands_splits.paper_layout(band_scores, "model1"))
     assert texts["IoU", "ours"].tolist() == ["0.520", "0.700", "–"]
     assert texts["IoU", "seed spread"].tolist() == ["0.040", "0.000", "–"]
     low, high = np.quantile(band_rows[1].resampled[:, 0], [0.025, 0.975])
@@ -162,8 +164,8 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
 
 
 def test_layout_emboldens_the_best_of_ours_and_of_the_paper(band_scores):
-    found = bold(comparisons.paper_layout(band_scores, "model1", metrics=["iou", "accuracy"]))
-    assert found == {
+    found = bold(bands_splits.paper_layout(band_scores, "model1"))
+    assert {cell for cell in found if cell[1][0] in ("IoU", "accuracy")} == {
         ("R+N", ("IoU", "ours")),
         ("M", ("IoU", "paper")),
         ("R+N", ("accuracy", "ours")),
@@ -174,51 +176,64 @@ def test_layout_emboldens_the_best_of_ours_and_of_the_paper(band_scores):
 
 def test_equal_as_printed_is_equally_bold(band_scores):
     close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
-    rows = {row for row, column in bold(comparisons.overview(close)) if column[1] == "IoU"}
+    rows = {row for row, column in bold(bands_splits.overview(close)) if column[1] == "IoU"}
     assert rows == {"R+N", "M"}
 
 
 def test_spread_needs_several_seeds(split_rows):
     table = score_table(split_rows, paper_split_scores)
-    assert ("IoU", "seed spread") not in comparisons.paper_layout(table, "model4").columns
+    assert ("IoU", "seed spread") not in bands_splits.paper_layout(table, "model4").columns
 
 
 def test_means_are_never_bold(split_rows):
     table = score_table(split_rows, paper_split_scores)
-    rows = {row for row, _ in bold(comparisons.paper_layout(table, "model4"))}
+    rows = {row for row, _ in bold(bands_splits.paper_layout(table, "model4"))}
     assert "GRR" in rows
     assert not rows & set(AVERAGES)
 
 
 def test_a_single_mine_has_no_interval_and_neither_has_its_mean(split_rows):
     table = score_table(split_rows, paper_split_scores)
-    interval = cells(comparisons.paper_layout(table, "model4"))["IoU", "95 % interval"]
+    interval = cells(bands_splits.paper_layout(table, "model4"))["IoU", "95 % interval"]
     without = {row for row, text in interval.items() if text == "–"}
     assert without == {"CL", "GCL", "AVG RR+MO+CL", "AVG GM"}
     assert re.fullmatch(r"0\.\d{3} to 0\.\d{3}", interval["RR"])
 
 
-def test_differences_have_a_column_with_their_intervals(split_rows, band_rows, band_scores):
-    table = score_table(split_rows, paper_split_scores)
-    references = {"RR": "GRR", "MO": "GMO", "CL": "GCL"}
-    differences = difference_table(split_rows, references, paper_split_scores)
-    texts = cells(comparisons.paper_layout(table, "model4", differences))
-    column = texts["IoU", "minus counterpart"]
-    assert column["CL"] == "+0.100"  # of a single mine
-    assert column["GRR"] == "–"
-    line = differences.query("row == 'RR' and metric == 'iou'").iloc[0]
-    expected = [f"{line[name]:+.3f}".replace("-", "−") for name in ("difference", "low", "high")]
-    assert column["RR"] == "{} ({} to {})".format(*expected)
+def test_a_table_minus_a_reference_answers_in_a_line(band_results, dataset, tmp_path):
+    study = open_study("demo", dataset.path, runs=tmp_path)
+    table3 = Table(3, study, tuple(band_results), "standard")
+    assert (table3.tasks, table3.row_names) == (["model1"], BANDS)
+    assert table3.minus("RGB").table["row"].unique().tolist() == ["R+N"]
+    assert table3.minus("RGB").answer() == (
+        "- **Minus RGB**, on synthetic mines: "
+        "none of 1 differences in IoU told from zero by the test mines."
+    )
+    assert table3.minus("M+S").answer() == (
+        "- **Minus M+S**, on synthetic mines: no two rows could be compared."
+    )
+    assert table3.notes().splitlines() == [
+        "- 2 of 3 rows of Table 3 have runs, on **synthetic** mines.",
+        "- Model 1 (M): no run: the dataset has no band B01.",
+    ]
+    assert list(cells(table3.overview()).index) == BANDS
+    assert table3.minus("RGB").figure().get_suptitle() == "SYNTHETIC"
 
-    to_rgb = difference_table(band_rows, {"R+N": "RGB", "M": "RGB"}, paper_scores)
-    texts = cells(comparisons.paper_layout(band_scores, "model1", to_rgb))
-    assert texts["IoU", "minus RGB"]["R+N"].startswith("+0.180 (+0.")
+
+def test_an_answer_names_what_is_told_from_zero_and_the_side():
+    table = differences(M=(0.1, 0.05, 0.2, 0.1), S=(-0.1, -0.2, -0.05, 0.1), R=(0, -0.1, 0.1, 0))
+    table["told"] = table["row"].isin(["M", "S"])
+    answer = Differences(table, "minus RGB", ("M", "S", "R"), "standard", True).answer()
+    assert answer == (
+        "- **Minus RGB**, on synthetic mines: 2 of 3 differences in IoU told from zero by the "
+        "test mines: above zero Model 1 (M); below zero Model 1 (S)."
+    )
 
 
 def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path):
     task = "excavation,dam"
     rows = [scored(counted_result(tmp_path, task, "RGB", [of_mines(0.5, 0.6)]), "paper")]
-    layout = comparisons.paper_layout(
+    layout = bands_splits.paper_layout(
         score_table(rows, paper_scores), task, convention="paper", synthetic=True
     )
     assert {name for _, name in layout.columns} == {"ours", "95 % interval"}
@@ -226,12 +241,12 @@ def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path):
 
 
 def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
-    texts = cells(comparisons.overview(band_scores))
+    texts = cells(bands_splits.overview(band_scores))
     assert list(texts.index) == BANDS
     assert list(texts) == [("Model 1", name) for name in ("IoU", "Rec", "Prec", "Acc")]
     assert texts["Model 1", "IoU"].tolist() == [".520", ".700", "–"]
     both = pd.concat([band_scores, score_table(split_rows, paper_split_scores)])
-    assert cells(comparisons.overview(both)).loc["M", ("Model 4", "Rec")] == "–"
+    assert cells(bands_splits.overview(both)).loc["M", ("Model 4", "Rec")] == "–"
 
 
 def test_notes_give_each_reason_once(tmp_path):
@@ -249,7 +264,7 @@ def test_notes_give_each_reason_once(tmp_path):
     table = with_missing(
         score_table(rows, paper_split_scores), tasks, SPLIT_ROWS, paper_split_scores
     )
-    assert comparisons.notes(results, table).splitlines() == [
+    assert bands_splits.notes(results, table).splitlines() == [
         f"- Model 1, Model 2 (CL, GCL): no run: {reason}.",
         "- Model 2 (RR): no run: loss is not finite.",
         "- Model 1 (RR): no test scene holds excavation; the scores say nothing about that.",
@@ -258,11 +273,11 @@ def test_notes_give_each_reason_once(tmp_path):
 
 
 def test_no_notes_where_nothing_is_missing(band_results, band_rows):
-    assert comparisons.notes(band_results[:2], score_table(band_rows, paper_scores)) == ""
+    assert bands_splits.notes(band_results[:2], score_table(band_rows, paper_scores)) == ""
 
 
 TASKS = ["model1", "model2", "model3", "model4"]
-BANDS_COMPARISON_FIGURES = ["RGB", "R+N", "R+N+S", "M", "M+S"]
+CONFIGURATIONS = ["RGB", "R+N", "R+N+S", "M", "M+S"]
 OURS, PALE, NONE, FOREST, TARGETED = "#0072b2", "#8fbbd9", "#8a8a8a", "#e69f00", "#d55e00"
 PAPER, HOLLOW = "#444444", "#ffffff"
 
@@ -354,12 +369,12 @@ def written(figure):
 
 
 def test_bands_stand_in_order_with_their_intervals_and_the_paper():
-    scores = score_lines(TASKS, BANDS_COMPARISON_FIGURES)
+    scores = score_lines(TASKS, CONFIGURATIONS)
     figure = band_figure(scores)
     axes = panels(figure)["Model 3"]
     expected = iou(scores, "model3")
     assert list(panels(figure)) == ["Model 1", "Model 2", "Model 3", "Model 4"]
-    assert row_names(axes) == BANDS_COMPARISON_FIGURES
+    assert row_names(axes) == CONFIGURATIONS
     assert axes.yaxis_inverted()  # the first configuration on top
     assert markers(axes, OURS) == expected["value"].tolist()
     assert markers(axes, HOLLOW, PAPER) == expected["paper"].tolist()
@@ -369,7 +384,7 @@ def test_bands_stand_in_order_with_their_intervals_and_the_paper():
 
 
 def test_the_interval_of_the_row_that_validation_chose_is_shaded():
-    scores = score_lines(TASKS, BANDS_COMPARISON_FIGURES)
+    scores = score_lines(TASKS, CONFIGURATIONS)
     worst = iou(scores, "model3")["value"].idxmin()
     figure = band_figure(scores, chosen={"model3": worst, "model4": "no such row"})
     (shade,) = panels(figure)["Model 3"].patches
@@ -383,8 +398,8 @@ def test_the_interval_of_the_row_that_validation_chose_is_shaded():
 
 def test_the_forest_is_a_third_marker():
     scores, forest = (
-        score_lines(TASKS, BANDS_COMPARISON_FIGURES),
-        score_lines(TASKS, BANDS_COMPARISON_FIGURES, seed=1),
+        score_lines(TASKS, CONFIGURATIONS),
+        score_lines(TASKS, CONFIGURATIONS, seed=1),
     )
     figure = band_figure(scores, forest.assign(row=forest["row"] + FOREST_SUFFIX))
     axes = panels(figure)["Model 4"]
@@ -394,7 +409,7 @@ def test_the_forest_is_a_third_marker():
 
 
 def test_rows_without_a_run_say_so_and_keep_the_papers_value():
-    scores = without_run(score_lines(TASKS, BANDS_COMPARISON_FIGURES), "model1", "M", "M+S")
+    scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model1", "M", "M+S")
     drawn = panels(band_figure(scores))
     assert notes(drawn["Model 1"]) == ["no run", "no run"]
     assert len(markers(drawn["Model 1"], OURS)) == 3
@@ -403,7 +418,7 @@ def test_rows_without_a_run_say_so_and_keep_the_papers_value():
 
 
 def test_the_note_of_a_missing_run_stands_clear_of_the_lowest_value():
-    scores = without_run(score_lines(TASKS, BANDS_COMPARISON_FIGURES), "model1", "M")
+    scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model1", "M")
     scores.loc[(scores["task"] == "model1") & (scores["row"] == "M"), "paper"] = 0.1
     axes = panels(band_figure(scores))["Model 1"]
     lowest_px, _ = axes.transData.transform((0.1, 3))
@@ -411,15 +426,13 @@ def test_the_note_of_a_missing_run_stands_clear_of_the_lowest_value():
 
 
 def test_a_run_without_anything_to_score_is_undefined():
-    scores = score_lines(["model1"], BANDS_COMPARISON_FIGURES)
+    scores = score_lines(["model1"], CONFIGURATIONS)
     scores.loc[scores["row"] == "M", ["value", "low", "high"]] = np.nan
     assert notes(panels(band_figure(scores))["Model 1"]) == ["undefined"]
 
 
 def test_one_mine_has_no_interval_and_a_task_of_ones_own_no_paper():
-    scores = score_lines(["excavation,dam"], BANDS_COMPARISON_FIGURES[:2]).assign(
-        mines=1, paper=np.nan
-    )
+    scores = score_lines(["excavation,dam"], CONFIGURATIONS[:2]).assign(mines=1, paper=np.nan)
     figure = band_figure(scores)
     (axes,) = panels(figure).values()
     assert axes.get_title(loc="left") == "excavation, dam"
@@ -429,9 +442,9 @@ def test_one_mine_has_no_interval_and_a_task_of_ones_own_no_paper():
 
 
 def test_a_figure_without_any_run_is_drawn():
-    scores = score_lines(TASKS, BANDS_COMPARISON_FIGURES)
+    scores = score_lines(TASKS, CONFIGURATIONS)
     for task in TASKS:
-        scores = without_run(scores, task, *BANDS_COMPARISON_FIGURES)
+        scores = without_run(scores, task, *CONFIGURATIONS)
     figure = draw(band_figure(scores.assign(paper=np.nan)))
     assert [len(notes(axes)) for axes in figure.axes] == [5, 5, 5, 5]
 
@@ -525,11 +538,9 @@ def test_nothing_written_overlaps_or_is_cut_off(name):
     """Four tasks, gaps, and the longest words that are used."""
     looks = {"convention": "standard", "synthetic": True}
     if name == "bands":
-        scores = without_run(score_lines(TASKS, BANDS_COMPARISON_FIGURES), "model3", "RGB", "M+S")
+        scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model3", "RGB", "M+S")
         chosen = {"model1": "M"}
-        figure = band_figure(
-            scores, score_lines(TASKS, BANDS_COMPARISON_FIGURES, seed=1), chosen, **looks
-        )
+        figure = band_figure(scores, score_lines(TASKS, CONFIGURATIONS, seed=1), chosen, **looks)
     elif name == "splits":
         scores = without_run(score_lines(TASKS, SPLIT_ROWS), "model1", "RR", "OC", "GOC")
         figure = split_figure(scores, **looks)
@@ -554,10 +565,7 @@ def test_nothing_written_overlaps_or_is_cut_off(name):
 def test_synthetic_results_say_so_on_the_figure(synthetic):
     word = "SYNTHETIC" if synthetic else ""
     assert (
-        band_figure(
-            score_lines(TASKS, BANDS_COMPARISON_FIGURES), synthetic=synthetic
-        ).get_suptitle()
-        == word
+        band_figure(score_lines(TASKS, CONFIGURATIONS), synthetic=synthetic).get_suptitle() == word
     )
     assert split_figure(score_lines(TASKS, SPLIT_ROWS), synthetic=synthetic).get_suptitle() == word
     table = differences(M=(0.1, 0.0, 0.2, 0.1))

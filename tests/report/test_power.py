@@ -3,8 +3,15 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
-from minseg.audit.power import paper_differences, paper_mine_spreads, with_needed
-from minseg.report.power import needed_figure, needed_table, paper_spread_table, spread_table
+from minseg.audit.power import paper_mine_spreads
+from minseg.report.power import (
+    needed_figure,
+    needed_mines,
+    needed_table,
+    paper_spread_table,
+    power_answer,
+    spread_table,
+)
 from tests.report.conftest import draw, notes, row_names
 
 ENOUGH, TOO_FEW = "#0072b2", "#d55e00"
@@ -19,8 +26,7 @@ def spreads():
 
 @pytest.fixture
 def needed(spreads):
-    tables = [with_needed(paper_differences(), spreads, number) for number in (3, 4)]
-    return pd.concat(tables, ignore_index=True)
+    return needed_mines(spreads, spreads)
 
 
 def dots(axes, colour):
@@ -49,7 +55,16 @@ def test_needed_mines_are_coloured_by_what_the_row_has(needed):
     assert figure.get_suptitle() == "SYNTHETIC"
 
 
-def test_nothing_needed_is_said(needed):
+def test_answer_counts_the_differences_that_have_their_mines(needed, spreads):
+    first, second = power_answer(needed, spreads, synthetic=True).splitlines()
+    assert f"{needed['enough'].sum()} of {len(needed)} printed differences" in first
+    assert "on synthetic mines" in first
+    assert second.endswith("resolve: **0.010** (Model 1), **0.010** (Model 2).")
+
+
+def test_nothing_needed_is_said(needed, spreads):
+    assert "nothing to compute" in needed_table(needed.iloc[:0]).to_html()
+    assert "nothing to compute" in power_answer(needed.iloc[:0], spreads, synthetic=False)
     words = [text.get_text() for text in draw(needed_figure(needed.iloc[:0])).texts]
     assert words == ["no runs to show"]
 

@@ -1,94 +1,93 @@
 """Tables and charts of averaging conventions: what the print allows, and what our runs give."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
+from pandas.io.formats.style import Styler
 
-from minseg.audit.averaging import (
-    excluded_rows,
-    least_empty_share,
+from minseg.audit.averaging import excluded_rows, least_empty_share, ranking_changes
+from minseg.report.bands_splits import by_model
+from minseg.report.style import (
+    ReportFigure,
+    in_style,
+    legend_marker,
+    mark_synthetic,
+    nothing_figure,
 )
-from minseg.report.style import ReportFigure, in_style, mark_synthetic, nothing_figure
-from minseg.report.text import DASH, model_title, number
+from minseg.report.text import DASH, model_title, note_table, number, ranges
+from minseg.scoring.conventions import NAMED
 
-MODEL = "model"
+
+def averaging_answer(printed: pd.DataFrame, ours: pd.DataFrame, synthetic: bool) -> str:
+    """Say in Markdown how many printed rows break the identity, and whether conventions matter.
+
+    See `with_identity` and `convention_scores` of `minseg.audit.averaging`.
+    """
+    made = " on synthetic mines" * synthetic
+    lines = [
+        f"- **In print**, IoU exceeds precision or recall in {printed['breaks'].sum()} of "
+        f"{len(printed)} rows: there the four scores were not averaged alike."
+    ]
+    changes = ranking_changes(ours[ours["convention"].isin([name.name for name in NAMED])])
+    changes = changes[changes["lead"].notna()]  # tasks with two rows or more
+    if changes.empty:
+        lines.append("- Fewer than two band configurations could be run: there is nothing to rank.")
+        return "\n".join(lines)
+    same = changes.groupby("task")["same_best"].all()
+    lines.append(
+        f"- **Our runs{made}**: the convention changes which configuration is best in "
+        f"{(~same).sum()} of {len(same)} models; Kendall's τ between an order and that under "
+        f"`standard` is {number(changes['tau'].min(), 1)} or more."
+    )
+    return "\n".join(lines)
 
 
 def excluded_table(paper: pd.DataFrame) -> pd.DataFrame:
-    """Return how many printed rows each explanation without absent classes excludes, written out.
+    """Return how many printed rows each explanation without absent classes excludes.
 
-    Parameters
-    ----------
-    paper : pandas.DataFrame
-        See `minseg.audit.averaging.paper_rows`.
+    See `minseg.audit.averaging.paper_rows`.
     """
     in_print = paper["task"].value_counts()
-    counted = excluded_rows(paper)
     columns = {
         model_title(str(task)): rows.map(f"{{}} of {in_print[str(task)]}".format)
-        for task, rows in counted.items()
+        for task, rows in excluded_rows(paper).items()
     }
-    table = pd.DataFrame(columns)
-    return table.rename_axis(index="if …", columns="rows that cannot be")
+    return pd.DataFrame(columns).rename_axis(index="if …", columns="rows that cannot be")
 
 
 def empty_table(paper: pd.DataFrame, ours: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
     """Return the share of absent classes that Table 3 implies, and that of our test scenes.
 
-    Parameters
-    ----------
-    paper : pandas.DataFrame
-        See `minseg.audit.averaging.paper_rows`; of other tasks nothing is implied.
-    ours : pandas.DataFrame
-        See `minseg.audit.averaging.empty_slots`.
-    synthetic : bool
-        Marks our columns as made from synthetic data.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: model; columns: the least share at which the printed rows are possible, under each of
-        the three rules for an absent class (the range over the rows), and our actual ones.
+    See `paper_rows` and `empty_slots` of `minseg.audit.averaging`. Implied is the least share at
+    which the printed rows are possible, under each of the three rules for an absent class.
     """
     tasks = list(dict.fromkeys([*paper["task"], *ours["task"]]))
     rules = least_empty_share(paper)
     columns = {f"implied, {rule}": _shares(rules[rule], paper["task"]) for rule in rules}
     word = " (synthetic)" * synthetic
-    for title, name in (
-        ("in neither", "empty"),
-        ("not in the truth", "not_annotated"),
-    ):
+    for title, name in (("in neither", "empty"), ("not in the truth", "not_annotated")):
         columns[f"ours{word}, {title}"] = _shares(ours[name], ours["task"])
-    return _by_model(pd.DataFrame(columns, index=tasks).fillna(DASH))
+    return by_model(pd.DataFrame(columns, index=tasks).fillna(DASH))
 
 
 def distance_table(
     distances: pd.DataFrame, first: int = 10, synthetic: bool = False
-) -> pd.DataFrame:
-    """Return the conventions that come nearest to the paper's pattern, written out.
+) -> pd.DataFrame | Styler:
+    """Return the conventions that come nearest to the paper's pattern, and how many rows break it.
 
-    Parameters
-    ----------
-    distances : pandas.DataFrame
-        See `minseg.audit.averaging.pattern_distances`.
-    first : int
-        How many lines; conventions that give the same numbers share one.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: convention; columns: distance, rows that break or keep the identity as the print does,
-        and of each model how many of our rows break it.
+    See `minseg.audit.averaging.pattern_distances`; conventions that give the same numbers share a
+    line.
     """
+    if distances.empty:
+        return note_table(
+            "The paper has none of these models and bands: there is no pattern to compare with."
+        )
     tasks = list(distances.columns.drop(["distance", "agreeing", "rows"]).astype(str))
     groups = distances.round(6).groupby(["distance", "agreeing", *tasks], sort=False)
     lines = {}
@@ -106,52 +105,10 @@ def distance_table(
     return table.rename_axis(index="convention", columns="synthetic" * synthetic)
 
 
-def ranking_table(changes: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
-    """Return which row of a task is best under each convention, written out.
-
-    Parameters
-    ----------
-    changes : pandas.DataFrame
-        See `minseg.audit.averaging.ranking_changes`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row: convention; columns: model; a cell holds the best row, its lead in IoU over the second,
-        and Kendall's tau of the order against the `standard` one.
-    """
-    texts = changes["best"].where(changes["lead"].isna(), changes["best"] + _leads(changes))
-    table = changes.assign(text=texts).pivot(index="convention", columns="task", values="text")
-    table = table.loc[list(dict.fromkeys(changes["convention"]))]
-    table = table[list(dict.fromkeys(changes["task"]))].fillna(DASH)
-    table.columns = pd.Index([model_title(str(task)) for task in table.columns])
-    return table.rename_axis(index="convention", columns="synthetic" * synthetic)
-
-
-def _leads(changes: pd.DataFrame) -> pd.Series:
-    """Write the lead of the best row, and how alike the order is."""
-    leads = " by " + changes["lead"].map("{:.3f}".format)
-    return leads + changes["tau"].map(lambda tau: f", τ {number(tau, 1)}")
-
-
 def _shares(values: pd.Series, tasks: pd.Series) -> pd.Series:
     """Write the range of shares of each task."""
     groups = values.groupby(tasks, sort=False)
-    return _ranges(groups.min(), groups.max(), "{:.2f}".format)
-
-
-def _ranges(low: pd.Series, high: pd.Series, write: Callable[[float], str]) -> pd.Series:
-    """Write ranges, a single number where they have no width."""
-    texts = low.map(write) + " to " + high.map(write)
-    return texts.where(low.map(write) != high.map(write), low.map(write))
-
-
-def _by_model(table: pd.DataFrame) -> pd.DataFrame:
-    """Name tasks as a reader knows them."""
-    index = pd.Index([model_title(str(task)) for task in table.index], name=MODEL)
-    return table.set_index(index)
+    return ranges(groups.min(), groups.max(), "{:.2f}".format)
 
 
 _POSSIBLE = "#D5DDE3"
@@ -167,18 +124,10 @@ _LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#55
 
 @in_style()
 def identity_figure(rows: pd.DataFrame) -> Figure:
-    """Show where a printed mean IoU exceeds the printed precision or recall.
+    """Show where a printed mean IoU exceeds the printed precision or recall, one panel a task.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        See `minseg.audit.averaging.paper_rows` and `with_identity`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a task, one line a row of the print. The bar is what IoU can be if all scores are
-        averaged alike; a marker beyond it cannot be.
+    See `minseg.audit.averaging.with_identity`. The bar is what IoU can be if all scores are
+    averaged alike; a marker beyond it cannot be.
     """
     tasks, names = list(rows["task"].unique()), list(rows["row"].unique())
     figure, panels = _side_by_side(tasks, 1.05 + 0.205 * len(names))
@@ -205,10 +154,10 @@ def identity_figure(rows: pd.DataFrame) -> Figure:
         axes.tick_params(axis="y", length=0)
     keys = [
         Patch(color=_POSSIBLE, label="possible IoU: up to min(P, R)"),
-        _key("recall", "#777777", "|"),
-        _key("precision", "#777777", "x"),
-        _key("printed IoU, possible", _KEEPS, "D"),
-        _key("not possible", _BREAKS, "D"),
+        legend_marker("recall", "#777777", "|"),
+        legend_marker("precision", "#777777", "x"),
+        legend_marker("printed IoU, possible", _KEEPS, "D"),
+        legend_marker("not possible", _BREAKS, "D"),
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return figure
@@ -218,21 +167,9 @@ def identity_figure(rows: pd.DataFrame) -> Figure:
 def pattern_figure(
     paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame], synthetic: bool = False
 ) -> Figure:
-    """Set our runs' scores under some conventions beside the paper's, on both sides of the bound.
+    """Set our runs' scores under four conventions at most beside the paper's, a point a row.
 
-    Parameters
-    ----------
-    paper : pandas.DataFrame
-        See `minseg.audit.averaging.with_identity`; tasks that it lacks are drawn without.
-    ours : mapping of convention to pandas.DataFrame
-        The same of our runs (`minseg.audit.averaging.convention_scores`); four at most.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a task; a point is a row. Above the diagonal IoU exceeds precision or recall.
+    See `minseg.audit.averaging.with_identity`. Above the diagonal IoU exceeds precision or recall.
     """
     tasks = list(dict.fromkeys(task for rows in ours.values() for task in rows["task"]))
     if not tasks:
@@ -252,10 +189,10 @@ def pattern_figure(
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MultipleLocator(0.5))
     panels[0].set_ylabel("IoU")
-    looks = zip(ours, _OURS, strict=False)
-    keys: list[Artist] = [_key(f"ours, {name}", *look) for name, look in looks]
+    styles = zip(ours, _OURS, strict=False)
+    keys: list[Artist] = [legend_marker(f"ours, {name}", *style) for name, style in styles]
     if paper["task"].isin(tasks).any():
-        keys.append(_key("paper, Table 3", _PAPER, "D", hollow=True))
+        keys.append(legend_marker("paper, Table 3", _PAPER, "D", hollow=True))
     keys.append(Patch(color=_FORBIDDEN, label="not possible if all are averaged alike"))
     figure.legend(handles=keys, loc="outside lower center", ncols=3)
     mark_synthetic(figure, synthetic)
@@ -264,21 +201,7 @@ def pattern_figure(
 
 @in_style()
 def rank_figure(ranks: pd.DataFrame, synthetic: bool = False) -> Figure:
-    """Show how the order of a task's rows changes with the convention.
-
-    Parameters
-    ----------
-    ranks : pandas.DataFrame
-        See `minseg.audit.averaging.ranks`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a task with two rows or more; a line that stays level is a rank that no convention
-        changes.
-    """
+    """Show how the order of a task's rows changes with the convention (`ranks`), a line a row."""
     several = ranks.groupby("task")["row"].transform("nunique") > 1
     ranks = ranks[several.astype(bool)]
     tasks = list(ranks["task"].unique())
@@ -347,11 +270,3 @@ def _side_by_side(tasks: Sequence[str], height_in: float) -> tuple[Figure, list[
     figure = ReportFigure(figsize=(max(7.4 * len(tasks) / 4, 4.2), height_in), layout="constrained")
     grid = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)
     return figure, list(grid.ravel())
-
-
-def _key(label: str, colour: str, marker: str, hollow: bool = False) -> Line2D:
-    """Return a legend entry."""
-    face = "none" if hollow else colour
-    return Line2D(
-        [], [], color=colour, marker=marker, linewidth=0, markerfacecolor=face, label=label
-    )

@@ -1,21 +1,25 @@
 """The paper's Tables 2, 3 and 4 as a page shows them: our numbers beside the printed ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
+from pandas.io.formats.style_render import CSSDict
 
+from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.dataset import Dataset
 from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
 from minseg.report.style import (
     in_style,
+    legend_marker,
     mark_synthetic,
     note_at_axis,
     nothing_figure,
@@ -31,15 +35,222 @@ from minseg.report.text import (
     spans,
 )
 from minseg.scoring.metrics import METRICS
-from minseg.study.paper import paper_images
-from minseg.study.tables import AVERAGES, FOREST_SUFFIX, GENERAL_OF, PaperScores, Result
+from minseg.study.paper import paper_images, paper_scores, paper_split_scores
+from minseg.study.study import Study
+from minseg.study.tables import (
+    AVERAGES,
+    FOREST_SUFFIX,
+    GENERAL_OF,
+    MODELS,
+    PAPER_BANDS,
+    PaperScores,
+    Result,
+    Scored,
+    band_entries,
+    chosen_rows,
+    difference_table,
+    results,
+    score_table,
+    scored_rows,
+    split_entries,
+    with_missing,
+)
 
 SPLIT_ROWS: tuple[str, ...] = tuple(row for pair in GENERAL_OF.items() for row in pair)
 """Rows of Table 4 in the printed order."""
 
+FOREST, GENERAL = "per-pixel forest", "general"
+"""What a table is taken from beside a row of it: see `Table.minus`."""
+
 OURS, PAPER, INTERVAL, SPREAD = "ours", "paper", "95 % interval", "seed spread"
 
 _PART_TITLES = {"test": "test", "validation": "val.", "train": "train"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table 3 or 4 of a study (`table3`, `table4`): scores of our runs beside the printed ones."""
+
+    number: int
+    study: Study
+    results: tuple[Result, ...]
+    convention: str
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks, in order."""
+        return list(dict.fromkeys(result.entry.task for result in self.results))
+
+    @property
+    def row_names(self) -> list[str]:
+        """The rows as the paper prints them, those without a run and averages among them."""
+        if self.number == 4:
+            return list(SPLIT_ROWS)
+        return list(dict.fromkeys(result.entry.row for result in self.results))
+
+    @cached_property
+    def rows(self) -> list[Scored]:
+        """The rows that have runs, scored; resamples of the mines with them."""
+        return scored_rows(self.results, self.convention)
+
+    @cached_property
+    def forests(self) -> list[Scored]:
+        """The same of per-pixel forests on the same mines; missing runs are made now."""
+        entries = [result.entry.baseline() for result in self.results]
+        return scored_rows(results(self.study, entries), self.convention)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One line a task, row and metric; without a run the value is NaN and mines is 0.
+
+        Columns task, row, metric, value, low, high (95 % interval over mines), spread (over
+        seeds), mines, paper, absent (classes that no test scene holds).
+        """
+        known = score_table(self.rows, self._paper)
+        return with_missing(known, self.tasks, self.row_names, self._paper)
+
+    def minus(self, reference: str) -> "Differences":
+        """Take a reference from each row of a task, paired over the test mines.
+
+        Parameters
+        ----------
+        reference : str
+            A row of the table, such as ``RGB``; ``per-pixel forest``; or, in Table 4,
+            ``general``: from each targeted model the general one on the same mines.
+        """
+        if reference == FOREST:
+            pairs = {row: row + FOREST_SUFFIX for row in self.row_names}
+            words = f"network minus {reference}"
+        elif reference == GENERAL:
+            pairs, words = GENERAL_OF, f"targeted minus {reference}"
+        else:
+            pairs = {row: reference for row in self.row_names if row != reference}
+            words = f"minus {reference}"
+        rows = [*self.rows, *self.forests] if reference == FOREST else self.rows
+        table = difference_table(rows, pairs, self._paper)
+        return Differences(table, words, tuple(pairs), self.convention, self._synthetic)
+
+    def notes(self) -> str:
+        """List in Markdown how many rows have runs, and what a reader must know of the gaps."""
+        there = sum(bool(result.runs) for result in self.results)
+        made = ", on **synthetic** mines" * self._synthetic
+        count = f"- {there} of {len(self.results)} rows of Table {self.number} have runs{made}."
+        return "\n".join(filter(None, [count, notes(self.results, self.scores)]))
+
+    def figure(self) -> Figure:
+        """Show IoU, one panel a task: with intervals in Table 3, as dumbbells in Table 4."""
+        kind = (self.convention, self._synthetic)
+        if self.number == 4:
+            return split_figure(self.scores, *kind)
+        forest = score_table(self.forests, self._paper)
+        return band_figure(self.scores, forest, chosen_rows(self.results), *kind)
+
+    def overview(self) -> Styler:
+        """Show our scores of all tasks at a glance, the highest of each column bold."""
+        return overview(self.scores, self.convention, self._synthetic)
+
+    def beside_paper(self, task: str) -> Styler:
+        """Lay out one task's columns, our numbers beside the paper's."""
+        return paper_layout(self.scores, task, self.convention, self._synthetic)
+
+    @property
+    def _paper(self) -> PaperScores:
+        return paper_split_scores if self.number == 4 else paper_scores
+
+    @property
+    def _synthetic(self) -> bool:
+        return self.study.dataset.synthetic
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What a table says of one row minus another, paired over the test mines."""
+
+    table: pd.DataFrame
+    """See `minseg.study.tables.difference_table`."""
+    words: str
+    """What is taken from what."""
+    rows: tuple[str, ...]
+    """All that should be there."""
+    convention: str
+    synthetic: bool
+
+    def figure(self) -> Figure:
+        """Show the differences in IoU with their intervals, one panel a task."""
+        return difference_figure(self.table, self.words, self.rows, self.convention, self.synthetic)
+
+    def answer(self) -> str:
+        """Say in a line of Markdown which differences in IoU are told from zero, and how."""
+        lines = self.table[self.table["metric"] == "iou"]
+        heading = f"- **{self.words[0].upper()}{self.words[1:]}**"
+        heading += ", on synthetic mines" * self.synthetic
+        if lines.empty:
+            return f"{heading}: no two rows could be compared."
+        told = lines[lines["told"].astype(bool)]
+        sides = [
+            f"{side} zero {_names(zip(of_side['task'], of_side['row'], strict=True))}"
+            for side, of_side in (
+                ("above", told[told["difference"] > 0]),
+                ("below", told[told["difference"] < 0]),
+            )
+            if len(of_side)
+        ]
+        found = ": " + "; ".join(sides) if sides else ""
+        count = f"{len(told) or 'none'} of {len(lines)} differences in IoU told from zero"
+        return f"{heading}: {count} by the test mines{found}."
+
+
+def table3(
+    study: Study,
+    tasks: Sequence[str] = MODELS,
+    bands: Sequence[str] = tuple(BAND_CONFIGURATIONS),
+    convention: str = "standard",
+    **settings: object,
+) -> Table:
+    """Make or load the runs of Table 3: every task with every band configuration.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : sequence of str
+    convention : str
+        See `minseg.scoring.metrics.scores`.
+    **settings
+        Other fields of `RunConfig`.
+    """
+    made = results(study, band_entries(study, tasks, bands, **settings))
+    return Table(3, study, tuple(made), convention)
+
+
+def table4(
+    study: Study,
+    tasks: Sequence[str] = MODELS,
+    bands: Mapping[str, str] = PAPER_BANDS,
+    convention: str = "standard",
+    **settings: object,
+) -> Table:
+    """Make or load the runs of Table 4: targeted models, and general ones on the same test mines.
+
+    Parameters
+    ----------
+    study : Study
+    tasks : sequence of str
+    bands : mapping of task to band configuration
+        RGB for a task that is not named.
+    convention : str
+        See `minseg.scoring.metrics.scores`.
+    **settings
+        Other fields of `RunConfig`.
+    """
+    made = results(study, split_entries(study, tasks, bands, **settings))
+    return Table(4, study, tuple(made), convention)
+
+
+def by_model(table: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+    """Name the tasks of a table's rows as a reader knows them."""
+    index = pd.Index([model_title(str(task)) for task in table.index], name="model")
+    return table.set_index(index).rename_axis(columns="synthetic" * synthetic)
 
 
 def image_table(dataset: Dataset) -> Styler:
@@ -74,53 +285,11 @@ def _images(of_scenes: pd.DataFrame, mines: pd.DataFrame, row: str) -> int | str
     return len(of_scenes)
 
 
-def with_missing(
-    scores: pd.DataFrame, tasks: Sequence[str], rows: Sequence[str], paper: PaperScores
-) -> pd.DataFrame:
-    """Give a score table every row of the print, so that what has no run is seen to be missing.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        See `minseg.study.tables.score_table`.
-    tasks, rows : sequence of str
-        All that the paper's table has, in its order.
-    paper : callable
-        See `score_table`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The same columns, one line a task, row and metric; without a run the value is NaN and the
-        number of mines 0.
-    """
-    names = ["task", "row", "metric"]
-    order = pd.MultiIndex.from_product([tasks, rows, METRICS], names=names)
-    table = scores.set_index(names).reindex(order)
-    published = [paper(task, row) or {} for task in tasks for row in rows]
-    table = table.astype(dict.fromkeys(["value", "low", "high", "spread"], float)).assign(
-        mines=table["mines"].astype(float).fillna(0).astype(int),
-        absent=table["absent"].fillna(""),
-        paper=[of_row.get(metric, np.nan) for of_row in published for metric in METRICS],
-    )
-    return table.reset_index()[list(scores.columns)]
-
-
 def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
     """Take out the intervals that say nothing: those over a single test mine.
 
     One mine, drawn again and again, gives the same score each time. An AVG row has no interval
     either if one of its rows has none.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        See `score_table` and `difference_table` of `minseg.study.tables`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With `low` and `high` NaN in such rows.
     """
     few = table[table["mines"] < 2]
     known = set(zip(few["task"], few["row"], strict=True))
@@ -135,43 +304,19 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_layout(
-    scores: pd.DataFrame,
-    task: str,
-    differences: pd.DataFrame | None = None,
-    metrics: Sequence[str] = METRICS,
-    convention: str = "",
-    synthetic: bool = False,
+    scores: pd.DataFrame, task: str, convention: str = "", synthetic: bool = False
 ) -> Styler:
     """Lay out one task's columns of Table 3 or 4, our numbers beside the paper's.
 
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        See `minseg.study.tables.score_table` and `with_missing`.
-    task : str
-        The task whose rows are shown.
-    differences : pandas.DataFrame, optional
-        See `minseg.study.tables.difference_table`; adds a column to IoU.
-    metrics : sequence of str
-        IoU comes with its interval over mines, and with its spread over seeds if there is any.
-    convention : str
-        How the scores were taken, for the table's corner.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas Styler
-        The highest of our scores of each metric is bold, and so is the paper's highest; that
-        chooses nothing. AVG rows are no candidates, and equal ones as printed are all bold. Columns
-        of the paper are left out where it has no such model.
+    The highest of our scores of each metric is bold, and so is the paper's highest; that chooses
+    nothing. AVG rows are no candidates, and equal ones as printed are all bold. Columns of the
+    paper are left out where it has no such model, the spread over seeds where there is none.
     """
     of_task = without_idle_intervals(scores[scores["task"] == task])
     in_paper = of_task["paper"].notna().any()
     columns: dict[tuple[str, str], pd.Series] = {}
-    for metric in metrics:
+    for metric, title in METRIC_TITLES.items():
         lines = of_task[of_task["metric"] == metric].set_index("row")
-        title = METRIC_TITLES[metric]
         columns[title, OURS] = lines["value"]
         if metric == "iou":
             columns[title, INTERVAL] = spans(lines)
@@ -180,31 +325,15 @@ def paper_layout(
         if in_paper:
             columns[title, PAPER] = lines["paper"]
         if in_paper and metric == "iou":
-            columns[title, "minus paper"] = (lines["value"] - lines["paper"]).map(
-                signed, na_action="ignore"
-            )
-        if differences is not None and metric == "iou":
-            heading, texts = _difference_column(differences, task)
-            columns[title, heading] = texts.reindex(lines.index)
-    return _score_style(pd.DataFrame(columns), model_title(task), convention, synthetic)
+            differences = lines["value"] - lines["paper"]
+            columns[title, "minus paper"] = differences.map(signed, na_action="ignore")
+    styler = _score_style(pd.DataFrame(columns), model_title(task), convention, synthetic)
+    gap = CSSDict(selector="", props="margin-bottom: 1.5em")  # one task's table follows another's
+    return styler.set_table_styles([gap], overwrite=False)
 
 
 def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Styler:
-    """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        See `minseg.study.tables.score_table` and `with_missing`.
-    convention : str
-        How the scores were taken, for the table's corner.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas Styler
-    """
+    """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold."""
     table = scores.pivot(index="row", columns=["task", "metric"], values="value")
     columns = {
         (model_title(task), SHORT_METRIC_TITLES[metric]): table[task, metric]
@@ -216,21 +345,7 @@ def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False
 
 
 def notes(results: Iterable[Result], scores: pd.DataFrame) -> str:
-    """List what the reader of a table must know about its gaps.
-
-    Parameters
-    ----------
-    results : iterable of Result
-        Those without runs are told with their reason.
-    scores : pandas.DataFrame
-        See `minseg.study.tables.score_table`: classes that no test scene holds, and rows with
-        a single test mine.
-
-    Returns
-    -------
-    str
-        A Markdown list, each reason once with the rows it concerns; empty without any.
-    """
+    """List in Markdown what is missing, each reason once with its rows: no run, class or mine."""
     told = [
         (f"no run: {result.problem or 'none was made'}", result.entry.task, result.entry.row)
         for result in results
@@ -263,16 +378,6 @@ def _names(pairs: Iterable[tuple[str, str]]) -> str:
     for title, rows in rows_of.items():
         tasks_of.setdefault(", ".join(rows), []).append(title)
     return "; ".join(f"{', '.join(titles)} ({rows})" for rows, titles in tasks_of.items())
-
-
-def _difference_column(differences: pd.DataFrame, task: str) -> tuple[str, pd.Series]:
-    """Return the heading and the texts of one task's differences in IoU."""
-    lines = without_idle_intervals(differences)
-    lines = lines[(lines["task"] == task) & (lines["metric"] == "iou")].set_index("row")
-    references = lines["reference"].unique()
-    heading = f"minus {references[0]}" if len(references) == 1 else "minus counterpart"
-    ranges = (" (" + spans(lines, write=signed) + ")").where(lines["low"].notna(), "")
-    return heading, lines["difference"].map(signed, na_action="ignore") + ranges
 
 
 def _score_style(
@@ -329,23 +434,7 @@ def band_figure(
 ) -> Figure:
     """Show the IoU of each band configuration, one panel a task (Table 3).
 
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        See `minseg.study.tables.score_table` and `minseg.report.bands_splits.with_missing`.
-    forest : pandas.DataFrame, optional
-        The same of the per-pixel baselines (`minseg.study.tables.Entry.baseline`).
-    chosen : mapping of task to row, optional
-        The rows that the validation part chooses (`minseg.study.tables.chosen_rows`).
-    convention : str
-        How the scores were taken, for the axis.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The shaded span is the interval of the row that was chosen.
+    Forests are a score table too; shaded is the interval of the row that was chosen.
     """
     scores = _iou(scores)
     if scores.empty:
@@ -367,11 +456,11 @@ def band_figure(
         for row, value, mines in zip(at, lines["value"], lines["mines"], strict=True):
             if pd.isna(value):
                 note_at_axis(axes, row, "undefined" if mines > 0 else "no run")
-    entries: list[Artist] = [_entry("ours, 95 % interval over mines", _OURS, width=1.6)]
+    entries: list[Artist] = [legend_marker("ours, 95 % interval over mines", _OURS, width=1.6)]
     if forest is not None:
-        entries.append(_entry("per-pixel forest", _FOREST, "s"))
+        entries.append(legend_marker("per-pixel forest", _FOREST, "s"))
     if scores["paper"].notna().any():
-        entries.append(_entry("paper (its own mines)", _PAPER, "D", hollow=True))
+        entries.append(legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
     if shaded:
         entries.append(Patch(color=_SHADE, label="chosen on validation"))
     return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
@@ -387,25 +476,8 @@ def difference_figure(
 ) -> Figure:
     """Show differences in IoU, paired over the test mines, one panel a task.
 
-    Parameters
-    ----------
-    differences : pandas.DataFrame
-        See `minseg.study.tables.difference_table`.
-    words : str
-        What is taken from what, such as ``configuration − RGB``.
-    rows : sequence of str
-        All rows that should be there; by default those that are.
-    convention : str
-        How the scores were taken, for the axis.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The thick line is the 95 % interval, the thin one is widened for the number of comparisons
-        in the table; dark where that excludes zero on enough mines
-        (`minseg.scoring.intervals.told_from_zero`), a cross where there is a single mine.
+    The thick line is the 95 % interval, the thin one is widened for the number of comparisons in
+    the table; dark where that excludes zero on enough mines, a cross where there is a single mine.
     """
     differences = _iou(differences)
     if differences.empty:
@@ -433,34 +505,19 @@ def difference_figure(
             axes.scatter(line["difference"], at, 30, color=colour, marker=marker, zorder=3)
         _draw_paper(axes, lines["paper"], _STEP)
     entries: list[Artist] = [
-        _entry(name + widening * (name == TOLD), *look)
-        for name, look in _CERTAINTIES.items()
+        legend_marker(name + widening * (name == TOLD), *style)
+        for name, style in _CERTAINTIES.items()
         if name in met
     ]
     if differences["paper"].notna().any():
-        entries.append(_entry("paper (its own mines)", _PAPER, "D", hollow=True))
+        entries.append(legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
     title = f"{_title('difference in IoU', convention)}\n{words}"
     return _finished(figure, panels, title, entries, synthetic)
 
 
 @in_style()
 def split_figure(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Figure:
-    """Show the IoU of targeted beside general models on the same mines (Table 4).
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        See `minseg.study.tables.score_table` and `minseg.report.bands_splits.with_missing`.
-    convention : str
-        How the scores were taken, for the axis.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A dumbbell for each subset and mean (AVG); `difference_figure` shows the intervals.
-    """
+    """Show the IoU of targeted beside general models on the same mines, as dumbbells (Table 4)."""
     scores = _iou(scores)
     there = set(scores["row"])
     pairs = [pair for pair in GENERAL_OF.items() if there.intersection(pair)]
@@ -482,9 +539,11 @@ def split_figure(scores: pd.DataFrame, convention: str = "", synthetic: bool = F
                 )
         for row, pair in enumerate(zip(targeted["value"], general["value"], strict=True)):
             _note_gap(axes, row - _STEP, pair, middle)
-    entries: list[Artist] = [_entry(name, *look) for name, look in _SIDES.items()]
+    entries: list[Artist] = [legend_marker(name, *style) for name, style in _SIDES.items()]
     if scores["paper"].notna().any():
-        entries += [_entry(f"paper's {name}", *look, hollow=True) for name, look in _SIDES.items()]
+        entries += [
+            legend_marker(f"paper's {name}", *style, hollow=True) for name, style in _SIDES.items()
+        ]
     return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
 
 
@@ -564,16 +623,6 @@ def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) ->
 def _title(quantity: str, convention: str) -> str:
     """Name what an axis shows."""
     return f"{quantity} ({convention} convention)" if convention else quantity
-
-
-def _entry(
-    label: str, colour: str, marker: str = "o", width: float = 0, hollow: bool = False
-) -> Line2D:
-    """Return a legend entry: a marker, on a line if it has a width."""
-    face = "white" if hollow else colour
-    return Line2D(
-        [], [], color=colour, marker=marker, linewidth=width, markerfacecolor=face, label=label
-    )
 
 
 def _finished(

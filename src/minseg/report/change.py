@@ -65,9 +65,10 @@ def answer(account: pd.DataFrame, checks: pd.DataFrame) -> str:
     if account.empty:
         return "No mine has scenes of two years: there is no change to tell."
     above = account[account["mapped_ha"] > account["floor_high_ha"]]
-    largest = account.loc[account["mapped_ha"].idxmax()]
+    row = int(account["mapped_ha"].argmax())
+    largest = account.iloc[row]
     what = f"{largest['class']} {largest['change']} ({model_title(largest['task'])})"
-    adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha")[largest.name]
+    adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha").iloc[row]
     found = (
         f"- **Change:** {len(above)} of {len(account)} mapped changes exceed the floor of false "
         f"change. The largest is {what}: {largest['mapped_ha']:.2f} ha mapped, "

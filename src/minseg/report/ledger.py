@@ -68,17 +68,9 @@ _PAGE = Environment(
 
 
 def ledger_html(ledger: Ledger) -> str:
-    """Write a ledger as one piece of HTML, without scripts.
+    """Write a ledger as one piece of HTML, without scripts, a line for each claim.
 
-    Parameters
-    ----------
-    ledger : Ledger
-
-    Returns
-    -------
-    str
-        A line for each claim, which opens on a click; ``#claim-ID`` is its address. Verdicts on
-        synthetic data bear the word, and are drawn hollow.
+    ``#claim-ID`` is its address. Verdicts on synthetic data bear the word, and are drawn hollow.
     """
     sections: dict[str, list[Judged]] = {}
     for one in ledger.judged:
@@ -105,30 +97,27 @@ def ledger_html(ledger: Ledger) -> str:
 def ledger_summary(ledger: Ledger) -> str:
     """Say in Markdown how many verdicts there are of each kind, and what they count for.
 
-    Parameters
-    ----------
-    ledger : Ledger
-
-    Returns
-    -------
-    str
-        Verdicts on synthetic data are counted apart, and as no evidence about real mines.
+    Verdicts on synthetic data are counted apart, and as no evidence about real mines.
     """
-    sides = {
-        side: [getattr(one, side).verdict for one in ledger.judged] for side in ("paper", "runs")
-    }
-    counted = {
-        side: ", ".join(f"{verdicts.count(name)} {name}" for name in SYMBOLS if name in verdicts)
-        for side, verdicts in sides.items()
-    }
-    word = " (**synthetic**)" if ledger.synthetic else ""
-    return (
-        f"- {len(ledger.judged)} claims.\n"
-        f"- Against the paper's own tables: {counted['paper']}.\n"
-        f"- Against our runs on {markdown_text(ledger.dataset or '')}{word}: {counted['runs']}.\n"
-        "- Claims that these runs support or contradict on real imagery: "
-        f"**{ledger.evidence_about_real_mines}**."
-    )
+    lines = [
+        f"- **{len(ledger.contradictions.judged)} of {len(ledger.judged)} claims** are not borne "
+        f"out by the paper's own tables as they are worded: {_counted(ledger, 'paper')}."
+    ]
+    if ledger.dataset is not None:
+        made = " (**synthetic**)" * ledger.synthetic
+        lines += [
+            f"- Against our runs on {markdown_text(ledger.dataset)}{made}: "
+            f"{_counted(ledger, 'runs')}.",
+            "- Claims that these runs support or contradict on real imagery: "
+            f"**{ledger.evidence_about_real_mines}**.",
+        ]
+    return "\n".join(lines)
+
+
+def _counted(ledger: Ledger, side: str) -> str:
+    """Write how many verdicts of each kind a side has."""
+    verdicts = [getattr(claim, side).verdict for claim in ledger.judged]
+    return ", ".join(f"{verdicts.count(name)} {name}" for name in SYMBOLS if name in verdicts)
 
 
 def verdict_table(ledger: Ledger) -> pd.DataFrame:
@@ -244,17 +233,10 @@ class Span:
 
 
 def strips(spans: Sequence[Span]) -> list[Markup]:
-    """Draw values on one scale, a strip for each.
+    """Draw values on one scale, a strip of inline SVG for each.
 
-    Parameters
-    ----------
-    spans : sequence of Span
-
-    Returns
-    -------
-    list of Markup
-        Inline SVG: the claimed side is shaded, its edge a dark line; the interval is blue where it
-        lies on the claimed side, orange where it lies on the other, grey across the edge.
+    The claimed side is shaded, its edge a dark line; the interval is blue where it lies on the
+    claimed side, orange where it lies on the other, grey across the edge.
     """
     edges = [e for one in spans for e in (one.claimed.low, one.claimed.high) if math.isfinite(e)]
     ends = [end for one in spans for end in (one.low, one.value, one.high)] + edges
@@ -334,15 +316,8 @@ _SIGN_COLOURS = {
 def verdict_figure(ledger: Ledger) -> Figure:
     """Show all verdicts, a tile for each claim: left on the paper's tables, right on our runs.
 
-    Parameters
-    ----------
-    ledger : Ledger
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Rows are the sections of the paper, by the first place of each claim. Verdicts on synthetic
-        data are hollow tiles.
+    Rows are the sections of the paper, by the first place of each claim. Verdicts on synthetic
+    data are hollow tiles.
     """
     sections = [
         (name, [one for one in ledger.judged if one.claim.place[0] == place])
@@ -384,7 +359,7 @@ def verdict_figure(ledger: Ledger) -> Figure:
 def _tile(axes: Axes, column: int, row: int, verdict: str, hollow: bool) -> None:
     """Draw one claim's verdict."""
     kind, sign = SYMBOLS[verdict]
-    face, edge, ink = _look(kind, hollow)
+    face, edge, ink = _tile_colours(kind, hollow)
     axes.add_patch(
         Rectangle((column, row), 0.88, 0.88, facecolor=face, edgecolor=edge, linewidth=1.1)
     )
@@ -403,11 +378,11 @@ def _tile(axes: Axes, column: int, row: int, verdict: str, hollow: bool) -> None
 def _entry(verdict: str, number: int, hollow: bool) -> Patch:
     """Return a verdict's entry in the legend, with its sign and count."""
     kind, sign = SYMBOLS[verdict]
-    face, edge, _ = _look(kind, hollow)
+    face, edge, _ = _tile_colours(kind, hollow)
     return Patch(facecolor=face, edgecolor=edge, label=f"{sign} {verdict}: {number}")
 
 
-def _look(kind: str, hollow: bool) -> tuple[str, str, str]:
+def _tile_colours(kind: str, hollow: bool) -> tuple[str, str, str]:
     """Return face, edge and ink of a tile."""
     colour = _COLOURS[kind]
     if kind == "none":
@@ -420,17 +395,9 @@ def _look(kind: str, hollow: bool) -> tuple[str, str, str]:
 
 @in_style()
 def subset_figure(folder: Path | None = None) -> Figure:
-    """Show by how much the subsets of a group exceed all images (Table 2).
+    """Show by how much the subsets of a group exceed all images (Table 2), in percent of All.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        Where the transcribed numbers are, by default those of the checkout.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One row a group and model; per part, the sum of the subsets minus All, in percent of All.
+    The printed numbers are those of the checkout or of a folder; one row a group and model.
     """
     counts = _printed(2, ["split", "model", "part"], folder)
     cases = [(codes, model) for codes in GROUPS.values() for model in MODELS]
@@ -477,18 +444,9 @@ def subset_figure(folder: Path | None = None) -> Figure:
 
 @in_style()
 def gain_figure(folder: Path | None = None) -> Figure:
-    """Show where targeted models are ahead of the general one (Table 4).
+    """Show where targeted models are ahead of the general one (Table 4), in thousandths, framed.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        Where the transcribed numbers are, by default those of the checkout.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One row a subset, one column a model and score; the difference in thousandths, framed where
-        the targeted model is ahead.
+    The printed numbers are those of the checkout or of a folder; one row a subset.
     """
     rows = list(GENERAL_OF)
     columns = [(model, metric) for model in MODELS for metric in METRICS]

@@ -1,6 +1,7 @@
 """Tables and charts of how small a difference test mines resolve, and how many one needs."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,54 +10,87 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
-from minseg.audit.power import PAPER_TEST_MINES
-from minseg.report.style import in_style, mark_synthetic, nothing_figure, row_panels, table_style
-from minseg.report.text import model_title, signed
+from minseg.audit.power import (
+    FEWEST_MINES,
+    PAPER_TEST_MINES,
+    paper_differences,
+    with_needed,
+)
+from minseg.report.bands_splits import by_model
+from minseg.report.style import (
+    in_style,
+    legend_marker,
+    mark_synthetic,
+    nothing_figure,
+    row_panels,
+    table_style,
+)
+from minseg.report.text import model_title, note_table, number, ranges, signed
 from minseg.study.tables import AVERAGES
+
+UNKNOWN = "The paper has no such model, or no spread is known here: nothing to compute."
 
 FEWEST_TOLD = 10
 """Below so many mines the errors are not normal, and the number is told no more closely."""
 
 
-def spread_table(spreads: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
-    """Return how pairs of models differ from mine to mine, and what that resolves, written out.
+def needed_mines(band_spreads: pd.DataFrame, split_spreads: pd.DataFrame) -> pd.DataFrame:
+    """Return the mines that the printed differences would need, at the spreads of our models.
 
-    Parameters
-    ----------
-    spreads : pandas.DataFrame
-        See `minseg.audit.power.task_spreads`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
+    See `minseg.audit.power.task_spreads`, and `with_needed` for the columns.
     """
-    table = pd.DataFrame(
-        {
-            "pairs": spreads["pairs"],
-            "spread over mines, pairs": _spans(spreads["low"], spreads["high"]),
-            "typical": spreads["spread"].map("{:.3f}".format),
-            f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(
-                "{:.3f}".format
-            ),
-        }
-    )
-    return _by_model(table, synthetic)
+    printed = paper_differences()
+    spreads = {3: band_spreads, 4: split_spreads}
+    needed = [with_needed(printed, of_table, number) for number, of_table in spreads.items()]
+    return pd.concat(needed, ignore_index=True)
+
+
+def power_answer(needed: pd.DataFrame, band_spreads: pd.DataFrame, synthetic: bool) -> str:
+    """Say in Markdown how many printed differences have the mines they need."""
+    if needed.empty:
+        return f"- {UNKNOWN}"
+    made = " on synthetic mines" * synthetic
+    lines = [
+        f"- **{needed['enough'].sum()} of {len(needed)} printed differences** in IoU rest on as "
+        f"many test mines as they need, if they vary from mine to mine as those of our runs{made}."
+    ]
+    if len(band_spreads):
+        resolved = ", ".join(
+            f"**{number(smallest)}** ({model_title(str(task))})"
+            for task, smallest in band_spreads["resolvable"].items()
+        )
+        lines.append(
+            f"- The smallest difference between two band configurations that {PAPER_TEST_MINES} "
+            f"such mines resolve: {resolved}."
+        )
+    return "\n".join(lines)
+
+
+def spread_table(spreads: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame | Styler:
+    """Return how pairs of models differ from mine to mine, and what that resolves.
+
+    See `minseg.audit.power.task_spreads`.
+    """
+    if spreads.empty:
+        return note_table(
+            f"No two of these models were tested on the same {FEWEST_MINES} mines or more."
+        )
+    columns = {
+        "pairs": spreads["pairs"],
+        "spread over mines, pairs": _spans(spreads["low"], spreads["high"]),
+        "typical": spreads["spread"].map(number),
+        f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(number),
+    }
+    return by_model(pd.DataFrame(columns), synthetic)
 
 
 def needed_table(needed: pd.DataFrame, synthetic: bool = False) -> Styler:
-    """Set the paper's differences beside the mines they have and the mines they would need.
+    """Set the paper's differences beside the mines they have and would need, bold where enough.
 
-    Parameters
-    ----------
-    needed : pandas.DataFrame
-        See `minseg.audit.power.with_needed`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-
-    Returns
-    -------
-    pandas Styler
-        Row: what is compared; columns: model, and within it the paper's difference in IoU, its
-        mines, and the mines needed, bold where it has as many.
+    See `minseg.audit.power.with_needed`.
     """
+    if needed.empty:
+        return note_table(UNKNOWN)
     rows = list(needed["row"].unique())
     columns: dict[tuple[str, str], pd.Series] = {}
     bold: dict[tuple[str, str], pd.Series] = {}
@@ -76,48 +110,32 @@ def needed_table(needed: pd.DataFrame, synthetic: bool = False) -> Styler:
 
 
 def paper_spread_table(spreads: pd.DataFrame) -> pd.DataFrame:
-    """Return what the paper's own single mines say about resolution, written out.
-
-    Parameters
-    ----------
-    spreads : pandas.DataFrame
-        See `minseg.audit.power.paper_mine_spreads`.
-    """
-    table = pd.DataFrame(
-        {
-            "mines shown": spreads["mines"],
-            "spread of IoU over them": spreads["spread"].map("{:.2f}".format),
-            f"one score, {PAPER_TEST_MINES} mines": spreads["half_width"].map("± {:.2f}".format),
-            "best − second (Table 3)": spreads["difference"].map("{:.3f}".format),
-            "correlation needed": spreads["correlation"].map("{:.4f}".format),
-        }
-    )
-    return _by_model(table, False)
+    """Return what the paper's own single mines say (`minseg.audit.power.paper_mine_spreads`)."""
+    columns = {
+        "mines shown": spreads["mines"],
+        "spread of IoU over them": spreads["spread"].map("{:.2f}".format),
+        f"one score, {PAPER_TEST_MINES} mines": spreads["half_width"].map("± {:.2f}".format),
+        "best − second (Table 3)": spreads["difference"].map(number),
+        "correlation needed": spreads["correlation"].map("{:.4f}".format),
+    }
+    return by_model(pd.DataFrame(columns))
 
 
-def single_table(singles: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
-    """Return how well the test mines know a single model's IoU, written out.
-
-    Parameters
-    ----------
-    singles : pandas.DataFrame
-        See `minseg.audit.power.single_spreads`.
-    synthetic : bool
-        Marks the table as made from synthetic data.
-    """
+def single_table(singles: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame | Styler:
+    """Return how well the test mines know one model's IoU (`minseg.audit.power.single_spreads`)."""
+    if singles.empty:
+        return note_table(f"Fewer than {FEWEST_MINES} test mines: their spread is not known.")
     groups = singles.groupby("task", sort=False)
     low, high = groups.min(numeric_only=True), groups.max(numeric_only=True)
-    table = pd.DataFrame(
-        {
-            "models": groups.size(),
-            "test mines": high["mines"],
-            "IoU": _spans(low["iou"], high["iou"]),
-            "spread over mines": _spans(low["spread"], high["spread"]),
-            f"one score, {PAPER_TEST_MINES} mines": "± "
-            + _spans(low["half_width"], high["half_width"]),
-        }
-    )
-    return _by_model(table, synthetic)
+    columns = {
+        "models": groups.size(),
+        "test mines": high["mines"],
+        "IoU": _spans(low["iou"], high["iou"]),
+        "spread over mines": _spans(low["spread"], high["spread"]),
+        f"one score, {PAPER_TEST_MINES} mines": "± "
+        + _spans(low["half_width"], high["half_width"]),
+    }
+    return by_model(pd.DataFrame(columns), synthetic)
 
 
 def _mines(number: float) -> str:
@@ -127,17 +145,7 @@ def _mines(number: float) -> str:
     return f"< {FEWEST_TOLD}" if number < FEWEST_TOLD else f"{float(f'{number:.2g}'):,.0f}"
 
 
-def _spans(low: pd.Series, high: pd.Series) -> pd.Series:
-    """Write ranges with three decimals."""
-    first, last = low.map("{:.3f}".format), high.map("{:.3f}".format)
-    return (first + " to " + last).where(first != last, first)
-
-
-def _by_model(table: pd.DataFrame, synthetic: bool) -> pd.DataFrame:
-    """Name tasks as a reader knows them."""
-    index = pd.Index([model_title(str(task)) for task in table.index], name="model")
-    return table.set_index(index).rename_axis(columns="synthetic" * synthetic)
-
+_spans = partial(ranges, write=number)
 
 _ENOUGH = "#0072B2"
 _TOO_FEW = "#D55E00"
@@ -148,19 +156,9 @@ _THERE = "#444444"
 def needed_figure(needed: pd.DataFrame, synthetic: bool = False) -> Figure:
     """Show how many test mines the paper's differences need, beside those that it has.
 
-    Parameters
-    ----------
-    needed : pandas.DataFrame
-        See `minseg.audit.power.with_needed`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel a task. A dot is the number at the typical spread over mines, the line goes from
-        the smallest spread to the largest; the vertical line stands at the paper's 38 test mines,
-        the diamond at those of the row.
+    See `minseg.audit.power.with_needed`. A dot is the number at the typical spread over mines, the
+    line goes from the smallest spread to the largest; the vertical line stands at the paper's 38
+    test mines, the diamond at those of the row.
     """
     if needed.empty:
         return nothing_figure(synthetic)
@@ -196,19 +194,11 @@ def needed_figure(needed: pd.DataFrame, synthetic: bool = False) -> Figure:
     for axes in panels[-2:]:
         axes.set_xlabel("test mines needed")
     keys = [
-        _key("needed: the row has fewer", _TOO_FEW, "o", 1.6),
-        _key("needed: the row has as many", _ENOUGH, "o", 1.6),
-        _key("mines of the row (Table 2)", _THERE, "D"),
+        legend_marker("needed: the row has fewer", _TOO_FEW, "o", 1.6),
+        legend_marker("needed: the row has as many", _ENOUGH, "o", 1.6),
+        legend_marker("mines of the row (Table 2)", _THERE, "D", hollow=True),
         Line2D([], [], color="#777777", linewidth=1, label=f"{PAPER_TEST_MINES} mines"),
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     mark_synthetic(figure, synthetic)
     return figure
-
-
-def _key(label: str, colour: str, marker: str, width: float = 0) -> Line2D:
-    """Return a legend entry, hollow without a line."""
-    face = colour if width else "white"
-    return Line2D(
-        [], [], color=colour, marker=marker, linewidth=width, markerfacecolor=face, label=label
-    )

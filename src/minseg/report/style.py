@@ -133,6 +133,16 @@ def colour_patches(colours: Mapping[str, str]) -> list[Patch]:
     ]
 
 
+def legend_marker(
+    label: str, colour: str, marker: str = "o", width: float = 0, hollow: bool = False
+) -> Line2D:
+    """Return a legend entry: a marker, on a line if it has a width."""
+    face = "white" if hollow else colour
+    return Line2D(
+        [], [], color=colour, marker=marker, linewidth=width, markerfacecolor=face, label=label
+    )
+
+
 def legend_height_in(entries: int, columns: int) -> float:
     """Return the height of the room that `legend_below` takes below the panels, inches."""
     return _LEGEND_GAP_IN + math.ceil(entries / columns) * _LEGEND_ROW_IN

@@ -69,6 +69,12 @@ def markdown_list(texts: Iterable[str]) -> str:
     return "\n".join(f"- {markdown_text(text)}" for text in texts)
 
 
+def ranges(low: pd.Series, high: pd.Series, write: Callable[[float], str]) -> pd.Series:
+    """Write ranges, ``0.51 to 0.70``, as a single number where they have no width."""
+    first, last = low.map(write), high.map(write)
+    return (first + " to " + last).where(first != last, first)
+
+
 def text_table(table: pd.DataFrame) -> Styler:
     """Return a table for a page: its cells, labels and names are text, and no mathematics.
 
@@ -84,6 +90,11 @@ def text_table(table: pd.DataFrame) -> Styler:
     safe = table.map(_cell).rename(index=_cell, columns=_cell)
     safe = safe.rename_axis(index=_cell, columns=_cell)
     return safe.style.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
+
+
+def note_table(note: str) -> Styler:
+    """Return a table of nothing but a sentence, in place of one that has no lines."""
+    return text_table(pd.DataFrame([note])).hide(axis="index").hide(axis="columns")
 
 
 def _cell(value: object) -> object:

@@ -260,7 +260,7 @@ def selection_figure(found: Mapping[str, Candidates], synthetic: bool = False) -
         limits = float(np.nanmin(scores)) - margin, float(np.nanmax(scores)) + margin
         axes.plot(limits, limits, color="#BBBBBB", linewidth=1, label="test = validation", zorder=1)
         pale: dict[str, Any] = {"color": _BLUE, "alpha": 0.45, "linewidth": 0}
-        axes.scatter(*scores.T, s=12, label="candidate", **pale)
+        axes.scatter(scores[:, 0], scores[:, 1], s=12, label="candidate", **pale)
         edge: dict[str, Any] = {"edgecolor": "#222222", "linewidth": 0.8, "zorder": 3}
         for row, part, size in (
             (models.by_validation, "validation", 75),
@@ -269,7 +269,7 @@ def selection_figure(found: Mapping[str, Candidates], synthetic: bool = False) -
             colour, marker = PART_STYLES[part]
             axes.axhline(scores[row, 1], color=colour, linewidth=1, linestyle=":", zorder=1)
             style = edge | {"s": size, "color": colour, "marker": marker}
-            axes.scatter(*scores[row], label=f"chosen on {part}", **style)
+            axes.scatter(scores[row, 0], scores[row, 1], label=f"chosen on {part}", **style)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))

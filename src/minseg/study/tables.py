@@ -97,22 +97,13 @@ def band_entries(
     bands: Sequence[str] = tuple(BAND_CONFIGURATIONS),
     **settings: object,
 ) -> list[Entry]:
-    """Return the entries of Table 3: every task with every band configuration.
-
-    Parameters
-    ----------
-    study : Study
-    tasks : sequence of str
-    bands : sequence of str
-    **settings
-        Other fields of `RunConfig`.
-    """
-    return [
-        Entry(config.task, config.bands, config)
+    """Return the entries of Table 3: every task with every band configuration."""
+    configs = [
+        study.config(task=task, bands=bands_of_row, **settings)
         for task in tasks
-        for one in bands
-        for config in [study.config(task=task, bands=one, **settings)]
+        for bands_of_row in bands
     ]
+    return [Entry(config.task, config.bands, config) for config in configs]
 
 
 def split_entries(
@@ -124,16 +115,7 @@ def split_entries(
     """Return the entries of Table 4: targeted models, and general ones on the same test mines.
 
     A general model's configuration is that of Table 3, so its run is shared and only its counts
-    are narrowed to the subset.
-
-    Parameters
-    ----------
-    study : Study
-    tasks : sequence of str
-    bands : mapping of task to band configuration
-        RGB for a task that is not named.
-    **settings
-        Other fields of `RunConfig`.
+    are narrowed to the subset. A task that `bands` does not name takes RGB.
     """
     entries = []
     for task in tasks:
@@ -151,18 +133,7 @@ def split_entries(
 
 
 def results(study: Study, entries: Sequence[Entry]) -> list[Result]:
-    """Make or load the runs of entries, one a seed.
-
-    Parameters
-    ----------
-    study : Study
-    entries : sequence of Entry
-
-    Returns
-    -------
-    list of Result
-        In the order of `entries`.
-    """
+    """Make or load the runs of entries, one a seed; in the order of the entries."""
     configs = [
         entry.config.replace(seed=seed)
         for entry in entries
@@ -204,20 +175,7 @@ class Scored:
 
 
 def scored(result: Result, convention: str, part: str = "test") -> Scored:
-    """Score an entry from its runs' stored counts.
-
-    Parameters
-    ----------
-    result : Result
-        With runs.
-    convention : str
-        See `minseg.scoring.metrics.scores`.
-    part : {"validation", "test"}
-
-    Returns
-    -------
-    Scored
-    """
+    """Score an entry that has runs from their stored counts (`minseg.scoring.metrics.scores`)."""
     values, resampled = [], []
     for run in result.runs:
         rows = result.counts(run, part)
@@ -239,52 +197,15 @@ def scored(result: Result, convention: str, part: str = "test") -> Scored:
 
 
 def scored_rows(results: Sequence[Result], convention: str) -> list[Scored]:
-    """Score the entries that have runs, and average them as Table 4 does where all are there.
-
-    Parameters
-    ----------
-    results : sequence of Result
-    convention : str
-        See `minseg.scoring.metrics.scores`.
-
-    Returns
-    -------
-    list of Scored
-    """
+    """Score the entries that have runs, and average them as Table 4 does where all are there."""
     rows = [scored(result, convention) for result in results if result.runs]
-    known = {(one.task, one.row): one for one in rows}
-    for task in dict.fromkeys(one.task for one in rows):
+    known = {(row.task, row.row): row for row in rows}
+    for task in dict.fromkeys(row.task for row in rows):
         for name, parts in AVERAGES.items():
             found = [known[task, part] for part in parts if (task, part) in known]
             if len(found) == len(parts):
                 rows.append(average(found, name))
     return rows
-
-
-def validation_iou(result: Result) -> float:
-    """Return the `standard` IoU of an entry on the validation part, the mean over its seeds."""
-    return float(scored(result, "standard", "validation").values[METRICS.index("iou")])
-
-
-def chosen_rows(results: Sequence[Result]) -> dict[str, str]:
-    """Choose each task's row by the validation part: the test part selects nothing.
-
-    Parameters
-    ----------
-    results : sequence of Result
-
-    Returns
-    -------
-    dict of task to row
-        Tasks without a run, or without a validation IoU, are left out.
-    """
-    ious = pd.Series(
-        {(one.entry.task, one.entry.row): validation_iou(one) for one in results if one.runs},
-        dtype=float,
-    ).dropna()
-    if ious.empty:
-        return {}
-    return dict(ious.groupby(level=0).idxmax().tolist())
 
 
 def average(rows: Sequence[Scored], name: str) -> Scored:
@@ -300,59 +221,63 @@ def average(rows: Sequence[Scored], name: str) -> Scored:
     )
 
 
-def score_table(rows: Sequence[Scored], paper: PaperScores) -> pd.DataFrame:
-    """Lay scores out beside the paper's.
+def validation_iou(result: Result) -> float:
+    """Return the `standard` IoU of an entry on the validation part, the mean over its seeds."""
+    return float(scored(result, "standard", "validation").values[METRICS.index("iou")])
 
-    Parameters
-    ----------
-    rows : sequence of Scored
-    paper : callable
-        `minseg.study.paper.paper_scores` or another of its kind.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns task, row, metric, value, low, high (95 % interval over mines), spread (over
-        seeds), mines, paper, absent.
+def chosen_rows(results: Sequence[Result]) -> dict[str, str]:
+    """Choose each task's row by the validation part: the test part selects nothing.
+
+    Tasks without a run, or without a validation IoU, are left out.
     """
-    lines = []
-    for one in rows:
-        published = paper(one.task, one.row) or {}
-        for k, metric in enumerate(METRICS):
-            low, high = interval(one.resampled[:, k])
-            lines.append(
-                {
-                    "task": one.task,
-                    "row": one.row,
-                    "metric": metric,
-                    "value": one.values[k],
-                    "low": low,
-                    "high": high,
-                    "spread": one.spread[k],
-                    "mines": one.num_mines,
-                    "paper": published.get(metric, np.nan),
-                    "absent": ", ".join(one.absent),
-                }
-            )
-    return pd.DataFrame(lines, columns=SCORE_COLUMNS)
+    ious = pd.Series(
+        {
+            (result.entry.task, result.entry.row): validation_iou(result)
+            for result in results
+            if result.runs
+        },
+        dtype=float,
+    ).dropna()
+    return {} if ious.empty else dict(ious.groupby(level=0).idxmax().tolist())
 
 
 SCORE_COLUMNS = [
-    "task",
-    "row",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "spread",
-    "mines",
-    "paper",
-    "absent",
+    *("task", "row", "metric", "value", "low", "high"),  # 95 % interval over mines
+    *("spread", "mines", "paper", "absent"),  # spread over seeds
 ]
 DIFFERENCE_COLUMNS = [
     *("task", "row", "reference", "metric", "difference", "low", "high"),
     *("widened_low", "widened_high", "comparisons", "told", "mines", "paper"),
 ]
+
+
+def score_table(rows: Sequence[Scored], paper: PaperScores) -> pd.DataFrame:
+    """Lay scores out beside the paper's, one line a metric: columns `SCORE_COLUMNS`."""
+    lines = []
+    for row in rows:
+        published = paper(row.task, row.row) or {}
+        for k, metric in enumerate(METRICS):
+            ours = (row.values[k], *interval(row.resampled[:, k]), row.spread[k], row.num_mines)
+            printed = published.get(metric, np.nan)
+            lines.append((row.task, row.row, metric, *ours, printed, ", ".join(row.absent)))
+    return pd.DataFrame(lines, columns=SCORE_COLUMNS)
+
+
+def with_missing(
+    scores: pd.DataFrame, tasks: Sequence[str], rows: Sequence[str], paper: PaperScores
+) -> pd.DataFrame:
+    """Give a score table every row of the print: without a run, NaN and no mines."""
+    names = ["task", "row", "metric"]
+    order = pd.MultiIndex.from_product([tasks, rows, METRICS], names=names)
+    table = scores.set_index(names).reindex(order)
+    published = [paper(task, row) or {} for task in tasks for row in rows]
+    table = table.astype(dict.fromkeys(["value", "low", "high", "spread"], float)).assign(
+        mines=table["mines"].astype(float).fillna(0).astype(int),
+        absent=table["absent"].fillna(""),
+        paper=[of_row.get(metric, np.nan) for of_row in published for metric in METRICS],
+    )
+    return table.reset_index()[list(scores.columns)]
 
 
 def difference_table(
@@ -377,33 +302,25 @@ def difference_table(
         zero, `minseg.scoring.intervals.told_from_zero`), mines, paper (its difference).
         Pairs that lack a side are left out.
     """
-    known = {(one.task, one.row): one for one in rows}
-    found = [(one, known.get((one.task, references.get(one.row, "")))) for one in rows]
-    pairs = [(one, other) for one, other in found if other]
-    comparisons = max(1, sum(one.num_mines > 1 for one, _ in pairs))
+    known = {(row.task, row.row): row for row in rows}
+    found = [(row, known.get((row.task, references.get(row.row, "")))) for row in rows]
+    pairs = [(row, other) for row, other in found if other]
+    comparisons = max(1, sum(row.num_mines > 1 for row, _ in pairs))
     lines = []
-    for one, other in pairs:
-        published, against = (paper(one.task, name) or {} for name in (one.row, other.row))
+    for row, other in pairs:
+        published, against = (paper(row.task, name) or {} for name in (row.row, other.row))
         for k, metric in enumerate(METRICS):
-            resampled = one.resampled[:, k] - other.resampled[:, k]
-            low, high = interval(resampled)
-            widened_low, widened_high = widened(resampled, comparisons)
+            resampled = row.resampled[:, k] - other.resampled[:, k]
             lines.append(
-                {
-                    "task": one.task,
-                    "row": one.row,
-                    "reference": other.row,
-                    "metric": metric,
-                    "difference": one.values[k] - other.values[k],
-                    "low": low,
-                    "high": high,
-                    "widened_low": widened_low,
-                    "widened_high": widened_high,
-                    "comparisons": comparisons,
-                    "told": told_from_zero(resampled, one.num_mines, comparisons),
-                    "mines": one.num_mines,
-                    "paper": published.get(metric, np.nan) - against.get(metric, np.nan),
-                }
+                (
+                    *(row.task, row.row, other.row, metric, row.values[k] - other.values[k]),
+                    *interval(resampled),
+                    *widened(resampled, comparisons),
+                    comparisons,
+                    told_from_zero(resampled, row.num_mines, comparisons),
+                    row.num_mines,
+                    published.get(metric, np.nan) - against.get(metric, np.nan),
+                )
             )
     return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
 
@@ -416,38 +333,17 @@ CHOSEN = {
 """Rows about Table 5, and the property of `Candidates` that names the model."""
 
 OUTCOME_COLUMNS = [
-    "table",
-    "convention",
-    "task",
-    "row",
-    "iou",
-    "low",
-    "high",
-    "mines",
-    "validation_iou",
-    "paper_iou",
-    "dataset",
-    "synthetic",
-    "device",
-    "code",
+    *("table", "convention", "task", "row", "iou", "low", "high", "mines"),
+    *("validation_iou", "paper_iou", "dataset", "synthetic", "device", "code"),
 ]
 
 
 def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
     """Score the runs of Tables 3 and 4, per-pixel forests among them, under both conventions.
 
-    Parameters
-    ----------
-    study : Study
-        Runs that it does not hold yet are made.
-    tasks : sequence of str
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `OUTCOME_COLUMNS`: number of the paper's table, convention, task, row (as the paper
-        prints it), IoU, its 95 % interval over mines, number of mines tested, of Table 3 the
-        `standard` IoU on the validation part, the paper's IoU, and where ours comes from.
+    Runs that the study does not hold yet are made. The columns are `OUTCOME_COLUMNS`: `table` is
+    the paper's, `low` and `high` are a 95 % interval over mines, and `validation_iou` is
+    `standard`, of Table 3 alone.
     """
     bands = band_entries(study, tasks)
     tables: tuple[tuple[int, list[Entry], PaperScores], ...] = (
@@ -457,16 +353,18 @@ def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
     found = []
     for number, entries, paper in tables:
         made = results(study, entries)
-        chosen_by = (
-            {} if number == 4 else {_row(one): validation_iou(one) for one in made if one.runs}
-        )
+        validated = {
+            (result.entry.task, result.entry.row): validation_iou(result)
+            for result in made
+            if result.runs and number == 3
+        }
         origin = next((_origin(run) for result in made for run in result.runs), {})
         for convention in CONVENTIONS:
             scores = score_table(scored_rows(made, convention), paper)
             ious = scores[scores["metric"] == "iou"]
             ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
             places = zip(ious["task"], ious["row"], strict=True)
-            ious["validation_iou"] = [chosen_by.get(place) for place in places]
+            ious["validation_iou"] = [validated.get(place) for place in places]
             found.append(ious.assign(table=number, convention=convention, **origin))
     return pd.concat(found).reindex(columns=OUTCOME_COLUMNS)
 
@@ -474,14 +372,7 @@ def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
 def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
     """Score the models that searches chose, on validation as here and on test as in the paper.
 
-    Parameters
-    ----------
-    searches : mapping of task to Search
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `table_outcomes`; the paper gives no tuned scores.
+    As `table_outcomes`; the paper gives no tuned scores.
     """
     rows = []
     for task, search in searches.items():
@@ -492,26 +383,22 @@ def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
                 number = getattr(found, choice)
                 if number is None:  # a search whose space lacks the default
                     continue
-                scored = _chosen(found, number)
-                rows.append(
-                    {"table": 5, "convention": convention, "task": task, "row": row}
-                    | scored
-                    | origin
-                )
+                place = {"table": 5, "convention": convention, "task": task, "row": row}
+                rows.append(place | _chosen(found, number) | origin)
     return pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
-
-
-def _row(result: Result) -> tuple[str, str]:
-    return result.entry.task, result.entry.row
 
 
 def _chosen(found: Candidates, row: int) -> dict:
     """Return the test IoU of one of the models that a search could choose."""
     low, high = found.test_interval(row)
-    iou = found.table["test_iou"].iloc[row]
-    of_validation = {"validation_iou": found.table["validation_iou"].iloc[row]}
-    mines = len(set(found.mines))
-    return {"iou": iou, "low": low, "high": high, "mines": mines} | of_validation
+    candidate = found.table.iloc[row]
+    return {
+        "iou": candidate["test_iou"],
+        "low": low,
+        "high": high,
+        "mines": len(set(found.mines)),
+        "validation_iou": candidate["validation_iou"],
+    }
 
 
 def _origin(run: Run) -> dict:
@@ -535,19 +422,8 @@ def table_efforts(
     """Count the epochs of Tables 3, 4 and 5, each run once and in the first table that needs it.
 
     A literal reading trains every row of Table 3, six targeted and two general models a task for
-    Table 4 (section 2.4.2), and a trial of Table 5 for each epoch count.
-
-    Parameters
-    ----------
-    study : Study
-    tasks, bands, settings
-        As in `minseg.study.tables.split_entries`.
-    searches : mapping of task to Search
-
-    Returns
-    -------
-    list of (name, epochs read literally, epochs trained)
-        Rows of stored runs only: what was not run counts on neither side.
+    Table 4 (section 2.4.2), and a trial of Table 5 for each epoch count. Rows of stored runs only
+    count: name, epochs read literally, epochs trained.
     """
     rows = band_entries(study, tasks, tuple(BAND_CONFIGURATIONS), **settings)
     band_configs = _stored(study, [entry.config for entry in rows])
