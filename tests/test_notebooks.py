@@ -59,7 +59,7 @@ def test_dataset_page_runs_on_any_dataset(dataset, tmp_path):
     seen = texts(tmp_path / "out.ipynb")
     assert "no problem found" in seen
     assert dataset.digest in seen
-    assert seen.count("image/png") == 5
+    assert seen.count("image/png") == 4
 
 
 def test_training_page_runs_on_any_dataset_and_again_from_the_stored_run(dataset, tmp_path):

@@ -304,7 +304,7 @@ def test_open_points_say_what_follows(folder):
     assert points["place"].str.contains("section|Table").all()
     path = folder / "open_points.csv"
     path.write_text("place,point,consequence\nsection 2.4,Loss,\n")
-    with pytest.raises(MinsegError, match=r"open_points\.csv: line 2: consequence is empty"):
+    with pytest.raises(MinsegError, match="row 2 column 'consequence': an empty cell"):
         open_points(folder)
 
 
