@@ -91,6 +91,21 @@ def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
     assert shapely.area(drawn.geometry).round(6).tolist() == [4e-4, 8e-4, 4e-4, 4e-4]
 
 
+def test_a_recipe_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    with pytest.raises(MinsegError, match="cannot write here"):
+        write_recipe(recipe, tmp_path / "tiles.gpkg" / "recipe")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, unlimited[1]))
+        with pytest.raises(MinsegError, match="recipe: cannot"):
+            write_recipe(recipe, tmp_path / "recipe")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert not (tmp_path / "recipe").exists()
+
+
 def test_ground_that_nobody_looked_at_is_ignored(tmp_path):
     folder = tmp_path / "recipe"
     recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))

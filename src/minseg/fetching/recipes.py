@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from minseg.atomic import replace_when_done
+from minseg.atomic import cannot_write, replace_when_done, require_new_folder
 from minseg.data.grid import split_box
 from minseg.data.labels import EXTENT, TASKS
 from minseg.data.mines import MINE_TABLE, PARTS, RAW_MATERIALS
@@ -405,13 +405,15 @@ def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
             f"{len(recipe.mines)} mine(s): a split by mine needs at least {len(PARTS)}; "
             + summarise(list(recipe.notes) or ["give more outlines"])
         )
-    if folder.exists():
-        raise MinsegError(f"{folder}: exists; name a new folder or remove it")
+    require_new_folder(folder)
     lines = [*recipe_lines(recipe), "next:", "  " + _fetch_command(recipe, folder)]
     with replace_when_done(folder) as beside:
         beside.mkdir(parents=True)
         recipe.mines.to_csv(beside / "mines.csv", index=False)
-        recipe.polygons.to_file(beside / "labels.gpkg", driver="GPKG")
+        try:
+            recipe.polygons.to_file(beside / "labels.gpkg", driver="GPKG")
+        except RuntimeError as error:  # as pyogrio tells of a full disk
+            raise cannot_write(folder, error) from None
         if len(recipe.matches):
             recipe.matches[MATCH_COLUMNS].to_csv(beside / "matches.csv", index=False)
         if len(recipe.pins):
