@@ -1,3 +1,4 @@
+import ast
 import itertools
 import json
 from pathlib import Path
@@ -32,6 +33,15 @@ def test_form_of_a_notebook(path):
             assert cell.execution_count is None
             assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15
             assert "def " not in cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_imports_is_there(path):
+    source = "\n".join(cell.source for cell in code_cells(path))
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        exec(compile(ast.Module([node], []), path.name, "exec"), {})
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
