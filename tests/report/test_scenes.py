@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 from minseg import MinsegError
 from minseg.data.labels import CLASSES, TASKS, encode_bits, parse_task
 from minseg.data.raster import Grid
-from minseg.report import scenes as gallery
+from minseg.report import scenes
 from minseg.report.scenes import (
     AGREEMENT_COLOURS,
     NO_DATA_COLOUR,
@@ -356,7 +356,7 @@ def test_overlay_shows_the_crop_that_was_scored(perfect_run, dataset):
     by_mine = perfect_run.scores_by_mine()
     mine = by_mine.index[0]
     assert by_mine.loc[mine, "iou"] == 1
-    figure = gallery.overlay(perfect_run, dataset, mine)
+    figure = scenes.overlay(perfect_run, dataset, mine)
     assert figure.axes[0].images[0].get_array().shape[:2] == (48, 48)
     titles = " ".join(axes.get_title(loc="left") for axes in figure.axes)
     assert "IoU 1.00" in titles
@@ -365,21 +365,21 @@ def test_overlay_shows_the_crop_that_was_scored(perfect_run, dataset):
 def test_overlay_of_an_empty_prediction(perfect_run, dataset):
     worst = best_median_worst(perfect_run.scores_by_mine())["worst"]
     assert perfect_run.scores_by_mine().loc[worst, "iou"] == 0
-    assert gallery.overlay(perfect_run, dataset, worst).axes
+    assert scenes.overlay(perfect_run, dataset, worst).axes
 
 
 def test_mine_without_prediction(perfect_run, dataset):
     train = dataset.scenes_of("train")["mine"][0]
     with pytest.raises(MinsegError, match="no prediction of mine"):
-        gallery.overlay(perfect_run, dataset, train)
+        scenes.overlay(perfect_run, dataset, train)
 
 
 def test_example_is_the_scene_with_the_most_classes(dataset):
-    scene = gallery.example_scene(dataset)
+    scene = scenes.example_scene(dataset)
     assert scene in set(dataset.scenes_of("train")["scene"])
-    assert gallery.annotated_scene(dataset, scene).axes
+    assert scenes.annotated_scene(dataset, scene).axes
 
 
 def test_unknown_scene(dataset):
     with pytest.raises(MinsegError, match="has no scene"):
-        gallery.annotated_scene(dataset, "nowhere")
+        scenes.annotated_scene(dataset, "nowhere")

@@ -28,9 +28,6 @@ PART_STYLES: dict[str, tuple[str, str]] = {
 }
 """Colour and marker of a part, the same in every figure."""
 
-OTHER_STYLE = ("#555555", "D")
-"""Colour and marker of anything but the three parts."""
-
 SCALE_BAR_SHARE = 0.3
 """The most of a picture's width that a scale bar takes."""
 
