@@ -47,7 +47,6 @@ from minseg.learning.models import (
     load_weights,
     network_anatomy,
     require_known,
-    save_state,
     save_weights,
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
@@ -335,7 +334,7 @@ def _fit(
 
     def keep(epoch: int, iou: float, kept: dict[str, Tensor]) -> None:
         if epoch in config.score_epochs and fabric.is_global_zero:
-            save_state(kept, _kept_at(folder, epoch))
+            save_weights(kept, _kept_at(folder, epoch))
         if after_epoch is not None:
             after_epoch(epoch, iou, kept)
 
@@ -344,7 +343,7 @@ def _fit(
         anatomy = network_anatomy(network, len(statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
         history.to_csv(folder / "history.csv", index=False)
-        save_weights(network, folder / "weights.safetensors", statistics)
+        save_weights(network.state_dict(), folder / "weights.safetensors", statistics)
 
 
 def _models(config: RunConfig, segmenter: Segmenter, folder: Path) -> Models:
