@@ -99,7 +99,7 @@ def require_known(architecture: str, encoder: str) -> None:
 def save_weights(
     state: Mapping[str, Tensor], path: Path, statistics: ChannelStatistics | None = None
 ) -> None:
-    """Write a model's state, and what its inputs are, to a safetensors file, whole or not at all."""
+    """Write a state, and what the inputs are, to a safetensors file, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replace_when_done(path) as beside:
         save_file(plain, beside, describe_inputs(statistics) if statistics else None)
