@@ -187,7 +187,7 @@ def recipe(
                 f"recipe {name}: takes two FILEs, {source.files}, and neither --icmm, --year nor "
                 "--layer"
             )
-        made = lames.site_recipe(source, *files, classes=mapping, count=count)
+        made = lames.site_recipe(source, files, classes=mapping, count=count)
     elif source.has_scenes:
         if len(files) > 1 or year or classes:
             raise MinsegError(f"recipe {name}: takes one FILE, and neither --year nor --classes")

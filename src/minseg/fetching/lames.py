@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -41,8 +41,7 @@ NOT_STATED = ("", "-", "N/A")
 
 def site_recipe(
     source: Source,
-    sectors: Path,
-    metadata: Path,
+    paths: Sequence[Path],
     *,
     classes: Mapping[str, str] | None = None,
     count: int | None = None,
@@ -52,16 +51,16 @@ def site_recipe(
     Parameters
     ----------
     source : Source
-    sectors : Path
-        Polygons with the fields class, site_id and date.
-    metadata : Path
-        Table of the sites: names, commodities, open pit or underground.
+    paths : sequence of Path
+        Polygons with the fields class, site_id and date; and a CSV file of the sites, with names,
+        commodities, open pit or underground.
     classes : mapping of str to str, optional
         Values of the class field to class names, instead of the source's.
     count : int, optional
         At most so many sites, drawn at random; the same ones each time.
     """
     notes: list[str] = []
+    sectors, metadata = sorted(paths, key=lambda path: path.suffix.lower() == ".csv")
     polygons = _read_sectors(source, sectors, classes, notes)
     facts = _read_sites(metadata, sorted(set(polygons["site"])), notes)
     drawn = polygons[polygons["class"] != "ignore"]

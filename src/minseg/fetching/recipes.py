@@ -635,9 +635,9 @@ def of_other_years(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> gpd
     found = [polygons.iloc[:0]]
     for year, same in polygons.groupby("year"):
         others = polygons[polygons["year"] != year]
+        shown = {mine: boxes[mine] for mine in set(same["mine"]) & set(boxes)}
+        others = others[in_boxes(others, shown)] if len(others) else others
         if len(others):
-            shown = {mine: boxes[mine] for mine in set(same["mine"]) & set(boxes)}
-            others = others[in_boxes(others, shown)]
             hidden = gpd.overlay(others, same[["geometry"]], how="difference")
             found.append(hidden.assign(**{"year": year, "class": "ignore", "mine": NEIGHBOUR}))
     return pd.concat(found, ignore_index=True)
