@@ -179,9 +179,10 @@ class Task:
         A task of single classes means just these, and Model 4 needs whole mining areas: they stay
         as they are, and so does a model of which nothing was looked for.
         """
-        if self.name not in TASKS or self.merged_name:
+        there = [name for name in self.class_names if name in annotated]
+        if self.name not in TASKS or self.merged_name or not there:
             return self
-        return parse_task(",".join(n for n in self.class_names if n in annotated) or self.name)
+        return self if len(there) == len(self.class_names) else parse_task(",".join(there))
 
 
 TASKS: dict[str, Task] = {
