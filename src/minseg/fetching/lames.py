@@ -68,7 +68,9 @@ def site_recipe(
     shapes = drawn.dissolve("site").geometry.loc[facts.index]
     middle = shapes.representative_point()
     told = facts.assign(**TEXTS["lames"]["place"], longitude=middle.x, latitude=middle.y)
-    mines = mine_table(mine=_mine(facts.index.to_series()), **{name: told[name] for name in told})
+    mines = mine_table(
+        mine=_mine(facts.index.to_series()), **{str(name): told[name] for name in told}
+    )
     boxes = boxes_of(mines, shapes, notes)
     mines = mines[mines["mine"].isin(boxes)].reset_index(drop=True)
     owners = _mine(polygons["site"])
