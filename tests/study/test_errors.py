@@ -37,7 +37,7 @@ from minseg.study.errors import (
     spectral_distances,
     water,
 )
-from minseg.study.predictions import scene_prediction
+from minseg.study.runs import scene_prediction
 from tests.study.predicted import BANDS, GROUND, SIDE, rectangle, write_mines, write_predictions
 from tests.study.predicted import SNOW as SNOW_LOOK
 from tests.study.predicted import WATER as WATER_LOOK

@@ -16,8 +16,7 @@ from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.maps.regions import HECTARE_M2, central_pixel_area_m2
 from minseg.scoring.intervals import RESAMPLES, draw_mines, interval
-from minseg.study.predictions import ScenePrediction, scene_prediction
-from minseg.study.runs import Run, require
+from minseg.study.runs import Run, ScenePrediction, require, scene_prediction
 
 SMALL_OBJECT_HA = 1.0
 """Objects of a class below this area are small, hectares: 100 pixels of 10 m."""

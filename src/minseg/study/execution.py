@@ -55,13 +55,13 @@ from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
-from minseg.study.predictions import find_scene
 from minseg.study.runs import (
     COUNT_COLUMNS,
     Run,
     RunStore,
     describe_effort,
     describe_origin,
+    find_scene,
     require,
     run_key,
 )

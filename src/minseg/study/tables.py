@@ -12,11 +12,10 @@ from minseg.data.labels import parse_task
 from minseg.data.mines import RAW_MATERIALS
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
-from minseg.scoring.metrics import CONVENTIONS, METRICS, scores
+from minseg.scoring.metrics import METRICS, scores
 from minseg.study.config import RunConfig
-from minseg.study.paper import paper_scores, paper_split_scores
 from minseg.study.runs import Run, counted_mines, counts_array, run_key
-from minseg.study.selection import Candidates, candidates, trial_table
+from minseg.study.selection import trial_table
 from minseg.study.study import Study
 from minseg.study.tuning import Search
 
@@ -323,93 +322,6 @@ def difference_table(
                 )
             )
     return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
-
-
-CHOSEN = {
-    "chosen on validation": "by_validation",
-    "chosen on test": "by_test",
-    "untuned": "by_default",
-}
-"""Rows about Table 5, and the property of `Candidates` that names the model."""
-
-OUTCOME_COLUMNS = [
-    *("table", "convention", "task", "row", "iou", "low", "high", "mines"),
-    *("validation_iou", "paper_iou", "dataset", "synthetic", "device", "code"),
-]
-
-
-def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
-    """Score the runs of Tables 3 and 4, per-pixel forests among them, under both conventions.
-
-    Runs that the study does not hold yet are made. The columns are `OUTCOME_COLUMNS`: `table` is
-    the paper's, `low` and `high` are a 95 % interval over mines, and `validation_iou` is
-    `standard`, of Table 3 alone.
-    """
-    bands = band_entries(study, tasks)
-    tables: tuple[tuple[int, list[Entry], PaperScores], ...] = (
-        (3, [*bands, *(entry.baseline() for entry in bands)], paper_scores),
-        (4, split_entries(study, tasks), paper_split_scores),
-    )
-    found = []
-    for number, entries, paper in tables:
-        made = results(study, entries)
-        validated = {
-            (result.entry.task, result.entry.row): validation_iou(result)
-            for result in made
-            if result.runs and number == 3
-        }
-        origin = next((_origin(run) for result in made for run in result.runs), {})
-        for convention in CONVENTIONS:
-            scores = score_table(scored_rows(made, convention), paper)
-            ious = scores[scores["metric"] == "iou"]
-            ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
-            places = zip(ious["task"], ious["row"], strict=True)
-            ious["validation_iou"] = [validated.get(place) for place in places]
-            found.append(ious.assign(table=number, convention=convention, **origin))
-    return pd.concat(found).reindex(columns=OUTCOME_COLUMNS)
-
-
-def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
-    """Score the models that searches chose, on validation as here and on test as in the paper.
-
-    As `table_outcomes`; the paper gives no tuned scores.
-    """
-    rows = []
-    for task, search in searches.items():
-        origin = _origin(search.run_of(search.finished()[0]))
-        for convention in CONVENTIONS:
-            found = candidates(search, convention)
-            for row, choice in CHOSEN.items():
-                number = getattr(found, choice)
-                if number is None:  # a search whose space lacks the default
-                    continue
-                place = {"table": 5, "convention": convention, "task": task, "row": row}
-                rows.append(place | _chosen(found, number) | origin)
-    return pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
-
-
-def _chosen(found: Candidates, row: int) -> dict:
-    """Return the test IoU of one of the models that a search could choose."""
-    low, high = found.test_interval(row)
-    candidate = found.table.iloc[row]
-    return {
-        "iou": candidate["test_iou"],
-        "low": low,
-        "high": high,
-        "mines": len(set(found.mines)),
-        "validation_iou": candidate["validation_iou"],
-    }
-
-
-def _origin(run: Run) -> dict:
-    """Return where a table comes from, by one of its runs."""
-    facts = run.provenance
-    return {
-        "dataset": facts["dataset"],
-        "synthetic": facts["synthetic"],
-        "device": f"{facts['device']}, {facts['cpu_cores']} cores",
-        "code": facts["git_commit"],
-    }
 
 
 def table_efforts(
