@@ -162,35 +162,49 @@ class Scored:
 
     task: str
     row: str
-    values: np.ndarray
-    """Mean over the seeds, in the order of `METRICS`."""
+    by_seed: np.ndarray
+    """Scores of each seed in the order of `METRICS` (seeds, 4)."""
     resampled: np.ndarray
-    """The same for resamples of the mines (resamples, 4)."""
+    """Their mean over the seeds for resamples of the mines (resamples, 4)."""
     spread: np.ndarray
     """Largest minus smallest value over the seeds."""
-    num_mines: int
+    mines: tuple[str, ...]
+    """Test mines; of an average those of all its rows."""
+    fewest: int
+    """Number of test mines; of an average the fewest of any of its rows."""
     absent: tuple[str, ...] = ()
     """Classes that no test scene holds: no score says anything about them."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """Mean over the seeds, in the order of `METRICS`."""
+        return self.by_seed.mean(axis=0)
+
+    @property
+    def num_mines(self) -> int:
+        """Number of test mines."""
+        return len(self.mines)
 
 
 def scored(result: Result, convention: str, part: str = "test") -> Scored:
     """Score an entry that has runs from their stored counts (`minseg.scoring.metrics.scores`)."""
-    values, resampled = [], []
+    by_seed, resampled = [], []
     for run in result.runs:
         rows = result.counts(run, part)
         counts = counts_array(rows, run.task)  # (scenes, num_classes, 4)
         found = scores(counts, convention)
-        values.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
+        by_seed.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
         resampled.append(bootstrap(counts, counted_mines(rows), convention))
     in_truth = counts[:, :, [0, 2]].sum(axis=(0, 2))  # TP + FN
-    names = run.task.target_names
+    names, mines = run.task.target_names, tuple(sorted(rows["mine"].unique()))
     return Scored(
         result.entry.task,
         result.entry.row,
-        np.mean(values, axis=0),
+        np.array(by_seed),
         np.mean(resampled, axis=0),
-        np.ptp(values, axis=0),
-        rows["mine"].nunique(),
+        np.ptp(by_seed, axis=0),
+        mines,
+        len(mines),
         tuple(name for name, pixels in zip(names[1:], in_truth[1:], strict=True) if not pixels),
     )
 
@@ -212,10 +226,11 @@ def average(rows: Sequence[Scored], name: str) -> Scored:
     return Scored(
         rows[0].task,
         name,
-        np.mean([row.values for row in rows], axis=0),
+        np.mean([row.by_seed for row in rows], axis=0),
         np.mean([row.resampled for row in rows], axis=0),
         np.mean([row.spread for row in rows], axis=0),
-        sum(row.num_mines for row in rows),
+        tuple(mine for row in rows for mine in row.mines),
+        min(row.fewest for row in rows),
         tuple(dict.fromkeys(name for row in rows for name in row.absent)),
     )
 
@@ -284,22 +299,11 @@ def difference_table(
 ) -> pd.DataFrame:
     """Lay out differences between rows of the same task, paired over the mines.
 
-    Parameters
-    ----------
-    rows : sequence of Scored
-    references : mapping of row to the row it is compared with
-        Both were tested on the same mines.
-    paper : callable
-        See `score_table`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns task, row, reference, metric, difference, low, high (95 % interval over mines of
-        the paired difference), widened_low, widened_high (that interval, widened for the number of
-        comparisons), comparisons (pairs that rest on several mines), told (whether it is told from
-        zero, `minseg.scoring.intervals.told_from_zero`), mines, paper (its difference).
-        Pairs that lack a side are left out.
+    `references` maps a row to the one it is compared with, both tested on the same mines; pairs
+    that lack a side are left out. Columns `DIFFERENCE_COLUMNS`: low and high are a 95 % interval
+    over mines of the paired difference, which widened_low and widened_high widen for the number of
+    comparisons (pairs that rest on several mines); told is whether it is told from zero
+    (`minseg.scoring.intervals.told_from_zero`), and paper the print's difference.
     """
     known = {(row.task, row.row): row for row in rows}
     found = [(row, known.get((row.task, references.get(row.row, "")))) for row in rows]
