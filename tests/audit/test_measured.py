@@ -261,7 +261,7 @@ def test_subsets_that_share_mines_are_drawn_once(study, claims):
         splits.append(Result(Entry("model1", row, result.entry.config, of_subset), result.runs))
     evidence = gather(study, [], splits, "standard")
     drawn = {
-        row: evidence.find(4, {"model": "model1", "split": row}).scored.resampled[:, 0]
+        row: evidence.find(4, {"model": "model1", "split": row}).resampled[:, 0]
         for row in ("RR", "OP", "CL")
     }
     known = ~np.isnan(drawn["OP"])

@@ -337,12 +337,12 @@ def claims(run: Run, explanations: Explanations) -> pd.DataFrame:
         value, other = measured
         draws, mines = value.draws - other.draws, min(len(value.mines), len(other.mines))
         middle = _middle(_whole_objects(explanations, claim["class"]))
-        words = claim | _WORDS | {"middle": middle}
+        words = claim | _WORDS | {"middle": middle, "within": WITHIN_2_PX}
         rows.append(
             [
                 *(claim["id"], claim["section"], claim["claim"]),
-                *(claim["measured"].format(**words), value.value, *value.interval, mines),
-                *(claim["beside"].format(**words), other.value, value.value - other.value),
+                *(claim["measured"].format_map(words), value.value, *value.interval, mines),
+                *(claim["beside"].format_map(words), other.value, value.value - other.value),
                 *(interval(draws) if mines > 1 else (np.nan, np.nan)),
                 draws,
             ]
@@ -672,8 +672,13 @@ _MEASURES: dict[str, Callable[[Claim, Run, Explanations], Measured | None]] = {
 }
 
 
-_WORDS = {"near_zero": NEAR_ZERO_IOU, "found": PAPER_NEAR_ZERO, "areas": PAPER_AREAS}
-_WORDS |= {"snowy": SNOWY_SHARE, "missed": MISSED_BELOW, "within": WITHIN_2_PX}
+_WORDS = {
+    "near_zero": NEAR_ZERO_IOU,
+    "found": PAPER_NEAR_ZERO,
+    "areas": PAPER_AREAS,
+    "snowy": SNOWY_SHARE,
+    "missed": MISSED_BELOW,
+}
 """What texts of section4.csv name besides columns."""
 
 
