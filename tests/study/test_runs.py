@@ -9,6 +9,7 @@ import pytest
 from minseg import MinsegError, atomic
 from minseg.data.labels import TASKS
 from minseg.data.writing import resplit
+from minseg.learning import options
 from minseg.scoring.metrics import counts, scores
 from minseg.study.config import RunConfig
 from minseg.study.runs import (
@@ -90,6 +91,23 @@ def test_key_depends_on_the_content_of_a_weights_file_and_not_on_its_place(own_d
     assert key_with(b"two", "a.safetensors") != first
     with pytest.raises(MinsegError, match=r"c\.safetensors: cannot be read .*check the path"):
         run_key(RunConfig(weights="c.safetensors"), own_dataset)
+
+
+def test_key_holds_the_content_of_a_start_wherever_its_package_is_not_installed(
+    own_dataset, monkeypatch
+):
+    def key_with(name, encoder="tu-tf_efficientnet_lite0"):
+        return run_key(RunConfig(weights=name, encoder=encoder), own_dataset)
+
+    monkeypatch.setattr(options, "installed_version", lambda _: "0.1.0")
+    key = key_with("imagenet-lite0")
+    assert key_with("imagenet") == key
+    monkeypatch.setattr(options, "installed_version", lambda _: None)
+    assert key_with("imagenet-lite0") == key
+    assert key_with("imagenet") != key
+    other = replace(options.STARTS["imagenet-lite0"], sha256="other")
+    monkeypatch.setitem(options.STARTS, "imagenet-lite0", other)
+    assert key_with("imagenet-lite0") != key
 
 
 def test_claimed_folder_becomes_the_run(tmp_path):

@@ -52,6 +52,7 @@ from minseg.learning.models import (
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
 from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
+from minseg.learning.weights import pretrained_file, standardised_as_trained
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
@@ -96,8 +97,7 @@ def run(
         with store.claim(key) as folder:
             if folder is not None:
                 _require_possible(config, scope, devices)
-                statistics = training_statistics(scope, parse_bands(config.bands))
-                work = _Work(config, scope, statistics, folder)
+                work = _Work(config, scope, _statistics(config, scope), folder)
                 _make(work, dataset, after_epoch, devices)
     except (OSError, SafetensorError, CannotWriteError) as error:
         full = not isinstance(error, OSError) or is_about_the_disk(error)
@@ -131,6 +131,14 @@ class _Work:
     def kept_at(self, epochs: int) -> Path:
         """Return the file of the weights at an earlier epoch count."""
         return self.folder / f"kept-at-{epochs}.safetensors"
+
+
+def _statistics(config: RunConfig, scope: Dataset) -> ChannelStatistics:
+    """Return how the inputs are standardised: a network's as its start expects."""
+    statistics = training_statistics(scope, parse_bands(config.bands))
+    if config.architecture == PIXEL_FOREST:
+        return statistics
+    return standardised_as_trained(statistics, config.encoder, config.weights)
 
 
 def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None, devices: int) -> None:
@@ -188,6 +196,7 @@ def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
     if config.architecture == PIXEL_FOREST:
         return
     require_known(config.architecture, config.encoder)
+    pretrained_file(config.encoder, config.weights)
     train_sizes(scope, config.crop)
     if config.batch_size % devices:
         raise MinsegError(
@@ -346,7 +355,7 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
         anatomy = network_anatomy(network, len(work.statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
         history.to_csv(folder / "history.csv", index=False)
-        save_weights(network, folder / "weights.safetensors")
+        save_weights(network, folder / "weights.safetensors", work.statistics)
 
 
 def _models(work: _Work, device: torch.device) -> Models:
