@@ -227,9 +227,17 @@ def _segmenter(
     """Build a configuration's network on a device; `weights` are those it starts from."""
     task = parse_task(config.task)
     network = build_model(
-        config.architecture, config.encoder, statistics.bands, task.num_classes, weights
+        config.architecture,
+        config.encoder,
+        statistics.bands,
+        task.num_classes,
+        weights,
+        config.coarsen,
     ).to(device)
-    return Segmenter(network, task, statistics, device, resolve_precision(config.precision))
+    precision = resolve_precision(config.precision)
+    return Segmenter(
+        network, task, statistics, device, precision, config.orientations, config.coarsen
+    )
 
 
 def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
@@ -327,7 +335,8 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
     if not first:
         os.environ["MINSEG_PROGRESS"] = "off"
     torch.manual_seed(config.seed)
-    segmenter = _segmenter(config, work.statistics, fabric.device, config.weights)
+    plain = config.replace(orientations=1)  # several would make each validation slower
+    segmenter = _segmenter(plain, work.statistics, fabric.device, config.weights)
     patches = TrainingPatches(
         work.scope,
         work.task,
@@ -338,6 +347,7 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
         seed=config.seed,
         device=fabric.device,
         share=(fabric.global_rank, fabric.world_size),
+        colour=config.colour,
     )
     network, scenes = segmenter.network, work.scenes("validation")
 
