@@ -64,7 +64,8 @@ def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
 def biome_of(mine: pd.Series) -> str:
     """Return the biome of the region that a mine of the table lies in."""
     offsets = BELTS[["longitude", "latitude"]] - mine[["longitude", "latitude"]].astype(float)
-    return str(BELTS["biome"][np.hypot(offsets["longitude"], offsets["latitude"]).idxmin()])
+    nearest = np.argmin(np.hypot(offsets["longitude"], offsets["latitude"]))
+    return str(BELTS["biome"].iloc[nearest])
 
 
 @dataclass(frozen=True)
