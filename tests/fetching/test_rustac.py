@@ -16,8 +16,8 @@ from minseg.data.dataset import check_dataset
 from minseg.fetching.dataset import fetch_dataset
 from minseg.synthetic.catalogue import LIKE, write_demo_catalogue
 from minseg.synthetic.server import serve
+from tests.fetching.conftest import checksums, request_of
 from tests.fetching.loopback import serving
-from tests.fetching.test_dataset import checksums, request_of
 
 YEARS = (2019,)
 RUSTAC = Path(sys.executable).with_name("rustac")

@@ -3,7 +3,7 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,16 +35,22 @@ def serve(folder: Path, handler: type["CatalogueHandler"] | None = None) -> Iter
     """
     items = json.loads((Path(folder) / "items.json").read_text(encoding="utf-8"))
     answer = partial(handler or CatalogueHandler, folder=Path(folder), items=items)
-    with _Server(("127.0.0.1", 0), answer) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with listening(answer) as url:
         table = Path(folder) / "demo.toml"
         table.write_text(
             f'like = "{LIKE.name}"\nname = "demo"\nurl = "{url}"\nsigning = "none"\naccess = ""\n',
             encoding="utf-8",
         )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield str(table)
+
+
+@contextmanager
+def listening(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests on the loopback interface while the block runs; give the address."""
+    with _Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
-            yield str(table)
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
 
@@ -81,7 +87,7 @@ class CatalogueHandler(BaseHTTPRequestHandler):
         if path == "":
             self.answer(self.landing_page())
         elif path.startswith("files/"):
-            self.send_file(path)
+            self.send_file(self.folder / "files" / Path(path).name)
         elif path.removeprefix("collections/") in (OPTICAL, RADAR):
             self.answer(self.collection(path.removeprefix("collections/")))
         else:
@@ -160,9 +166,8 @@ class CatalogueHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def send_file(self, path: str) -> None:
+    def send_file(self, file: Path) -> None:
         """Send a file, or the range of it that is asked for."""
-        file = self.folder / "files" / Path(path).name
         if not file.is_file():
             self.send_error(404)
             return
