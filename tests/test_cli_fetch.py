@@ -14,7 +14,7 @@ from minseg.synthetic.catalogue import write_demo_catalogue
 from minseg.synthetic.server import serve
 from tests import test_cli
 from tests.fetching.pinned_scenes import write_catalogue
-from tests.fetching.stac_server import Behaviour, behaving
+from tests.fetching.loopback import Behaviour, behaving
 from tests.fetching.test_recipes import write_icmm
 
 minseg = test_cli.minseg
