@@ -192,7 +192,9 @@ def test_a_busy_server_and_a_cut_connection_are_tried_again(server):
 def test_what_cannot_be_read_is_told_in_one_line_with_item_and_asset(server, fault):
     scene, _ = optical_item(server, s2__processing_baseline="02.12")
     path = server.folder / "B11.tif"
-    if fault == "truncated":
+    if fault == 404:
+        path.unlink()
+    elif fault == "truncated":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     elif fault == "no raster":
         path.write_text("<html>log in first</html>")
