@@ -7,7 +7,6 @@ import pytest
 from minseg import MinsegError
 from minseg.fetching import catalogue
 from minseg.fetching.catalogue import find, search
-from minseg.fetching.providers import PROVIDERS
 from minseg.synthetic.server import CatalogueHandler
 from tests.fetching.conftest import PROVIDER
 from tests.fetching.scenes import item
@@ -33,6 +32,14 @@ def provider(server):
 def optical(provider, box=BOX):
     """What a year's search finds."""
     return search(provider, "optical", box, START, END)
+
+
+def refused(provider, said, kind="optical", start=START):
+    """Search and be refused in one line."""
+    with pytest.raises(MinsegError, match=said) as error:
+        search(provider, kind, BOX, start, END)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def answer_with(server, *items, pages=1):
@@ -148,10 +155,8 @@ def test_a_page_that_leads_back_to_itself_ends_the_search(server, provider, meth
     link = {"rel": "next", "href": f"{server.url}/search", "method": method}
     sent = [item("S", "2020-03-01", {}).to_dict()]
     answer_sending(server, sent, [link | {"body": {"token": "1"}}])
-    with pytest.raises(MinsegError, match="same scenes page after page") as error:
-        optical(provider)
+    refused(provider, "same scenes page after page")
     assert sum("/search" in request for request in server.requests) == 2
-    assert "\n" not in str(error.value)
 
 
 def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server, provider):
@@ -171,50 +176,32 @@ def test_a_busy_server_is_asked_again_but_not_for_ever(server, provider, status)
     assert len(optical(provider).items) == 1
     assert server.requests.count("POST /search") == 3
     server.failures["/search"] = [status] * 50
-    with pytest.raises(MinsegError, match=rf"gives no answer.*{status}") as error:
-        optical(provider)
+    refused(provider, rf"gives no answer.*{status}")
     assert server.requests.count("POST /search") == 3 + catalogue.ATTEMPTS
-    assert "\n" not in str(error.value)
 
 
 def test_no_scene_is_no_error_but_no_collection_is(server, provider):
     answer_with(server)
     assert optical(provider).items == []
-    with pytest.raises(MinsegError, match="no collection 'sentinel-1-rtc'"):
-        search(provider, "radar", BOX, START, END)
-    with pytest.raises(MinsegError, match="has no radar"):
-        search(replace(provider, radar=None), "radar", BOX, START, END)
-
-
-def test_what_is_no_stac_api_is_told(server, provider):
-    with pytest.raises(MinsegError, match=r"gives no answer \(HTTP 404\)"):
-        search(replace(provider, url=f"{server.url}/nothing"), "optical", BOX, START, END)
-    for name, text in (("index.html", "<html>"), ("a.json", "{}"), ("b.json", "[]"), ("c", "7")):
-        (server.folder / name).write_text(text)
-        with pytest.raises(MinsegError, match="does not answer like a STAC API"):
-            page = replace(provider, url=f"{server.url}/{name}")
-            search(page, "optical", BOX, START, END)
+    refused(provider, "no collection 'sentinel-1-rtc'", "radar")
+    refused(replace(provider, radar=None), "has no radar", "radar")
+    refused(provider, "swap them", start=datetime.date(2021, 1, 1))
 
 
 @pytest.mark.filterwarnings("ignore:Server does not advertise")
-def test_a_catalogue_without_item_search_is_told(server, provider):
+def test_what_is_no_stac_api_or_no_network_is_told(server, provider):
+    for url, said in (
+        ("http://127.0.0.1:9", r"127\.0\.0\.1:9 gives no answer .*check --api and the network"),
+        (f"{server.url}/nothing", r"gives no answer \(HTTP 404\)"),
+    ):
+        refused(replace(provider, url=url), said)
     landing = server.answers["/"]
     server.answers["/"] = lambda body: landing(body) | {"conformsTo": []}
-    with pytest.raises(MinsegError, match="does not answer like a STAC API with item search"):
-        optical(provider)
-
-
-def test_without_a_network_one_line_tells_it(server, provider):
-    provider = replace(provider, url="http://127.0.0.1:9")
-    said = r"127\.0\.0\.1:9 gives no answer .*check --api and the network"
-    with pytest.raises(MinsegError, match=said) as error:
-        optical(provider)
-    assert "\n" not in str(error.value)
-
-
-def test_dates_the_wrong_way_round_are_refused():
-    with pytest.raises(MinsegError, match="swap them"):
-        search(PROVIDERS["earth-search"], "optical", BOX, END, START)
+    for name, text in (("", ""), ("a.html", "<html>"), ("a.json", "{}"), ("b", "[]"), ("c", "7")):
+        if name:
+            (server.folder / name).write_text(text)
+        page = replace(provider, url=f"{server.url}/{name}")
+        refused(page, "does not answer like a STAC API with item search")
 
 
 def test_an_item_is_found_by_its_id_even_where_the_server_does_not_know_the_parameter(
@@ -244,10 +231,7 @@ def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, pr
     answer_with(server, item("S", "2020-03-01", {}))
     provider = replace(provider, access="its tokens are on the wall")
     server.failures["/search"] = [status]
-    said = rf"HTTP {status}\): a token .* is missing, has expired .* on the wall\)"
-    with pytest.raises(MinsegError, match=said) as error:
-        optical(provider)
-    assert "\n" not in str(error.value)
+    refused(provider, rf"HTTP {status}\): a token .* is missing, has expired .* on the wall\)")
     assert server.requests.count("POST /search") == 1  # no waiting mends it
     assert len(optical(provider).items) == 1
 
@@ -257,9 +241,7 @@ def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server, pr
     provider = replace(provider, access="slowly")
     for status, helps in ((429, True), (500, False), (404, False)):
         server.failures["/search"] = [status] * catalogue.ATTEMPTS
-        with pytest.raises(MinsegError, match=str(status)) as error:
-            optical(provider)
-        assert ("(slowly)" in str(error.value)) is helps
+        assert ("(slowly)" in refused(provider, str(status))) is helps
 
 
 @pytest.mark.parametrize("package", ["pystac_client", "planetary_computer"])
@@ -272,5 +254,4 @@ def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch, package):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MinsegError, match=rf"{package}: run `pip install minseg\[stac\]"):
-        search(PROVIDERS["earth-search"], "optical", BOX, START, END)
+    refused(PROVIDER, rf"{package}: run `pip install minseg\[stac\]")
