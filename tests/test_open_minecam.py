@@ -19,7 +19,7 @@ from minseg.report.rerun import find_notebooks, rerun
 from minseg.study.runs import RunStore
 from minseg.synthetic.server import serve
 from tests.conftest import SHARED_DATA
-from tests.fetching.pinned_scenes import write_rendered
+from tests.fetching.rendered_scenes import write_rendered
 from tests.fetching.test_jasansky import run
 from tests.fetching.test_lames import REAL, SITES, write_metadata, write_sectors
 from tests.study.test_execution import SMALL
@@ -125,7 +125,10 @@ def test_a_page_answers_what_the_labels_can_and_tells_what_they_cannot(page, bui
 
 
 def test_the_real_chip_is_mapped_pixel_by_pixel_or_refused_in_one_line(built, tmp_path, capsys):
-    folder, network = SHARED_DATA / "lames_chile", next(iter(RunStore(built[1])))
+    folder = SHARED_DATA / "lames_chile"
+    network = next(
+        one for one in RunStore(built[1]) if (one.path / "weights.safetensors").is_file()
+    )
     chip, classes = folder / "s2_tci_patch.tif", tmp_path / "map.tif"
     assert read_grid(chip).pixel_size_m == pytest.approx((10, 10), rel=1e-3)  # 16.6 m on the map
     assert run("predict", network.path, chip, "-o", classes) == 1

@@ -12,9 +12,8 @@ import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
@@ -22,7 +21,7 @@ from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
 from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels
-from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
+from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located, warped
 from minseg.errors import MinsegError
 
 _EDGE_POINTS = 21
@@ -301,17 +300,7 @@ def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:
         return _Part(image)
     # Ground outside of the file is told by its nodata value, its alpha band, or one added for it.
     add_alpha = source.nodata is None and ColorInterp.alpha not in source.colorinterp
-    warped = stack.enter_context(
-        WarpedVRT(
-            source,
-            src_crs=crs_seen_from(grid, grid_of(source)),
-            crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
-            resampling=Resampling.nearest,
-            tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
-            add_alpha=add_alpha,
-        )
+    moved = stack.enter_context(
+        warped(source, grid, src_crs=crs_seen_from(grid, grid_of(source)), add_alpha=add_alpha)
     )
-    return _Part(replace(image, source=warped), warped.count if add_alpha else None)
+    return _Part(replace(image, source=moved), moved.count if add_alpha else None)
