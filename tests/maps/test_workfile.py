@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from minseg import MinsegError
-from minseg.data.raster import grid_of
-from minseg.maps.workfile import RowFile, work_folder
+from minseg.data.raster import RowFile, grid_of
+from minseg.maps.prediction import work_folder
 from tests.conftest import grid_at, names
 
 
@@ -57,10 +56,3 @@ def test_work_on_something_else_is_thrown_away(tmp_path, damage):
     with work_folder(output) as work:
         assert work.progress(task) == {}
         assert names(work.path) == ["lock"]
-
-
-def test_a_refusal_leaves_nothing(tmp_path):
-    with pytest.raises(MinsegError, match="no data"), work_folder(tmp_path / "map.tif") as work:
-        work.note(TASK, {"rows": 1})
-        raise MinsegError("no data")
-    assert names(tmp_path) == []

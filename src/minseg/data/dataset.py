@@ -463,8 +463,9 @@ def read_named(
         raise MinsegError(f"{path}: no such file; check the path") from None
     if window is None and state.st_size <= SMALL_FILE_BYTES:
         names, nodata, stored, shown = _SMALL_FILES.read(path, kind, state.st_mtime_ns)
-        values = stored[_positions(path, names, bands)]
-        valid = valid_pixels(values, nodata)
+        positions = _positions(path, names, bands)
+        values = stored[positions]
+        valid = valid_pixels(values, [nodata[position] for position in positions])
         valid = valid if shown is None else valid & shown
     else:
         with open_raster(path) as source:
@@ -526,7 +527,7 @@ class _SmallFiles:
         with open_raster(path) as source:
             require_format(source, kind)
             values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
-            file = _SmallFile(source.descriptions, source.nodata, values, shown)
+            file = _SmallFile(source.descriptions, source.nodatavals, values, shown)
         with self._lock:
             self._files[key] = file
             while sum(file.values.nbytes for file in self._files.values()) > KEPT_BYTES:
@@ -538,7 +539,7 @@ class _SmallFile(NamedTuple):
     """What a file holds."""
 
     names: tuple[str, ...]
-    nodata: float | None
+    nodata: tuple[float | None, ...]
     values: np.ndarray
     """(bands, height, width), as stored."""
     shown: np.ndarray | None

@@ -249,7 +249,7 @@ class Asset:
             values = _nearest(source, transform, grid, fill)
         else:
             values = _warped(source, crs, transform, grid, fill)
-        return values, valid_pixels(values[None], fill) & valid_pixels(values[None], nodata)
+        return values, valid_pixels(values[None], [fill]) & valid_pixels(values[None], [nodata])
 
     def location(self, source: rasterio.DatasetReader) -> tuple[CRS, Affine]:
         """Tell where the open raster lies: by its own tags, what they lack by the item's ``proj:``.

@@ -14,6 +14,7 @@ from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.raster import (
     CACHE_BYTES,
     Grid,
+    RowFile,
     grid_of,
     open_raster,
     read_dataset_mask,
@@ -21,7 +22,6 @@ from minseg.data.raster import (
     to_cloud_optimized,
 )
 from minseg.errors import MinsegError
-from minseg.maps.workfile import RowFile
 
 TASK_TAG = "MINSEG_TASK"
 """Tag inside a class map that names its task."""
@@ -105,15 +105,10 @@ def scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
 
 def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
     """Make a file for the rows of a class map."""
-    rows.begin(grid, np.uint8, IGNORE, ("class",), tags={TASK_TAG: task.name})
+    tags = {TASK_TAG: task.name}
+    rows.begin(grid, np.uint8, IGNORE, ("class",), tags=tags, colours=class_colours(task))
 
 
 def finish_class_map(rows: RowFile, path: Path, task: Task) -> None:
-    """Copy rows that are all there to a class map, with colours and class names."""
-    to_cloud_optimized(
-        rows.path,
-        path,
-        category_names=task.target_names,
-        colours=class_colours(task),
-        named=rows.named,
-    )
+    """Copy rows that are all there to a class map, with class names."""
+    to_cloud_optimized(rows.path, path, category_names=task.target_names, named=rows.named)

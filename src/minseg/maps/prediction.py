@@ -1,8 +1,10 @@
 """From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +16,10 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from minseg.atomic import cannot_write, require_writable
+from minseg.atomic import cannot_write, hold, require_writable, write_text
 from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE, Task
-from minseg.data.raster import CACHE_BYTES, Grid, to_cloud_optimized
+from minseg.data.raster import CACHE_BYTES, RowFile, to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Segmenter
@@ -32,7 +34,6 @@ from minseg.maps.class_map import (
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
 from minseg.maps.styles import write_task_style
-from minseg.maps.workfile import RowFile, WorkFolder, work_folder
 from minseg.progress import progress
 
 PROBABILITY_SCALE = 1e-4
@@ -48,6 +49,9 @@ CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.t
 FINISHED = "finished.tif"
 """File of a work folder that is whole and only lacks its name."""
 
+LOCK, NOTE = "lock", "progress.json"
+"""Other files of a work folder."""
+
 
 @dataclass(frozen=True)
 class Products:
@@ -57,6 +61,63 @@ class Products:
     """In memory, one byte a pixel."""
     polygons: geopandas.GeoDataFrame
     """See `minseg.maps.polygons.vectorise`."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """A hidden folder beside the file to be made, which this program alone works in."""
+
+    path: Path
+
+    def progress(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how far an interrupted program came with a task; empty, as the folder, if anew.
+
+        A task is all that the result depends on, as JSON holds it.
+        """
+        try:
+            note = json.loads((self.path / NOTE).read_text(encoding="utf-8"))
+            if note["task"] == json.loads(json.dumps(task)):
+                return note["progress"]
+        except (OSError, ValueError, KeyError, TypeError):  # there is no note, or it is damaged
+            pass
+        self.clear()
+        return {}
+
+    def note(self, task: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+        """Note how far a task is; what is noted must be on disk already."""
+        write_text(self.path / NOTE, json.dumps({"task": task, "progress": progress}, indent=1))
+
+    def clear(self) -> None:
+        """Throw away what lies in the folder."""
+        for child in self.path.iterdir():
+            if child.is_dir():
+                shutil.rmtree(child)
+            elif child.name != LOCK:
+                child.unlink()
+
+
+@contextmanager
+def work_folder(output: Path) -> Iterator[WorkFolder]:
+    """Lock a hidden folder beside a file to be made.
+
+    The folder goes when the block ends well or by a `MinsegError`. It stays for the next program
+    if this one is killed, interrupted, or fails in a way that nobody foresaw.
+    """
+    require_writable(output)
+    folder = output.with_name(f".{output.name}.partial")
+    held = f"{output}: another program is writing it now; wait for it, or name another output"
+    try:
+        lock = hold(folder / LOCK, held, wait=False)
+    except OSError as error:
+        raise cannot_write(output, error) from None
+    with lock:
+        try:
+            yield WorkFolder(folder)
+        except MinsegError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def predict_raster(
@@ -232,7 +293,8 @@ def _predict_rows(
         work.clear()
         begin_class_map(classes, image.grid, segmenter.task)
         if layers:
-            _begin_probabilities(layers, image.grid, segmenter.task)
+            names = segmenter.task.target_names
+            layers.begin(image.grid, np.uint16, PROBABILITY_NODATA, names, scale=PROBABILITY_SCALE)
     elif tell:
         tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
     for strip in _strips(segmenter, image, tiling, done["rows"]):
@@ -243,12 +305,6 @@ def _predict_rows(
         done = {"rows": strip.row + len(strip.valid), "has_data": has_data}
         work.note(made_of, done)
     return done["has_data"]
-
-
-def _begin_probabilities(layers: RowFile, grid: Grid, task: Task) -> None:
-    """Make the file for the rows of probabilities."""
-    names, scale = task.target_names, PROBABILITY_SCALE
-    layers.begin(grid, np.uint16, PROBABILITY_NODATA, names, scale=scale)
 
 
 def _strips(
@@ -289,18 +345,15 @@ def _probability_rows(strip: Strip) -> np.ndarray:
 
 
 def _finish(task: Task, classes: RowFile, cleaning: Cleaning | None) -> Path:
-    """Make a whole class map, cleaned, of rows that are all there."""
+    """Make a whole class map, cleaned, of rows that are all there; as predicted they stay.
+
+    Cleaned rows have a file of their own: the others outlive a kill in the meantime.
+    """
     if cleaning and cleaning != Cleaning():
-        classes = _cleaned(classes, cleaning)
+        cleaned = clean(read_class_map(classes.path), cleaning)
+        classes = RowFile(classes.path.with_name(CLEANED), classes.named)
+        begin_class_map(classes, cleaned.grid, cleaned.task)
+        classes.keep(0, cleaned.classes[np.newaxis])
     finished = classes.path.with_name(FINISHED)
     finish_class_map(classes, finished, task)
     return finished
-
-
-def _cleaned(classes: RowFile, cleaning: Cleaning) -> RowFile:
-    """Clean a map into a file of its own: the rows as predicted outlive a kill in the meantime."""
-    cleaned = clean(read_class_map(classes.path), cleaning)
-    rows = RowFile(classes.path.with_name(CLEANED), classes.named)
-    begin_class_map(rows, cleaned.grid, cleaned.task)
-    rows.keep(0, cleaned.classes[np.newaxis])
-    return rows
