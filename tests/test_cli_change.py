@@ -1,6 +1,3 @@
-import shutil
-import subprocess
-
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -48,22 +45,6 @@ def test_change_writes_polygons_with_a_style_and_prints_areas(minseg, write_map,
     assert all(kind in style for kind in CHANGES)
 
 
-@pytest.mark.skipif(not shutil.which("ogrinfo"), reason="GDAL's programs are not here")
-def test_gdal_reads_the_layer(minseg, write_map, tmp_path):
-    before, after = write_map("2019.tif", slice(0, 10)), write_map("2021.tif", slice(2, 15))
-    minseg("change", before, after, "-o", tmp_path / "change.gpkg")
-    told = subprocess.run(
-        ["ogrinfo", "-al", "-geom=SUMMARY", tmp_path / "change.gpkg"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert told.stderr == ""
-    assert "Feature Count: 3" in told.stdout
-    for attribute in ("class: String", "change: String", "area_ha: Real"):
-        assert attribute in told.stdout
-
-
 @pytest.mark.parametrize(
     ("columns", "said", "number"),
     [(slice(0, 5), "no change between", 1), (slice(0, 0), "the layer is empty", 0)],
@@ -71,8 +52,7 @@ def test_gdal_reads_the_layer(minseg, write_map, tmp_path):
 def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
     before, after = write_map("2019.tif", columns), write_map("2021.tif", columns)
     status, out, _ = minseg("change", before, after, "-o", tmp_path / "change.gpkg")
-    assert status == 0
-    assert said in out.splitlines()[-1]
+    assert (status, said in out.splitlines()[-1]) == (0, True)
     layer = gpd.read_file(tmp_path / "change.gpkg")
     assert len(layer) == number
     assert {"class", "change", "area_ha"} <= set(layer.columns)

@@ -104,36 +104,34 @@ def test_mistakes_are_told_before_the_work(minseg, run, image, tmp_path):
     (tmp_path / "folder.gpkg").mkdir()
     (tmp_path / "styled.qml").mkdir()
     (tmp_path / "file").write_text("in the way")
+    copy = tmp_path / "image.gpkg"  # a raster may be in a GeoPackage too
+    lost = tmp_path / "lost.tif"
+    for path in (copy, lost):
+        shutil.copy(image, path)
+    with rasterio.open(lost, "r+") as target:
+        target.crs, target.transform = CRS.from_epsg(4326), Affine(10, 0, 4e5, 0, -10, 5e6)
+    before = {path: path.read_bytes() for path in (copy, lost)}
     cases = {
-        ("--polygons", tmp_path / "map.geojson"): "name it",
-        ("--polygons", output): "name it",
-        ("--polygons", tmp_path / "folder.gpkg"): "is a folder",
-        ("--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
-        ("--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
-        ("--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
-        ("-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
-        ("-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
-        ("--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
-        ("--smooth", "-1"): "give numbers from 0",
-        ("--minimum-ha", "-1"): "give numbers from 0",
+        (image, "--polygons", tmp_path / "map.geojson"): "name it",
+        (image, "--polygons", output): "name it",
+        (image, "--polygons", tmp_path / "folder.gpkg"): "is a folder",
+        (image, "--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
+        (image, "--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
+        (copy, "--polygons", copy): "another file of this work",
+        (image, "--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
+        (image, "-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
+        (image, "-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
+        (image, "--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
+        (image, "--smooth", "-1"): "give numbers from 0",
+        (image, "--minimum-ha", "-1"): "give numbers from 0",
+        (lost,): "its coordinates lie nowhere on the earth",
     }
-    for options, message in cases.items():
-        status, out, err = minseg("predict", run, image, "-o", output, *options)
+    for given, message in cases.items():
+        status, out, err = minseg("predict", run, "-o", output, *given)
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert message in err
-    assert names(tmp_path) == ["file", "folder.gpkg", "styled.qml"]
-
-
-def test_polygons_must_not_replace_the_image(minseg, run, image, tmp_path):
-    copy = tmp_path / "image.gpkg"  # a raster may be in a GeoPackage too
-    with rasterio.open(image) as source:
-        rasterio.shutil.copy(source, copy, driver="GTiff")
-    before = copy.read_bytes()
-    given = ["-o", tmp_path / "map.tif", "--polygons", copy]
-    status, _, err = minseg("predict", run, copy, *given)
-    assert status == 1
-    assert "another file of this work" in err
-    assert copy.read_bytes() == before
+    assert {path: path.read_bytes() for path in before} == before
+    assert names(tmp_path) == ["file", "folder.gpkg", "image.gpkg", "lost.tif", "styled.qml"]
 
 
 def test_unnamed_band_files_make_the_same_map_as_one_named_image(minseg, run, image, tmp_path):
@@ -153,15 +151,3 @@ def test_unnamed_band_files_make_the_same_map_as_one_named_image(minseg, run, im
     status, _, err = minseg("predict", run, files[0], "-o", parts, "--scale", scale)
     assert (status, err.count("\n")) == (1, 1)
     assert "needs band B02" in err
-
-
-def test_an_image_that_lies_nowhere_is_refused_before_the_work(minseg, run, image, tmp_path):
-    copy = tmp_path / "image.tif"
-    shutil.copy(image, copy)
-    with rasterio.open(copy, "r+") as target:
-        target.crs, target.transform = CRS.from_epsg(4326), Affine(10, 0, 4e5, 0, -10, 5e6)
-    given = ["-o", tmp_path / "map.tif", "--polygons", tmp_path / "map.gpkg"]
-    status, out, err = minseg("predict", run, copy, *given)
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "its coordinates lie nowhere on the earth" in err
-    assert names(tmp_path) == ["image.tif"]
