@@ -35,6 +35,19 @@ def minseg(monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def refused(minseg):
+    """Run a command that is refused in one line, and return it."""
+
+    def call(*arguments):
+        status, out, err = minseg(*arguments)
+        assert (status, out, len(err.splitlines())) == (1, "", 1)
+        assert err.startswith("minseg: ")
+        return err
+
+    return call
+
+
 def test_train_evaluate_predict(minseg, dataset, tmp_path):
     pairs = as_options("encoder=tu-mobilenetv3_small_100 crop=64 test_crop=64 epochs=1")
     common = ["--task", "excavation", "--runs", tmp_path / "runs"]
@@ -118,13 +131,10 @@ IMPORT = "dataset import {missing} --images a* --masks b*"
         "rerun -p task model1 --each task model1,model2",
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monkeypatch, command):
+def test_mistakes_are_one_line_and_exit_status_1(refused, dataset, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     places = {"missing": tmp_path / "missing", "dataset": dataset.path}
-    status, out, err = minseg(*(part.format(**places) for part in command.split(" ")))
-    assert (status, out) == (1, "")
-    assert err.startswith("minseg: ")
-    assert len(err.splitlines()) == 1
+    refused(*(part.format(**places) for part in command.split(" ")))
     assert names(tmp_path) in ([], ["runs"])
 
 
@@ -140,10 +150,8 @@ def test_mistakes_are_one_line_and_exit_status_1(minseg, dataset, tmp_path, monk
         ("predict run a.tif -o b.tif --radar-unit x", "use db, power"),
     ],
 )  # fmt: skip
-def test_an_unknown_word_is_refused_with_those_that_are_known(minseg, command, known):
-    status, _, err = minseg(*command.split())
-    assert (status, len(err.splitlines())) == (1, 1)
-    assert known in err
+def test_an_unknown_word_is_refused_with_those_that_are_known(refused, command, known):
+    assert known in refused(*command.split())
 
 
 @pytest.mark.parametrize(
@@ -156,14 +164,12 @@ def test_an_unknown_word_is_refused_with_those_that_are_known(minseg, command, k
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_pixels_are_read(
-    minseg, own_dataset, tmp_path, settings, message
+    refused, own_dataset, tmp_path, settings, message
 ):
     for path in own_dataset.path.rglob("optical.tif"):
         path.write_bytes(b"no raster")
     common = ["train", own_dataset.path, "--task", "model1", "--runs", tmp_path / "runs"]
-    status, _, err = minseg(*common, *as_options(settings))
-    assert (status, len(err.splitlines())) == (1, 1)
-    assert message in err
+    assert message in refused(*common, *as_options(settings))
 
 
 def test_a_fault_of_ours_is_one_line_and_keeps_its_traceback(minseg, monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
 from minseg.data.labels import IGNORE_BITS, parse_task
+from minseg.data.raster import open_raster
 from minseg.data.writing import resplit, write_dataset
 from tests.conftest import mine_rows, names, scene_of, write_small_dataset
 
@@ -20,6 +21,8 @@ def test_what_was_written_reads_back(dataset):
     assert inputs[1] == pytest.approx(written.radar[1])
     assert inputs[2] == pytest.approx(written.optical[0] * 1e-4)
     assert valid.all()
+    with open_raster(dataset.path / scene["optical"]) as source:
+        assert (source.descriptions, source.scales) == (written.optical_bands, (1e-4,) * 4)
     assert (dataset.read_labels(scene) == written.labels).all()
     assert dataset.grid(scene).matches(written.grid)
     assert dataset.mines["longitude"].between(13, 16).all()  # taken from the rasters

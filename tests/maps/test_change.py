@@ -92,17 +92,6 @@ def test_ground_without_data_is_left_out_and_counted():
     assert not class_change(before, after, "excavation")[before.classes == IGNORE].min() < IGNORE
 
 
-def test_no_class_in_either_map_and_no_data_at_all():
-    for value in (0, IGNORE):
-        empty = class_map(np.full((8, 8), value))
-        polygons, areas = change(empty, empty), change_areas(empty, empty)
-        assert len(polygons) == 0
-        assert list(polygons.columns) == ["class", "change", "area_ha", "geometry"]
-        assert polygons.crs == empty.grid.crs
-        assert (areas.drop(columns=["compared_ha", "left_out_ha"]) == 0).all(axis=None)
-        assert (areas["compared_ha"] > 0).all() == (value == 0)
-
-
 @pytest.mark.parametrize(
     ("side", "west", "gsd_m", "epsg", "said"),
     [

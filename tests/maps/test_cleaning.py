@@ -143,12 +143,12 @@ def test_both_rules_of_the_paper_hold_and_other_classes_stay():
     task = parse_task(",".join(names))
     pit, ahead, dam, tailings, pile = map(task.target_names.index, names)
     classes = np.zeros((20, 60), np.uint8)
-    classes[2:6, :20] = np.repeat([pit, tailings, pit, pile], 5)
-    classes[6:8, :20] = np.repeat([ahead, dam, dam, pile], 5)
-    classes[2:6, 30:34], classes[2:6, 40:44] = ahead, dam  # beside nothing
+    classes[2:6, :30] = np.repeat([pit, 0, tailings, 0, pit, pile], 5)
+    classes[6:8, :30] = np.repeat([ahead, 0, dam, 0, dam, pile], 5)
+    classes[2:6, 40:44], classes[2:6, 50:54] = ahead, dam  # beside nothing
     expected = classes.copy()
-    expected[6:8, 10:15] = 0  # a dam beside a pit, and beside a dam, is beside the wrong thing
-    expected[:, 30:44] = 0
+    expected[6:8, 20:25] = 0  # a dam beside a pit is beside the wrong thing
+    expected[:, 40:] = 0
     found = apply_adjacency(ClassMap(classes, grid_at(0), task))
     assert np.array_equal(found.classes, expected)
 

@@ -70,17 +70,6 @@ def test_areas_are_those_on_the_ground(place):
     assert frame["area_ha"].sum() == pytest.approx(sum(expected), rel=1e-4)
 
 
-def test_area_of_an_object_as_wide_as_a_large_map():
-    grid = grid_of_size(1098, 1098, Affine(100, 0, 500_000, 0, -100, 5e6), "EPSG:32633")
-    classes = np.zeros((1098, 1098), np.uint8)
-    classes[50:200, 10:-10] = 1
-    frame = vectorise(ClassMap(classes, grid, MODEL1))
-    corners = shapely.segmentize(frame.geometry[0], 1000)  # its sides are no geodesics
-    expected = geodesic_area_ha(corners, grid.crs)
-    assert frame["area_ha"].to_list() == pytest.approx([expected], rel=1e-4)
-    assert expected != pytest.approx(150 * 1078, rel=2e-4)  # UTM is not equal-area
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_polygons_are_the_objects_of_the_map(seed):
     classes, grid = noise(70, 90, seed), grid_of_size(70, 90, *PLACES["rotated, oblong pixels"])
@@ -98,18 +87,6 @@ def test_polygons_are_the_objects_of_the_map(seed):
         transform=grid.transform,
     )
     assert np.array_equal(burned, np.where(classes == 255, 0, classes))
-
-
-def test_a_ring_has_a_hole_and_corners_do_not_join():
-    classes = np.zeros((8, 8), np.uint8)
-    classes[1:6, 1:6] = 1
-    classes[2:5, 2:5] = 0
-    classes[3, 3] = 2  # in the hole
-    classes[6, 6] = 1  # at the ring's corner
-    frame = vectorise(ClassMap(classes, grid_at(0, 8), MODEL1))
-    assert [len(polygon.interiors) for polygon in frame.geometry] == [1, 0, 0]
-    assert frame["class"].to_list() == ["excavation", "preparatory work area", "excavation"]
-    assert (frame.geometry.area / 100).to_list() == [16, 1, 1]
 
 
 def write_probabilities(path, numbers, grid, task=MODEL1):

@@ -18,7 +18,6 @@ from minseg.learning.inference import Segmenter, predict_scene
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling
 from minseg.maps import prediction
-from minseg.maps.class_map import read_class_map, write_class_map
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.prediction import ImageFile, ImageReading, predict_raster
 from tests.conftest import grid_at, names
@@ -156,15 +155,6 @@ def test_reading_says_what_the_file_does_not(write_tif, tmp_path):
     image = write_tif("plain.tif", numbers[::-1])
     predict_raster(segmenter_of(), image, tmp_path / "map.tif", reading=reading)
     assert np.array_equal(read(tmp_path / "map.tif")[0], np.where(numbers[0] == 9, 255, classes))
-
-
-def test_radar_alone_is_mapped_in_decibels(write_tif, tmp_path):
-    classes = class_map(64, 64)
-    decibels = np.moveaxis(np.array([[-15, -15], [-8, -15], [-15, -8]])[classes], -1, 0)
-    statistics = ChannelStatistics(("VV", "VH"), (-12.0, -12.0), (2.0, 2.0))
-    image = write_tif("radar.tif", decibels.astype(np.float32), descriptions=["VV", "VH"])
-    predict_raster(segmenter_of(statistics=statistics), image, tmp_path / "map.tif")
-    assert np.array_equal(read(tmp_path / "map.tif")[0], classes)
 
 
 def test_a_real_network_maps_as_it_is_evaluated(write_image, tmp_path):
@@ -367,23 +357,6 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_the_older_map(
         predict_raster(segmenter, image, output, tiling=SMALL_TILES, **arguments)
 
 
-def interrupt(*_, **__):
-    raise KeyboardInterrupt
-
-
-def test_a_full_disk_when_all_rows_are_there_is_told_too(
-    write_image, tmp_path, monkeypatch, require_full_disk_told
-):
-    image, output = write_image(numbers_of(class_map(200, 200))), tmp_path / "map.tif"
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(prediction, "finish_class_map", interrupt)
-        predict_raster(segmenter_of(), image, output)
-    with require_full_disk_told(output):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, resource.RLIM_INFINITY))
-        predict_raster(segmenter_of(Failing(0)), image, output)  # less than the map
-    assert names(tmp_path) == ["image.tif"]
-
-
 @pytest.mark.parametrize("limit", [20_000, 3_000], ids=["rows", "map"])
 def test_a_full_disk_while_cleaning_leaves_the_older_map(
     write_image, tmp_path, monkeypatch, require_full_disk_told, limit
@@ -398,55 +371,6 @@ def test_a_full_disk_while_cleaning_leaves_the_older_map(
     monkeypatch.setattr(prediction, "clean", clean_on_a_full_disk)
     with require_full_disk_told(output):
         predict_raster(segmenter_of(), image, output, cleaning=Cleaning(1))
-
-
-def test_a_cleaned_map_is_the_map_cleaned(write_image, tmp_path):
-    image = write_image(numbers_of(class_map(130, 90)))
-    raw, cleaned = tmp_path / "raw.tif", tmp_path / "cleaned.tif"
-    probabilities = [path.with_suffix(".p.tif") for path in (raw, cleaned)]
-    cleaning = Cleaning(smooth_radius_px=1, minimum_ha=0.05)
-    predict_raster(segmenter_of(), image, raw, probabilities=probabilities[0])
-    predict_raster(
-        segmenter_of(), image, cleaned, probabilities=probabilities[1], cleaning=cleaning
-    )
-    expected = clean(read_class_map(raw), cleaning)
-    assert not np.array_equal(expected.classes, read(raw)[0])
-    write_class_map(tmp_path / "other.tif", expected.classes, expected.grid, MODEL1)
-    assert cleaned.read_bytes() == (tmp_path / "other.tif").read_bytes()
-    assert probabilities[0].read_bytes() == probabilities[1].read_bytes()
-    before = raw.read_bytes()
-    predict_raster(segmenter_of(), image, raw, cleaning=Cleaning())
-    assert raw.read_bytes() == before
-
-
-def test_a_map_interrupted_while_cleaned_has_no_name_and_is_cleaned_otherwise_next_time(
-    write_image, tmp_path, monkeypatch
-):
-    image = write_image(numbers_of(class_map(130, 90)), "in/image.tif")
-    output, other = tmp_path / "out" / "map.tif", tmp_path / "other" / "map.tif"
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(prediction, "clean", interrupt)
-        predict_raster(segmenter_of(Failing(1)), image, output, cleaning=Cleaning(3))
-    assert names(output.parent) == [".map.tif.partial"]
-    told, cleaning = [], Cleaning(1)  # no tile again
-    predict_raster(segmenter_of(Failing(0)), image, output, cleaning=cleaning, tell=told.append)
-    assert told == ["goes on at row 130 of 130, where it was interrupted"]
-    predict_raster(segmenter_of(), image, other, cleaning=cleaning)
-    assert output.read_bytes() == other.read_bytes()
-
-
-@pytest.mark.parametrize("fill", [-9999, -3.4e38, np.inf, 7])
-def test_fill_without_a_tag_changes_a_map_as_missing_pixels_do(write_tif, tmp_path, fill):
-    torch.manual_seed(0)
-    segmenter = segmenter_of(build_model("unet", "resnet18", STATISTICS.bands, 3))
-    values = np.random.default_rng(0).uniform(0.02, 0.4, (2, 100, 81)).astype(np.float32)
-    for name, missing in (("filled", fill), ("missing", np.nan)):
-        values[1, 50:54, 40] = missing
-        image = write_tif(f"{name}.tif", values, descriptions=["B02", "B08"])
-        predict_raster(segmenter, image, tmp_path / "out" / f"{name}.tif")
-    filled, missing = (read(tmp_path / "out" / f"{name}.tif")[0] for name in ("filled", "missing"))
-    assert np.array_equal(filled, missing)
-    assert (filled == 255).sum() == 4
 
 
 class Overflowing(nn.Module):

@@ -130,17 +130,6 @@ def test_mines_without_any_class_leave_an_undefined_score():
     assert np.isnan(intervals_of(empty, "standard")["iou"]).all()
 
 
-def test_interval_agrees_with_the_normal_one_for_a_plain_mean(monkeypatch):
-    monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 1000)
-    # Accuracy under `paper` is a plain mean over mines, whose spread is known.
-    counts = mines(100)
-    accuracy = [scores(counts[k : k + 1], "paper")["accuracy"] for k in range(100)]
-    half = 1.2816 * np.std(accuracy) / 10
-    low, high = intervals_of(counts, "paper", level=0.8)["accuracy"]
-    assert low == pytest.approx(np.mean(accuracy) - half, abs=0.15 * half)
-    assert high == pytest.approx(np.mean(accuracy) + half, abs=0.15 * half)
-
-
 def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch):
     monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 100)
     truth = scores(mines(20_000, seed=1000))["iou"]

@@ -270,11 +270,10 @@ class Dataset:
         names = self.description.class_names
         shares = pd.DataFrame(index=pd.Index(names, name="class"))
         for part in PARTS:
-            all_labels = [self.read_labels(row) for _, row in self.scenes_of(part).iterrows()]
-            known = sum(np.count_nonzero(labels != IGNORE_BITS) for labels in all_labels)
-            for name in names:
-                covered = sum(np.count_nonzero(decode_bits(labels, name)) for labels in all_labels)
-                shares.loc[name, part] = covered / max(known, 1)
+            scenes = [self.read_labels(row).ravel() for _, row in self.scenes_of(part).iterrows()]
+            labels = np.concatenate(scenes)
+            known = max(int(np.count_nonzero(labels != IGNORE_BITS)), 1)
+            shares[part] = [np.count_nonzero(decode_bits(labels, name)) / known for name in names]
         return shares
 
 
@@ -559,14 +558,8 @@ def _positions(path: Path, names: Sequence[str], bands: Sequence[str]) -> list[i
 
 def footprint(grid: Grid) -> BaseGeometry:
     """Return the ground a grid covers in degrees (WGS 84), in two parts at the date line."""
-    edge = np.linspace(0, 1, 9)[:-1]
-    zero, one = np.zeros_like(edge), np.ones_like(edge)
-    columns = np.concatenate([edge, one, 1 - edge, zero]) * grid.width
-    rows = np.concatenate([zero, edge, one, 1 - edge]) * grid.height
-    points = [grid.transform @ (column, row) for column, row in zip(columns, rows, strict=True)]
-    xs, ys = zip(*points, strict=True)
-    longitudes, latitudes = map(np.array, warp_points(grid.crs, "EPSG:4326", xs, ys))
-    return ground_within(longitudes, latitudes)
+    lonlat = warp_points(grid.crs, "EPSG:4326", *grid.outline(9))
+    return ground_within(*map(np.array, lonlat))
 
 
 def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:

@@ -338,13 +338,10 @@ def _tagged_scale(source: rasterio.DatasetReader, band: str, index: int, radar_u
         else "reflectance, e.g. --scale 1e-4 (with --offset -0.1 for Sentinel-2 products of "
         "processing baseline 04.00 or later, from 2022 on)"
     )
-    if dtype == np.uint8:
-        raise MinsegError(
-            f"{source.name}: {band} has 8-bit numbers without a scale tag, as of a picture "
-            "stretched for the eye; take the original image, or say what one number is worth in "
-            f"{worth}"
-        )
-    raise MinsegError(
-        f"{source.name}: {band} has whole numbers without a scale tag; say what one is worth in "
-        f"{worth}"
+    fault = (
+        "has 8-bit numbers without a scale tag, as of a picture stretched for the eye; take the "
+        "original image, or say what one number is worth"
+        if dtype == np.uint8
+        else "has whole numbers without a scale tag; say what one is worth"
     )
+    raise MinsegError(f"{source.name}: {band} {fault} in {worth}")

@@ -49,7 +49,6 @@ from minseg.progress import progress
 SPECIAL_VALUES = ("background", "ignore")
 """What a mask value may mean besides a class of Table 1."""
 
-
 _OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
 
 

@@ -83,6 +83,20 @@ class Grid:
         factor = self.crs.linear_units_factor[1] if self.crs is not None else 1.0
         return width * factor, height * factor
 
+    def outline(self, points: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y of a ring along the edges, of so many points a side, from the first."""
+        edge = np.linspace(0, 1, points)[:-1]
+        zero, one = np.zeros_like(edge), np.ones_like(edge)
+        columns = np.concatenate([edge, one, 1 - edge, zero]) * self.width
+        rows = np.concatenate([zero, edge, one, 1 - edge]) * self.height
+        return self.places(columns, rows)
+
+    def places(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y of places of the grid; a pixel's centre lies half a pixel in."""
+        place = self.transform
+        x, y = place.a * columns + place.b * rows, place.d * columns + place.e * rows
+        return x + place.c, y + place.f
+
     def matches(self, other: "Grid") -> bool:
         """Whether both grids put every pixel in the same place (to a hundredth of a pixel)."""
         if (self.height, self.width) != (other.height, other.width) or self.crs != other.crs:
@@ -190,12 +204,11 @@ def _lies_on_earth(grid: Grid) -> bool:
     """Whether corners, edges and centre of a grid have a longitude and a latitude."""
     if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
         return False  # as a building site's own system, or one through the earth's centre
-    parts = (0, 0.5, 1)
-    places = [grid.transform @ (grid.width * x, grid.height * y) for x in parts for y in parts]
-    xs, ys = zip(*places, strict=True)
+    xs, ys = grid.outline(3)
+    x, y = grid.transform @ (grid.width / 2, grid.height / 2)
     try:
         with rasterio.Env():  # else GDAL prints what it raises
-            longitudes, latitudes = warp_points(grid.crs, "EPSG:4326", xs, ys)
+            longitudes, latitudes = warp_points(grid.crs, "EPSG:4326", [*xs, x], [*ys, y])
     except (CRSError, CPLE_BaseError):
         return False
     # Longitudes may be counted from 0 to 360, or on beyond the 180th meridian.

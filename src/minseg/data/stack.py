@@ -25,9 +25,6 @@ from minseg.data.radiometry import radar_channels, require_brighter_vv
 from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
 from minseg.errors import MinsegError
 
-_EDGE_POINTS = 21
-"""Points along each side of a grid, whose edges may be bent in the system of another."""
-
 
 def require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
     """Refuse files, by their names, whose footprints and the grid have no place in common."""
@@ -65,17 +62,8 @@ def _reaches_over(grid: Grid) -> bool:
 
 def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float, float, float]:
     """Return left, bottom, right, top of a file in the map coordinates of another grid."""
-    along, full = np.linspace(0, 1, _EDGE_POINTS), np.ones(_EDGE_POINTS)
-    columns = other.width * np.concatenate([along, along, 0 * full, full])
-    rows = other.height * np.concatenate([0 * full, full, along, along])
-    place = other.transform
     try:
-        x, y = warp_points(
-            other.crs,
-            grid.crs,
-            place.a * columns + place.b * rows + place.c,
-            place.d * columns + place.e * rows + place.f,
-        )
+        x, y = warp_points(other.crs, grid.crs, *other.outline(21))  # edges may be bent there
         if not np.isfinite([x, y]).all():
             raise RasterioError("they lie nowhere there")
     except (RasterioError, CPLE_BaseError) as error:

@@ -84,7 +84,7 @@ def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> 
         rows = RowFile(Path(scratch) / "classes.tif", path)
         begin_class_map(rows, grid, task)
         rows.keep(0, classes[np.newaxis])
-        finish_class_map(rows, path, task)
+        to_cloud_optimized(rows.path, path, category_names=task.target_names, named=path)
 
 
 def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
@@ -107,8 +107,3 @@ def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
     """Make a file for the rows of a class map."""
     tags = {TASK_TAG: task.name}
     rows.begin(grid, np.uint8, IGNORE, ("class",), tags=tags, colours=class_colours(task))
-
-
-def finish_class_map(rows: RowFile, path: Path, task: Task) -> None:
-    """Copy rows that are all there to a class map, with class names."""
-    to_cloud_optimized(rows.path, path, category_names=task.target_names, named=rows.named)

@@ -10,6 +10,7 @@ import shapely
 from rasterio.features import shapes
 from rasterio.windows import Window
 
+from minseg.atomic import cannot_write
 from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, grid_of, open_raster, read_window
 from minseg.errors import MinsegError
@@ -72,9 +73,7 @@ def write_geopackage(frame: geopandas.GeoDataFrame, path: Path) -> None:
             frame.to_file(work, layer=LAYER, driver="GPKG", geometry_type="Polygon", VERSION="1.3")
             work.replace(path)
         except (RuntimeError, OSError) as error:  # pyogrio's errors are of the first kind
-            raise MinsegError(
-                f"{path}: cannot be written ({error}); free some space, or name another folder"
-            ) from None
+            raise cannot_write(path, error) from None
 
 
 def require_geopackage(path: Path, *others: Path | None) -> None:

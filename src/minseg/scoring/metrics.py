@@ -94,13 +94,9 @@ def counts(
     result = np.zeros((len(target), num_classes, 4), np.int64)
     for scene in range(len(target)):
         confusion = _confusion(prediction[scene], target[scene], num_classes, ignore)
-        true_positive = np.diag(confusion)
-        false_positive = confusion.sum(axis=0) - true_positive
-        false_negative = confusion.sum(axis=1) - true_positive
-        true_negative = confusion.sum() - true_positive - false_positive - false_negative
-        result[scene] = np.stack(
-            [true_positive, false_positive, false_negative, true_negative], axis=1
-        )
+        tp = np.diag(confusion)
+        fp, fn = confusion.sum(axis=0) - tp, confusion.sum(axis=1) - tp
+        result[scene] = np.stack([tp, fp, fn, confusion.sum() - tp - fp - fn], axis=1)
     return result
 
 
