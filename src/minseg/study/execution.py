@@ -52,6 +52,7 @@ from minseg.learning.models import (
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
 from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
+from minseg.learning.weights import pretrained_file, standardised_as_trained
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
@@ -122,6 +123,7 @@ def _make(
     if config.architecture == PIXEL_FOREST:
         models, device = _fit_baseline(config, scope, statistics, folder), "cpu"
     else:
+        statistics = standardised_as_trained(statistics, config.encoder, config.weights)
         models, device = _train_network(config, scope, statistics, folder, after_epoch, devices)
     _evaluate(config, scope, statistics, models, folder)
     facts = {name: list(values) for name, values in asdict(statistics).items()}
@@ -169,6 +171,7 @@ def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
     if config.architecture == PIXEL_FOREST:
         return
     require_known(config.architecture, config.encoder)
+    pretrained_file(config.encoder, config.weights)
     train_sizes(scope, config.crop)
     if config.batch_size % devices:
         raise MinsegError(
@@ -341,7 +344,7 @@ def _fit(
         anatomy = network_anatomy(network, len(statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
         history.to_csv(folder / "history.csv", index=False)
-        save_weights(network, folder / "weights.safetensors")
+        save_weights(network, folder / "weights.safetensors", statistics)
 
 
 def _models(config: RunConfig, segmenter: Segmenter, folder: Path) -> Models:

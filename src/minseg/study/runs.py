@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -27,6 +26,7 @@ from minseg.data.labels import Task, parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.learning.device import peak_memory_mib
+from minseg.learning.options import installed_version, named_start
 from minseg.scoring.metrics import Scores, scores
 from minseg.study.config import PIXEL_FOREST, RunConfig
 
@@ -55,7 +55,7 @@ def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
         "split_hash": dataset.split_digest,
         "parts": dict(zip(trained_on.split["mine"], trained_on.split["part"], strict=True)),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "cpu_cores": cpu_cores(),
         "seed": seed,
     }
@@ -99,13 +99,6 @@ def git_state(source: Path) -> tuple[str | None, bool | None]:
         return None, None
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 COUNT_COLUMNS = ["tp", "fp", "fn", "tn"]
 
 RUN_FILES: dict[str, str] = {
@@ -123,6 +116,8 @@ def run_key(config: RunConfig, dataset: Dataset) -> str:
     choices = config.model_dump()
     if config.weights and config.weights.lower().endswith(".safetensors"):
         choices["weights"] = _digest(Path(config.weights))
+    elif start := named_start(config.encoder, config.weights):
+        choices["weights"] = start.sha256
     content = {"config": choices, "dataset": dataset.digest, "split": dataset.split_digest}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
