@@ -358,15 +358,19 @@ def test_radar_is_read_by_its_names_or_refused_in_one_line(write_tif, files, sai
         assert "\n" not in str(error.value)
 
 
-def test_a_virtual_stack_of_radar_files_has_their_names(write_tif):
-    vh, vv = (write_tif(f"{name}.tif", decibels(db)) for name, db in (("vh", -12), ("vv", -11)))
-    stack = vh.with_name("s1.vrt")
-    rasterio.shutil.copy(vh, stack, driver="VRT")
+def test_a_virtual_raster_of_radar_files_has_their_names(write_tif):
+    given = {"vh": -12, "vv": -11, "more_vv": -11}
+    first, *_ = (write_tif(f"{name}.tif", decibels(db)) for name, db in given.items())
+    stack, mosaic = first.with_name("stack.vrt"), first.with_name("mosaic.vrt")
+    rasterio.shutil.copy(first, stack, driver="VRT")
     text = stack.read_text()
-    band = text[text.index("<VRTRasterBand") : text.index("</VRTDataset>")]
-    second = band.replace('band="1"', 'band="2"').replace("vh.tif", "vv.tif")
-    stack.write_text(text.replace("</VRTDataset>", f"{second}</VRTDataset>"))
+    start, source, end = (text.index(tag) for tag in ("<VRTRasterB", "<SimpleS", "</VRTRasterB"))
+    parts = [text[source:end].replace("vh.tif", f"{name}.tif") for name in ("vv", "more_vv")]
+    mosaic.write_text(text[:source] + "".join(parts) + text[end:])
+    assert read([ImageFile(mosaic, ("VV",))], ("VV",))[0].mean() == -11
+    second = text[start:].replace('band="1"', 'band="2"').replace("vh.tif", "vv.tif")
+    stack.write_text(text.replace("</VRTDataset>", second))
     assert read([ImageFile(stack, ("VH", "VV"))], ("VV", "VH"))[0][:, 0, 0].tolist() == [-11, -12]
-    with pytest.raises(MinsegError, match=r"s1\.vrt: by its names it holds VH, VV, where VV, VH"):
-        read([ImageFile(stack, ("VV", "VH"))], ("VV", "VH"))
-    assert vv.exists()
+    for path, bands, held in ((stack, ("VV", "VH"), "VH, VV"), (mosaic, ("VH",), "VV")):
+        with pytest.raises(MinsegError, match=rf"by its names it holds {held}, where"):
+            read([ImageFile(path, bands)], bands)

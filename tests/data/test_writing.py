@@ -68,16 +68,8 @@ def test_digest_depends_on_content_and_not_on_place(tmp_path, dataset):
 
 
 def write(path, scenes, count=4):
-    return write_dataset(
-        path,
-        name="x",
-        mines=mine_rows(count),
-        scenes=scenes,
-        class_names=("excavation",),
-        provenance="",
-        licence="",
-        synthetic=True,
-    )
+    about = {"name": "x", "class_names": ("excavation",), "provenance": "", "licence": ""}
+    return write_dataset(path, mines=mine_rows(count), scenes=scenes, synthetic=True, **about)
 
 
 def test_existing_folder_is_not_touched(own_dataset):

@@ -39,16 +39,13 @@ def read_style(path):
 
 
 def test_categories_are_written_as_given(tmp_path):
-    write_style(
-        tmp_path / "new" / "change.qml",
-        "change",
-        {"gained": ("gained <2 years> & more", "#D55E00"), "lost": ("verloren: é", "blue")},
-    )
-    field, categories = read_style(tmp_path / "new" / "change.qml")
+    path, labels = tmp_path / "new" / "change.qml", ("gained <2 years> & more", "verloren: é")
+    write_style(path, "change", {"gained": (labels[0], "#D55E00"), "lost": (labels[1], "blue")})
+    field, categories = read_style(path)
     assert field == "change"
     assert categories == [
-        ("gained", "gained <2 years> & more", "#d55e00", FILL_ALPHA),
-        ("lost", "verloren: é", "#0000ff", FILL_ALPHA),
+        ("gained", labels[0], "#d55e00", FILL_ALPHA),
+        ("lost", labels[1], "#0000ff", FILL_ALPHA),
     ]
 
 

@@ -299,8 +299,9 @@ def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[st
     radar = [band for band in wanted or ("VV", "VH") if band in ("VV", "VH")]
     said = [name for name in source.descriptions if re.search("[VH][VH]", (name or "").upper())]
     if not said and wanted is not None:
-        files = source.files[1:] if source.driver == "VRT" else [source.name]
-        said = [spoken for file in files for spoken in polarisations(Path(file).stem)]
+        parts = source.files[1:] if source.driver == "VRT" else []
+        spoken = [word for file in parts for word in polarisations(Path(file).stem)]
+        said = [*dict.fromkeys(spoken or polarisations(Path(source.name).stem))]
     if radar and said and said != radar:
         raise MinsegError(
             f"{source.name}: by its names it holds {', '.join(said)}, where {', '.join(radar)} "
