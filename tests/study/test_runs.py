@@ -94,6 +94,9 @@ def test_key_of_a_run_without_a_weights_file_stays(own_dataset, monkeypatch):
     monkeypatch.setattr(type(own_dataset), "split_digest", "split")
     keys = [run_key(RunConfig(weights=name), own_dataset) for name in ("imagenet", None)]
     assert keys == ["ad8f484516463c7f", "b1c9a6072020727a"]
+    changes = ({"encoder_rate": 0.1}, {"colour": 0.2}, {"coarsen": 2}, {"orientations": 8})
+    changed = {run_key(RunConfig().replace(**change), own_dataset) for change in changes}
+    assert len(changed - set(keys)) == 4
 
 
 def test_key_holds_the_content_of_a_start_wherever_its_package_is_not_installed(

@@ -188,12 +188,16 @@ def open_segmenter(run: Run) -> Segmenter:
     if not (run.path / "weights.safetensors").is_file():
         raise MinsegError(f"{run.path}: keeps no weights, as a tuning trial that was not the best")
     bands = run.statistics.bands
-    network = build_model(config.architecture, config.encoder, bands, run.task.num_classes, None)
+    network = build_model(
+        config.architecture, config.encoder, bands, run.task.num_classes, None, config.coarsen
+    )
     load_weights(network, run.path / "weights.safetensors")
     device = _fabric().device
     network.to(device).to(memory_format=torch.channels_last)
     precision = resolve_precision(config.precision)
-    return Segmenter(network, run.task, run.statistics, device, precision)
+    return Segmenter(
+        network, run.task, run.statistics, device, precision, config.orientations, config.coarsen
+    )
 
 
 def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
@@ -274,9 +278,16 @@ def _train_network(
         _fit(fabric, config, dataset, statistics, folder, after_epoch)
     task = parse_task(config.task)
     network = build_model(
-        config.architecture, config.encoder, statistics.bands, task.num_classes, None
+        config.architecture,
+        config.encoder,
+        statistics.bands,
+        task.num_classes,
+        None,
+        config.coarsen,
     ).to(fabric.device)
-    segmenter = Segmenter(network, task, statistics, fabric.device, precision)
+    segmenter = Segmenter(
+        network, task, statistics, fabric.device, precision, config.orientations, config.coarsen
+    )
     name = f"{_device_name(fabric.device)}, {precision}"
     return _models(config, segmenter, folder), f"{devices} × {name}" if devices > 1 else name
 
@@ -314,7 +325,12 @@ def _fit(
     task, precision = parse_task(config.task), resolve_precision(config.precision)
     torch.manual_seed(config.seed)
     network = build_model(
-        config.architecture, config.encoder, statistics.bands, task.num_classes, config.weights
+        config.architecture,
+        config.encoder,
+        statistics.bands,
+        task.num_classes,
+        config.weights,
+        config.coarsen,
     ).to(fabric.device)
     patches = TrainingPatches(
         dataset,
@@ -326,8 +342,11 @@ def _fit(
         seed=config.seed,
         device=fabric.device,
         share=(fabric.global_rank, fabric.world_size),
+        colour=config.colour,
     )
-    segmenter = Segmenter(network, task, statistics, fabric.device, precision)
+    segmenter = Segmenter(
+        network, task, statistics, fabric.device, precision, coarsen=config.coarsen
+    )
     scenes = load_scenes(dataset, "validation", task, statistics, config.test_crop)
 
     def validate(_: nn.Module) -> np.ndarray:
