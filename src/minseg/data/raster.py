@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,8 +17,9 @@ import rasterio.shutil
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioIOError
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -250,6 +252,20 @@ def read_dataset_mask(
     kinds = zip(source.indexes, source.colorinterp, strict=True)
     alpha = next((band for band, kind in kinds if kind == ColorInterp.alpha), None)
     return None if alpha is None else source.read(alpha, window=window, out_shape=shape) > 0
+
+
+def warped(source: rasterio.DatasetReader, grid: Grid, **options: Any) -> WarpedVRT:
+    """Bring a raster to a grid by nearest neighbour, window by window as it is read."""
+    return WarpedVRT(
+        source,
+        crs=grid.crs,
+        transform=grid.transform,
+        width=grid.width,
+        height=grid.height,
+        resampling=Resampling.nearest,
+        tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
+        **options,
+    )
 
 
 def valid_pixels(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarray:

@@ -12,9 +12,8 @@ import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
@@ -22,7 +21,7 @@ from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
 from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels, require_brighter_vv
-from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
+from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located, warped
 from minseg.errors import MinsegError
 
 
@@ -290,24 +289,12 @@ def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> Iterator[_Part]:
     by_nodata: dict[str, dict[str, int]] = {}  # bands of a VRT may each have their own
     for band, index in image.indexes.items():
         by_nodata.setdefault(str(source.nodatavals[index - 1]), {})[band] = index
+    crs = crs_seen_from(grid, grid_of(source))
     for indexes in by_nodata.values():
         nodata = source.nodatavals[next(iter(indexes.values())) - 1]
         # Ground outside is told by the nodata value, an alpha band, or one added for it.
         add_alpha = nodata is None and ColorInterp.alpha not in source.colorinterp
-        warped = stack.enter_context(
-            WarpedVRT(
-                source,
-                src_crs=crs_seen_from(grid, grid_of(source)),
-                src_nodata=nodata,
-                nodata=nodata,
-                crs=grid.crs,
-                transform=grid.transform,
-                width=grid.width,
-                height=grid.height,
-                resampling=Resampling.nearest,
-                tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
-                add_alpha=add_alpha,
-            )
-        )
-        own = replace(image, source=warped, indexes=indexes)
-        yield _Part(own, warped.count if add_alpha else None)
+        own = {"src_nodata": nodata, "nodata": nodata, "add_alpha": add_alpha}
+        moved = stack.enter_context(warped(source, grid, src_crs=crs, **own))
+        part = replace(image, source=moved, indexes=indexes)
+        yield _Part(part, moved.count if add_alpha else None)
