@@ -15,10 +15,12 @@ from pathlib import Path
 import pandas as pd
 
 from minseg import open_dataset
+from minseg.data.dataset import Dataset
 from minseg.data.images import ImageReading
 from minseg.data.importing import ImageFolders, import_dataset
+from minseg.data.labels import Task
 from minseg.data.writing import resplit
-from minseg.scoring.intervals import intervals
+from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.runs import Run, RunStore, counted_mines, counts_array
 from minseg.study.study import Study
 
@@ -53,10 +55,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def iou_interval(rows: pd.DataFrame, task: Task) -> tuple[float, float]:
+    """Return the 95 % interval over sites of the IoU of counted scenes."""
+    resampled = bootstrap(counts_array(rows, task), counted_mines(rows), "standard")
+    return interval(resampled[:, 0])
+
+
 def describe(run: Run, split_seed: int, setting: str) -> dict:
     """Return one row of the results."""
     test = run.counts_of("test")
-    low, high = intervals(counts_array(test, run.task), counted_mines(test), "standard")["iou"]
+    low, high = iou_interval(test, run.task)
     found = run.scores()
     return {
         "split_seed": split_seed,
@@ -76,20 +84,25 @@ def describe(run: Run, split_seed: int, setting: str) -> dict:
     }
 
 
-def main() -> None:
-    given = arguments()
-    data = given.work / "dataset"
+def open_split(folder: Path, work: Path, split_seed: int) -> Dataset:
+    """Import the chips, once, and split them by site."""
+    data = work / "dataset"
     if not data.exists():
         folders = ImageFolders(
-            images=str(given.folder / "images" / "img_*.tif"),
-            masks=str(given.folder / "masks" / "mask_*.tif"),
+            images=str(folder / "images" / "img_*.tif"),
+            masks=str(folder / "masks" / "mask_*.tif"),
             classes={1: "tailing storage facility"},
             reading=ImageReading(("B02", "B03", "B04"), scale=1e-4),
         )
-        import_dataset(data, folders, given.folder / "chips.csv", name="tailings_brazil")
+        import_dataset(data, folders, folder / "chips.csv", name="tailings_brazil")
+    return resplit(open_dataset(data), split_seed)
+
+
+def main() -> None:
+    given = arguments()
     rows = []
     for split_seed in given.splits:
-        dataset = resplit(open_dataset(data), split_seed)
+        dataset = open_split(given.folder, given.work, split_seed)
         study = Study("paper", dataset, (0,), RunStore(given.work / "runs"))
         for setting, changes in SETTINGS.items():
             run = study.run(study.config(**COMMON, **changes))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,8 @@ from minseg.learning.inference import (
     load_scenes,
     predict_scene,
     predict_scenes,
+    turn,
+    turn_back,
 )
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling
@@ -128,3 +132,35 @@ def test_table_of_counts_names_scene_mine_and_class(dataset):
     assert list(table.columns) == ["scene", "mine", "class", "tp", "fp", "fn", "tn"]
     assert len(table) == 6
     assert table.iloc[4].tolist() == [scenes[1].scene, scenes[1].mine, "excavation", 16, 17, 18, 19]
+
+
+def test_the_eight_orientations_are_those_of_a_square_and_are_undone():
+    image = torch.arange(6.0).reshape(1, 1, 2, 3)
+    turned = [turn(image, number) for number in range(8)]
+    square = {
+        np.rot90(image[0, 0].numpy(), quarter)[:, ::mirror].tobytes() + bytes([quarter % 2])
+        for quarter in range(4)
+        for mirror in (1, -1)
+    }
+    assert {t[0, 0].numpy().tobytes() + bytes([t.shape[-1] == 2]) for t in turned} == square
+    assert all(torch.equal(turn_back(t, number), image) for number, t in enumerate(turned))
+
+
+def test_eight_orientations_are_averaged(real):
+    inputs = images(1, 3, 50, 70)
+    expected = np.mean(
+        [
+            turn_back(segmenter_of(real).probabilities(turn(padded, number)), number)
+            for padded in [torch.nn.functional.pad(inputs, (0, 26, 0, 14), mode="replicate")]
+            for number in range(8)
+        ],
+        axis=0,
+    )
+    found = replace(segmenter_of(real), orientations=8).probabilities(inputs)
+    assert found.numpy() == pytest.approx(expected[..., :50, :70], abs=1e-5)
+
+
+def test_coarse_networks_predict_at_any_size():
+    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes, coarsen=2)
+    found = replace(segmenter_of(network), coarsen=2).probabilities(images(1, 3, 50, 70))
+    assert found.shape == (1, 3, 50, 70)

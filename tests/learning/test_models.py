@@ -205,3 +205,33 @@ def test_the_network_stays_as_it_is_and_so_does_chance():
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_coarse_network_sees_means_of_squares_and_is_interpolated_back():
+    torch.manual_seed(0)
+    coarse = build_model("unet", "resnet18", RGB, 2, coarsen=2)
+    fine = build_model("unet", "resnet18", RGB, 2)
+    fine.load_state_dict(coarse.state_dict())  # the same weights under the same names
+    image = torch.rand(1, 3, 64, 128)
+    means = image.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(-1, -2))
+    expected = torch.nn.functional.interpolate(output_of(fine, means), (64, 128), mode="bilinear")
+    assert output_of(coarse, image).numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+    assert network_anatomy(coarse, 3, 64)[-1]["channels"] == 2
+
+
+@pytest.mark.parametrize("encoder", ["tu-tf_efficientnet_lite0", "efficientnet-b0"])
+def test_depthwise_convolutions_train_in_float32_and_give_what_they_gave(encoder):
+    torch.manual_seed(0)
+    model, image = build_model("unet", encoder, RGB, 2).eval(), torch.rand(2, 3, 64, 64)
+    plain = smp.Unet(encoder, encoder_weights=None, in_channels=3, classes=2).eval()
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(model(image), plain(image))
+    kinds = []
+    depthwise = [m for m in model.modules() if getattr(m, "groups", 1) > 1]
+    for module in depthwise:
+        module.register_forward_hook(lambda *call: kinds.append(call[-1].dtype))
+    for training, kind in ((True, torch.float32), (False, torch.bfloat16)):
+        kinds.clear()
+        with torch.set_grad_enabled(training), torch.autocast("cpu", dtype=torch.bfloat16):
+            model(image)
+        assert kinds == [kind] * len(depthwise)

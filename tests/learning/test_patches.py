@@ -13,7 +13,7 @@ from minseg.data.radiometry import training_statistics
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.learning import patches as patches_module
 from minseg.learning.options import TrainingOptions
-from minseg.learning.patches import TrainingPatches, read_patch
+from minseg.learning.patches import TrainingPatches, change_colours, read_patch
 from tests.conftest import OPTICAL, SIDE, grid_at, mine_rows, write_small_dataset
 
 MODEL1 = TASKS["model1"]
@@ -222,3 +222,22 @@ def test_processes_that_train_together_share_out_each_batch(dataset, resident):
         for together, first, second in zip(batch, *parts, strict=True):
             assert torch.equal(together[0::2], first)
             assert torch.equal(together[1::2], second)
+
+
+def test_colours_change_by_what_was_drawn_together_and_apart():
+    inputs = torch.tensor([1.0, 2.0, 3.0, 0.0]).reshape(1, 4, 1, 1)
+    change = torch.tensor([[[0.4, 0.2, 0.0, 0.4, 0.2]], [[0.2, 0.0, -0.2, 0.2, 0.2]]])
+    optical = torch.tensor([True, True, False, True])
+    found = change_colours(inputs, change, optical).flatten()
+    # 1 × 1.3 + 0.1; 2 × 1.2 + 0; radar; missing
+    assert found.numpy() == pytest.approx([1.4, 2.4, 3.0, 0.0])
+
+
+def test_colours_change_within_their_limit_and_leave_places_labels_and_radar(dataset):
+    plain, target = epoch_of(patches_of(dataset))
+    changed, same_target = epoch_of(patches_of(dataset, colour=0.3))
+    assert torch.equal(target, same_target)
+    assert torch.equal(changed[:, 1], plain[:, 1])  # VV
+    difference = (changed - plain)[:, [0, 2]]
+    assert 0 < difference.abs().max() <= (0.3 * (1 + plain[:, [0, 2]].abs())).max()
+    assert len(difference.mean(dim=(2, 3)).unique()) == 2 * len(plain)  # each crop its own

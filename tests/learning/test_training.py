@@ -255,3 +255,38 @@ def test_every_step_takes_the_rate_of_the_schedule_and_every_epoch_crops_of_its_
     assert (epochs, modes) == ([0, 1], [True, True])
     assert rates == [learning_rate(options, k, 3) for k in range(6)]
     assert history["learning_rate"].tolist() == [rates[2], rates[5]]
+
+
+def test_an_encoder_learns_at_its_own_rate(patches, tmp_path):
+    torch.manual_seed(0)
+    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+    options = options_of(epochs=1, optimiser="sgd", encoder_rate=0.25, learning_rate=0.1)
+    optimiser = build_optimiser(network, options)
+    sizes = [sum(p.numel() for p in group["params"]) for group in optimiser.param_groups]
+    assert sum(sizes) == sum(p.numel() for p in network.parameters())
+    assert sizes[1] == sum(p.numel() for p in network.encoder.parameters())
+    seen = set()
+    step = torch.optim.SGD.step
+
+    def note(self, *arguments):
+        seen.add(self.param_groups[1]["lr"] / self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch.optim.SGD, "step", note)
+        train(network, patches, scripted(1), options, tmp_path / "c.safetensors", fabric_of())
+    assert seen == {0.25}
+
+
+def test_a_frozen_encoder_stays_as_it_starts_and_the_rest_learns(patches, tmp_path):
+    torch.manual_seed(0)
+    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    options = options_of(epochs=1, encoder_rate=0)
+    train(network, patches, scripted(1), options, tmp_path / "c.safetensors", fabric_of())
+    changed = {
+        name.split(".")[0]
+        for name, tensor in network.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"decoder", "segmentation_head"}

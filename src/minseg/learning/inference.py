@@ -32,6 +32,10 @@ class Segmenter:
     device: torch.device
     precision: str = "bf16-mixed"
     """As in training: bfloat16 or full precision."""
+    orientations: int = 1
+    """1: the image as it is; 8: the mean over all flips and turns of a square."""
+    coarsen: int = 1
+    """Pixels a side that the network sees as one (`build_model`)."""
 
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:
@@ -39,13 +43,30 @@ class Segmenter:
         self.network.eval()
         height, width = inputs.shape[-2:]
         # Encoders halve the image five times, so its sides must be multiples of their stride.
-        margin = (0, -width % STRIDE, 0, -height % STRIDE)
+        stride = STRIDE * self.coarsen
+        margin = (0, -width % stride, 0, -height % stride)
         padded = functional.pad(inputs.to(self.device).float(), margin, mode="replicate")
         padded = padded.contiguous(memory_format=torch.channels_last)
         reduced = self.precision == "bf16-mixed"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
-            logits = self.network(padded)
-        return logits[..., :height, :width].float().softmax(dim=1)
+        total: Tensor | float = 0.0
+        for number in range(self.orientations):
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
+                logits = self.network(turn(padded, number))
+            total = total + turn_back(logits, number)[..., :height, :width].float().softmax(dim=1)
+        return torch.as_tensor(total) / self.orientations
+
+
+def turn(image: Tensor, number: int) -> Tensor:
+    """Return one of the eight orientations of an image (…, height, width); 0 leaves it."""
+    flipped = image.flip([axis for axis in (-1, -2) if number & -axis])
+    flipped = flipped.transpose(-1, -2) if number & 4 else flipped
+    return flipped.contiguous(memory_format=torch.channels_last) if number else image
+
+
+def turn_back(image: Tensor, number: int) -> Tensor:
+    """Undo `turn`."""
+    upright = image.transpose(-1, -2) if number & 4 else image
+    return upright.flip([axis for axis in (-1, -2) if number & -axis]) if number else image
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TypedDict
 import segmentation_models_pytorch as smp
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders as SMP_ENCODERS
 from torch import Tensor, nn
@@ -59,8 +60,13 @@ def build_model(
     bands: Sequence[str],
     num_classes: int,
     weights: str | None = None,
+    coarsen: int = 1,
 ) -> nn.Module:
-    """Build a network that maps (batch, bands, height, width) to logits of every class."""
+    """Build a network that maps (batch, bands, height, width) to logits of every class.
+
+    With `coarsen` 2 or more it sees means of squares of that many pixels a side, and its logits
+    are interpolated back: it looks as many times farther and computes as many times less, squared.
+    """
     require_known(architecture, encoder)
     try:
         model = getattr(smp, ARCHITECTURES[architecture])(
@@ -74,7 +80,36 @@ def build_model(
         ) from None
     if weights is not None:
         load_pretrained(model, encoder, bands, weights)
+    _train_depthwise_in_float32(model)
+    if coarsen > 1:
+        model.register_forward_pre_hook(lambda _, given: F.avg_pool2d(given[0], coarsen))
+        model.register_forward_hook(
+            lambda _, __, logits: F.interpolate(
+                logits.float(), scale_factor=coarsen, mode="bilinear"
+            )
+        )
     return model
+
+
+def _train_depthwise_in_float32(model: nn.Module) -> None:
+    """Keep convolutions of single channels out of bfloat16 when they train on a CPU.
+
+    Their gradients take four times as long in it there, and EfficientNets half as long again.
+    """
+
+    def in_float32(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+        class Depthwise(kind):  # type: ignore[valid-type, misc]
+            def forward(self, inputs: Tensor) -> Tensor:
+                if inputs.device.type != "cpu" or not torch.is_grad_enabled():
+                    return super().forward(inputs)
+                with torch.autocast("cpu", enabled=False):
+                    return super().forward(inputs.float())
+
+        return Depthwise
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.__class__ = in_float32(type(module))
 
 
 def require_known(architecture: str, encoder: str) -> None:

@@ -30,6 +30,10 @@ class TrainingOptions(BaseModel):
     """Course of the learning rate; the paper names one rate, so it stays constant."""
     checkpoint: Literal["best", "last"] = "best"
     """Weights that are kept: of the epoch with the best validation IoU, or of the last one."""
+    encoder_rate: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Learning rate of the encoder as a multiple of the rest's; 0 keeps it frozen as it starts."""
+    colour: float = Field(0.0, ge=0, lt=1)
+    """Largest random change of brightness and colour of a training crop (`change_colours`)."""
     precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"
     """Number format: bfloat16 where the device has instructions for it, else float32."""
     seed: int = Field(0, ge=0, lt=2**32)

@@ -11,6 +11,7 @@ import torch
 from rasterio.windows import Window
 from torch import Tensor
 
+from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task
 from minseg.data.radiometry import ChannelStatistics
@@ -66,7 +67,10 @@ class TrainingPatches:
         device: torch.device | str = "cpu",
         resident: bool | None = None,
         share: tuple[int, int] = (0, 1),
+        colour: float = 0.0,
     ) -> None:
+        self.colour = colour
+        self.optical = torch.tensor([BANDS[b].wavelength_nm is not None for b in statistics.bands])
         self.dataset, self.task, self.statistics = dataset, task, statistics
         self.crop, self.batch_size, self.crops_per_scene = crop, batch_size, crops_per_scene
         self.seed, self.device, self.share = seed, torch.device(device), share
@@ -94,6 +98,7 @@ class TrainingPatches:
         order = np.resize(order, len(self) * self.batch_size)
         corners = [self._corner(index, random) for index in order]
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        colours = torch.Generator().manual_seed(generator.initial_seed() ^ 1)
         mine = slice(self.share[0], None, self.share[1])
         for patches in self._read(order[mine], corners[mine]):
             inputs = torch.stack([patch for patch, _ in patches])  # (batch, bands, crop, crop)
@@ -103,6 +108,10 @@ class TrainingPatches:
             # Drawn on the CPU, so that every device gets the same.
             turns = (torch.rand((3, self.batch_size, 1, 1), generator=generator) < 0.5)[:, mine]
             inputs, target = augment(inputs, target, turns.to(self.device))
+            if self.colour:
+                drawn = torch.rand((2, self.batch_size, 1 + inputs.shape[1]), generator=colours)
+                change = self.colour * (2 * drawn - 1)[:, mine]
+                inputs = change_colours(inputs, change.to(self.device), self.optical)
             yield inputs.to(torch.float32, memory_format=torch.channels_last), target
 
     def _corner(self, index: int, random: np.random.Generator) -> Window:
@@ -154,6 +163,20 @@ def augment(inputs: Tensor, target: Tensor, turns: Tensor) -> tuple[Tensor, Tens
         inputs = torch.where(chosen[:, None], turn(inputs), inputs)
         target = torch.where(chosen, turn(target), target)
     return inputs, target
+
+
+def change_colours(inputs: Tensor, change: Tensor, optical: Tensor) -> Tensor:
+    """Stretch and shift the standardised optical bands (`optical`, bool) of the crops of a batch.
+
+    `change` (2, batch, 1 + bands) holds stretches and shifts, those of all bands together and then
+    each band's own: the mean of the two is applied, so that a crop becomes brighter or duller as
+    a whole and its bands against each other. A stretch of 0.1 is 1.1 times the contrast, a shift
+    of 0.1 a tenth of the spread over the train scenes. Missing pixels stay 0, radar stays as it is.
+    """
+    stretch, shift = ((change[..., :1] + change[..., 1:]) / 2)[..., None, None]
+    changed = inputs * (1 + stretch) + shift
+    kept = ~optical.to(inputs.device)[:, None, None] | (inputs == 0)
+    return torch.where(kept, inputs, changed.to(inputs.dtype))
 
 
 def train_sizes(dataset: Dataset, crop: int) -> list[tuple[int, int]]:

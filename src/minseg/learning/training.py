@@ -84,11 +84,13 @@ def train(
         started = time.monotonic()
         torch.manual_seed(hash((options.seed, epoch)))  # dropout; hash of integers is stable
         model.train()
+        if options.encoder_rate == 0:
+            network.get_submodule("encoder").eval()  # its running statistics stay, too
         total_loss = torch.zeros((), device=fabric.device)
         for step, (inputs, target) in enumerate(patches.batches(epoch)):
             rate = learning_rate(options, epoch * len(patches) + step, len(patches))
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1)
             optimiser.zero_grad()
             loss = loss_function(model(inputs), target)  # logits (batch, num_classes, h, w)
             fabric.backward(loss)
@@ -166,12 +168,28 @@ def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim
     The paper states no further settings: SGD has momentum 0.9, as is usual for segmentation;
     Adam and AdamW have PyTorch's defaults.
     """
-    parameters = network.parameters()
+    parameters = _parameters(network, options.encoder_rate)
     if options.optimiser == "sgd":
         return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=0.9, fused=True)
     if options.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=options.learning_rate, fused=True)
     return torch.optim.AdamW(parameters, lr=options.learning_rate, fused=True)
+
+
+def _parameters(network: nn.Module, encoder_rate: float) -> list:
+    """Return what an optimiser gets: all weights alike, or the encoder's in a group of their own.
+
+    A frozen encoder's weights are in no group and get no gradient.
+    """
+    if encoder_rate == 1:
+        return list(network.parameters())
+    encoder = list(network.get_submodule("encoder").parameters())
+    others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
+    if encoder_rate == 0:
+        for parameter in encoder:
+            parameter.requires_grad_(False)
+        return others
+    return [{"params": others}, {"params": encoder, "share": encoder_rate}]
 
 
 def learning_rate(options: TrainingOptions, step: int, steps_per_epoch: int) -> float:

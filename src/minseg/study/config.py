@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from minseg.data.bands import BAND_CONFIGURATIONS, parse_bands
 from minseg.data.labels import parse_task
@@ -36,6 +36,10 @@ class RunConfig(TrainingOptions):
     """Only mines of this raw material or mine type (section 2.4.2); none for all mines."""
     score_epochs: tuple[int, ...] = ()
     """Earlier epoch counts that are scored too, each as if training had ended there (Table 5)."""
+    coarsen: int = Field(1, ge=1, le=8)
+    """Pixels a side that a network sees as one, its logits interpolated back; 1 = every pixel."""
+    orientations: Literal[1, 8] = 1
+    """Orientations that a finished network predicts in, averaged: 1, or all 8 of a square."""
     test_crop: int = Field(512, ge=0)
     """Side of the centre crop that is evaluated, pixels; 0 = the whole scene."""
 
@@ -58,6 +62,14 @@ class RunConfig(TrainingOptions):
         names = parse_bands(value)
         spelled = (name for name, bands in BAND_CONFIGURATIONS.items() if bands == names)
         return next(spelled, ",".join(names))
+
+    @field_validator("coarsen")
+    @classmethod
+    def _whole_squares(cls, value: int, info: ValidationInfo) -> int:
+        """Refuse a crop whose coarse pixels a network cannot halve five times."""
+        if info.data.get("crop", 0) % (32 * value):
+            raise ValueError(f"needs a crop that is a multiple of {32 * value} pixels")
+        return value
 
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed, checked like a new one.

@@ -1,0 +1,173 @@
+"""Real imagery held to a higher bar: pretrained starts and ways of training, on the same splits.
+
+Beside `tailings_brazil.py`, whose data, splits by site and test pixels it shares: random and
+pretrained encoders, frozen and not, then one change after the other on top of the best start.
+Every arm that was run is written, whether it helped or not. What is kept is chosen by the
+validation sites of the three splits, pooled, since six sites alone choose nothing.
+
+Needs the extra `weights`. Run on one core, about an hour; it goes on where it was interrupted:
+
+    OMP_NUM_THREADS=1 python benchmarks/tailings_starts.py FOLDER
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import load_file, save_file
+from tailings_brazil import COMMON, iou_interval, open_split
+
+from minseg.data.labels import Task
+from minseg.data.radiometry import ChannelStatistics
+from minseg.learning.inference import count_scenes, counts_table, load_scenes
+from minseg.learning.weights import describe_inputs, pretrained_file
+from minseg.study.config import RunConfig
+from minseg.study.execution import open_segmenter
+from minseg.study.runs import COUNT_COLUMNS, Run, RunStore
+from minseg.study.study import Study
+
+FOREST = "pixel forest"
+LITE0, B4 = "tu-tf_efficientnet_lite0", "efficientnet-b4"
+SETTINGS = COMMON | {"crop": 384, "coarsen": 2, "epochs": 12, "orientations": 8}
+IMAGENET = {"encoder": LITE0, "weights": "imagenet-lite0"}
+GENTLE = IMAGENET | {"encoder_rate": 0.3}
+SENTINEL = {"encoder": B4, "weights": "sentinel2-b4"}
+
+ARMS: dict[str, dict] = {
+    FOREST: {},
+    "ResNet-18, random": {},
+    "Lite0, random": {"encoder": LITE0},
+    "Lite0, ImageNet": IMAGENET,
+    "Lite0, ImageNet, encoder's rate 0.3": GENTLE,
+    "Lite0, ImageNet, frozen": IMAGENET | {"encoder_rate": 0},
+    "B4, Sentinel-2": SENTINEL,
+    "B4, Sentinel-2, frozen": SENTINEL | {"encoder_rate": 0},
+    "Lite0, ImageNet, rate 0.3, colour 0.3": GENTLE | {"colour": 0.3},
+    "Lite0, ImageNet, rate 0.3, Tversky": GENTLE | {"loss": "tversky"},
+    "Lite0, ImageNet, rate 0.3, its normalisation": GENTLE | {"weights": "respected"},
+    "B4, Sentinel-2, frozen, its normalisation neglected": SENTINEL
+    | {"encoder_rate": 0, "weights": "neglected"},
+}
+"""Arm to what differs from `SETTINGS`."""
+
+SEEDS: dict[str, int] = {}
+"""Arm to the number of seeds it is trained with; all others have one."""
+
+ENSEMBLES: dict[str, tuple[str, int]] = {}
+"""Arm to the arm whose seeds 0, 1, … it averages, and how many."""
+
+WHITE = 0.3558
+"""Reflectance of 255 in an 8-bit picture of Sentinel-2, as its true-colour images have it."""
+
+
+def weights_file(kind: str, work: Path) -> str:
+    """Write a start that tells another normalisation than the package's own, or none."""
+    start = SENTINEL if kind == "neglected" else IMAGENET
+    path = work / f"{kind}.safetensors"
+    source = pretrained_file(start["encoder"], start["weights"])
+    if kind == "neglected":
+        facts = {"bands": "B02,B03,B04,B08,B11,B12"}
+    else:  # trained on (pixel - 127) / 128
+        mean, deviation = WHITE * 127 / 255, WHITE * 128 / 255
+        facts = describe_inputs(
+            ChannelStatistics(("B04", "B03", "B02"), (mean,) * 3, (deviation,) * 3)
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(load_file(source), path, facts)
+    return str(path)
+
+
+def config_of(study: Study, arm: str, seed: int, work: Path) -> RunConfig:
+    """Return the configuration of an arm."""
+    changes = dict(ARMS[arm])
+    if changes.get("weights") in ("neglected", "respected"):
+        changes["weights"] = weights_file(changes["weights"], work)
+    config = study.config(**(SETTINGS | changes)).replace(seed=seed)
+    return config.baseline() if arm == FOREST else config
+
+
+def ensemble_counts(study: Study, runs: list[Run], part: str) -> pd.DataFrame:
+    """Count what the mean of several runs' probabilities classifies, as `Run.counts_of` does."""
+    segmenters = [open_segmenter(run) for run in runs]
+    task, crop = runs[0].task, runs[0].config.test_crop
+    scenes = load_scenes(study.dataset, part, task, runs[0].statistics, crop)
+    sums = [sum(one.probabilities(scene.inputs[None]) for one in segmenters) for scene in scenes]
+    predictions = [np.asarray(total)[0].argmax(0).astype(np.uint8) for total in sums]
+    return counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
+
+
+def describe(row: dict, counted: dict[str, pd.DataFrame], task: Task) -> tuple[dict, pd.DataFrame]:
+    """Add scores and test counts to the row of a run; return it and the counts of every site."""
+    sites = []
+    for part, rows in counted.items():
+        drawn = rows[rows["class"] == task.target_names[1]].assign(part=part)
+        tp, fp, fn, tn = (int(drawn[name].sum()) for name in COUNT_COLUMNS)
+        iou = round(tp / (tp + fp + fn), 3)
+        if part == "validation":
+            row["validation_iou"] = iou
+        else:
+            low, high = (round(end, 3) for end in iou_interval(rows, task))
+            row |= {"iou": iou, "iou_low": low, "iou_high": high}
+            row |= {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+        sites.append(drawn.rename(columns={"mine": "site"}))
+    keys = {name: row[name] for name in ("arm", "split_seed", "seed")}
+    return row, pd.concat(sites).assign(**keys)[[*keys, "part", "site", *COUNT_COLUMNS]]
+
+
+def outcomes(folder: Path, work: Path, splits: list[int]) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Make every run, or load it, and yield its row and its counts."""
+    store = RunStore(work / "runs")
+    for arm in (*ARMS, *ENSEMBLES):
+        source, seeds = ENSEMBLES.get(arm, (arm, SEEDS.get(arm, 1)))
+        for split_seed in splits:
+            study = Study("paper", open_split(folder, work, split_seed), (0,), store)
+            runs = [study.run(config_of(study, source, seed, work)) for seed in range(seeds)]
+            settings = json.dumps(ARMS[source])
+            groups = [runs] if arm in ENSEMBLES else [[run] for run in runs]
+            for group in groups:
+                row = {
+                    "arm": arm,
+                    "split_seed": split_seed,
+                    "seed": "0 to 2" if len(group) > 1 else group[0].config.seed,
+                    "settings": settings,
+                    "minutes": round(sum(r.provenance["wall_time_s"] for r in group) / 60, 1),
+                    "run": " ".join(run.key for run in group),
+                }
+                counted = {
+                    part: ensemble_counts(study, group, part)
+                    if len(group) > 1
+                    else group[0].counts_of(part)
+                    for part in ("validation", "test")
+                }
+                yield describe(row, counted, group[0].task)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="with images/, masks/ and chips.csv")
+    parser.add_argument("--work", type=Path, default=Path("build/tailings_brazil"))
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--splits", type=int, nargs="+", default=[0, 1, 2])
+    given = parser.parse_args()
+    rows, sites = [], []
+    for row, counts in outcomes(given.folder, given.work, given.splits):
+        rows.append(row)
+        sites.append(counts)
+        print(
+            row["arm"],
+            row["split_seed"],
+            row["seed"],
+            row["validation_iou"],
+            row["iou"],
+            row["minutes"],
+            flush=True,
+        )
+        pd.DataFrame(rows).to_csv(given.results / "tailings_starts.csv", index=False)
+        pd.concat(sites).to_csv(given.results / "tailings_starts_sites.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
