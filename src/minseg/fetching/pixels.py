@@ -139,10 +139,7 @@ def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
 
 
 def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
-    """Judge by the dark pixels of `read_optical` whether the offset was subtracted once.
-
-    Gives the problem in one line, empty where there is none to see.
-    """
+    """Tell by the dark pixels whether the offset was subtracted twice or never; empty if once."""
     pixels = _some(optical, np.all(optical > 0, axis=0))
     if not pixels.size:
         return ""
@@ -244,10 +241,7 @@ class Asset:
         return values, valid_pixels(values[None], fill) & valid_pixels(values[None], nodata)
 
     def location(self, source: rasterio.DatasetReader) -> tuple[CRS, Affine]:
-        """Tell where the open raster lies: by its own tags, what they lack by the item's ``proj:``.
-
-        Of a raster with fewer pixels than the item says, the transform is scaled to them.
-        """
+        """Tell where the raster lies, by its own tags or, scaled to it, the item's ``proj:``."""
         if source.gcps[0]:  # what catalogues say of such files is made up
             raise self.fault(
                 "is located by ground control points, without terrain, as Sentinel-1 GRD is; "
