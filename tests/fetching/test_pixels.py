@@ -31,6 +31,7 @@ from tests.fetching.scenes import (
     TILE,
     UTM,
     ground_range,
+    in_zone,
     item,
     numbers_at,
     optical_bands,
@@ -196,6 +197,13 @@ def test_what_cannot_be_read_is_told_in_one_line_with_item_and_asset(server, fau
         read_optical(scene, PROVIDER, BOX)
     assert "\n" not in str(error.value)
     assert fault != 404 or "404" in str(error.value)
+
+
+def test_a_truncated_file_of_another_zone_is_never_read_as_zeros(server):
+    path = scene_classes(server.folder / "SCL.tif", {3: 0.4})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(MinsegError, match="S: asset SCL cannot be read"):
+        read_scene_classes(at(server, "SCL"), PROVIDER, in_zone(32632))
 
 
 def test_several_scenes_at_once_are_read_as_one_by_one(server):
