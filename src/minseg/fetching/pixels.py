@@ -243,7 +243,7 @@ class Asset:
             own = {"src_crs": crs, "src_transform": transform, "src_nodata": fill, "nodata": fill}
             with warped(source, grid, **own) as moved:
                 values = moved.read(1)
-        return values, valid_pixels(values[None], fill) & valid_pixels(values[None], nodata)
+        return values, valid_pixels(values[None], [fill]) & valid_pixels(values[None], [nodata])
 
     def location(self, source: rasterio.DatasetReader) -> tuple[CRS, Affine]:
         """Tell where the raster lies, by its own tags or, scaled to it, the item's ``proj:``."""
