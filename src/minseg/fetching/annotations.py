@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 from shapely.errors import GEOSException
 
 from minseg.data.grid import split_box
-from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
+from minseg.data.labels import ANNOTATED_NAMES, EXTENT, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
@@ -133,7 +133,8 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
     Bit k = class k of Table 1 at the pixel's centre, bit 10 = whole mining area; 65535 = ignore.
     """
-    near = polygons[polygons.intersects(_ground(grid))].to_crs(grid.crs)
+    halves = [shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)]
+    near = polygons[polygons.intersects(shapely.union_all(halves).buffer(0.01))].to_crs(grid.crs)
     masks = {
         str(name): rasterize(
             shapes.geometry,
@@ -145,6 +146,9 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
         for name, shapes in near.groupby("class_name")
     }
     ignored = masks.pop("ignore", np.zeros((grid.height, grid.width), bool))
+    if EXTENT.name in masks:  # it stands for ground whose parts were not told
+        told = [mask for name, mask in masks.items() if name != EXTENT.name]
+        masks[EXTENT.name] &= ~np.logical_or.reduce([ignored, *told])
     bits = encode_bits(masks) if masks else np.zeros(ignored.shape, np.uint16)
     bits[ignored] = IGNORE_BITS
     return bits
@@ -253,13 +257,6 @@ def _in_degrees(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
             f"`ogr2ogr -a_srs EPSG:32633 assigned.gpkg {path}`"
         )
     return degrees
-
-
-def _ground(grid: Grid) -> shapely.Geometry:
-    """Return what a grid covers and a little more, in degrees, in two parts at the date line."""
-    return shapely.union_all(
-        [shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)]
-    ).buffer(0.01)
 
 
 def _require_fields(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> None:
