@@ -33,6 +33,10 @@ def test_pixel_size_in_metres_and_bounds_in_degrees():
     width, height = DEGREES.pixel_size_m
     assert height == pytest.approx(11.13, abs=0.05)
     assert width == pytest.approx(height * math.cos(math.radians(60)), rel=1e-3)
+    # Mercator's metres are stretched by 1 / cos(latitude), at 60 degrees by 2.
+    for y, pixel in ((8_399_738, 20.0), (-8_399_738, 20.0), (0, 10.0)):
+        grid = Grid(50, 60, Affine(pixel, 0, 2e6, 0, -pixel, y), CRS.from_epsg(3857))
+        assert grid.pixel_size_m == pytest.approx((10, 10), rel=5e-3)
     longitude, latitude = UTM.centre_lonlat
     assert longitude == pytest.approx(15.0222, abs=1e-3)
     west, south, east, north = UTM.bounds_lonlat

@@ -194,9 +194,11 @@ class Dataset:
         """Refuse a task whose classes nobody annotated here, or bands that are not there."""
         absent = task.not_annotated(self.description.class_names)
         if absent:
+            partly = task.on(self.description.class_names)
             raise MinsegError(
                 f"{self.path}: task {task.name!r} needs {', '.join(absent)}, which nobody "
                 f"annotated here; annotated are: {', '.join(self.description.class_names)}"
+                + (f"; of it they answer {partly.name!r}" if partly != task else "")
             )
         missing = [band for band in bands if band not in self.description.bands]
         if missing:

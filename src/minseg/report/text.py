@@ -14,7 +14,8 @@ from html import escape
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from minseg.data.labels import parse_task
+from minseg.data.dataset import Dataset
+from minseg.data.labels import parse_task, partial_answers
 
 DASH = "–"
 """Where there is no number."""
@@ -31,6 +32,17 @@ SHORT_METRIC_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accu
 def model_title(task: str) -> str:
     """Return a task's name for a reader: ``Model 1``, or its classes."""
     return parse_task(task).title
+
+
+def partial_labels(dataset: Dataset) -> str:
+    """Tell in a paragraph what partial labels answer of Models 1-4; empty where they are whole."""
+    answers = partial_answers(dataset.description.class_names)
+    if not answers:
+        return ""
+    return (
+        f"\n\n**Partial labels.** They answer {'; '.join(answers)}. What nobody looked for is "
+        "background here, or part of what it was drawn into, and no score tells of it."
+    )
 
 
 def number(value: float, decimals: int = 3) -> str:
