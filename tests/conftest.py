@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from rasterio.crs import CRS
 from rasterio.rio.main import main_group
 
+from minseg import MinsegError
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE_BITS, encode_bits
 from minseg.data.mines import MINE_TABLE
@@ -49,6 +50,15 @@ NASTY = (
     *('1. "quoted"', "[x](http://x)", "_hidden_"),
 )
 """Names that are code, markup or mathematics to one program or another."""
+
+
+def in_one_line(error: MinsegError, message: str) -> None:
+    """Begin a refusal, as every test wants it."""
+    assert "\n" not in message, message
+    Exception.__init__(error, message)
+
+
+MinsegError.__init__ = in_one_line
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.features import rasterize
 
 from minseg.maps import prediction
 from minseg.maps.class_map import read_class_map
@@ -15,6 +14,7 @@ from minseg.study import execution
 from minseg.study.runs import RunStore
 from tests import test_cli
 from tests.conftest import TINY, names
+from tests.maps.conftest import require_agreement
 
 minseg, refused = test_cli.minseg, test_cli.refused
 
@@ -31,16 +31,11 @@ def image(dataset):
     return dataset.path / dataset.scenes["optical"][0]
 
 
-def require_agreement(polygons, output):
-    """The polygons cover what the map holds, class by class."""
-    layer, class_map = geopandas.read_file(polygons), read_class_map(output)
+def agreeing(polygons, output):
+    """Polygons that are those of a map."""
+    layer = geopandas.read_file(polygons)
     assert len(layer)
-    burned = rasterize(
-        zip(layer.geometry, layer["class"].map(class_map.task.target_names.index), strict=True),
-        class_map.classes.shape,
-        transform=class_map.grid.transform,
-    )
-    assert np.array_equal(burned, np.where(class_map.classes == 255, 0, class_map.classes))
+    require_agreement(layer, read_class_map(output))
     return layer
 
 
@@ -48,7 +43,7 @@ def test_polygons_agree_with_the_map_and_nothing_else_is_left(minseg, run, image
     output, polygons = tmp_path / "out" / "map.tif", tmp_path / "gis" / "mine.gpkg"
     status, out, _ = minseg("predict", run, image, "-o", output, "--polygons", polygons)
     assert (status, out.splitlines()) == (0, [str(output), str(polygons)])
-    layer = require_agreement(polygons, output)
+    layer = agreeing(polygons, output)
     assert layer["mean_probability"].between(1 / 3, 1).all()
     assert layer["area_ha"].sum() == pytest.approx(layer.geometry.area.sum() / 1e4, rel=2e-3)
     assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml"]
@@ -66,7 +61,7 @@ def test_cleaning_changes_map_and_polygons_alike(minseg, run, image, tmp_path):
     expected = clean(read_class_map(raw), Cleaning(1, 0.2, True)).classes
     assert not np.array_equal(expected, read_class_map(raw).classes)
     assert np.array_equal(read_class_map(output).classes, expected)
-    layer = require_agreement(polygons, output)
+    layer = agreeing(polygons, output)
     assert layer["area_ha"].min() >= 0.2 * 0.999
     with rasterio.open(probabilities) as source:  # the user's own file stays
         assert source.count == 3
@@ -87,7 +82,7 @@ def test_interrupted_work_says_where_it_goes_on(minseg, run, image, tmp_path, mo
     assert status == 0
     assert "goes on at row 64 of 64, where it was interrupted\n" in err
     assert names(tmp_path) == ["map.gpkg", "map.qml", "map.tif", "map.tif.aux.xml"]
-    require_agreement(tmp_path / "map.gpkg", tmp_path / "map.tif")
+    agreeing(tmp_path / "map.gpkg", tmp_path / "map.tif")
 
 
 def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):

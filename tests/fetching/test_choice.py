@@ -279,7 +279,9 @@ def test_real_items_tell_their_tiles_baselines_and_orbits(shared_data, name, tol
         assert (row["tile"], row["baseline"]) == told
 
 
-@pytest.mark.parametrize("pin", ["bor", "bor:2019", "bor:x=1", "bor:2019:lidar=1", "=1", "a:1="])
+@pytest.mark.parametrize(
+    "pin", ["bor", "bor:2019", "bor:x=1", "bor:2019:lidar=1", "a:1:radar:x=1", "a:1="]
+)
 def test_a_pin_that_cannot_be_read_is_refused(pin):
     with pytest.raises(MinsegError, match="write MINE:YEAR=ITEM"):
         parse_pins([pin])
@@ -361,10 +363,10 @@ def test_a_year_whose_radar_cannot_be_searched_fails_alone(choose, behaviour):
 
 
 def test_where_every_year_fails_the_mine_does(choose, behaviour):
-    behaviour.busy = [401]
-    with pytest.raises(MinsegError, match=r"HTTP 401\): a token"):  # the landing page: no year is
-        choose()  # asked for at all
-    assert behaviour.busy == []
+    behaviour.refuse = lambda query: 401
+    with pytest.raises(MinsegError, match=r"HTTP 401\): a token"):
+        choose()
+    behaviour.refuse = lambda query: 0
     with pytest.raises(MinsegError, match=r"x: demo .*; y: demo"):
         choose(pins=["synthetic-001:2019=x", "synthetic-001:2022=y"])
 

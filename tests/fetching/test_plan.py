@@ -124,9 +124,8 @@ def named(tmp_path, name):
     ],
 )
 def test_a_name_that_is_no_safe_folder_is_refused(tmp_path, name, message):
-    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}") as told:
+    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}"):
         read_mines(named(tmp_path, name))
-    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["b" * 100, "console", "com0", "Bor.2", "Борский"])
