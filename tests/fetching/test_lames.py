@@ -169,6 +169,7 @@ def test_what_is_told_of_the_real_pair_is_so(shared_data):
     folder = shared_data / "lames_chile"
     recipe = site_recipe(LAMES, [folder / name for name in REAL])
     assert len(recipe.mines) == len(recipe.scenes) == LAMES.num_scenes
+    assert recipe.num_pixels / len(recipe.scenes) == pytest.approx(LAMES.mean_pixels, rel=1e-2)
     assert recipe.mines["raw_material"].value_counts().to_dict() == {"MO": 125, "": 6, "CL": 3}
     assert "10 invalid polygon(s) repaired" in recipe.notes[0]
     assert set(recipe.polygons["class"]) == {*LAMES.classes.values(), EXTENT.name}
