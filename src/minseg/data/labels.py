@@ -149,7 +149,22 @@ TASKS: dict[str, Task] = {
 
 
 def parse_task(text: str) -> Task:
-    """Find a task by name, ``model1`` … ``model4``, or make one of classes separated by commas."""
+    """Find a task by name, or make one from class names.
+
+    Parameters
+    ----------
+    text : str
+        ``model1`` … ``model4``, or class names of Table 1 separated by commas.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    MinsegError
+        If a name is unknown or given twice.
+    """
     if text.strip().lower() in TASKS:
         return TASKS[text.strip().lower()]
     names = [name.strip().lower() for name in text.split(",")]
