@@ -11,7 +11,6 @@ import psutil
 import pytest
 import rasterio
 
-from minseg.cli import main
 from minseg.cli.notebooks import notebooks_and_parameters
 from tests.conftest import names
 from tests.report.test_rerun import write_notebook
@@ -19,33 +18,6 @@ from tests.report.test_rerun import write_notebook
 
 def as_options(settings):
     return [part for setting in settings.split() for part in ("--set", setting)]
-
-
-@pytest.fixture
-def minseg(monkeypatch, capsys):
-    """Run the command line in this process; return exit status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def refused(minseg):
-    """Run a command that is refused in one line, and return it."""
-
-    def call(*arguments):
-        status, out, err = minseg(*arguments)
-        assert (status, out, len(err.splitlines())) == (1, "", 1)
-        assert err.startswith("minseg: ")
-        return err
-
-    return call
 
 
 def test_train_evaluate_predict(minseg, dataset, tmp_path):

@@ -7,10 +7,7 @@ from rasterio.enums import ColorInterp
 from minseg.data.dataset import open_dataset
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.raster import Grid
-from tests import test_cli
 from tests.conftest import follow_advice, grid_at, names
-
-minseg, refused = test_cli.minseg, test_cli.refused
 
 SIDE = 20
 NOWHERE = Grid(SIDE, SIDE, Affine.identity(), None)

@@ -12,11 +12,8 @@ from minseg.maps.class_map import read_class_map
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.study import execution
 from minseg.study.runs import RunStore
-from tests import test_cli
 from tests.conftest import TINY, names
 from tests.maps.conftest import require_agreement
-
-minseg, refused = test_cli.minseg, test_cli.refused
 
 
 @pytest.fixture(scope="module")

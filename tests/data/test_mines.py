@@ -226,9 +226,3 @@ def test_rows_are_counted_as_a_spreadsheet_does(tmp_path):
     assert "the table is empty" in read_table(write(tmp_path, f"{HEADER}\n"), MINE_TABLE)[1][0]
     year = pd.DataFrame([SCENE | {"year": "2019.0"}])  # as a spreadsheet has it
     assert list(validate_table(year, SCENE_TABLE, "t")[0]["year"]) == [2019]
-
-
-@pytest.mark.parametrize("name", [".", "none.csv", "a" * 260])
-def test_what_cannot_be_opened_is_refused(tmp_path, name):
-    with pytest.raises(MinsegError, match=r"no such file|cannot be read"):
-        read_cells(tmp_path / name)

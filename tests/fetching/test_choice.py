@@ -49,6 +49,9 @@ def optical(*items, **like):
     return choose_optical(items, BOX, PROVIDER, **like)
 
 
+BROKEN = item("broken", "2020-07-01", {"SCL": "/no/such.tif"}, s2__processing_baseline="05.00")
+
+
 def of(choice, column):
     """Values or reasons of the candidates by their ids."""
     return {row["item"]: row[column] for row in choice.candidates}
@@ -184,8 +187,7 @@ def test_scenes_beside_the_box_take_no_slot_of_those_looked_at(scene, monkeypatc
 
 def test_a_pinned_item_is_taken_whatever_it_shows(scene):
     white = scene("white", parts={9: 1}, eo__cloud_cover=99.0)
-    broken = item("broken", "2020-07-01", {"SCL": "/no/such.tif"}, s2__processing_baseline="05.00")
-    for one, share in ((white, 1), (broken, None)):
+    for one, share in ((white, 1), (BROKEN, None)):
         choice = take_optical(one, BOX, PROVIDER)
         assert choice.item is one and choice.beside == ()
         assert (of(choice, "bad_share"), of(choice, "reason")) == (
@@ -195,11 +197,10 @@ def test_a_pinned_item_is_taken_whatever_it_shows(scene):
 
 
 def test_a_scene_that_cannot_be_judged_is_left_out_but_not_if_it_is_the_only_one(scene):
-    broken = item("broken", "2020-07-01", {"SCL": "/no/such.tif"}, s2__processing_baseline="05.00")
-    choice = optical(broken, scene("good"))
+    choice = optical(BROKEN, scene("good"))
     assert choice.item.id == "good" and "SCL cannot be read" in of(choice, "reason")["broken"]
     with pytest.raises(MinsegError, match="broken: asset SCL cannot be read"):
-        optical(broken)
+        optical(BROKEN)
 
 
 def test_nothing_found_is_no_choice():

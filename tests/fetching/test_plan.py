@@ -50,20 +50,6 @@ def test_polygons_over_the_largest_box_are_refused():
         mine_box(22, 44, far, SMALL)
 
 
-def test_box_crosses_the_date_line():
-    west, east = shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.98, -16.99)
-    grid = mine_box(179.99, -17, shapely.union_all([west, east]), SMALL)
-    assert grid.crs.to_epsg() == 32701
-    assert 3000 < grid.width * 10 < 4000
-    assert grid.bounds_lonlat[0] > 179.9 and grid.bounds_lonlat[2] < -179.9
-
-
-@pytest.mark.parametrize("latitude", [85, -81])
-def test_near_the_poles_it_is_refused(latitude):
-    with pytest.raises(MinsegError, match="UTM ends"):
-        mine_box(0, latitude)
-
-
 @pytest.mark.parametrize("rule", [(-1, 600, 9000), (100, 0, 9000), (100, 9000, 600)])
 def test_impossible_rules_are_refused(rule):
     with pytest.raises(MinsegError, match="give a margin"):

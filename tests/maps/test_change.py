@@ -9,7 +9,6 @@ from rasterio.features import rasterize
 
 from minseg.data.labels import IGNORE, TASKS
 from minseg.data.raster import Grid
-from minseg.errors import MinsegError
 from minseg.maps.change import (
     ABSENT,
     CHANGES,
@@ -83,24 +82,6 @@ def test_ground_without_data_is_left_out_and_counted():
     assert np.allclose(areas["left_out_ha"] / whole_ha, without)
     assert np.allclose(whole_ha, 64 * 64 / 100, rtol=1e-3)  # 10 m pixels, up to the projection
     assert not class_change(before, after, "excavation")[before.classes == IGNORE].min() < IGNORE
-
-
-@pytest.mark.parametrize(
-    ("side", "west", "gsd_m", "epsg", "said"),
-    [
-        (9, 400_000, 10, 32633, r"size \(8×8 and 9×9 pixels\)"),
-        (8, 400_000, 10, 32634, "coordinate reference system"),
-        (8, 400_010, 10, 32633, "position"),
-        (8, 400_000, 20, 32633, "pixel size"),
-    ],
-)
-def test_maps_on_different_grids_are_refused(side, west, gsd_m, epsg, said):
-    place = Affine(gsd_m, 0, west, 0, -gsd_m, 5_000_000)
-    grid = Grid(side, side, place, CRS.from_epsg(epsg))
-    before, after = class_map(np.zeros((8, 8))), class_map(np.zeros((side, side)), grid)
-    for compare in (change, change_areas):
-        with pytest.raises(MinsegError, match=f"{said}.*predict both years on one grid"):
-            compare(before, after)
 
 
 @pytest.mark.parametrize("vision", VISION)

@@ -71,15 +71,6 @@ def test_other_rasters_are_refused_in_one_line(tmp_path, case):
         read_class_map(path)
 
 
-@pytest.mark.parametrize("number", [3, 254])
-def test_a_number_that_is_no_class_is_refused(tmp_path, number):
-    path, classes = tmp_path / "map.tif", class_numbers(TASKS["model1"], 64, 64)
-    classes[33, 44] = number
-    write_class_map(path, classes, grid_at(0), TASKS["model1"])
-    with pytest.raises(MinsegError, match=rf"holds {number}, which is no class of model1"):
-        read_class_map(path)
-
-
 def test_what_a_mask_hides_is_no_data(tmp_path):
     path = tmp_path / "map.tif"
     write_class_map(path, np.ones((64, 64), np.uint8), grid_at(0), TASKS["model1"])

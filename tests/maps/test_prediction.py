@@ -192,29 +192,6 @@ class Failing(nn.Module):
         return self.network(inputs)
 
 
-def test_work_that_fails_half_way_keeps_the_older_map_and_goes_on_next_time(write_image, tmp_path):
-    image, told = write_image(numbers_of(class_map(200, 200)), "in/image.tif"), []
-    output, other = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif"
-
-    def predict(network, path, **changes):
-        arguments = {"probabilities": path.with_name("p.tif"), "tiling": SMALL_TILES} | changes
-        predict_raster(segmenter_of(network), image, path, tell=told.append, **arguments)
-
-    predict(Failing(36), output, reading=ImageReading(offset=-0.01))
-    before = {path: path.read_bytes() for path in output.parent.iterdir()}
-    assert len(before) == 4
-    with pytest.raises(RuntimeError, match="out of memory"):
-        predict(Failing(20), output)  # 36 tiles in 6 rows of 32: the fourth row is not finished
-    assert {path: path.read_bytes() for path in before} == before
-    assert told == []
-    predict(Failing(24), output)  # the third row again, since it reaches into the fourth
-    assert told == ["goes on at row 96 of 200, where it was interrupted"]
-    predict(Failing(36), other)
-    for name in ("map.tif", "p.tif"):
-        assert output.with_name(name).read_bytes() == other.with_name(name).read_bytes()
-    assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
-
-
 CHANGES = {
     "tiling": {"tiling": Tiling(64, 33, 2)},
     "reading": {"reading": ImageReading(offset=0.01)},
