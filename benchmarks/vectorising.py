@@ -24,11 +24,10 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from minseg.data.labels import IGNORE, parse_task
-from minseg.data.raster import Grid
+from minseg.data.raster import Grid, RowFile
 from minseg.learning.device import peak_memory_mib
 from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import vectorise, write_polygons
-from minseg.maps.workfile import RowFile
 
 BLOCK = 2196
 """Side of the block that is repeated, pixels; a tile holds 5 by 5."""

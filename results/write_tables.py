@@ -4,7 +4,8 @@
 both tables anew; a test holds the tables to the stored outcomes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,26 @@ import pandas as pd
 from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
 from minseg.report.text import model_title, number, signed, span
-from minseg.study.study import open_study, project_folder
+from minseg.scoring.metrics import CONVENTIONS
+from minseg.study.paper import paper_scores, paper_split_scores
+from minseg.study.runs import Run
+from minseg.study.selection import candidates
+from minseg.study.study import Study, open_study, project_folder
 from minseg.study.tables import (
     FOREST_SUFFIX,
     GENERAL_OF,
     MODELS,
     PAPER_BANDS,
-    search_outcomes,
-    table_outcomes,
+    Entry,
+    PaperScores,
+    band_entries,
+    results,
+    score_table,
+    scored_rows,
+    split_entries,
+    validation_iou,
 )
-from minseg.study.tuning import tune_all
+from minseg.study.tuning import Search, tune_all
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
@@ -244,6 +255,84 @@ def _three(value: float) -> str:
 
 def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+CHOSEN = {
+    "chosen on validation": "by_validation",
+    "chosen on test": "by_test",
+    "untuned": "by_default",
+}
+"""Rows about Table 5, and the property of `Candidates` that names the model."""
+
+OUTCOME_COLUMNS = [
+    *("table", "convention", "task", "row", "iou", "low", "high", "mines"),
+    *("validation_iou", "paper_iou", "dataset", "synthetic", "device", "code"),
+]
+
+
+def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
+    """Score the runs of Tables 3 and 4, per-pixel forests among them, under both conventions.
+
+    Runs that the study does not hold yet are made. The columns are `OUTCOME_COLUMNS`: `table` is
+    the paper's, `low` and `high` are a 95 % interval over mines, and `validation_iou` is
+    `standard`, of Table 3 alone.
+    """
+    bands = band_entries(study, tasks)
+    tables: tuple[tuple[int, list[Entry], PaperScores], ...] = (
+        (3, [*bands, *(entry.baseline() for entry in bands)], paper_scores),
+        (4, split_entries(study, tasks), paper_split_scores),
+    )
+    found = []
+    for table, entries, paper in tables:
+        made = results(study, entries)
+        validated = {
+            (result.entry.task, result.entry.row): validation_iou(result)
+            for result in made
+            if result.runs and table == 3
+        }
+        origin = next((_origin(run) for result in made for run in result.runs), {})
+        for convention in CONVENTIONS:
+            scores = score_table(scored_rows(made, convention), paper)
+            ious = scores[scores["metric"] == "iou"]
+            ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
+            places = zip(ious["task"], ious["row"], strict=True)
+            ious["validation_iou"] = [validated.get(place) for place in places]
+            found.append(ious.assign(table=table, convention=convention, **origin))
+    return pd.concat(found).reindex(columns=OUTCOME_COLUMNS)
+
+
+def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
+    """Score the models that searches chose, on validation as here and on test as in the paper.
+
+    As `table_outcomes`; the paper gives no tuned scores.
+    """
+    rows = []
+    for (task, search), convention in product(searches.items(), CONVENTIONS):
+        found = candidates(search, convention)
+        origin = _origin(search.run_of(search.finished()[0]))
+        for row, choice in CHOSEN.items():
+            number = getattr(found, choice)
+            if number is None:  # a search whose space lacks the default
+                continue
+            model = found.table.iloc[number]
+            interval = zip(("low", "high"), found.test_interval(number), strict=True)
+            rows.append(
+                {"table": 5, "convention": convention, "task": task, "row": row}
+                | {"iou": model["test_iou"], "validation_iou": model["validation_iou"]}
+                | {"mines": len(set(found.mines)), **dict(interval), **origin}
+            )
+    return pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
+
+
+def _origin(run: Run) -> dict:
+    """Return where a table comes from, by one of its runs."""
+    facts = run.provenance
+    return {
+        "dataset": facts["dataset"],
+        "synthetic": facts["synthetic"],
+        "device": f"{facts['device']}, {facts['cpu_cores']} cores",
+        "code": facts["git_commit"],
+    }
 
 
 def main() -> None:

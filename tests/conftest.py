@@ -1,6 +1,7 @@
 """Fixtures with known truth, made on the spot."""
 
 import resource
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
+from click.testing import CliRunner
 from rasterio.crs import CRS
+from rasterio.rio.main import main_group
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE_BITS, encode_bits
@@ -65,6 +68,14 @@ def grid_at(k: int, side: int = SIDE) -> Grid:
 def names(folder: Path) -> list[str]:
     """What lies in a folder, hidden things too."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def follow_advice(said: str, **stand_ins: object) -> None:
+    """Run the command of rasterio in a message."""
+    program, *words = shlex.split(said.partition("`")[2].partition("`")[0])
+    assert program == "rio"
+    done = CliRunner().invoke(main_group, [str(stand_ins.get(word, word)) for word in words])
+    assert done.exit_code == 0, done.output
 
 
 def mine_rows(count: int, **columns: object) -> pd.DataFrame:
@@ -138,18 +149,9 @@ def write_tif(tmp_path):
         grid = grid or grid_at(0, array.shape[1])
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=array.shape[1],
-            width=array.shape[2],
-            count=array.shape[0],
-            dtype=array.dtype,
-            crs=grid.crs,
-            transform=grid.transform,
-            nodata=nodata,
-        ) as target:
+        profile = {"driver": "GTiff", "dtype": array.dtype, "nodata": nodata}
+        profile |= zip(("count", "height", "width"), array.shape, strict=True)
+        with rasterio.open(path, "w", crs=grid.crs, transform=grid.transform, **profile) as target:
             target.write(array)
             if descriptions:
                 target.descriptions = descriptions

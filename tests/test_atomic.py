@@ -3,7 +3,6 @@ import fcntl
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,51 +21,19 @@ from tests.conftest import names
 def test_new_content_appears_at_the_end_and_nothing_else_stays(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
+    with pytest.raises(ZeroDivisionError), replace_when_done(path) as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), replace_when_done(tmp_path / "folder") as beside:
+        beside.mkdir()
+        (beside / "file").write_text("half")
+        raise ZeroDivisionError
     with replace_when_done(path) as beside:
         beside.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert names(tmp_path) == ["a.txt"]
-
-
-def test_an_error_leaves_the_old_file_and_no_rubbish(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replace_when_done(path) as beside:
-        beside.write_text("half")
-        raise ZeroDivisionError
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["a.txt"]
-
-
-def test_a_half_written_folder_is_removed(tmp_path):
-    with pytest.raises(ZeroDivisionError), replace_when_done(tmp_path / "folder") as beside:
-        beside.mkdir()
-        (beside / "file").write_text("half")
-        raise ZeroDivisionError
-    assert names(tmp_path) == []
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder_is_one_clear_line(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(MinsegError, match="cannot write here"):
-        write_text(tmp_path / "a.txt", "text")
-
-
-def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MinsegError, match="cannot write here"):
-        write_text(tmp_path / "file" / "a.txt", "text")
-
-
-def test_a_folder_in_place_of_the_file_is_one_clear_line(tmp_path):
-    (tmp_path / "a.txt").mkdir()
-    for write in (lambda path: write_text(path, "text"), require_writable):
-        with pytest.raises(MinsegError, match=r"a\.txt: is a folder; name a file") as caught:
-            write(tmp_path / "a.txt")
-        assert "\n" not in str(caught.value)
-    assert names(tmp_path) == ["a.txt"]
+    write_text(tmp_path / ("a" * 250), "text")
 
 
 def test_a_full_disk_is_one_clear_line(tmp_path, file_limit):
@@ -75,44 +42,51 @@ def test_a_full_disk_is_one_clear_line(tmp_path, file_limit):
     assert names(tmp_path) == []
 
 
-def test_a_long_name_is_written_or_refused_in_one_line(tmp_path):
-    write_text(tmp_path / ("a" * 250), "text")
-    for refuse in (lambda path: write_text(path, "text"), require_writable, require_new_folder):
-        with pytest.raises(MinsegError, match=r"cannot write here .File name too long"):
-            refuse(tmp_path / ("a" * 260) / "b")
+def write(path):
+    write_text(path, "text")
 
 
-def test_where_no_new_folder_can_be_is_found_out_without_a_trace(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "empty").mkdir()
-    require_new_folder(tmp_path / "new" / "folder")
-    require_new_folder(tmp_path / "empty")
-    for taken in ("file", "."):
-        with pytest.raises(MinsegError, match="exists and is not an empty folder"):
-            require_new_folder(tmp_path / taken)
-    monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(MinsegError, match="is the folder you work in"):
-        require_new_folder(Path())
-    assert names(tmp_path) == ["empty", "file"]
+FOLDER = "is a folder; name a file"
+LONG = "a" * 260
+HERE = "cannot write here"
 
 
-def test_whether_a_file_can_be_written_is_found_out_without_a_trace(tmp_path):
-    (tmp_path / "old.txt").write_text("old")
-    for name in ("old.txt", "new.txt", "new/folders/new.txt"):
-        require_writable(tmp_path / name)
-    for name in ("old.txt/new.txt", "old.txt/new/new.txt"):
-        with pytest.raises(MinsegError, match="cannot write here") as caught:
-            require_writable(tmp_path / name)
-        assert str(caught.value).startswith(f"{tmp_path / name}: ")
-    assert names(tmp_path) == ["old.txt"]
-    assert (tmp_path / "old.txt").read_text() == "old"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folders_are_found_out_before_the_work(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(MinsegError, match=r"cannot write here \(Permission denied\)"):
-        require_writable(tmp_path / "new" / "a.txt")
+@pytest.mark.parametrize(
+    ("attempt", "name", "message"),
+    [
+        (write, "file/a.txt", HERE),
+        (write, "folder", FOLDER),
+        (write, f"{LONG}/b", r"cannot write here .File name too long"),
+        (require_writable, "file/new.txt", HERE),
+        (require_writable, "file/new/new.txt", HERE),
+        (require_writable, "folder", FOLDER),
+        (require_writable, f"{LONG}/b", r"cannot write here .File name too long"),
+        (require_new_folder, f"{LONG}/b", r"cannot write here .File name too long"),
+        (require_new_folder, "file", "exists and is not an empty folder"),
+        (require_new_folder, ".", "exists and is not an empty folder"),
+        (require_new_folder, "folder", "is the folder you work in"),
+        *((attempt, "barred/new/a.txt", HERE) for attempt in (write, require_writable)),
+    ],
+)
+def test_where_nothing_can_be_written_is_found_out_without_a_trace(
+    tmp_path, monkeypatch, attempt, name, message
+):
+    (tmp_path / "file").write_text("old")
+    for folder, mode in (("folder", 0o700), ("barred", 0o500)):
+        (tmp_path / folder).mkdir(mode)
+    monkeypatch.chdir(tmp_path / "folder")
+    if name.startswith("barred") and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    for allowed in ("file", "new.txt", "new/folders/new.txt"):
+        require_writable(tmp_path / allowed)
+    for allowed in ("new/folder", "barred"):
+        require_new_folder(tmp_path / allowed)
+    with pytest.raises(MinsegError, match=message) as caught:
+        attempt(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["barred", "file", "folder"]
+    assert (tmp_path / "file").read_text() == "old"
 
 
 HOLD = """

@@ -1,6 +1,3 @@
-import shutil
-import subprocess
-
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -11,7 +8,7 @@ from minseg.maps.class_map import write_class_map
 from tests import test_cli
 from tests.conftest import grid_at, names
 
-minseg = test_cli.minseg
+minseg, refused = test_cli.minseg, test_cli.refused
 
 
 @pytest.fixture
@@ -48,22 +45,6 @@ def test_change_writes_polygons_with_a_style_and_prints_areas(minseg, write_map,
     assert all(kind in style for kind in CHANGES)
 
 
-@pytest.mark.skipif(not shutil.which("ogrinfo"), reason="GDAL's programs are not here")
-def test_gdal_reads_the_layer(minseg, write_map, tmp_path):
-    before, after = write_map("2019.tif", slice(0, 10)), write_map("2021.tif", slice(2, 15))
-    minseg("change", before, after, "-o", tmp_path / "change.gpkg")
-    told = subprocess.run(
-        ["ogrinfo", "-al", "-geom=SUMMARY", tmp_path / "change.gpkg"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert told.stderr == ""
-    assert "Feature Count: 3" in told.stdout
-    for attribute in ("class: String", "change: String", "area_ha: Real"):
-        assert attribute in told.stdout
-
-
 @pytest.mark.parametrize(
     ("columns", "said", "number"),
     [(slice(0, 5), "no change between", 1), (slice(0, 0), "the layer is empty", 0)],
@@ -71,8 +52,7 @@ def test_gdal_reads_the_layer(minseg, write_map, tmp_path):
 def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
     before, after = write_map("2019.tif", columns), write_map("2021.tif", columns)
     status, out, _ = minseg("change", before, after, "-o", tmp_path / "change.gpkg")
-    assert status == 0
-    assert said in out.splitlines()[-1]
+    assert (status, said in out.splitlines()[-1]) == (0, True)
     layer = gpd.read_file(tmp_path / "change.gpkg")
     assert len(layer) == number
     assert {"class", "change", "area_ha"} <= set(layer.columns)
@@ -81,23 +61,23 @@ def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["2019.tif", "2019.tif", "-o", "out.gpkg"], "given twice"),
-        (["2019.tif", "./2019.tif", "-o", "out.gpkg"], "given twice"),
-        (["2019.tif", "2021.tif", "-o", "2021.tif"], "GeoPackage"),
-        (["2019.tif", "2021.tif", "-o", "."], "folder"),
-        (["2019.tif", "missing.tif", "-o", "out.gpkg"], "no such file"),
-        (["2019.tif", "large.tif", "-o", "out.gpkg"], "size (20×20 and 30×30 pixels)"),
-        (["2019.tif", "total.tif", "-o", "out.gpkg"], "model1 and the later of model4"),
-        (["2019.tif", "notes.txt", "-o", "out.gpkg"], "cannot be read as a raster"),
-        (["2019.tif", "clouds.tif", "-o", "out.gpkg"], "no ground has data in both maps"),
-        (["2019.tif", "2021.tif", "-o", "2021.gpkg"], "name it e.g. 2021_change.gpkg"),
-        (["2019.tif", "2021.tif", "-o", "old.gpkg"], "would be that of old.TIFF too"),
-        (["2019.tif", "2021.tif", "-o", "folder.gpkg"], "folder.qml: is a folder"),
-        (["2019.tif", "2021.tif", "-o", "notes.txt/out.gpkg"], "cannot write here"),
-        (["2019.tif", "odd.tif", "-o", "out.gpkg"], "odd.tif: holds 9, which is no class"),
+        ("2019.tif 2019.tif -o out.gpkg", "given twice"),
+        ("2019.tif ./2019.tif -o out.gpkg", "given twice"),
+        ("2019.tif 2021.tif -o 2021.tif", "GeoPackage"),
+        ("2019.tif 2021.tif -o .", "folder"),
+        ("2019.tif missing.tif -o out.gpkg", "no such file"),
+        ("2019.tif large.tif -o out.gpkg", "size (20×20 and 30×30 pixels)"),
+        ("2019.tif total.tif -o out.gpkg", "model1 and the later of model4"),
+        ("2019.tif notes.txt -o out.gpkg", "cannot be read as a raster"),
+        ("2019.tif clouds.tif -o out.gpkg", "no ground has data in both maps"),
+        ("2019.tif 2021.tif -o 2021.gpkg", "name it e.g. 2021_change.gpkg"),
+        ("2019.tif 2021.tif -o old.gpkg", "would be that of old.TIFF too"),
+        ("2019.tif 2021.tif -o folder.gpkg", "folder.qml: is a folder"),
+        ("2019.tif 2021.tif -o notes.txt/out.gpkg", "cannot write here"),
+        ("2019.tif odd.tif -o out.gpkg", "odd.tif: holds 9, which is no class"),
     ],
 )
-def test_mistakes_are_one_line(minseg, write_map, tmp_path, monkeypatch, arguments, said):
+def test_mistakes_are_one_line(refused, write_map, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     write_map("2019.tif", slice(0, 10))
     write_map("2021.tif", slice(2, 15))
@@ -109,10 +89,6 @@ def test_mistakes_are_one_line(minseg, write_map, tmp_path, monkeypatch, argumen
     (tmp_path / "old.TIFF").write_text("a map")
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     (tmp_path / "folder.qml").mkdir()
-    status, out, err = minseg("change", *arguments)
-    assert (status, out) == (1, "")
-    assert err.startswith("minseg: ")
-    assert said in err
-    assert len(err.splitlines()) == 1
+    assert said in refused("change", *arguments.split())
     (tmp_path / "folder.qml").rmdir()
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before

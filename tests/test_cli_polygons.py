@@ -16,7 +16,7 @@ from minseg.study.runs import RunStore
 from tests import test_cli
 from tests.conftest import TINY, names
 
-minseg = test_cli.minseg
+minseg, refused = test_cli.minseg, test_cli.refused
 
 
 @pytest.fixture(scope="module")
@@ -99,69 +99,34 @@ def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
     assert len(geopandas.read_file(polygons)) == 0
 
 
-def test_mistakes_are_told_before_the_work(minseg, run, image, tmp_path):
+def test_mistakes_are_told_before_the_work(refused, run, image, tmp_path):
     output = tmp_path / "out" / "map.tif"
     (tmp_path / "folder.gpkg").mkdir()
     (tmp_path / "styled.qml").mkdir()
     (tmp_path / "file").write_text("in the way")
-    cases = {
-        ("--polygons", tmp_path / "map.geojson"): "name it",
-        ("--polygons", output): "name it",
-        ("--polygons", tmp_path / "folder.gpkg"): "is a folder",
-        ("--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
-        ("--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
-        ("--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
-        ("-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
-        ("-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
-        ("--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
-        ("--smooth", "-1"): "give numbers from 0",
-        ("--minimum-ha", "-1"): "give numbers from 0",
-    }
-    for options, message in cases.items():
-        status, out, err = minseg("predict", run, image, "-o", output, *options)
-        assert (status, out, err.count("\n")) == (1, "", 1)
-        assert message in err
-    assert names(tmp_path) == ["file", "folder.gpkg", "styled.qml"]
-
-
-def test_polygons_must_not_replace_the_image(minseg, run, image, tmp_path):
     copy = tmp_path / "image.gpkg"  # a raster may be in a GeoPackage too
-    with rasterio.open(image) as source:
-        rasterio.shutil.copy(source, copy, driver="GTiff")
-    before = copy.read_bytes()
-    given = ["-o", tmp_path / "map.tif", "--polygons", copy]
-    status, _, err = minseg("predict", run, copy, *given)
-    assert status == 1
-    assert "another file of this work" in err
-    assert copy.read_bytes() == before
-
-
-def test_unnamed_band_files_make_the_same_map_as_one_named_image(minseg, run, image, tmp_path):
-    with rasterio.open(image) as source:
-        order = {name: k for k, name in enumerate(source.descriptions, 1)}
-        for band in ("B02", "B04"):
-            with rasterio.open(
-                tmp_path / f"{band}.tif", "w", **source.profile | {"count": 1}
-            ) as one:
-                one.write(source.read(order[band]), 1)
-        scale = source.scales[0]
-    whole, parts = tmp_path / "whole.tif", tmp_path / "parts.tif"
-    assert minseg("predict", run, image, "-o", whole)[0] == 0
-    files = [f"{band}={tmp_path / band}.tif" for band in ("B04", "B02")]
-    assert minseg("predict", run, *files, "-o", parts, "--scale", scale)[0] == 0
-    assert np.array_equal(read_class_map(parts).classes, read_class_map(whole).classes)
-    status, _, err = minseg("predict", run, files[0], "-o", parts, "--scale", scale)
-    assert (status, err.count("\n")) == (1, 1)
-    assert "needs band B02" in err
-
-
-def test_an_image_that_lies_nowhere_is_refused_before_the_work(minseg, run, image, tmp_path):
-    copy = tmp_path / "image.tif"
-    shutil.copy(image, copy)
-    with rasterio.open(copy, "r+") as target:
+    lost = tmp_path / "lost.tif"
+    for path in (copy, lost):
+        shutil.copy(image, path)
+    with rasterio.open(lost, "r+") as target:
         target.crs, target.transform = CRS.from_epsg(4326), Affine(10, 0, 4e5, 0, -10, 5e6)
-    given = ["-o", tmp_path / "map.tif", "--polygons", tmp_path / "map.gpkg"]
-    status, out, err = minseg("predict", run, copy, *given)
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "its coordinates lie nowhere on the earth" in err
-    assert names(tmp_path) == ["image.tif"]
+    before = {path: path.read_bytes() for path in (copy, lost)}
+    cases = {
+        (image, "--polygons", tmp_path / "map.geojson"): "name it",
+        (image, "--polygons", output): "name it",
+        (image, "--polygons", tmp_path / "folder.gpkg"): "is a folder",
+        (image, "--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
+        (image, "--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
+        (copy, "--polygons", copy): "another file of this work",
+        (image, "--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
+        (image, "-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
+        (image, "-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
+        (image, "--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
+        (image, "--smooth", "-1"): "give numbers from 0",
+        (image, "--minimum-ha", "-1"): "give numbers from 0",
+        (lost,): "its coordinates lie nowhere on the earth",
+    }
+    for given, message in cases.items():
+        assert message in refused("predict", run, "-o", output, *given)
+    assert {path: path.read_bytes() for path in before} == before
+    assert names(tmp_path) == ["file", "folder.gpkg", "image.gpkg", "lost.tif", "styled.qml"]

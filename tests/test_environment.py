@@ -77,6 +77,10 @@ def test_conda_environment_has_the_project_requirements_with_the_same_bounds():
     listed = {Requirement(entry).name: Requirement(entry).specifier for entry in entries}
     assert listed == expected
     assert len(entries) == len(listed)
+    assert environment()["channels"] == ["conda-forge"]
+    assert [one for one in environment()["dependencies"] if one not in entries] == [
+        {"pip": ["-e ."]}
+    ]
 
 
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared():
@@ -86,21 +90,15 @@ def test_what_is_declared_is_imported_and_what_is_imported_is_declared():
     assert {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names} == imported("src")
 
 
-def test_conda_environment_takes_everything_but_minseg_from_conda_forge():
-    assert environment()["channels"] == ["conda-forge"]
-    sections = [entry for entry in environment()["dependencies"] if isinstance(entry, dict)]
-    assert sections == [{"pip": ["-e ."]}]
-
-
 def test_lock_holds_one_exact_version_a_line_and_no_address_or_path():
     pin = re.compile(r'([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.!]*)(; sys_platform == "linux")?')
     assert [line for line in LOCK_LINES if not pin.fullmatch(line)] == []
-
-
-def test_lock_is_sorted_and_names_each_package_once():
     assert sorted(LOCK_LINES, key=str.upper) == LOCK_LINES
     names = [canonicalize_name(Requirement(line).name) for line in LOCK_LINES]
     assert len(set(names)) == len(names)
+    assert {"minseg", "pip"}.isdisjoint(names)
+    marked = {line for line in LOCK_LINES if line.endswith('; sys_platform == "linux"')}
+    assert marked == {line for line in LOCK_LINES if re.match(r"nvidia-|cuda-|triton", line)}
 
 
 @pytest.mark.parametrize("requirement", requirements_of_every_kind(), ids=str)
@@ -109,17 +107,6 @@ def test_lock_pins_each_requirement_within_its_bounds(requirement):
     pin = Requirement(locked[canonicalize_name(requirement.name)])
     assert pin.marker is None
     assert requirement.specifier.contains(next(iter(pin.specifier)).version)
-
-
-def test_lock_asks_for_linux_only_packages_on_linux_only():
-    linux_only = re.compile(r"nvidia-|cuda-|triton")
-    marked = {line for line in LOCK_LINES if line.endswith('; sys_platform == "linux"')}
-    assert marked == {line for line in LOCK_LINES if linux_only.match(line)}
-
-
-def test_lock_leaves_out_the_project_and_the_installer():
-    names = {canonicalize_name(Requirement(line).name) for line in LOCK_LINES}
-    assert names.isdisjoint({"minseg", "pip"})
 
 
 def test_citation_names_the_version_of_the_project():

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -6,6 +7,11 @@ import pytest
 from results import write_tables
 
 from minseg import MinsegError
+from minseg.study.runs import RunStore, run_key
+from minseg.study.study import Study
+from minseg.study.tables import band_entries, split_entries
+from tests.conftest import write_small_dataset
+from tests.study.made_runs import excavation, write_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,3 +78,36 @@ def test_missing_outcomes_and_marks_are_told(tmp_path):
         write_tables.results_section(tmp_path)
     with pytest.raises(MinsegError, match="has no lines"):
         write_tables.with_section("no marks", "section", tmp_path / "README.md")
+
+
+def test_outcomes_hold_ours_beside_the_papers_and_where_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINSEG_SCHEDULER", "tcp://127.0.0.1:1")  # nothing is trained here
+    monkeypatch.setattr("minseg.study.scheduling.ANSWER_WITHIN_S", 0.2)
+    dataset = write_small_dataset(tmp_path / "mines", 9, (2020,), raw_material=["RR"] * 9)
+    parts = ["train"] * 3 + ["validation"] * 3 + ["test"] * 3
+    dataset = replace(dataset, split=dataset.split.assign(part=parts))
+    study = Study("demo", dataset, (0,), RunStore(tmp_path / "runs"))
+    tasks = ["model1", "excavation,preparatory work area"]  # the second is to use RGB
+    bands = band_entries(study, tasks)
+    tested = {"mine-6": excavation(2), "mine-7": excavation(8)}
+    origin = {"dataset": "made", "synthetic": True, "device": "cpu", "cpu_cores": 2}
+    for entry in [*bands, *(e.baseline() for e in bands), *split_entries(study, tasks)]:
+        config, folder = entry.config, study.store.path / run_key(entry.config, dataset)
+        found = {config.epochs: {"validation": {"mine-3": excavation(5)}, "test": tested}}
+        write_run(folder, config, found, **origin, git_commit="abc")
+
+    outcomes = write_tables.table_outcomes(study, tasks)
+    assert list(outcomes.columns) == write_tables.OUTCOME_COLUMNS
+    keys = outcomes.query("task == 'model1'").set_index(["table", "convention", "row"]).sort_index()
+    ours = keys.loc[(3, "standard", "RGB")]
+    assert ours["iou"] == pytest.approx(0.5)  # 10 of 20 excavation pixels are found
+    assert ours["low"] < ours["iou"] < ours["high"]
+    assert (ours["mines"], ours["paper_iou"]) == (2, 0.694)
+    assert ours["validation_iou"] == pytest.approx(0.5)
+    assert (ours["dataset"], ours["synthetic"], ours["code"]) == ("made", True, "abc")
+    assert ours["device"] == "cpu, 2 cores"
+    assert keys.loc[(3, "paper", "RGB"), "iou"] > ours["iou"]  # an absent class scores 1
+    assert (4, "standard", "RR") not in keys.index  # the dataset lacks bands of M
+    own = outcomes.query("table == 4 and convention == 'standard' and task != 'model1'")
+    assert own.set_index("row")["iou"][["RR", "GRR"]].tolist() == pytest.approx([0.5, 0.5])
+    assert own["paper_iou"].isna().all()

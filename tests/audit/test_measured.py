@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from minseg import MinsegError
-from minseg.audit.ledger import against_runs, judge, read_claims
+from minseg.audit.ledger import against_runs, judge
 from minseg.audit.measured import Effect, Missing, decide, gather
 from minseg.audit.power import needed_mines
 from minseg.audit.printed import ABOVE_ZERO, Region
@@ -21,11 +21,6 @@ from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_
 from tests.study.made_runs import excavation, write_run
 
 WORSE, BETTER = [2, 4, 3, 2, 4, 3, 2, 4], [5, 6, 6, 4, 8, 6, 5, 7]
-
-
-@pytest.fixture(scope="module")
-def claims():
-    return {one.id: one for one in read_claims()}
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +256,7 @@ def test_subsets_that_share_mines_are_drawn_once(study, claims):
         splits.append(Result(Entry("model1", row, result.entry.config, of_subset), result.runs))
     evidence = gather(study, [], splits, "standard")
     drawn = {
-        row: evidence.find(4, {"model": "model1", "split": row}).scored.resampled[:, 0]
+        row: evidence.find(4, {"model": "model1", "split": row}).resampled[:, 0]
         for row in ("RR", "OP", "CL")
     }
     known = ~np.isnan(drawn["OP"])

@@ -3,19 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
 from minseg import MinsegError
 from minseg.data.dataset import check_dataset
 from minseg.data.images import ImageReading
-from minseg.data.importing import ImageFolders, import_dataset, read_mask
-from minseg.data.labels import IGNORE_BITS, class_bit
+from minseg.data.importing import ImageFolders, import_dataset
+from minseg.data.labels import class_bit
 from minseg.data.raster import Grid
 from minseg.data.stack import ImageFile, open_stack
-from tests.conftest import grid_at
 
-CLASSES = {1: "dam", 2: "excavation"}
+
+def scene_grid(k):
+    return Grid(40, 50, Affine(1e-4, 0, 10 + 0.1 * k, 0, -1e-4, 45), CRS.from_epsg(4326))
 
 
 @pytest.fixture
@@ -23,30 +25,41 @@ def folders(tmp_path, write_tif):
     """Five images in degrees, bands out of order, of four sites; site b has two."""
     random = np.random.default_rng(0)
     for k in range(5):
-        grid = Grid(40, 50, Affine(1e-4, 0, 10 + 0.1 * k, 0, -1e-4, 45), CRS.from_epsg(4326))
         image = random.integers(500, 4000, (3, 40, 50)).astype(np.uint16)
         image[:, 0, 0] = 7  # what this user's missing pixels look like
-        write_tif(f"images/img_{k}.tif", image, grid, descriptions=["B4", "B2", "B3"])
+        write_tif(f"images/img_{k}.tif", image, scene_grid(k), descriptions=["B4", "B2", "B3"])
         mask = random.integers(0, 3, (1, 40, 50)).astype(np.uint8)
-        write_tif(f"masks/mask_{k}.tif", mask, grid)
+        write_tif(f"masks/mask_{k}.tif", mask, scene_grid(k))
     rows = pd.DataFrame({"chip": range(5), "site": ["a", "b", "b", "c d", "e"], "year": 2021})
     rows.to_csv(tmp_path / "chips.csv", index=False)
     return ImageFolders(
         images=str(tmp_path / "images" / "img_*.tif"),
         masks=str(tmp_path / "masks" / "mask_*.tif"),
-        classes=CLASSES,
+        classes={1: "dam", 2: "excavation"},
         reading=ImageReading(("B02", "B03", "B04"), scale=1e-4, nodata=7),
     )
+
+
+@pytest.fixture
+def imported(tmp_path, folders):
+    """Import the folders, changed, by a table that is written as a text here, or by their own."""
+
+    def run(text=None, folders=folders, **options):
+        table = tmp_path / "chips.csv"
+        if text:
+            table = tmp_path / "list.csv"
+            table.write_text(text)
+        return import_dataset(tmp_path / "new", folders, table, **options)
+
+    return run
 
 
 def changed(folders, reading=None, **changes):
     return replace(folders, reading=replace(folders.reading, **(reading or {})), **changes)
 
 
-def test_imported_scene_equals_its_files(tmp_path, folders):
-    import rasterio
-
-    dataset = import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
+def test_imported_scene_equals_its_files(tmp_path, imported):
+    dataset = imported()
     assert check_dataset(dataset.path) == []
     assert list(dataset.mines["mine"]) == ["a", "b", "c-d", "e"]
     assert list(dataset.scenes["mine"]) == ["a", "b", "b", "c-d", "e"]
@@ -65,124 +78,77 @@ def test_imported_scene_equals_its_files(tmp_path, folders):
     with rasterio.open(tmp_path / "masks" / "mask_2.tif") as source:
         mask = source.read(1)
     assert ((dataset.read_labels(scene) == class_bit("dam")) == (mask == 1)).all()
+    assert "case" not in dataset.mines
 
 
-def test_cases_of_mines_are_carried_on_where_there_are_any(tmp_path, folders):
-    plain = import_dataset(tmp_path / "plain", folders, tmp_path / "chips.csv")
-    assert "case" not in plain.mines
-    rows = pd.read_csv(tmp_path / "chips.csv")
-    rows.assign(case=["snow", "", "", "", "flood"]).to_csv(tmp_path / "cases.csv", index=False)
-    dataset = import_dataset(tmp_path / "cased", folders, tmp_path / "cases.csv")
+def test_cases_of_mines_are_carried_on_where_there_are_any(imported):
+    dataset = imported("chip,site,case\n0,a,snow\n1,b,\n2,b,\n3,c,\n4,e,flood\n")
     assert list(dataset.mines["case"]) == ["snow", "", "", "flood"]
     assert check_dataset(dataset.path) == []
 
 
-def test_radar_power_becomes_decibels(tmp_path, folders, write_tif):
-    for k in range(5):
-        grid = Grid(40, 50, Affine(1e-4, 0, 10 + 0.1 * k, 0, -1e-4, 45), CRS.from_epsg(4326))
-        power = np.full((2, 40, 50), 0.1, np.float32)
-        power[:, 0, 1] = np.nan
-        write_tif(f"radar/{k}.tif", power, grid, descriptions=["VH", "VV"])
-    with_radar = changed(folders, {"radar_unit": "power"}, radar=str(tmp_path / "radar" / "*.tif"))
-    dataset = import_dataset(tmp_path / "new", with_radar, tmp_path / "chips.csv")
-    values, valid = dataset.read_inputs(dataset.scenes.iloc[0], ("VV", "VH", "VV/(10·VH)"))
-    assert values[:, 5, 5] == pytest.approx([-10, -10, -10], abs=1e-4)
-    assert not valid[0, 1]
+def all_missing(image):
+    image.write(np.full((3, 40, 50), 7, np.uint16))
 
 
-def test_mask_values_can_be_ignored_or_background(write_tif):
-    mask = np.array([[[0, 1, 2, 9]]], np.uint8)
-    path = write_tif("m.tif", mask, grid_at(0, 1), nodata=9)
-    assert read_mask(path, {1: "background", 2: "ignore"}).tolist() == [
-        [0, 0, IGNORE_BITS, IGNORE_BITS]
-    ]
-    # An explicit meaning of 0 beats the default.
-    assert read_mask(path, {0: "dam", 1: "dam", 2: "ignore"})[0, 0] == class_bit("dam")
-
-
-def test_image_without_crs(tmp_path, folders, write_tif):
-    nowhere = Grid(40, 50, Affine.translation(7, 7), None)
-    write_tif("images/img_0.tif", np.ones((3, 40, 50), np.uint16), nowhere)
-    with pytest.raises(MinsegError, match="no coordinate reference system"):
-        import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
-
-
-def test_missing_image_is_named(tmp_path, folders):
-    (tmp_path / "images" / "img_4.tif").unlink()
-    with pytest.raises(MinsegError, match="image of scene '4' not found"):
-        import_dataset(tmp_path / "new", folders, tmp_path / "chips.csv")
-
-
-def test_all_nodata_image(tmp_path, folders):
-    with pytest.raises(MinsegError, match=r"img_0\.tif: no valid pixel"):
-        import_dataset(
-            tmp_path / "new",
-            changed(folders, images=str(all_sevens(tmp_path))),
-            tmp_path / "chips.csv",
-        )
-
-
-def all_sevens(tmp_path):
-    import rasterio
-
-    for path in (tmp_path / "images").iterdir():
-        with rasterio.open(path, "r+") as source:
-            source.write(np.full((3, 40, 50), 7, np.uint16))
-    return tmp_path / "images" / "img_*.tif"
+def nowhere(image):
+    image.crs, image.transform = CRS(), Affine.translation(7, 7)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "edit", "message"),
     [
-        ({"reading": {"bands": ("B02", "B08")}}, "has no band B08"),
-        ({"reading": {"scale": None}}, "--scale"),
-        ({"reading": {"scale": 1.0}}, "--scale"),
-        ({"images": "nothing/here.tif"}, "exactly one"),
-        ({"classes": {1: "pit"}}, "unknown class 'pit'"),
-        ({"classes": {1: "ignore"}}, "no class mapped"),
+        ({"reading": {"bands": ("B02", "B08")}}, None, "has no band B08"),
+        ({"reading": {"scale": None}}, None, "--scale"),
+        ({"reading": {"scale": 1.0}}, None, "--scale"),
+        ({"images": "nothing/here.tif"}, None, "exactly one"),
+        ({"images": "none/*.tif"}, None, "image of scene '0' not found"),
+        ({"classes": {1: "pit"}}, None, "unknown class of mask value 1 'pit'"),
+        ({"classes": {1: "ignore"}}, None, "no class mapped"),
+        ({}, all_missing, r"img_0\.tif: no valid pixel"),
+        ({}, nowhere, "no coordinate reference system"),
     ],
 )
-def test_wrong_meaning_is_one_clear_line(tmp_path, folders, changes, message):
+def test_wrong_meaning_is_one_clear_line(tmp_path, folders, imported, changes, edit, message):
+    for path in (tmp_path / "images").iterdir() if edit else ():
+        with rasterio.open(path, "r+") as image:
+            edit(image)
     with pytest.raises(MinsegError, match=message) as error:
-        import_dataset(tmp_path / "new", changed(folders, **changes), tmp_path / "chips.csv")
+        imported(folders=changed(folders, **changes))
     assert "\n" not in str(error.value)
 
 
-def listed(tmp_path, text):
-    path = tmp_path / "list.csv"
-    path.write_text(text)
-    return path
-
-
 @pytest.mark.parametrize("column", ["Mine", " mine", "SITE", "Site "])
-def test_the_column_of_the_mine_is_found_in_any_spelling(tmp_path, folders, column, capsys):
-    table = listed(tmp_path, f"chip;{column}\n0;a\n1;b\n2;b\n3;c\n")
-    dataset = import_dataset(tmp_path / "new", folders, table)
+def test_the_column_of_the_mine_is_found_in_any_spelling(imported, column, capsys):
+    dataset = imported(f"chip;{column}\n0;a\n1;b\n2;b\n3;c\n")
     assert list(dataset.mines["mine"]) == ["a", "b", "c"]
     told = capsys.readouterr().err
     assert "no column mine" not in told
     assert "several scenes of the latest date, or without one, of mine b:" in told
+    assert "1 image(s) have no row in the table and are left out: 4" in told
 
 
-def test_what_is_taken_for_granted_is_told(tmp_path, folders, capsys):
-    table = listed(tmp_path, "chip,mine id,year\n0,a,2019\n1,b,2019\n2,b,2019\n")
-    import_dataset(tmp_path / "new", folders, table)
-    first, second, *_ = capsys.readouterr().err.splitlines()
-    assert "no column mine or site: each scene is taken for a mine of its own" in first
+@pytest.mark.parametrize("key", ["chip", "mine", "site", "key", "name"])
+def test_the_key_may_have_any_name_and_what_is_taken_for_granted_is_told(imported, capsys, key):
+    assert len(imported(f"{key},mine id,year\n0,a,2019\n1,b,2019\n2,b,2019\n").mines) == 3
+    *first, second, _ = capsys.readouterr().err.splitlines()
     assert "not used: column mine id; used are mine, name" in second
+    if key not in ("mine", "site"):
+        assert "no column mine or site: each scene is taken for a mine of its own" in first[0]
 
 
-def test_the_latest_scene_is_the_latest_by_date(tmp_path, folders):
-    text = "chip,mine,date\n0,a,2021-08-01\n1,a,2019-06-01\n2,a,2021-07-01\n3,b,\n4,c,\n"
-    dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, text))
+def test_the_latest_scene_is_the_latest_by_date(imported):
+    dataset = imported(
+        "chip,mine,date\n0,a,2021-08-01\n1,a,2019-06-01\n2,a,2021-07-01\n3,b,\n4,c,\n"
+    )
     assert list(dataset.scenes["year"])[:3] == [2021, 2019, 2021]
     dataset.split["part"] = ["test", "train", "validation"]
     assert list(dataset.scenes_of("test")["date"]) == ["2021-08-01"]
 
 
-def test_what_a_mines_scenes_say_together_is_kept(tmp_path, folders):
+def test_what_a_mines_scenes_say_together_is_kept(imported):
     text = "chip,mine,raw_material,longitude\n0,a,,\n1,a,CL,10.1\n2,b,MO,\n3,c,,\n"
-    dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, text))
+    dataset = imported(text)
     assert list(dataset.mines["raw_material"]) == ["CL", "MO", ""]
     assert dataset.mines["longitude"][0] == 10.1
 
@@ -217,29 +183,17 @@ def test_what_a_mines_scenes_say_together_is_kept(tmp_path, folders):
         ("chip,mine\n0,a\n1,b\n2,a\n", "2 separate mine.s.: a split by mine needs at least 3"),
     ],
 )
-def test_a_table_is_refused_before_any_raster_is_read(tmp_path, folders, text, message):
-    nowhere = changed(folders, images=str(tmp_path / "none" / "*.tif"))
+def test_a_table_is_refused_before_any_raster_is_read(folders, imported, text, message):
     with pytest.raises(MinsegError, match=rf"{message}") as told:
-        import_dataset(tmp_path / "new", nowhere, listed(tmp_path, text))
+        imported(text, changed(folders, images="none/*.tif"))
     assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("place", ["45,10", "0,0", "-170,45"])
-def test_a_position_far_from_its_image_is_refused(tmp_path, folders, place):
+def test_a_position_far_from_its_image_is_refused(imported, place):
     text = f"chip,mine,longitude,latitude\n0,a,,\n1,b,{place}\n2,c,10.2,45\n"
     with pytest.raises(MinsegError, match=r"scene '1' lies at longitude .* but its image at 10.10"):
-        import_dataset(tmp_path / "new", folders, listed(tmp_path, text))
-
-
-def test_images_without_a_row_are_told(tmp_path, folders, capsys):
-    import_dataset(tmp_path / "new", folders, listed(tmp_path, "0,a\n1,b\n2,c\n3,d\n"))
-    assert "2 image(s) have no row in the table and are left out: 0; 4" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("key", ["mine", "site", "key", "name"])
-def test_the_key_may_have_any_name(tmp_path, folders, key):
-    dataset = import_dataset(tmp_path / "new", folders, listed(tmp_path, f"{key}\n0\n1\n2\n"))
-    assert len(dataset.mines) == 3
+        imported(text)
 
 
 def test_a_negative_seed_and_a_file_in_the_way_are_refused_before_the_work(tmp_path, folders):
@@ -270,45 +224,34 @@ def test_real_tailings_chips(tmp_path, shared_data):
     assert (labels > 0).mean() == pytest.approx(chips["tsf_fraction"][0], abs=1e-4)
 
 
-def test_images_of_one_import_have_the_same_bands(tmp_path, folders, write_tif):
-    import rasterio
-
-    image = next((tmp_path / "images").glob("img_3.tif"))
-    with rasterio.open(image, "r+") as source:
+def test_images_of_one_import_have_the_same_bands(tmp_path, folders, imported):
+    with rasterio.open(tmp_path / "images" / "img_3.tif", "r+") as source:
         source.descriptions = ["B4", "B2", "cloud"]
-    every = changed(folders, {"bands": None})
     with pytest.raises(MinsegError, match=r"has band B03, which .*img_3.*--bands B02,B04$"):
-        import_dataset(tmp_path / "new", every, tmp_path / "chips.csv")
+        imported(folders=changed(folders, {"bands": None}))
     assert not (tmp_path / "new").exists()
     told = changed(folders, {"bands": ("B02", "B04")})
-    assert check_dataset(import_dataset(tmp_path / "new", told, tmp_path / "chips.csv").path) == []
+    assert check_dataset(imported(folders=told).path) == []
 
 
-def test_brackets_in_a_folder_are_no_pattern(tmp_path, folders):
+def test_brackets_in_a_folder_are_no_pattern(tmp_path, folders, imported):
     odd = tmp_path / "tiles [2021] {a}?"
     (tmp_path / "images").rename(odd)
-    found = changed(folders, images=str(odd / "img_*.tif"))
-    assert len(import_dataset(tmp_path / "new", found, tmp_path / "chips.csv").scenes) == 5
+    assert len(imported(folders=changed(folders, images=str(odd / "img_*.tif"))).scenes) == 5
 
 
 def test_fill_without_a_tag_is_missing_in_a_dataset_as_in_a_prediction(
-    tmp_path, write_tif, folders, capsys
+    tmp_path, write_tif, folders, imported, capsys
 ):
-    random = np.random.default_rng(0)
+    random, names = np.random.default_rng(0), ("B02", "B03", "B04")
     for k in range(5):
         image = random.uniform(-0.05, 1, (3, 40, 50)).astype(np.float32)
         image[0, 5, 5], image[1, 6, 6], image[:, 7, 7:] = -9999, -3.4e38, np.inf
-        grid = grid_at(k)
-        names = ["B02", "B03", "B04"]
-        write_tif(f"images/img_{k}.tif", image, Grid(40, 50, grid.transform, grid.crs), None, names)
-        mask = np.ones((1, 40, 50), np.uint8)
-        mask[0, 0] = 2
-        write_tif(f"masks/mask_{k}.tif", mask, Grid(40, 50, grid.transform, grid.crs))
-    told = changed(folders, {"scale": None, "nodata": None})
-    dataset = import_dataset(tmp_path / "new", told, tmp_path / "chips.csv")
+        write_tif(f"images/img_{k}.tif", image, scene_grid(k), None, names)
+    dataset = imported(folders=changed(folders, {"scale": None, "nodata": None}))
     assert "2 of 1957 pixels hold -3.4e+38 or another number that is no" in capsys.readouterr().err
-    inputs, valid = dataset.read_inputs(dataset.scenes.iloc[0], ("B02", "B03", "B04"))
-    with open_stack([ImageFile(tmp_path / "images" / "img_0.tif")], ("B02", "B03", "B04")) as stack:
+    inputs, valid = dataset.read_inputs(dataset.scenes.iloc[0], names)
+    with open_stack([ImageFile(tmp_path / "images" / "img_0.tif")], names) as stack:
         values, found = stack.read()
     assert np.array_equal(found, valid)
     assert valid.sum() == 40 * 50 - 2 - 43

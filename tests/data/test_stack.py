@@ -12,10 +12,12 @@ from rasterio.windows import Window
 
 from minseg import MinsegError
 from minseg.data.images import ImageReading
-from minseg.data.raster import Grid, read_grid
-from minseg.data.stack import ImageFile, common_grid, crs_seen_from, open_stack, require_overlap
+from minseg.data.raster import Grid
+from minseg.data.stack import ImageFile, common_grid, open_stack, require_overlap
+from tests.data.test_raster import with_nodata
 
-WGS84 = CRS.from_epsg(4326)
+WGS84, UTM = CRS.from_epsg(4326), CRS.from_epsg(32633)
+RATIO = "VV/(10·VH)"
 
 
 def degrees(west, crs=WGS84, north=-17.0, side_deg=1e-4):
@@ -36,42 +38,18 @@ def test_grids_over_the_180th_meridian_overlap_however_their_longitudes_are_coun
     for grid in (across, *others.values()):
         require_overlap({"across": across} | others, grid)
     for grid in (across, metres(180)):
-        with pytest.raises(MinsegError, match="far: lies outside of the other files"):
-            require_overlap({"across": across, "far": metres(179)}, grid)
-        with pytest.raises(MinsegError, match="far: lies outside of the other files"):
-            require_overlap({"across": across, "far": degrees(west + 0.07)}, grid)
+        for far in (metres(179), degrees(west + 0.07)):
+            with pytest.raises(MinsegError, match="far: lies outside of the other files"):
+                require_overlap({"across": across, "far": far}, grid)
 
 
 def test_longitudes_from_0_to_360_are_those_from_180_west():
-    require_overlap(
-        {"a": degrees(240, north=50), "b": degrees(-120, north=50)}, degrees(-120, north=50)
-    )
-
-
-def test_the_whole_world_overlaps_with_any_place():
+    here, counted_on = degrees(-120, north=50), degrees(240, north=50)
+    require_overlap({"a": counted_on, "b": here}, here)
     for west in (-180, 0):
         world = Grid(180, 360, Affine(1, 0, west, 0, -1, 90), WGS84)
         for grid in (degrees(15.0), degrees(179.97), degrees(-60.0)):
             require_overlap({"world": world, "mine": grid}, grid)
-
-
-def test_longitudes_are_counted_as_the_file_does_only_where_it_matters():
-    assert crs_seen_from(metres(15, 32633), degrees(15)) == WGS84
-    assert crs_seen_from(metres(180), metres(180, 32701)) == CRS.from_epsg(32701)
-    for west in (179.97, -180.03):
-        for datum in (4326, 7844, 4720):  # the last is Fiji's, 100 m and more from WGS 84
-            crs = CRS.from_epsg(datum)
-            seen = crs_seen_from(metres(180), degrees(west, crs))
-            assert seen != crs
-            x, y = transform(WGS84, seen, [179.99, -179.99], [-17.0, -17.0])
-            plain, same = transform(WGS84, crs, [179.99, -179.99], [-17.0, -17.0])
-            assert all(west <= one <= west + 0.06 for one in x)
-            assert np.mod(x, 360) == pytest.approx(np.mod(plain, 360), abs=2e-5)  # 2 m
-            assert y == pytest.approx(same, abs=2e-5)
-
-
-UTM = CRS.from_epsg(32633)
-RATIO = "VV/(10·VH)"
 
 
 def grid_of(gsd_m, side_m=960, left=400_000.0, top=5_000_000.0, crs=UTM):
@@ -118,8 +96,8 @@ def test_files_of_10_20_and_60_m_become_one_stack_on_the_grid_of_10_m(write_band
     for seed, (band, gsd_m) in enumerate((("B01", 60), ("B02", 10), ("B11", 20))):
         path = write_band(f"{band}.tif", grid_of(gsd_m), seed)
         files.append(ImageFile.parse(f"{band}={path}"))
-    bands = ("B11", "B01", "B02")
-    values, valid, grid = read(files, bands, ImageReading(scale=1e-4))
+    bands, reading = ("B11", "B01", "B02"), ImageReading(scale=1e-4)
+    values, valid, grid = read(files, bands, reading)
     assert grid.matches(grid_of(10))
     assert valid.all()
     assert values.dtype == np.float32
@@ -132,7 +110,7 @@ def test_files_of_10_20_and_60_m_become_one_stack_on_the_grid_of_10_m(write_band
         assert layer == pytest.approx(expected * 1e-4, abs=1e-7)
     # A window is the same as that part of everything.
     window = Window(13, 50, 41, 30)
-    part, part_valid, _ = read(files, bands, ImageReading(scale=1e-4), window)
+    part, part_valid, _ = read(files, bands, reading, window)
     rows, columns = window.toslices()
     assert np.array_equal(part, values[:, rows, columns])
     assert part_valid.shape == (30, 41)
@@ -141,14 +119,9 @@ def test_files_of_10_20_and_60_m_become_one_stack_on_the_grid_of_10_m(write_band
 @pytest.mark.parametrize("nodata", [None, 0, 9])
 def test_another_projection_and_footprint_as_gdal_warps_it(write_band, nodata):
     west, south, east, north = transform_bounds(UTM, "EPSG:4326", *grid_of(10).bounds)
-    degrees = Grid(
-        120,
-        110,
-        from_bounds(west + 2e-3, south - 1e-3, east + 1e-3, north - 1e-3, 110, 120),
-        CRS.from_epsg(4326),
-    )
+    place = from_bounds(west + 2e-3, south - 1e-3, east + 1e-3, north - 1e-3, 110, 120)
     optical = write_band("B02.tif", grid_of(10), 1, descriptions=["B02"])
-    radar = write_band("vv.tif", degrees, 2, np.float32, nodata=nodata)
+    radar = write_band("vv.tif", Grid(120, 110, place, WGS84), 2, np.float32, nodata=nodata)
     files = [ImageFile(optical), ImageFile(radar, ("VV",))]
     reading = ImageReading(scale=1e-4, radar_scale=1e-4, radar_unit="amplitude")
     values, valid, grid = read(files, ("VV", "B02"), reading)
@@ -161,122 +134,100 @@ def test_another_projection_and_footprint_as_gdal_warps_it(write_band, nodata):
     assert (difference > 1e-4).sum() <= 3  # where two pixels are equally near
 
 
-def test_default_grid_is_the_finest_optical_one_of_about_10_m_or_one_of_10_m():
-    def chosen(*optical, radar=(), gsd_m=None):
-        candidates = [grid_of(side) for side in optical or radar]
-        every = {str(side): grid_of(side) for side in (*optical, *radar)}
-        return common_grid(candidates, every, gsd_m)
-
-    assert chosen(60, 10, 20).matches(grid_of(10))
-    assert chosen(12, 24, radar=(3,)).matches(grid_of(12))
-    assert chosen(20, 60, radar=(3,)).matches(grid_of(10))
-    assert chosen(5, 20).matches(grid_of(10))
-    assert chosen(radar=(3, 40)).matches(grid_of(10))
-    assert chosen(20, 20).matches(grid_of(20))  # one grid is kept
-    assert chosen(20, gsd_m=10).matches(grid_of(10))
-    assert chosen(10, gsd_m=10).matches(grid_of(10))
-    odd = chosen(15, 20)
-    assert odd.matches(grid_of(10))
-    assert (
-        chosen(10, 20, gsd_m=7).bounds[2]
-        >= grid_of(10).bounds[2]
-        > chosen(10, gsd_m=7).bounds[2] - 7
-    )
+def test_bands_of_a_file_keep_their_own_nodata_on_another_grid(write_band, write_tif):
+    numbers = noise(grid_of(20), bands=2)
+    numbers[:, 0], numbers[:, 1] = 7, 9
+    path = with_nodata(write_tif("two.tif", numbers, grid_of(20), None, ["B03", "B04"]), 2, 9)
+    files = [ImageFile(write_band("B02.tif", grid_of(10), descriptions=["B02"])), ImageFile(path)]
+    values, valid, _ = read(files, ("B02", "B03", "B04"), ImageReading(scale=1e-4))
+    assert not valid[2:4].any()
+    assert valid[:2].all() and valid[4:].all()
+    assert values[1:, :, ::2][:, ::2][:, 2:] == pytest.approx(numbers[:, 2:] * 1e-4)
 
 
-def test_default_grid_of_degrees_has_pixels_of_10_m():
-    coarse = Grid(100, 120, Affine(2e-4, 0, 82.5, 0, -1.8e-4, 22.3), CRS.from_epsg(4326))
-    fine = Grid(700, 700, Affine(3e-5, 0, 82.5, 0, -3e-5, 22.3), CRS.from_epsg(4326))
+@pytest.mark.parametrize(
+    ("optical", "radar", "gsd_m", "side_m"),
+    [
+        ((60, 10, 20), (), None, 10),
+        ((12, 24), (3,), None, 12),
+        ((20, 60), (3,), None, 10),
+        ((5, 20), (), None, 10),
+        ((), (3, 40), None, 10),
+        ((20, 20), (), None, 20),  # one grid is kept
+        ((15, 20), (), None, 10),
+        ((20,), (), 10, 10),
+        ((10,), (), 10, 10),
+    ],
+)
+def test_default_grid_is_the_finest_optical_one_of_about_10_m_or_one_of_10_m(
+    optical, radar, gsd_m, side_m
+):
+    every = {str(side): grid_of(side) for side in (*optical, *radar)}
+    candidates = [grid_of(side) for side in optical or radar]
+    assert common_grid(candidates, every, gsd_m).matches(grid_of(side_m))
+
+
+def test_grid_of_degrees_has_pixels_of_10_m_and_another_one_covers_all_ground():
+    coarse = Grid(100, 120, Affine(2e-4, 0, 82.5, 0, -1.8e-4, 22.3), WGS84)
+    fine = Grid(700, 700, Affine(3e-5, 0, 82.5, 0, -3e-5, 22.3), WGS84)
     grid = common_grid([coarse], {"a": coarse, "b": fine})
     assert grid.crs == coarse.crs
     assert grid.pixel_size_m == pytest.approx((10, 10), rel=1e-3)
     assert grid.bounds == pytest.approx(coarse.bounds, abs=1e-4)
+    odd = common_grid([grid_of(10)], {"10": grid_of(10)}, 7)
+    assert odd.bounds[2] - 7 < grid_of(10).bounds[2] <= odd.bounds[2]
 
 
-def test_radar_becomes_decibels_by_the_units_that_the_user_states(write_band):
-    optical = write_band("B02.tif", grid_of(10), descriptions=["B02"])
-    vv, vh = (write_band(f"{name}.tif", grid_of(5), seed) for seed, name in enumerate(("vv", "vh")))
-    files = [ImageFile(optical), ImageFile(vv, ("VV",)), ImageFile(vh, ("VH",))]
-    power_vv, power_vh = (nearest(path, grid_of(10))[0] / 65535 for path in (vv, vh))
-    reading = ImageReading(scale=1e-4, radar_unit="power", radar_scale=1 / 65535)
-    (found_vv, ratio, _), valid, _ = read(files, ("VV", RATIO, "B02"), reading)
-    assert valid.all()
-    assert found_vv == pytest.approx(10 * np.log10(power_vv), abs=1e-4)
-    assert ratio == pytest.approx(10 * np.log10(power_vv / (10 * power_vh)), abs=1e-4)
-    with pytest.raises(MinsegError, match=r"whole numbers.*--radar-scale"):
-        read(files, ("VV", RATIO), ImageReading(scale=1e-4, radar_unit="power"))
-    values, _, _ = read(files, ("B02",), ImageReading(scale=1e-4))  # radar is not asked for
-    assert values.shape == (1, 96, 96)
+def decibels(*values):
+    return np.stack([np.full((8, 8), value, np.float32) for value in values])
 
 
 def test_radar_ratio_of_a_file_in_decibels_is_taken(write_tif):
-    decibels = np.stack([np.full((8, 8), value, np.float32) for value in (-12, -18, 77)])
-    path = write_tif("s1.tif", decibels, descriptions=["VV", "VH", RATIO])
+    given = decibels(-12, -18, 77)
+    path = write_tif("s1.tif", given, descriptions=["VV", "VH", RATIO])
     assert read([ImageFile(path)], (RATIO,))[0].mean() == 77
-    powers = write_tif("s1_power.tif", 10 ** (decibels / 10), descriptions=["VV", "VH", RATIO])
+    powers = write_tif("s1_power.tif", 10 ** (given / 10), descriptions=["VV", "VH", RATIO])
     values, _, _ = read([ImageFile(powers)], (RATIO,), ImageReading(radar_unit="power"))
     assert values == pytest.approx(-12 + 18 - 10, abs=1e-4)
-
-
-def test_zeros_without_a_tag_are_missing_if_the_user_says_so(write_tif):
-    optical, power = noise(grid_of(10)), noise(grid_of(5), seed=1)
-    optical[0, :7], power[0, :, 100:] = 0, 0
-    files = [
-        ImageFile(write_tif("B02.tif", optical, grid_of(10)), ("B02",)),
-        ImageFile(write_tif("vv.tif", power, grid_of(5)), ("VV",)),
-    ]
-    reading = ImageReading(scale=1e-4, radar_unit="power", radar_scale=1e-4, nodata=0)
-    _, valid, _ = read(files, ("B02", "VV"), reading)
-    expected = np.ones((96, 96), bool)
-    expected[:7] = expected[:, 50:] = False
-    assert np.array_equal(valid, expected)
 
 
 def test_image_arguments_are_paths_or_bands_and_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert ImageFile.parse("a/b.tif") == ImageFile(Path("a/b.tif"))
-    parsed = ImageFile.parse("vv, vh=s1=new.tif")
-    assert (str(parsed.path), parsed.bands) == ("s1=new.tif", ("VV", "VH"))
-    assert ImageFile.parse("B2=x.tif").bands == ("B02",)
+    assert ImageFile.parse("vv, vh=s1=new.tif") == ImageFile(Path("s1=new.tif"), ("VV", "VH"))
     (tmp_path / "odd=name.tif").touch()
     assert ImageFile.parse("odd=name.tif").bands is None
     with pytest.raises(MinsegError, match=r"bands 'missing': use .* or names"):
         ImageFile.parse("missing=name.tif")
 
 
-FAR = grid_of(10, left=700_000.0)
+SITE = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
 TURNED = Grid(96, 96, grid_of(10).transform @ Affine.rotation(5), UTM)
 REFUSED = {
-    "elsewhere": ({"B08": FAR}, "B08.tif: lies outside of the other files"),
-    "rotated": ({"B08": TURNED}, "B08.tif: its grid is rotated.*gdalwarp"),
-    "nowhere": ({"B08": Grid(96, 96, TURNED.transform, None)}, "B08.tif: has no coordinate"),
-    "a site's own system": (
-        {
-            "B08": Grid(
-                96, 96, grid_of(10).transform, CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
-            )
-        },
-        "B08.tif: its coordinates lie nowhere on the earth",
-    ),
-    "degrees said, metres meant": (
-        {"B08": Grid(96, 96, grid_of(10).transform, CRS.from_epsg(4326))},
-        "B08.tif: its coordinates lie nowhere on the earth",
-    ),
-    "missing": ({"B04": grid_of(10)}, "needs band B08 and the image has B02, B04"),
-    "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, "band B08 is in two files"),
+    "elsewhere": ({"B08": grid_of(10, left=7e5)}, {}, "B08.tif: lies outside of the other files"),
+    "rotated": ({"B08": TURNED}, {}, "B08.tif: its grid is rotated.*gdalwarp"),
+    "nowhere": ({"B08": grid_of(10, crs=None)}, {}, "B08.tif: has no coordinate"),
+    "of a site": ({"B08": grid_of(10, crs=SITE)}, {}, "B08.tif: its coordinates lie nowhere"),
+    "metres": ({"B08": grid_of(10, crs=WGS84)}, {}, "B08.tif: its coordinates lie nowhere"),
+    "missing": ({"B04": grid_of(10)}, {}, "needs band B08 and the image has B02, B04"),
+    "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, {}, "band B08 is in two files"),
+    "one list": ({"B08": grid_of(10)}, {"bands": ("B02", "B08")}, r"each path, e\.g\. B02,B08="),
+    **{
+        f"{side:g} m": ({"B08": grid_of(10)}, {"gsd_m": side}, "pixels of .*--gsd-m.* 10 m")
+        for side in (5e-324, 1e-9, 4e-3, 1e4, 1e300)
+    },
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_files_that_do_not_go_together_are_refused_in_one_line(write_band, case):
-    others, message = REFUSED[case]
-    grids = {"B02": grid_of(10)} | others
+    others, reading, message = REFUSED[case]
     files = [
         ImageFile(write_band(f"{name}.tif", grid, descriptions=[name]))
-        for name, grid in grids.items()
+        for name, grid in ({"B02": grid_of(10)} | others).items()
     ]
     with pytest.raises(MinsegError, match=message) as caught:
-        read(files, ("B02", "B08"), ImageReading(scale=1e-4))
+        read(files, ("B02", "B08"), ImageReading(**{"scale": 1e-4} | reading))
     assert "\n" not in str(caught.value)
 
 
@@ -289,22 +240,15 @@ def test_each_file_must_hold_reflectance(write_band):
         read(files, ("B02", "B08"))
 
 
-def test_bands_of_several_files_are_not_said_by_one_list(write_band):
-    path = write_band("a.tif", grid_of(10))
-    with pytest.raises(MinsegError, match=r"before each path, e\.g\. B02,B08="):
-        read([ImageFile(path)] * 2, ("B02",), ImageReading(bands=("B02", "B08")))
-
-
 def test_korba_becomes_one_stack_of_10_m(shared_data):
     folder = shared_data / "korba_s1s2"
     paths = {name: folder / f"s2_{name}.tif" for name in ("B02", "B03", "B04", "B08", "B11")}
     paths |= {name: folder / f"s1_{name}.tif" for name in ("VV", "VH")}
     files = [ImageFile(path, (name,)) for name, path in paths.items()]
-    bands = (*paths, RATIO)
     reading = ImageReading(scale=1 / 65535, radar_unit="power", radar_scale=1 / 65535, nodata=0)
-    values, valid, grid = read(files, bands, reading)
+    values, valid, grid = read(files, (*paths, RATIO), reading)
     assert grid.pixel_size_m == pytest.approx((10, 10), rel=1e-4)
-    assert grid.crs == CRS.from_epsg(4326)
+    assert grid.crs == WGS84
     assert 0.8 < valid.mean() < 0.85
     numbers = {name: nearest(path, grid)[0] for name, path in paths.items()}
     assert np.array_equal(valid, np.all([layer > 0 for layer in numbers.values()], axis=0))
@@ -312,24 +256,6 @@ def test_korba_becomes_one_stack_of_10_m(shared_data):
         linear = numbers[name][valid] / 65535
         expected = linear if name.startswith("B") else 10 * np.log10(linear)
         assert layer[valid] == pytest.approx(expected, abs=2e-5)
-
-
-def test_sentinel_scene_with_b10_and_radar_in_decibels_is_one_stack(shared_data):
-    folder = shared_data / "s1s2_512"
-    optical, radar = folder / "s2_l1c_13band.tif", folder / "s1_vv_vh_db.tif"
-    bands = ("B04", "B12", "VH", RATIO)
-    values, valid, grid = read(
-        [ImageFile(radar), ImageFile(optical)], bands, ImageReading(scale=1e-4)
-    )
-    assert grid.matches(read_grid(optical))
-    with rasterio.open(optical) as source:
-        names = list(source.descriptions)
-        red, infrared = source.read([names.index("B4") + 1, names.index("B12") + 1])
-    with rasterio.open(radar) as source:
-        vv, vh = source.read()
-    expected = np.stack([red * 1e-4, infrared * 1e-4, vh, vv - vh - 10])
-    assert values[:, valid] == pytest.approx(expected[:, valid], abs=1e-5)
-    assert valid.mean() > 0.9
 
 
 @pytest.mark.parametrize("west", [179.97, -180.03])
@@ -343,28 +269,16 @@ def test_files_over_the_180th_meridian_become_one_stack_without_gaps(write_band,
     ]
     with rasterio.open(files[1].path) as source:
         stored = source.read(1)
-    reading = ImageReading(scale=1e-4)
-    with open_stack(files, ("B08", "B02"), reading) as stack:
-        values, valid = stack.read()
-        grid = stack.grid
+    values, valid, grid = read(files, ("B08", "B02"), ImageReading(scale=1e-4))
     assert grid.matches(fine)
     assert valid.all()
     columns, rows = np.meshgrid(np.arange(grid.width) + 0.5, np.arange(grid.height) + 0.5)
-    place = grid.transform
-    xs, ys = place.a * columns + place.c, place.e * rows + place.f
-    x, y = transform(grid.crs, CRS.from_epsg(4326), xs.ravel(), ys.ravel())
+    xs, ys = grid.transform @ (columns.ravel(), rows.ravel())
+    x, y = transform(grid.crs, WGS84, xs, ys)
     across = (np.mod(np.array(x) - west, 360) / 1e-4).astype(int)
     down = ((-17.0 - np.array(y)) / 1e-4).astype(int)
     expected = stored[down, across].reshape(valid.shape) * 1e-4
     assert (np.abs(values[0] - expected) > 1e-6).mean() < 1e-3  # two pixels equally near
-
-
-@pytest.mark.parametrize("gsd_m", [5e-324, 1e-9, 4e-3, 1e4, 1e300])
-def test_pixels_that_make_no_sensible_image_are_refused(write_band, gsd_m):
-    path = write_band("B02.tif", grid_of(10), descriptions=["B02"])
-    with pytest.raises(MinsegError, match=r"pixels of .* m would make .*--gsd-m.* 10 m") as caught:
-        read([ImageFile(path)], ("B02",), ImageReading(scale=1e-4, gsd_m=gsd_m))
-    assert "\n" not in str(caught.value)
 
 
 def test_an_alpha_band_hides_pixels_on_another_grid_too(write_band, write_tif):
@@ -406,30 +320,57 @@ def test_some_channels_of_a_large_image_are_thinned_alike(write_tif, bands):
     assert np.array_equal(values[:, valid], expected[:, valid])
 
 
-@pytest.mark.parametrize("bands", [None, ("VV", "VH"), ("VV", "-"), ("-", "VH")])
-def test_radar_of_other_polarisations_is_none_however_it_is_listed(write_tif, bands):
-    decibels = np.full((2, 8, 8), -11, np.float32)
-    files = [ImageFile(write_tif("s1.tif", decibels, descriptions=["HH", "HV"]), bands)]
-    with pytest.raises(MinsegError, match=r"holds HH, HV|band [12] is called H[HV] and listed as"):
-        read(files, ("VV",))
+OTHER = r"holds HH, HV|band [12] is called H[HV] and listed as"
+SWAPPED = "VH would be 6.0 dB brighter than VV, as on no ground; are they swapped?"
 
 
 @pytest.mark.parametrize(
-    ("bands", "unit", "name", "said"),
+    ("files", "said"),
     [
-        (["Sigma0_VH_db", "Sigma0_VV_db"], "db", "s1.tif", None),
-        (None, "db", "s1.tif", "VH would be 6.0 dB brighter than VV"),
-        (None, "db", "s1_vh_vv.tif", "it holds VH, VV, where VV, VH are needed"),
-        (["HV", "HH"], "db", "s1.tif", "it holds HV, HH, where VV, VH are needed"),
+        ({"s1.tif": (("VV", "VH"), ["Sigma0_VH_db", "Sigma0_VV_db"])}, None),
+        ({"s1.tif": (("VV", "VH"), None)}, SWAPPED),
+        ({"s1_vh_vv.tif": (("VV", "VH"), None)}, "it holds VH, VV, where VV, VH are needed"),
+        ({"s1.tif": (("VV", "VH"), ["HV", "HH"])}, "it holds HV, HH, where VV, VH are needed"),
+        *(({"s1.tif": (bands, ["HH", "HV"])}, OTHER)
+          for bands in (None, ("VV", "VH"), ("VV", "-"), ("-", "VH"))),
+        # Of two files, the first is the darker.
+        ({"a.tif": (("VH",), None), "b.tif": (("VV",), None)}, None),
+        ({"a.tif": (None, ["VH"]), "b.tif": (None, ["VV"])}, None),
+        ({"a.tif": (("VV",), None), "b.tif": (("VH",), None)}, "a.tif and .*b.tif: " + SWAPPED),
+        ({"a.tif": (None, ["VV"]), "b.tif": (None, ["VH"])}, "a.tif and .*b.tif: " + SWAPPED),
+        ({"a.tif": (("VV",), ["VH"]), "b.tif": (("VH",), ["VV"])}, "a.tif: has no band VV"),
+        ({"a.tif": (("VV",), ["Sigma0_VH"]), "b.tif": (("VH",), None)}, "a.tif: has no band VV"),
+        ({"s1_vh.tif": (("VV",), None), "s1_vv.tif": (("VH",), None)},
+         "s1_vh.tif: by its names it holds VH, where VV are needed"),
     ],
-)
-def test_radar_is_read_as_import_reads_it(write_tif, bands, unit, name, said):
-    decibels = np.stack([np.full((8, 8), value, np.float32) for value in (-17, -11)])
-    files = [ImageFile(write_tif(name, decibels, descriptions=bands), ("VV", "VH"))]
+)  # fmt: skip
+def test_radar_is_read_by_its_names_or_refused_in_one_line(write_tif, files, said):
+    given, layers = [], iter(decibels(-17, -11)[:, None])
+    for name, (bands, names) in files.items():
+        values = next(layers) if len(files) > 1 else decibels(-17, -11)
+        given.append(ImageFile(write_tif(name, values, descriptions=names), bands))
     if said is None:
-        values, _, _ = read(files, ("VV", "VH"), ImageReading(radar_unit=unit))
+        values, _, _ = read(given, ("VV", "VH"))
         assert values[:, 0, 0].tolist() == [-11, -17]
     else:
-        with pytest.raises(MinsegError, match=said) as error:
-            read(files, ("VV", "VH"), ImageReading(radar_unit=unit))
+        with pytest.raises(MinsegError, match=said.replace("?", r"\?")) as error:
+            read(given, ("VV", "VH"))
         assert "\n" not in str(error.value)
+
+
+def test_a_virtual_raster_of_radar_files_has_their_names(write_tif):
+    given = {"vh": -12, "vv": -11, "more_vv": -11}
+    first, *_ = (write_tif(f"{name}.tif", decibels(db)) for name, db in given.items())
+    stack, mosaic = first.with_name("stack.vrt"), first.with_name("mosaic.vrt")
+    rasterio.shutil.copy(first, stack, driver="VRT")
+    text = stack.read_text()
+    start, source, end = (text.index(tag) for tag in ("<VRTRasterB", "<SimpleS", "</VRTRasterB"))
+    parts = [text[source:end].replace("vh.tif", f"{name}.tif") for name in ("vv", "more_vv")]
+    mosaic.write_text(text[:source] + "".join(parts) + text[end:])
+    assert read([ImageFile(mosaic, ("VV",))], ("VV",))[0].mean() == -11
+    second = text[start:].replace('band="1"', 'band="2"').replace("vh.tif", "vv.tif")
+    stack.write_text(text.replace("</VRTDataset>", second))
+    assert read([ImageFile(stack, ("VH", "VV"))], ("VV", "VH"))[0][:, 0, 0].tolist() == [-11, -12]
+    for path, bands, held in ((stack, ("VV", "VH"), "VH, VV"), (mosaic, ("VH",), "VV")):
+        with pytest.raises(MinsegError, match=rf"by its names it holds {held}, where"):
+            read([ImageFile(path, bands)], bands)

@@ -1,13 +1,16 @@
-"""A web server on this machine: files by ranges, made-up answers, and failures on demand."""
+"""Web servers on this machine, of any files and of a made catalogue, that fail on demand."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from minseg.synthetic.server import CatalogueHandler, listening
 
 
 @dataclass
@@ -29,80 +32,106 @@ class Loopback:
 @contextmanager
 def serving(folder: Path) -> Iterator[Loopback]:
     state = Loopback(folder)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            self._answer({})
-
-        def do_HEAD(self):
-            self._answer({})
-
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self._answer(json.loads(body))
-
-        def _answer(self, body):
-            path = urlsplit(self.path).path
-            state.requests.append(f"{self.command} {path}")
-            refused = state.refuse(self.path, self.headers)
-            if refused:
-                self._send(refused, state.refusal)
-                return
-            pending = state.failures.get(path) or []
-            failure = pending.pop(0) if pending and self.command != "HEAD" else None
-            if isinstance(failure, int):
-                self._send(failure, b"{}")
-            elif path in state.answers:
-                self._send(200, json.dumps(state.answers[path](body)).encode())
-            else:
-                self._file(state.folder / path.lstrip("/"), failure == "cut")
-
-        def _file(self, path, cut):
-            if not path.is_file():
-                self._send(404, b"not here")
-                return
-            data = path.read_bytes()
-            wanted = self.headers.get("Range")
-            if wanted is None:
-                self._send(200, data, cut=cut)
-                return
-            first, last = wanted.removeprefix("bytes=").split("-")
-            start, stop = int(first), min(int(last or len(data) - 1), len(data) - 1) + 1
-            if start >= len(data):
-                self._send(416, b"")
-                return
-            span = f"bytes {start}-{stop - 1}/{len(data)}"
-            self._send(206, data[start:stop], {"Content-Range": span}, cut)
-
-        def _send(self, status, data, headers=None, cut=False):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Accept-Ranges", "bytes")
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            data = data[: len(data) // 2] if cut else data
-            state.bytes_sent += len(data)
-            self.wfile.write(data)
-            if cut:
-                self.close_connection = True
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with listening(partial(_Handler, folder=folder, items=[], state=state)) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+
+class _Cutting(CatalogueHandler):
+    cut = False
+
+    def send_body(self, content):
+        super().send_body(content[: len(content) // 2] if self.cut else content)
+        self.close_connection = self.close_connection or self.cut
+
+
+class _Handler(_Cutting):
+    def __init__(self, *arguments, state, **options):
+        self.state = state
+        super().__init__(*arguments, **options)
+
+    def do_GET(self):  # noqa: N802
+        state, path = self.state, urlsplit(self.path).path
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        state.requests.append(f"{self.command} {path}")
+        refused = state.refuse(self.path, self.headers)
+        pending = state.failures.get(path) if self.command != "HEAD" and not refused else None
+        failure = pending.pop(0) if pending else None
+        self.cut = failure == "cut"
+        if refused or isinstance(failure, int):
+            self.send_response(refused or failure)
+            self.send_header("Content-Length", str(len(state.refusal)))
+            self.end_headers()
+            self.wfile.write(state.refusal if self.command != "HEAD" else b"")
+        elif path in state.answers:
+            self.answer(state.answers[path](json.loads(body or "{}")))
+        else:
+            self.send_file(state.folder / path.lstrip("/"))
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
+
+    def send_body(self, content):
+        self.state.bytes_sent += len(content)
+        super().send_body(content)
+
+
+@dataclass
+class Behaviour:
+    """How the server of a made catalogue answers; tests change it while it runs."""
+
+    busy: list[int] = field(default_factory=list)
+    """Statuses to answer the next requests with: 429, 500 ..."""
+    cuts: int = 0
+    """How many of the next files to break off in the middle."""
+    missing: str = ""
+    """Files whose name this pattern is in are not found."""
+    refuse: Callable[[dict], int] = lambda query: 0
+    """Status to refuse a search with; 0 where it is answered."""
+    change: Callable[[dict], dict] = lambda item: item
+    """What becomes of an item before it is sent."""
+    on_file: Callable[[int], None] = lambda number: None
+    """Called with the number of each request of a file before it is answered."""
+    files: list[str] = field(default_factory=list)
+    """Names of the files asked for."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def behaving(behaviour: Behaviour) -> type[CatalogueHandler]:
+    """Make a handler of requests that behaves so."""
+
+    class Handler(_Cutting):
+        def parse_request(self):
+            sound = super().parse_request()
+            with behaviour.lock:
+                status = behaviour.busy.pop(0) if sound and behaviour.busy else None
+            if status:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_error(status)
+            return sound and not status
+
+        def search(self, query):
+            return {"refused": behaviour.refuse(query), **super().search(query)}
+
+        def answer(self, page):
+            status = page.pop("refused", 0)
+            self.send_error(status) if status else super().answer(page)
+
+        def addressed(self, item):
+            return behaviour.change(super().addressed(item))
+
+        def send_file(self, file):
+            with behaviour.lock:
+                behaviour.files.append(file.name)
+                number = len(behaviour.files)
+            behaviour.on_file(number)
+            if behaviour.missing and re.search(behaviour.missing, file.name):
+                self.send_error(404)
+            else:
+                super().send_file(file)
+
+        def send_body(self, content):
+            with behaviour.lock:
+                self.cut = behaviour.cuts > 0
+                behaviour.cuts -= self.cut
+            super().send_body(content)
+
+    return Handler

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
@@ -14,6 +13,8 @@ from rasterio.warp import transform, transform_bounds
 
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.raster import Grid
+from tests.fetching.scenes import item as stac_item
+from tests.fetching.scenes import tif
 
 GSD_M = {band.name: band.native_gsd_m for band in OPTICAL_BANDS} | {"SCL": 20}
 ORDER = list(GSD_M)
@@ -55,54 +56,28 @@ def write_catalogue(folder: Path, scenes: dict[str, Grid]) -> None:
             round(edge / 60) * 60 + out
             for edge, out in zip(bounds, (-600, -600, 600, 600), strict=True)
         )
-        assets, clear = {}, {}
+        hrefs, clear = {}, {}
+
         for band, gsd_m in GSD_M.items():
+            place, crs = Affine(gsd_m, 0, left, 0, -gsd_m, top), scene_crs(item)
             xs = np.arange(left + gsd_m / 2, right, gsd_m)
             ys = np.arange(top - gsd_m / 2, bottom, -gsd_m)
             values = number_at(band, xs[None, :], ys[:, None])
             values = (values + (1000 if baseline >= "04" else 0)).astype(np.uint16)
             if band == "SCL":
                 values = np.full(values.shape, 5, np.uint8)
-                clear[band] = write(folder, f"{item}_clear.tif", values, left, top, gsd_m, item)
+                clear[band] = f"{item}_clear.tif"
+                tif(folder / "files" / clear[band], values, place, crs)
                 values[:, : values.shape[1] // 2] = 9
-            assets[band] = write(folder, f"{item}_{band}.tif", values, left, top, gsd_m, item)
-        properties = {"s2:processing_baseline": baseline, "eo:cloud_cover": 30.0}
+            hrefs[band] = f"{item}_{band}.tif"
+            tif(folder / "files" / hrefs[band], values, place, crs)
         ground = shapely.box(*transform_bounds(box.crs, "EPSG:4326", *box.bounds)).buffer(0.005)
-        items.append(stac_item(item, day, ground, properties, assets))
         other = day + datetime.timedelta(1 if day.month == 1 else -1)
-        properties = properties | {"eo:cloud_cover": 0.0}
-        items.append(stac_item(f"{item}-clear", other, ground, properties, assets | clear))
+        about = {"s2__processing_baseline": baseline}
+        for name, date, cloud, files in (
+            (item, day, 30.0, hrefs),
+            (f"{item}-clear", other, 0.0, hrefs | clear),
+        ):
+            one = stac_item(name, str(date), files, ground.bounds, eo__cloud_cover=cloud, **about)
+            items.append(one.to_dict() | {"collection": "sentinel-2-l2a"})
     (folder / "items.json").write_text(json.dumps(items), encoding="utf-8")
-
-
-def write(folder, name, values, left, top, gsd_m, item):
-    with rasterio.open(
-        folder / "files" / name,
-        "w",
-        driver="GTiff",
-        height=values.shape[0],
-        width=values.shape[1],
-        count=1,
-        dtype=values.dtype,
-        crs=scene_crs(item),
-        transform=Affine(gsd_m, 0, left, 0, -gsd_m, top),
-        tiled=True,
-        compress="deflate",
-        nodata=0,
-    ) as target:
-        target.write(values, 1)
-    return {"href": name, "type": "image/tiff; application=geotiff"}
-
-
-def stac_item(item, day, ground, properties, assets):
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "id": item,
-        "collection": "sentinel-2-l2a",
-        "geometry": shapely.geometry.mapping(ground),
-        "bbox": list(ground.bounds),
-        "properties": {"datetime": f"{day}T10:30:00Z", **properties},
-        "assets": assets,
-        "links": [],
-    }

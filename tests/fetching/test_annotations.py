@@ -54,11 +54,9 @@ def read(path, table=HERE, **fields):
 
 def test_rasterised_as_gdal_does_it(tmp_path):
     random = np.random.default_rng(0)
-    x, y = GRID.transform @ (40, 30)
-    blob = shapely.Polygon(
-        [(x + 250 * r * np.cos(a), y + 250 * r * np.sin(a))
-         for a, r in zip(np.linspace(0, 6, 25), random.uniform(0.3, 1, 25), strict=True)]
-    )  # fmt: skip
+    angles, radii_m = np.linspace(0, 6, 25), 250 * random.uniform(0.3, 1, 25)
+    corners = np.column_stack([radii_m * np.cos(angles), radii_m * np.sin(angles)])
+    blob = shapely.Polygon(corners + GRID.transform @ (40, 30))
     path = written(tmp_path, [blob, square(70, 2, 15)])
     bits = rasterise(read(path).polygons, GRID)
     left, bottom, right, top = map(str, GRID.bounds)
@@ -82,15 +80,9 @@ def test_a_strip_thinner_than_a_pixel_takes_pixel_centres_only(tmp_path):
 
 def test_classes_overlap_whatever_their_order(tmp_path):
     shapes, names = [square(10, 10, 20), square(20, 20, 20)], ["dam", "excavation"]
-    found = []
-    for order in ([0, 1], [1, 0]):
-        path = written(
-            tmp_path,
-            [shapes[k] for k in order],
-            name=f"{order[0]}.gpkg",
-            **{"class": [names[k] for k in order]},
-        )
-        found.append(rasterise(read(path).polygons, GRID))
+    path = written(tmp_path, shapes, **{"class": names})
+    polygons = read(path).polygons
+    found = [rasterise(polygons.iloc[order], GRID) for order in ([0, 1], [1, 0])]
     assert (found[0] == found[1]).all()
     both = decode_bits(found[0], "dam") & decode_bits(found[0], "excavation")
     assert both.sum() == 100 and decode_bits(found[0], "dam").sum() == 400
@@ -134,13 +126,6 @@ def test_invalid_polygons_are_repaired_and_told(tmp_path):
     assert area_m2 == pytest.approx(2 * 200 * 100 / 2, rel=1e-3)
 
 
-def test_polygons_in_degrees_give_the_same(tmp_path):
-    shapes = gpd.GeoSeries([square(10, 10, 20)], crs=GRID.crs)
-    degrees = written(tmp_path, shapes.to_crs("EPSG:4326"), "EPSG:4326", "degrees.geojson")
-    metres = written(tmp_path, shapes)
-    assert (rasterise(read(degrees).polygons, GRID) == rasterise(read(metres).polygons, GRID)).all()
-
-
 def test_years_choose_polygons_and_an_empty_year_holds_always(tmp_path):
     path = written(
         tmp_path,
@@ -150,10 +135,9 @@ def test_years_choose_polygons_and_an_empty_year_holds_always(tmp_path):
     found = read(path, year_field="drawn")
     assert len(found.of_year(2019)) == 2 and len(found.of_year(2020)) == 1
     assert found.years_of("mine-0", (2018, 2019)) == (2018, 2019)
-    dated = read(
-        written(tmp_path, [square(0, 0)], name="d.gpkg", **{"class": ["dam"], "drawn": ["2019"]}),
-        year_field="drawn",
-    )
+    columns = {"class": ["dam"], "drawn": ["2019"]}
+    path = written(tmp_path, [square(0, 0)], name="d.gpkg", **columns)
+    dated = read(path, year_field="drawn")
     assert dated.years_of("mine-0", (2018, 2019)) == (2019,)
     with pytest.raises(MinsegError, match="holds 'dam', which is no year"):
         read(path, year_field="class")
@@ -161,15 +145,19 @@ def test_years_choose_polygons_and_an_empty_year_holds_always(tmp_path):
 
 def test_files_that_are_no_polygons_are_refused(tmp_path):
     path = written(tmp_path, [square(0, 0)], name="two.gpkg")
-    with pytest.raises(MinsegError, match="has no field 'kind'; it has: class"):
-        read(path, class_field="kind")
-    with pytest.raises(MinsegError, match="unknown class 'pit'"):
-        read(path, classes={"a": "pit"})
-    with pytest.raises(MinsegError, match="but no polygon"):
-        read(written(tmp_path, [shapely.Point(5e5, 5e6)], name="points.gpkg"))
+    points = written(tmp_path, [shapely.Point(5e5, 5e6)], name="points.gpkg")
+    for file, fields, said in (
+        (path, {"class_field": "kind"}, "has no field 'kind'; it has: class"),
+        (path, {"classes": {"a": "pit"}}, "unknown class 'pit'"),
+        (points, {}, "but no polygon"),
+    ):
+        with pytest.raises(MinsegError, match=said):
+            read(file, **fields)
     gpd.read_file(path).to_file(path, layer="other")
     with pytest.raises(MinsegError, match="name one of its layers: two, other"):
         read(path)
+    with pytest.raises(MinsegError, match="no layer 'third'"):
+        read(path, layer="third")
     assert len(read(path, layer="other").polygons) == 1
 
 

@@ -7,54 +7,39 @@ import pytest
 from minseg import MinsegError
 from minseg.fetching import catalogue
 from minseg.fetching.catalogue import find, search
-from minseg.fetching.providers import PROVIDERS
-from tests.fetching.loopback import serving
+from minseg.synthetic.server import CatalogueHandler
+from tests.fetching.conftest import PROVIDER
 from tests.fetching.scenes import item
 
 START, END = datetime.date(2020, 1, 1), datetime.date(2020, 12, 31)
 BOX = (15.0, 46.0, 15.1, 46.1)
-LANDING = {
-    "type": "Catalog",
-    "id": "made-up",
-    "stac_version": "1.0.0",
-    "description": "made up",
-    "conformsTo": [
-        "https://api.stacspec.org/v1.0.0/core",
-        "https://api.stacspec.org/v1.0.0/collections",
-        "https://api.stacspec.org/v1.0.0/item-search",
-    ],
-}
-COLLECTION = {
-    "type": "Collection",
-    "id": "sentinel-2-l2a",
-    "stac_version": "1.0.0",
-    "description": "made up",
-    "license": "other",
-    "extent": {
-        "spatial": {"bbox": [[-180, -90, 180, 90]]},
-        "temporal": {"interval": [["2015-01-01T00:00:00Z", None]]},
-    },
-    "links": [],
-}
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "BACKOFF_S", 0.01)
-    with serving(tmp_path) as state:
-        links = [
-            {"rel": "self", "href": state.url},
-            {"rel": "data", "href": f"{state.url}/collections"},
-            {"rel": "search", "href": f"{state.url}/search", "method": "POST"}
-            | {"type": "application/geo+json"},
-        ]
-        state.answers["/"] = lambda body: LANDING | {"links": links}
-        state.answers["/collections/sentinel-2-l2a"] = lambda body: COLLECTION
-        yield state
+def server(server):
+    """With the pages of a catalogue, as the made one has them."""
+    server.answers["/"] = lambda body: CatalogueHandler.landing_page(server)
+    page = CatalogueHandler.collection(server, "sentinel-2-l2a")
+    server.answers["/collections/sentinel-2-l2a"] = lambda body: page
+    return server
 
 
-def provider_at(server):
-    return replace(PROVIDERS["planetary-computer"], url=server.url, signing="none")
+@pytest.fixture
+def provider(server):
+    return replace(PROVIDER, url=server.url)
+
+
+def optical(provider, box=BOX):
+    """What a year's search finds."""
+    return search(provider, "optical", box, START, END)
+
+
+def refused(provider, said, kind="optical", start=START):
+    """Search and be refused in one line."""
+    with pytest.raises(MinsegError, match=said) as error:
+        search(provider, kind, BOX, start, END)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def answer_with(server, *items, pages=1):
@@ -76,10 +61,10 @@ def answer_with(server, *items, pages=1):
     return bodies
 
 
-def test_all_pages_are_read_and_sorted_by_date(server):
+def test_all_pages_are_read_and_sorted_by_date(server, provider):
     days = ("2020-07-03", "2020-03-01", "2020-05-09")
     bodies = answer_with(server, *(item(f"S{day}", day, {}) for day in days), pages=3)
-    found = search(provider_at(server), "optical", BOX, START, END).items
+    found = optical(provider).items
     assert [one.id for one in found] == ["S2020-03-01", "S2020-05-09", "S2020-07-03"]
     assert bodies[0]["collections"] == ["sentinel-2-l2a"]
     assert bodies[0]["bbox"] == list(BOX)
@@ -91,62 +76,67 @@ def answer_sending(server, features, links=()):
     server.answers["/search"] = lambda body: page
 
 
+def about(**properties):
+    """Give properties, with colons in their names written as two underscores."""
+    told = {name.replace("__", ":"): value for name, value in properties.items()}
+    return lambda one: one["properties"].update(told)
+
+
+def top(**fields):
+    return lambda one: one.update(fields)
+
+
+def blue(**fields):
+    return lambda one: one["assets"]["B02"].update(fields)
+
+
 MALFORMED = {
-    "no date": (lambda one: one["properties"].update(datetime=None), "datetime"),
-    "no start": (
-        lambda one: one["properties"].update(datetime=None, start_datetime=None, end_datetime=None),
-        "has no date",
-    ),
-    "impossible": (lambda one: one["properties"].update(datetime="2020-02-31T10:00:00Z"), "day"),
-    "before time": (
-        lambda one: one["properties"].update(datetime="0001-01-01T00:00:00+09:00"),
-        "date",
-    ),
-    "other year": (
-        lambda one: one["properties"].update(datetime="2019-12-31T10:00:00Z"),
-        "was taken on 2019-12-31",
-    ),
+    "no date": (about(datetime=None), "datetime"),
+    "no start": (about(datetime=None, start_datetime=None, end_datetime=None), "has no date"),
+    "impossible": (about(datetime="2020-02-31T10:00:00Z"), "day"),
+    "before time": (about(datetime="0001-01-01T00:00:00+09:00"), "date"),
+    "other year": (about(datetime="2019-12-31T10:00:00Z"), "was taken on 2019-12-31"),
     "empty": (lambda one: one["geometry"].update(coordinates=[]), "geometry is empty"),
     "NaN": (
         lambda one: one["geometry"]["coordinates"][0].__setitem__(1, [15.0, float("nan")]),
         "geometry is empty",
     ),
-    "text": (lambda one: one.update(geometry={"type": "Polygon", "coordinates": "x"}), "geometry"),
-    "no type": (lambda one: one.update(geometry={}), "geometry"),
-    "cloud": (lambda one: one["properties"].update({"eo:cloud_cover": "n/a"}), "is 'n/a'"),
-    "fill": (lambda one: one["properties"].update({"eo:cloud_cover": -9999}), "is -9999"),
-    "orbit": (lambda one: one["properties"].update({"sat:relative_orbit": []}), "orbit is []"),
+    "text": (top(geometry={"type": "Polygon", "coordinates": "x"}), "geometry"),
+    "no type": (top(geometry={}), "geometry"),
+    "cloud": (about(eo__cloud_cover="n/a"), "is 'n/a'"),
+    "fill": (about(eo__cloud_cover=-9999), "is -9999"),
+    "orbit": (about(sat__relative_orbit=[]), "orbit is []"),
     "no address": (lambda one: one["assets"]["B02"].pop("href"), "asset B02 has no address"),
-    "empty address": (lambda one: one["assets"]["B02"].update(href=""), "B02 has no address"),
-    "relative": (lambda one: one["assets"]["B02"].update(href="./B02.tif"), "(rel: self)"),
+    "empty address": (blue(href=""), "B02 has no address"),
+    "relative": (blue(href="./B02.tif"), "(rel: self)"),
     "no asset": (lambda one: one["assets"].update(B02=None), "asset B02 has no address"),
-    "null assets": (lambda one: one.update(assets=None), "its assets are None"),
-    "null links": (lambda one: one.update(links=None), "its links are None"),
-    "null link": (lambda one: one.update(links=[None]), "no sound STAC item"),
-    "null properties": (lambda one: one.update(properties=None), "its properties are None"),
-    "number": (lambda one: one.update(bbox="x", id=7), "has no id in text"),
-    "no item": (lambda one: one.update(type="Collection"), "no sound STAC item"),
+    "null assets": (top(assets=None), "its assets are None"),
+    "null links": (top(links=None), "its links are None"),
+    "null link": (top(links=[None]), "no sound STAC item"),
+    "null properties": (top(properties=None), "its properties are None"),
+    "number": (top(bbox="x", id=7), "has no id in text"),
+    "no item": (top(type="Collection"), "no sound STAC item"),
 }
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_item_is_left_out_by_its_id_and_reason(server, name):
+def test_a_malformed_item_is_left_out_by_its_id_and_reason(server, provider, name):
     spoil, said = MALFORMED[name]
     sound, broken = (item(one, "2020-03-01", {"B02": "http://a/b.tif"}) for one in ("S", "B"))
     broken = broken.to_dict()
     spoil(broken)
     answer_sending(server, [broken, sound.to_dict()])
-    found = search(provider_at(server), "optical", BOX, START, END)
+    found = optical(provider)
     assert [one.id for one in found.items] == ["S"]
     (told,) = found.left_out.values()
     assert list(found.left_out) == ["(without id)" if name == "number" else "B"] and said in told
     if name not in ("other year", "number"):
         with pytest.raises(MinsegError, match=r"^B: .*; pin another item$") as error:
-            find(provider_at(server), "optical", "B")
+            find(provider, "optical", "B")
         assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_what_is_unusual_and_sound_stays(server):
+def test_what_is_unusual_and_sound_stays(server, provider):
     plain, without, naive = (item(name, "2020-03-01", {}).to_dict() for name in "ABC")
     plain["properties"]["eo:cloud_cover"] = "12.5"
     plain["assets"] = {"thumbnail": {"title": "nowhere"}, "B02": {"href": "../B02.tif"}}
@@ -154,26 +144,24 @@ def test_what_is_unusual_and_sound_stays(server):
     without["geometry"] = None
     naive["properties"]["datetime"] = "2020-12-31T23:59:59"
     answer_sending(server, [plain, without, naive, None, "?", {}], links=None)
-    found = search(provider_at(server), "optical", BOX, START, END)
+    found = optical(provider)
     assert [one.id for one in found.items] == ["A", "B", "C"]
     assert found.items[0].assets["B02"].get_absolute_href() == "http://example.org/items/B02.tif"
     assert list(found.left_out) == ["(without id)"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_page_that_leads_back_to_itself_ends_the_search(server, method):
+def test_a_page_that_leads_back_to_itself_ends_the_search(server, provider, method):
     link = {"rel": "next", "href": f"{server.url}/search", "method": method}
     sent = [item("S", "2020-03-01", {}).to_dict()]
     answer_sending(server, sent, [link | {"body": {"token": "1"}}])
-    with pytest.raises(MinsegError, match="same scenes page after page") as error:
-        search(provider_at(server), "optical", BOX, START, END)
+    refused(provider, "same scenes page after page")
     assert sum("/search" in request for request in server.requests) == 2
-    assert "\n" not in str(error.value)
 
 
-def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server):
+def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server, provider):
     bodies = answer_with(server, item("S", "2020-03-01", {}))
-    found = search(provider_at(server), "optical", (179.9, -17, -179.9, -16.8), START, END).items
+    found = optical(provider, (179.9, -17, -179.9, -16.8)).items
     assert [one.id for one in found] == ["S"]  # once
     assert [body["bbox"] for body in bodies] == [
         [179.9, -17, 180, -16.8],
@@ -182,104 +170,78 @@ def test_a_box_over_the_date_line_is_asked_for_on_both_sides(server):
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_server_is_asked_again(server, status):
+def test_a_busy_server_is_asked_again_but_not_for_ever(server, provider, status):
     answer_with(server, item("S", "2020-03-01", {}))
     server.failures["/search"] = [status, status]
-    assert len(search(provider_at(server), "optical", BOX, START, END).items) == 1
+    assert len(optical(provider).items) == 1
     assert server.requests.count("POST /search") == 3
+    server.failures["/search"] = [status] * 50
+    refused(provider, rf"gives no answer.*{status}")
+    assert server.requests.count("POST /search") == 3 + catalogue.ATTEMPTS
 
 
-def test_a_server_busy_for_good_is_told(server):
+def test_no_scene_is_no_error_but_no_collection_is(server, provider):
     answer_with(server)
-    server.failures["/search"] = [429] * 50
-    with pytest.raises(MinsegError, match=r"gives no answer.*429") as error:
-        search(provider_at(server), "optical", BOX, START, END)
-    assert server.requests.count("POST /search") == catalogue.ATTEMPTS
-    assert "\n" not in str(error.value)
-
-
-def test_no_scene_is_no_error_but_no_collection_is(server):
-    answer_with(server)
-    provider = provider_at(server)
-    assert search(provider, "optical", BOX, START, END).items == []
-    with pytest.raises(MinsegError, match="no collection 'sentinel-1-rtc'"):
-        search(provider, "radar", BOX, START, END)
-    with pytest.raises(MinsegError, match="has no radar"):
-        search(replace(provider, radar=None), "radar", BOX, START, END)
-
-
-def test_what_is_no_stac_api_is_told(server):
-    with pytest.raises(MinsegError, match=r"gives no answer \(HTTP 404\)"):
-        search(
-            replace(provider_at(server), url=f"{server.url}/nothing"), "optical", BOX, START, END
-        )
-    for name, text in (("index.html", "<html>"), ("a.json", "{}"), ("b.json", "[]"), ("c", "7")):
-        (server.folder / name).write_text(text)
-        with pytest.raises(MinsegError, match="does not answer like a STAC API"):
-            page = replace(provider_at(server), url=f"{server.url}/{name}")
-            search(page, "optical", BOX, START, END)
+    assert optical(provider).items == []
+    refused(provider, "no collection 'sentinel-1-rtc'", "radar")
+    refused(replace(provider, radar=None), "has no radar", "radar")
+    refused(provider, "swap them", start=datetime.date(2021, 1, 1))
 
 
 @pytest.mark.filterwarnings("ignore:Server does not advertise")
-def test_a_catalogue_without_item_search_is_told(server):
+def test_what_is_no_stac_api_or_no_network_is_told(server, provider):
+    for url, said in (
+        ("http://127.0.0.1:9", r"127\.0\.0\.1:9 gives no answer .*check --api and the network"),
+        (f"{server.url}/nothing", r"gives no answer \(HTTP 404\)"),
+    ):
+        refused(replace(provider, url=url), said)
     landing = server.answers["/"]
     server.answers["/"] = lambda body: landing(body) | {"conformsTo": []}
-    with pytest.raises(MinsegError, match="does not answer like a STAC API with item search"):
-        search(provider_at(server), "optical", BOX, START, END)
+    for name, text in (("", ""), ("a.html", "<html>"), ("a.json", "{}"), ("b", "[]"), ("c", "7")):
+        if name:
+            (server.folder / name).write_text(text)
+        page = replace(provider, url=f"{server.url}/{name}")
+        refused(page, "does not answer like a STAC API with item search")
 
 
-def test_without_a_network_one_line_tells_it(server):
-    provider = replace(provider_at(server), url="http://127.0.0.1:9")
-    said = r"127\.0\.0\.1:9 gives no answer .*check --api and the network"
-    with pytest.raises(MinsegError, match=said) as error:
-        search(provider, "optical", BOX, START, END)
-    assert "\n" not in str(error.value)
-
-
-def test_dates_the_wrong_way_round_are_refused():
-    with pytest.raises(MinsegError, match="swap them"):
-        search(PROVIDERS["earth-search"], "optical", BOX, END, START)
-
-
-def test_an_item_is_found_by_its_id_even_where_the_server_does_not_know_the_parameter(server):
+def test_an_item_is_found_by_its_id_even_where_the_server_does_not_know_the_parameter(
+    server, provider
+):
     answer_with(server, item("A", "2020-03-01", {}), item("B", "2020-03-02", {}))
-    assert find(provider_at(server), "optical", "B").id == "B"
+    assert find(provider, "optical", "B").id == "B"
     with pytest.raises(MinsegError, match=r"C: .* no such item"):
-        find(provider_at(server), "optical", "C")
+        find(provider, "optical", "C")
 
 
-def test_a_server_that_does_not_know_the_parameter_is_not_read_to_its_end(server, monkeypatch):
+def test_a_server_that_does_not_know_the_parameter_is_not_read_to_its_end(
+    server, provider, monkeypatch
+):
     items = [item(f"S{number}", "2020-03-01", {}) for number in range(6)]
     answer_with(server, *items, pages=6)
-    assert find(provider_at(server), "optical", "S2").id == "S2"
+    assert find(provider, "optical", "S2").id == "S2"
     assert server.requests.count("POST /search") == 3
     monkeypatch.setattr(catalogue, "ITEMS_A_PAGE", 4)
     with pytest.raises(MinsegError, match="no such item"):
-        find(provider_at(server), "optical", "S5")
+        find(provider, "optical", "S5")
     assert server.requests.count("POST /search") == 3 + 4
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, status):
+def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, provider, status):
     answer_with(server, item("S", "2020-03-01", {}))
-    provider = replace(provider_at(server), access="its tokens are on the wall")
+    provider = replace(provider, access="its tokens are on the wall")
     server.failures["/search"] = [status]
-    said = rf"HTTP {status}\): a token .* is missing, has expired .* on the wall\)"
-    with pytest.raises(MinsegError, match=said) as error:
-        search(provider, "optical", BOX, START, END)
-    assert "\n" not in str(error.value)
+    refused(provider, rf"HTTP {status}\): a token .* is missing, has expired .* on the wall\)")
     assert server.requests.count("POST /search") == 1  # no waiting mends it
-    assert len(search(provider, "optical", BOX, START, END).items) == 1
+    assert len(optical(provider).items) == 1
 
 
-def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server):
+def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server, provider):
     answer_with(server)
-    provider = replace(provider_at(server), access="slowly")
+    provider = replace(provider, access="slowly")
     for status, helps in ((429, True), (500, False), (404, False)):
         server.failures["/search"] = [status] * catalogue.ATTEMPTS
-        with pytest.raises(MinsegError, match=str(status)) as error:
-            search(provider, "optical", BOX, START, END)
-        assert ("(slowly)" in str(error.value)) is helps
+        assert ("(slowly)" in refused(provider, str(status))) is helps
 
 
 @pytest.mark.parametrize("package", ["pystac_client", "planetary_computer"])
@@ -292,5 +254,4 @@ def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch, package):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MinsegError, match=rf"{package}: run `pip install minseg\[stac\]"):
-        search(PROVIDERS["earth-search"], "optical", BOX, START, END)
+    refused(PROVIDER, rf"{package}: run `pip install minseg\[stac\]")

@@ -10,8 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.fetching.pixels import read_optical, read_radar
-from minseg.fetching.providers import PROVIDERS
-from tests.fetching.loopback import serving
+from tests.fetching.conftest import PROVIDER
 from tests.fetching.scenes import (
     BESIDE,
     BOX,
@@ -24,7 +23,6 @@ from tests.fetching.scenes import (
     tif,
 )
 
-PROVIDER = replace(PROVIDERS["planetary-computer"], signing="none")
 BANDS = [band.name for band in OPTICAL_BANDS]
 
 
@@ -38,12 +36,6 @@ def by_odc_stac(scenes, bands, grid, data_type, nodata):
         scenes, bands=bands, geobox=box, groupby="solar_day", stac_cfg={"any": told}
     )
     return np.stack([loaded[band].values[0] for band in bands])
-
-
-@pytest.fixture
-def server(tmp_path):
-    with serving(tmp_path) as state:
-        yield state
 
 
 BEYOND = replace(BOX, transform=BOX.transform @ Affine.translation(140, 150))

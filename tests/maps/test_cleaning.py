@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -9,7 +11,6 @@ from minseg.data.labels import TASKS, parse_task
 from minseg.data.raster import Grid
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import (
-    ADJACENCY,
     Cleaning,
     apply_adjacency,
     clean,
@@ -99,6 +100,13 @@ def test_specks_and_holes_go_to_their_largest_neighbour():
     assert np.array_equal(drop_small(classes, 1), classes)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3)])
+def test_a_minimum_beyond_the_map_leaves_background(shape):
+    classes = np.full(shape, PIT, np.uint8)
+    assert np.array_equal(drop_small(classes, classes.size), classes)
+    assert not drop_small(classes, classes.size + 1).any()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_object_below_the_minimum_is_left(seed):
     classes = speckled(120, 150, seed)
@@ -109,14 +117,8 @@ def test_no_object_below_the_minimum_is_left(seed):
     assert (dropped != classes).mean() < 0.1
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3)])
-def test_a_minimum_beyond_the_map_leaves_background(shape):
-    classes = np.full(shape, PIT, np.uint8)
-    assert np.array_equal(drop_small(classes, classes.size), classes)
-    assert not drop_small(classes, classes.size + 1).any()
-
-
-def test_objects_stay_only_beside_what_they_belong_to():
+@pytest.mark.parametrize("distance_px", [1, 2])
+def test_objects_stay_only_beside_what_they_belong_to(distance_px):
     classes = drawn("""
         2222.........
         .............
@@ -126,32 +128,26 @@ def test_objects_stay_only_beside_what_they_belong_to():
         .............
         ....22.......
     """)
-    touching = classes.copy()
-    touching[0, :4] = touching[2:4, 9:] = touching[6] = 0
-    found = apply_adjacency(ClassMap(classes, grid_at(0), MODEL1), 1)
-    assert np.array_equal(found.classes, touching)
-    near = classes.copy()
-    near[2:4, 9:] = 0  # seven columns away
-    found = apply_adjacency(ClassMap(classes, grid_at(0), MODEL1), 2)
-    assert np.array_equal(found.classes, near)
+    expected = classes.copy()
+    expected[2:4, 9:] = 0  # seven columns away
+    if distance_px == 1:
+        expected[0, :4] = expected[6] = 0
+    found = apply_adjacency(ClassMap(classes, grid_at(0), MODEL1), distance_px)
+    assert np.array_equal(found.classes, expected)
     assert found.task == MODEL1
 
 
 def test_both_rules_of_the_paper_hold_and_other_classes_stay():
-    task = parse_task("excavation,preparatory work area,dam,tailing storage facility,stockpile")
-    number = task.target_names.index
-    classes = np.zeros((40, 60), np.uint8)
-    for k, (kept, beside) in enumerate(ADJACENCY.items()):
-        top = 20 * k
-        classes[top + 2 : top + 6, 5:10] = number(beside)
-        classes[top + 6 : top + 8, 5:10] = number(kept)
-        classes[top + 2 : top + 6, 30:34] = number(kept)
-        classes[top + 12 : top + 15, 50:55] = number("stockpile")
-    # A dam beside a pit is beside the wrong thing.
-    classes[2:6, 40:44], classes[6:8, 40:44] = number("excavation"), number("dam")
+    names = ("excavation", "preparatory work area", "dam", "tailing storage facility", "stockpile")
+    task = parse_task(",".join(names))
+    pit, ahead, dam, tailings, pile = map(task.target_names.index, names)
+    classes = np.zeros((20, 60), np.uint8)
+    classes[2:6, :30] = np.repeat([pit, 0, tailings, 0, pit, pile], 5)
+    classes[6:8, :30] = np.repeat([ahead, 0, dam, 0, dam, pile], 5)
+    classes[2:6, 40:44], classes[2:6, 50:54] = ahead, dam  # beside nothing
     expected = classes.copy()
-    expected[:, 30:34] = 0
-    expected[6:8, 40:44] = 0
+    expected[6:8, 20:25] = 0  # a dam beside a pit is beside the wrong thing
+    expected[:, 40:] = 0
     found = apply_adjacency(ClassMap(classes, grid_at(0), task))
     assert np.array_equal(found.classes, expected)
 
@@ -185,14 +181,10 @@ def test_nothing_is_done_by_default_and_the_map_given_stays():
     assert np.array_equal(class_map.classes, classes)
     assert not np.array_equal(cleaned.classes, classes)
     assert ((cleaned.classes == 255) == (classes == 255)).all()
-
-
-def test_a_rule_holds_in_what_the_others_left():
     classes = np.zeros((60, 60), np.uint8)
-    classes[20:22, 20:22] = PIT  # too small to count
+    classes[20:22, 20:22] = PIT  # too small to count, and then nothing may lie beside it
     classes[22:40, 20:40] = AHEAD
-    cleaned = clean(ClassMap(classes, grid_at(0), MODEL1), Cleaning(0, 0.1, True))
-    assert not cleaned.classes.any()
+    assert not clean(replace(class_map, classes=classes), Cleaning(0, 0.1, True)).classes.any()
 
 
 @pytest.mark.parametrize("wrong", [{"smooth_radius_px": -1}, {"minimum_ha": float("nan")}])

@@ -11,10 +11,9 @@ from scipy import ndimage
 
 from minseg import MinsegError
 from minseg.data.labels import TASKS
-from minseg.data.raster import Grid
+from minseg.data.raster import Grid, RowFile
 from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import LAYER, vectorise, write_polygons
-from minseg.maps.workfile import RowFile
 from tests.conftest import grid_at, names
 
 MODEL1 = TASKS["model1"]
@@ -71,17 +70,6 @@ def test_areas_are_those_on_the_ground(place):
     assert frame["area_ha"].sum() == pytest.approx(sum(expected), rel=1e-4)
 
 
-def test_area_of_an_object_as_wide_as_a_large_map():
-    grid = grid_of_size(1098, 1098, Affine(100, 0, 500_000, 0, -100, 5e6), "EPSG:32633")
-    classes = np.zeros((1098, 1098), np.uint8)
-    classes[50:200, 10:-10] = 1
-    frame = vectorise(ClassMap(classes, grid, MODEL1))
-    corners = shapely.segmentize(frame.geometry[0], 1000)  # its sides are no geodesics
-    expected = geodesic_area_ha(corners, grid.crs)
-    assert frame["area_ha"].to_list() == pytest.approx([expected], rel=1e-4)
-    assert expected != pytest.approx(150 * 1078, rel=2e-4)  # UTM is not equal-area
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_polygons_are_the_objects_of_the_map(seed):
     classes, grid = noise(70, 90, seed), grid_of_size(70, 90, *PLACES["rotated, oblong pixels"])
@@ -99,18 +87,6 @@ def test_polygons_are_the_objects_of_the_map(seed):
         transform=grid.transform,
     )
     assert np.array_equal(burned, np.where(classes == 255, 0, classes))
-
-
-def test_a_ring_has_a_hole_and_corners_do_not_join():
-    classes = np.zeros((8, 8), np.uint8)
-    classes[1:6, 1:6] = 1
-    classes[2:5, 2:5] = 0
-    classes[3, 3] = 2  # in the hole
-    classes[6, 6] = 1  # at the ring's corner
-    frame = vectorise(ClassMap(classes, grid_at(0, 8), MODEL1))
-    assert [len(polygon.interiors) for polygon in frame.geometry] == [1, 0, 0]
-    assert frame["class"].to_list() == ["excavation", "preparatory work area", "excavation"]
-    assert (frame.geometry.area / 100).to_list() == [16, 1, 1]
 
 
 def write_probabilities(path, numbers, grid, task=MODEL1):
@@ -143,32 +119,30 @@ def test_mean_probability_is_that_of_the_polygons_class(tmp_path):
     assert frame["mean_probability"].to_numpy() == pytest.approx(expected, rel=1e-9)
 
 
-def test_without_probabilities_none_is_claimed():
-    frame = vectorise(ClassMap(noise(30, 30), grid_at(0, 30), MODEL1))
-    assert frame["mean_probability"].isna().all()
-    assert frame["mean_probability"].dtype == float
+@pytest.mark.parametrize(
+    ("number", "place", "task", "message"),
+    [
+        (1, 1, "model1", "no probabilities of this map"),
+        (1, 0, "model2", "no probabilities of this map"),
+        (3, 0, "model1", "3, which is no class of 'model1'"),
+    ],
+)
+def test_probabilities_of_another_map_and_strange_numbers_are_refused(
+    tmp_path, number, place, task, message
+):
+    classes, names = np.full((30, 30), number, np.uint8), TASKS[task].target_names
+    numbers = np.zeros((len(names), 30, 30), np.uint16)
+    path = write_probabilities(tmp_path / "p.tif", numbers, grid_at(place, 30), TASKS[task])
+    with pytest.raises(MinsegError, match=message):
+        vectorise(ClassMap(classes, grid_at(0, 30), MODEL1), path)
 
 
-def test_probabilities_of_another_map_are_refused(tmp_path):
-    class_map = ClassMap(noise(30, 30), grid_at(0, 30), MODEL1)
-    strangers = {
-        "grid": (np.zeros((3, 30, 30), np.uint16), grid_at(1, 30), MODEL1),
-        "task": (np.zeros((2, 30, 30), np.uint16), grid_at(0, 30), TASKS["model2"]),
-    }
-    for name, (numbers, grid, task) in strangers.items():
-        path = write_probabilities(tmp_path / f"{name}.tif", numbers, grid, task)
-        with pytest.raises(MinsegError, match="no probabilities of this map"):
-            vectorise(class_map, path)
-
-
-def test_numbers_that_are_no_class_are_refused():
-    classes = np.full((5, 5), 3, np.uint8)
-    with pytest.raises(MinsegError, match="3, which is no class of 'model1'"):
-        vectorise(ClassMap(classes, grid_at(0, 5), MODEL1))
-
-
-def test_a_geopackage_has_one_layer_with_the_attributes(tmp_path):
-    frame = vectorise(ClassMap(noise(40, 50), grid_of_size(40, 50, *PLACES["feet"]), MODEL1))
+@pytest.mark.parametrize("value", [None, 0, 255])
+def test_a_geopackage_has_one_layer_with_the_attributes(tmp_path, value):
+    classes = noise(40, 50) if value is None else np.full((40, 50), value, np.uint8)
+    frame = vectorise(ClassMap(classes, grid_of_size(40, 50, *PLACES["feet"]), MODEL1))
+    assert (len(frame) > 0) == (value is None)
+    assert frame["mean_probability"].isna().all()  # none is claimed
     path = tmp_path / "new" / "mine.gpkg"
     write_polygons(frame, path, MODEL1)
     write_polygons(frame, path, MODEL1)  # again
@@ -185,33 +159,15 @@ def test_a_geopackage_has_one_layer_with_the_attributes(tmp_path):
     assert read.geometry.geom_equals(frame.geometry).all()
 
 
-@pytest.mark.parametrize("value", [0, 255])
-def test_a_map_without_objects_gives_an_empty_layer(tmp_path, value):
-    frame = vectorise(ClassMap(np.full((20, 20), value, np.uint8), grid_at(0, 20), MODEL1))
-    assert len(frame) == 0
-    write_polygons(frame, tmp_path / "empty.gpkg", MODEL1)
-    info = pyogrio.read_info(tmp_path / "empty.gpkg")
-    assert (info["features"], info["geometry_type"]) == (0, "Polygon")
-    assert tuple(info["fields"]) == COLUMNS
-    assert tuple(info["ogr_types"]) == ("OFTString", "OFTReal", "OFTReal")
-    assert CRS.from_user_input(info["crs"]) == grid_at(0).crs
-
-
-def test_polygons_without_area_are_left_out(tmp_path):
-    frame = vectorise(ClassMap(np.eye(3, dtype=np.uint8), grid_at(0, 3), MODEL1))
-    line = shapely.Polygon([(0, 0), (1, 1), (0, 0)])
-    frame.loc[0, "geometry"] = line
-    frame.loc[1, "area_ha"] = 0.0
-    write_polygons(frame, tmp_path / "some.gpkg", MODEL1)
-    assert pyogrio.read_info(tmp_path / "some.gpkg")["features"] == 1
-
-
-def test_an_older_geopackage_is_kept_if_writing_fails(tmp_path):
+def test_polygons_without_area_are_left_out_and_an_older_geopackage_is_kept(tmp_path):
     path = tmp_path / "mine.gpkg"
-    frame = vectorise(ClassMap(noise(30, 30), grid_at(0, 30), MODEL1))
+    frame = vectorise(ClassMap(np.eye(3, dtype=np.uint8), grid_at(0, 3), MODEL1))
+    frame.loc[0, "geometry"] = shapely.Polygon([(0, 0), (1, 1), (0, 0)])
+    frame.loc[1, "area_ha"] = 0.0
     write_polygons(frame, path, MODEL1)
+    assert pyogrio.read_info(path)["features"] == 1
     before = path.read_bytes()
-    frame["fid"] = 1  # each feature needs a number of its own
+    frame["fid"], frame["area_ha"] = 1, 1.0  # each feature needs a number of its own
     with pytest.raises(MinsegError, match="cannot be written"):
         write_polygons(frame, path, MODEL1)
     assert path.read_bytes() == before

@@ -1,12 +1,11 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from minseg.data.labels import TASKS
 from minseg.maps.class_map import ClassMap, write_class_map
@@ -40,16 +39,13 @@ def read_style(path):
 
 
 def test_categories_are_written_as_given(tmp_path):
-    write_style(
-        tmp_path / "new" / "change.qml",
-        "change",
-        {"gained": ("gained <2 years> & more", "#D55E00"), "lost": ("verloren: é", "blue")},
-    )
-    field, categories = read_style(tmp_path / "new" / "change.qml")
+    path, labels = tmp_path / "new" / "change.qml", ("gained <2 years> & more", "verloren: é")
+    write_style(path, "change", {"gained": (labels[0], "#D55E00"), "lost": (labels[1], "blue")})
+    field, categories = read_style(path)
     assert field == "change"
     assert categories == [
-        ("gained", "gained <2 years> & more", "#d55e00", FILL_ALPHA),
-        ("lost", "verloren: é", "#0000ff", FILL_ALPHA),
+        ("gained", labels[0], "#d55e00", FILL_ALPHA),
+        ("lost", labels[1], "#0000ff", FILL_ALPHA),
     ]
 
 
@@ -114,43 +110,31 @@ os._exit(0)  # leaving it to Python ends in a crash of the layers
 """
 
 
-def qgis_python():
-    """The Python that QGIS came with, or None."""
-    for candidate in ("/usr/bin/python3", shutil.which("python3")):
-        if candidate and Path(candidate).exists():
-            answer = subprocess.run([candidate, "-c", "import qgis.core"], capture_output=True)
-            if answer.returncode == 0:
-                return candidate
-    return None
-
-
 def blend(colour, alpha, ground):
     """The colour of a translucent fill on a ground."""
-    levels = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
-    below = np.array([int(ground[k : k + 2], 16) for k in (1, 3, 5)])
+    levels, below = (255 * np.array(to_rgb(one)) for one in (colour, ground))
     return levels * alpha / 255 + below * (1 - alpha / 255)
 
 
 def test_qgis_shows_names_and_colours_by_itself(tmp_path):
-    python = qgis_python()
-    if not python:
+    for python in ("/usr/bin/python3", shutil.which("python3")):
+        look = [str(python), "-c", "import qgis.core"]
+        if python and subprocess.run(look, capture_output=True).returncode == 0:
+            break
+    else:
         pytest.skip("QGIS is not installed here; the other tests read the style's XML")
     classes = np.repeat(np.arange(8, dtype=np.uint8), 8)[None, :].repeat(64, axis=0)  # stripes
     write_class_map(tmp_path / "mine.tif", classes, grid_at(0), MODEL3)
     write_polygons(vectorise(ClassMap(classes, grid_at(0), MODEL3)), tmp_path / "mine.gpkg", MODEL3)
-    middles = [15 + 30 * k for k in range(8)]
-    answer = subprocess.run(
-        [python, "-c", QGIS_PROGRAM, str(tmp_path), *map(str, middles)],
-        capture_output=True,
-        text=True,
-    )
+    middles = [str(15 + 30 * k) for k in range(8)]
+    program = [python, "-c", QGIS_PROGRAM, str(tmp_path), *middles]
+    answer = subprocess.run(program, capture_output=True, text=True)
     found = json.loads(answer.stdout.splitlines()[-1])
     colours = [colour.lower() for colour in MODEL3.target_colours]
-    entries = zip(MODEL3.target_names, colours, strict=True)
-    expected = [[value, name, colour] for value, (name, colour) in enumerate(entries)]
+    entries = [*zip(MODEL3.target_names, colours, strict=True)]
     assert found["types"] == ["categorizedSymbol", "paletted"]
-    assert found["legend"] == [[name, name, colour] for _, name, colour in expected[1:]]
-    assert found["palette"] == expected
+    assert found["legend"] == [[name, name, colour] for name, colour in entries[1:]]
+    assert found["palette"] == [[k, name, colour] for k, (name, colour) in enumerate(entries)]
     green = "#00ff00"
     assert found["map"] == [green, *colours[1:]]  # nothing hides what lies under the background
     assert found["polygons"][0] == green

@@ -11,8 +11,7 @@ from minseg.maps.prediction import Products
 from minseg.report import own_mine, style
 from minseg.report.scenes import example_scene
 from minseg.study import execution
-from minseg.study.predictions import find_scene
-from minseg.study.runs import RunStore
+from minseg.study.runs import RunStore, find_scene
 from tests.conftest import TINY, grid_at, names
 
 MODEL1 = TASKS["model1"]

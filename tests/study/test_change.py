@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -41,14 +42,14 @@ def wide(tmp_path_factory):
 def test_scenes_of_two_years(wide, own_dataset):
     assert list(scenes_of_two_years(wide, "mine-0")["year"]) == [2019, 2020]
     assert list(scenes_of_two_years(wide, "mine-0", [2019, 2020])["year"]) == [2019, 2020]
-    with pytest.raises(MinsegError, match=r"two years \(2019 and 2021\), .* are of: 2019, 2020"):
-        scenes_of_two_years(wide, "mine-0", [2019, 2021])
-    with pytest.raises(MinsegError, match="an earlier and a later"):
-        scenes_of_two_years(wide, "mine-0", [2020, 2019])
-    with pytest.raises(MinsegError, match="has no mine 'x'"):
-        scenes_of_two_years(wide, "x")
-    with pytest.raises(MinsegError, match="its scenes are of: 2020"):
-        scenes_of_two_years(own_dataset, "mine-0")
+    for dataset, mine, years, message in (
+        (wide, "mine-0", [2019, 2021], r"two years \(2019 and 2021\), .* are of: 2019, 2020"),
+        (wide, "mine-0", [2020, 2019], "an earlier and a later"),
+        (wide, "x", (), "has no mine 'x'"),
+        (own_dataset, "mine-0", (), "its scenes are of: 2020"),
+    ):
+        with pytest.raises(MinsegError, match=message):
+            scenes_of_two_years(dataset, mine, years)
     assert mines_with_two_years(own_dataset) == []
     assert most_grown_mine(own_dataset, TASKS["model1"]) is None
 
@@ -84,12 +85,17 @@ def tiny_run(wide, tmp_path_factory):
 
 def test_predictions_of_both_years(wide, tiny_run):
     mines = mines_with_two_years(wide)
-    found = predicted(tiny_run, wide, mines)
+    found, rows = predicted(tiny_run, wide, mines), wide.scenes.set_index("scene")
     assert list(found) == mines
     for mine, one in found.items():
         assert one.years == (2019, 2020)
         assert one.scenes == (f"{mine}-2019", f"{mine}-2020")
         assert not np.array_equal(one.before.classes, one.after.classes)
+        (true,) = annotated(wide, tiny_run.task, [mine]).values()
+        assert true.scenes == one.scenes
+        assert (true.before.classes[:, -1] == IGNORE).all()
+        target = wide.read_target(rows.loc[true.scenes[1]], tiny_run.task)
+        assert np.array_equal(true.after.classes, target)
         # The run has stored what it predicts of the later year.
         with rasterio.open(tiny_run.path / "predictions" / f"{mine}-2020.tif") as stored:
             assert np.array_equal(one.after.classes, stored.read(1))
@@ -134,15 +140,6 @@ def test_comparison_chooses_a_mine_and_says_what_is_missing(wide, tiny_run):
         compare_years(study, ["model1"], bands, "mine-0", [2018, 2020], **settings)
 
 
-def test_annotation_of_both_years(wide):
-    (true,) = annotated(wide, TASKS["model1"], ["mine-3"]).values()
-    rows = wide.scenes.set_index("scene")
-    for scene, found in zip(true.scenes, (true.before, true.after), strict=True):
-        row = rows.loc[scene]
-        assert np.array_equal(found.classes, wide.read_target(row, TASKS["model1"]))
-    assert (true.before.classes[:, -1] == IGNORE).all()
-
-
 DUMPS = TASKS["model2"]
 SIDE = 200
 
@@ -171,33 +168,20 @@ def flipped(true, share, seed=0):
     return two_years(*years, true.mine)
 
 
-def crossed_at_random(share):
-    """Cross tables of four mines on which that share of the pixels is wrong."""
-    true = [growing(mine) for mine in "bcde"]
-    return pd.concat([cross_table(flipped(one, share, k), one) for k, one in enumerate(true)])
-
-
 def crossed(**pixels):
     """Cross table of one class from (mines, predicted, true) numbers of pixels."""
     rows = [
-        (mine, "dumping ground", CATEGORIES[i], CATEGORIES[j], number)
+        (mine, "dumping ground", *pair, number)
         for mine, table in pixels.items()
-        for i, line in enumerate(table)
-        for j, number in enumerate(line)
+        for pair, number in zip(product(CATEGORIES, CATEGORIES), np.ravel(table), strict=True)
     ]
     return pd.DataFrame(rows, columns=["mine", "class", "predicted", "true", "pixels"])
 
 
 def areas_of(stable, gained, lost, unchanged):
-    return pd.DataFrame(
-        {
-            "gained_ha": gained,
-            "lost_ha": lost,
-            "unchanged_ha": unchanged,
-            "compared_ha": stable + gained + lost + unchanged,
-        },
-        index=pd.Index(["dumping ground"], name="class"),
-    )
+    areas = {"gained_ha": gained, "lost_ha": lost, "unchanged_ha": unchanged}
+    whole = {"compared_ha": stable + sum(areas.values())}
+    return pd.DataFrame(areas | whole, index=pd.Index(["dumping ground"], name="class"))
 
 
 def row_of(table, change):
@@ -232,29 +216,15 @@ def test_a_perfect_predictor_has_no_floor_and_needs_no_adjustment():
         assert np.allclose(rows[["mapped_ha", "adjusted_ha", "low_ha", "high_ha"]], mapped)
 
 
-def test_floor_of_a_predictor_that_errs_at_random():
-    share = 0.1
-    table = pd.concat(
-        [
-            cross_table(flipped(growing(mine), share, k), growing(mine))
-            for k, mine in enumerate("bcde")
-        ]
-    )
+def test_a_predictor_that_errs_at_random_has_a_floor_and_is_put_right():
+    share, mines = 0.1, [growing(mine) for mine in "bcde"]
+    table = pd.concat([cross_table(flipped(one, share, k), one) for k, one in enumerate(mines)])
     floor = false_change(table)
     # A pixel seems to change where exactly one of its two years is wrong, half the time to gain.
     assert np.allclose(floor["share"], share * (1 - share), rtol=0.02)
     assert ((floor["low"] <= floor["share"]) & (floor["share"] <= floor["high"])).all()
     assert (floor["high"] - floor["low"] < 0.01).all()
-
-
-def test_adjustment_recovers_the_truth_of_a_mine_on_which_the_model_errs_alike():
-    table = pd.concat(
-        [
-            cross_table(flipped(growing(mine), 0.1, k), growing(mine))
-            for k, mine in enumerate("bcde")
-        ]
-    )
-    own, true = flipped(growing(), 0.1, 9), growing()
+    own, true = flipped(growing(), share, 9), growing()
     mapped, truth = change_areas(own.before, own.after), change_areas(true.before, true.after)
     for change, rows in adjusted_areas(mapped, table).groupby("change"):
         true_ha = truth.loc["dumping ground", f"{change}_ha"]
@@ -280,20 +250,18 @@ def test_estimate_by_hand():
     assert row_of(floor, "lost")["share"] == pytest.approx((2 + 8) / (137 + 173))
 
 
-def test_a_stratum_that_no_other_mine_has():
+def test_a_stratum_that_no_other_mine_has_and_one_other_mine():
     table = [[80, 10, 0, 10], [0, 0, 0, 0], [0, 0, 8, 2], [0, 5, 5, 40]]
-    mapped = adjusted_areas(areas_of(100, 30, 10, 60), crossed(b=table, c=table))
-    assert mapped["adjusted_ha"].isna().all()
-    without = adjusted_areas(areas_of(100, 0, 10, 60), crossed(b=table, c=table))
+    two = crossed(b=table, c=table)
+    assert adjusted_areas(areas_of(100, 30, 10, 60), two)["adjusted_ha"].isna().all()
+    without = adjusted_areas(areas_of(100, 0, 10, 60), two)
     assert row_of(without, "gained")["adjusted_ha"] == pytest.approx(100 * 0.1 + 60 * 0.1)
-
-
-def test_one_other_mine_gives_no_interval():
-    table = crossed(b=[[80, 10, 0, 10], [5, 15, 0, 0], [0, 0, 8, 2], [0, 5, 5, 40]])
-    assert false_change(table)[["low", "high"]].isna().all(axis=None)
-    found = adjusted_areas(areas_of(100, 30, 10, 60), table)
+    one = crossed(b=[[80, 10, 0, 10], [5, 15, 0, 0], [0, 0, 8, 2], [0, 5, 5, 40]])
+    assert false_change(one)[["low", "high"]].isna().all(axis=None)
+    found = adjusted_areas(areas_of(100, 30, 10, 60), one)
     assert found[["low_ha", "high_ha"]].isna().all(axis=None)
     assert found["adjusted_ha"].notna().all()
+    assert false_change(cross_tables({}, {})).empty
 
 
 def test_account_takes_the_mine_at_hand_for_its_truth_only():
@@ -338,7 +306,3 @@ def test_check_on_every_mine_in_turn():
     ]
     assert row_of(table, "gained")["mapped_error_ha"] == pytest.approx(np.mean(wrong_ha))
     assert account_check({"b": found["b"]}, truth).empty
-
-
-def test_without_any_mine():
-    assert false_change(cross_tables({}, {})).empty

@@ -37,7 +37,7 @@ from minseg.study.errors import (
     spectral_distances,
     water,
 )
-from minseg.study.predictions import scene_prediction
+from minseg.study.runs import scene_prediction
 from tests.study.predicted import BANDS, GROUND, SIDE, rectangle, write_mines, write_predictions
 from tests.study.predicted import SNOW as SNOW_LOOK
 from tests.study.predicted import WATER as WATER_LOOK
@@ -101,13 +101,6 @@ def test_what_is_not_there_has_no_score(make):
     assert np.isnan(invented["recall"])
 
 
-def test_picks_and_ties():
-    by_mine = pd.DataFrame({"iou": [0.1, 0.9, float("nan"), 0.5]}, index=list("abcd"))
-    assert best_median_worst(by_mine) == {"best": "b", "median": "d", "worst": "a"}
-    assert best_median_worst(by_mine.loc[["c"]]) == {}
-    assert set(best_median_worst(by_mine.loc[["a"]]).values()) == {"a"}
-
-
 def test_best_median_worst_and_hard_cases_are_shown(make):
     case = ["", "", "", "snow", "", "snow", "", "multi-pit", "", "wet dam"]
     labels = [{"excavation": PIT}] * 5 + [{"dam": PIT}]
@@ -128,9 +121,12 @@ def test_best_median_worst_and_hard_cases_are_shown(make):
         choose_mines(run, mines, ["mine-3", "mine-6"])
 
 
-def test_few_mines_and_none_marked(make):
+def test_few_mines_ties_and_none_marked(make):
     run, mines = make(pits_with(0.5))
     assert choose_mines(run, mines) == {"mine-4": "best IoU; median IoU; worst IoU"}
+    by_mine = pd.DataFrame({"iou": [0.1, 0.9, float("nan"), 0.5]}, index=list("abcd"))
+    assert best_median_worst(by_mine) == {"best": "b", "median": "d", "worst": "a"}
+    assert best_median_worst(by_mine.loc[["c"]]) == {}
 
 
 @pytest.fixture
@@ -165,21 +161,22 @@ def confusion(explanations, other, error="false positive", by="annotated", class
     return row[["errors", "errors_there", "pixels", "pixels_there"]].tolist()
 
 
-def test_of_a_shifted_prediction_all_error_is_at_the_boundary(make_explanations):
-    shifted = {"excavation": rectangle(5, 4, 12, 12)}
-    near = line(make_explanations("excavation", [{"excavation": PIT}], [shifted]), WITHIN_1_PX)
-    assert near["errors"] == near["errors_there"] == near["errors_first"] == 24
-    # Rows of 12 on either side of four edges, without the outer corners.
-    assert near["pixels_there"] == 4 * 12 + (12 * 12 - 10 * 10)
-    assert near["pixels"] == SIDE**2
-
-
-def test_of_a_prediction_shifted_by_two_half_the_error_is_within_one_pixel(make_explanations):
-    shifted = {"excavation": rectangle(6, 4, 12, 12)}
+@pytest.mark.parametrize(
+    ("rows", "errors", "near", "further"),
+    [(1, 24, 24, 0), (2, 48, 26, 22)],  # 12 + 12 of 48, and beside a lower corner
+)
+def test_errors_of_a_shifted_prediction_are_at_the_boundary(
+    make_explanations, rows, errors, near, further
+):
+    shifted = {"excavation": rectangle(4 + rows, 4, 12, 12)}
     found = make_explanations("excavation", [{"excavation": PIT}], [shifted])
-    assert line(found, WITHIN_1_PX)["errors_there"] == 26  # 12 + 12, and beside a lower corner
-    assert line(found, WITHIN_2_PX)["errors_there"] == 48
-    assert line(found, WITHIN_2_PX)["errors_first"] == 22
+    within = line(found, WITHIN_1_PX)
+    assert within["errors"] == errors == line(found, WITHIN_2_PX)["errors_there"]
+    assert within["errors_there"] == within["errors_first"] == near
+    assert line(found, WITHIN_2_PX)["errors_first"] == further
+    # Rows of 12 on either side of four edges, without the outer corners.
+    assert within["pixels_there"] == 4 * 12 + (12 * 12 - 10 * 10)
+    assert within["pixels"] == SIDE**2
 
 
 def test_false_positives_are_traced_to_classes_that_the_model_does_not_know(make_explanations):
@@ -210,18 +207,6 @@ def test_missed_pixels_are_traced_to_predictions_and_to_what_lies_there(make_exp
     assert confusion(found, NO_CLASS, **strip)[1] == 0
 
 
-def test_classes_that_nobody_annotated_are_unknown_and_not_zero(make_explanations):
-    predicted = {"excavation": PIT | rectangle(20, 4, 8, 4)}
-    found = make_explanations(
-        "excavation", [{"excavation": PIT}], [predicted], class_names=("excavation",)
-    )
-    assert np.isnan(confusion(found, "dam")[1])
-    assert confusion(found, NO_CLASS)[1] == 32
-    other = line(found, OTHER_CLASS)
-    assert np.isnan([other["errors_there"], other["errors_first"], other["pixels_there"]]).all()
-    assert found.annotated == ("excavation",)
-
-
 def test_pixels_without_labels_or_image_count_nowhere(make_explanations):
     labels = encode_bits({"excavation": PIT})
     labels[:, 20:] = IGNORE_BITS
@@ -247,10 +232,19 @@ def test_snow_and_water_in_the_scene_and_among_the_errors(make_explanations):
         assert found.scenes.loc["mine-4", look] == there / SIDE**2
 
 
-def test_without_short_wave_infrared_snow_is_unknown(make_explanations):
+def test_classes_nobody_annotated_and_bands_not_there_are_unknown_and_not_zero(make_explanations):
     found = make_explanations(
-        "excavation", [{"excavation": PIT}], [{}], bands=("B02", "B03", "B04", "B08")
+        "excavation",
+        [{"excavation": PIT}],
+        [{"excavation": PIT | rectangle(20, 4, 8, 4)}],
+        class_names=("excavation",),
+        bands=("B02", "B03", "B04", "B08"),  # snow shows in short-wave infrared
     )
+    assert np.isnan(confusion(found, "dam")[1])
+    assert confusion(found, NO_CLASS)[1] == 32
+    other = line(found, OTHER_CLASS)
+    assert np.isnan([other["errors_there"], other["errors_first"], other["pixels_there"]]).all()
+    assert found.annotated == ("excavation",)
     assert np.isnan(found.scenes.loc["mine-4", "snow"])
     assert found.scenes.loc["mine-4", "water"] == 0
     assert np.isnan(line(found, SNOW)["errors_there"])
@@ -321,26 +315,15 @@ def test_shares_of_nothing_of_one_mine_and_of_unknown_mines():
     assert (several.value, several.mines) == (0.5, ("a",))  # rows of one mine go together
 
 
-@pytest.fixture
-def explanations(tmp_path):
+def test_shares_and_rates_of_a_condition(make_explanations):
     """One mine with all errors at the boundary, one with all on the dump and a missed strip."""
-    strip = rectangle(4, 20, 12, 4)
-    labels = [
-        {
-            "excavation": PIT,
-            "dumping ground": DUMP,
-            "preparatory work area": strip,
-        }
-    ] * 2
+    strip = {"preparatory work area": rectangle(4, 20, 12, 4)}
+    labels = [{"excavation": PIT, "dumping ground": DUMP} | strip] * 2
     predictions = [
-        {"excavation": PIT | rectangle(16, 4, 2, 12), "preparatory work area": strip},
+        {"excavation": PIT | rectangle(16, 4, 2, 12)} | strip,
         {"excavation": PIT | rectangle(22, 4, 6, 8)},
     ]
-    mines = write_mines(tmp_path / "d", labels)
-    return explain(write_predictions(tmp_path / "run", mines, "model1", predictions), mines)
-
-
-def test_shares_and_rates_of_a_condition(explanations):
+    explanations = make_explanations("model1", labels, predictions)
     table = condition_shares(explanations).set_index(["class", "condition"])
     dump = table.loc[("excavation", OTHER_CLASS)]
     assert dump["value"] == 48 / 72
@@ -380,16 +363,11 @@ def test_no_boundary_without_the_class_nor_against_unknown_ground():
     assert set(boundary_distance_px(half, everywhere)[0]) == {1, 2, 3, 4}
 
 
-def bands(reflectance, *names):
-    order = ("B02", "B03", "B04", "B08", "B11")
-    return [np.full((1, 1), reflectance[order.index(name)]) for name in names]
-
-
 def test_snow_and_water_are_told_from_ground():
-    for look, is_snow in ((SNOW_LOOK, True), (WATER_LOOK, False), (GROUND, False)):
-        assert snow_bright(*bands(look, "B03", "B04", "B11")).all() == is_snow
-    assert water(*bands(WATER_LOOK, "B03", "B08")).all()
-    assert not water(*bands(GROUND, "B03", "B08")).any()
+    for look, is_snow, is_water in ((SNOW_LOOK, 1, 1), (WATER_LOOK, 0, 1), (GROUND, 0, 0)):
+        values = dict(zip(BANDS, np.reshape(look, (-1, 1, 1)), strict=True))
+        found = snow_bright(values["B03"], values["B04"], values["B11"])
+        assert (found.item(), water(values["B03"], values["B08"]).item()) == (is_snow, is_water)
     assert not water(np.zeros((1, 1)), np.zeros((1, 1))).any()  # nothing was observed
 
 
@@ -406,20 +384,14 @@ def test_objects_with_their_area_and_what_was_found_of_them():
         assert (number == row + 1).sum() * 0.01 == pytest.approx(area_ha)
 
 
-def test_objects_are_those_of_the_maps():
+def test_objects_are_those_of_the_maps_and_may_go_on_into_unknown_ground():
     random = np.random.default_rng(0)
     truth = random.random((40, 40)) < 0.4
     number, _ = find_objects(truth, truth, np.ones_like(truth), 1)
-    outlined = find_components(truth.astype(np.uint8))
-    assert np.array_equal(number, outlined.paint_numbers())
-
-
-def test_object_beside_unknown_ground_may_be_larger_than_seen():
-    known = ~rectangle(0, 12, 32, 20)
-    truth = rectangle(10, 10, 2, 2)
-    assert find_objects(truth, truth, known, 1)[1]["cut"].tolist() == [True]
-    at_corner = np.ones((32, 32), bool)
+    assert np.array_equal(number, find_components(truth.astype(np.uint8)).paint_numbers())
+    known, at_corner, truth = ~rectangle(0, 12, 32, 20), EVERYWHERE.copy(), rectangle(10, 10, 2, 2)
     at_corner[12, 12] = False
+    assert find_objects(truth, truth, known, 1)[1]["cut"].tolist() == [True]
     assert find_objects(truth, truth, at_corner, 1)[1]["cut"].tolist() == [False]
     assert find_objects(truth & ~truth, truth, known, 1)[1].empty
 
@@ -503,20 +475,9 @@ def test_small_ponds_beside_large_ones(measured):
     predictions = [{"settling pond": large}, {"settling pond": small}]
     found = measured("model3", labels, predictions)
     assert of(found, "Small settling ponds") == pytest.approx([1 / 2, 1 / 2, 2])
-    row = found[found.index.str.contains("Small settling")].iloc[0]
+    row = found.loc["Small settling ponds are missed"]
     assert (row["low"], row["high"]) == pytest.approx((0, 1), abs=0.01)
-    assert "below the median area, 0.63 ha, that are less than 50% found" in row["measured"]
-
-
-def test_without_a_whole_pond_no_median_is_told(measured):
-    cut = rectangle(0, 2, 4, 4)  # goes on beyond the scene
-    found = measured("model3", [{"settling pond": cut}], [{"settling pond": cut}])
-    row = found[found.index.str.contains("Small settling")].iloc[0]
-    assert row["measured"] == (
-        "share of the settling ponds below the median area that are less than 50% found"
-    )
-    assert np.isnan(row["value"])
-    assert np.isnan(row["other"])
+    assert "ponds below the median area, 0.63 ha, that are less than 50% found" in row["measured"]
 
 
 def test_dams_and_infrastructure_outside_of_mining(measured):
@@ -547,5 +508,10 @@ def test_what_labels_do_not_tell_is_unknown_and_other_classes_are_left_out(measu
     assert found[["value", "low", "high", "other"]].isna().all(axis=None)
 
 
-def test_a_task_without_claims(measured):
-    assert measured("stockpile", [{"stockpile": PIT}], [{}]).empty
+@pytest.mark.parametrize("task", ["settling pond", "stockpile"])
+def test_without_a_whole_pond_no_median_is_told_and_a_task_may_have_no_claims(measured, task):
+    cut = {task: rectangle(0, 2, 4, 4)}  # goes on beyond the scene
+    found = measured(task, [cut], [cut])
+    assert len(found) == (task == "settling pond")
+    assert found[["value", "other"]].isna().all(axis=None)
+    assert all("ponds below the median area that are less" in one for one in found["measured"])

@@ -15,11 +15,9 @@ from minseg.study.tables import (
     GENERAL_OF,
     GROUPS,
     MODELS,
-    OUTCOME_COLUMNS,
     SCORE_COLUMNS,
     Entry,
     Result,
-    average,
     band_entries,
     chosen_rows,
     difference_table,
@@ -28,7 +26,6 @@ from minseg.study.tables import (
     scored,
     scored_rows,
     split_entries,
-    table_outcomes,
     validation_iou,
 )
 from tests.conftest import write_small_dataset
@@ -98,20 +95,12 @@ def test_splits_table_tests_general_models_on_the_mines_of_each_subset(study):
     assert len(by_row["GOP"].mines) == 9
     bands = Counter((entry.task, entry.config.bands) for entry in entries)
     assert bands == {("model1", "M"): 12, ("model4", "RGB"): 12}
-
-
-def test_general_model_of_the_splits_is_that_of_the_bands(study):
-    in_bands = {entry.config for entry in band_entries(study, epochs=5)}
-    general = [e.config for e in split_entries(study, epochs=5) if e.row.startswith("G")]
-    assert set(general) <= in_bands
-    assert len(set(general)) == 4
-
-
-def test_subsets_that_the_dataset_lacks_are_told(study):
-    by_row = {entry.row: entry for entry in split_entries(study, ["model1"])}
     for row in ("OC", "GOC", "MT", "GMT"):
         assert f"no mine has mine_type {row[-2:]}" in by_row[row].problem
     assert by_row["GRR"].problem is None
+    general = {e.config for e in split_entries(study) if e.row.startswith("G")}
+    assert len(general) == 4
+    assert general <= {entry.config for entry in band_entries(study)}  # trained once for both
 
 
 def test_results_are_the_runs_of_every_seed(study):
@@ -134,18 +123,15 @@ def test_results_are_the_runs_of_every_seed(study):
     assert "has no band" in found["M"].problem
 
 
-def test_one_seed_without_a_run_leaves_the_entry_without_a_result(study):
+def test_an_entry_without_all_of_its_runs_has_no_result(study):
     (entry,) = band_entries(study, ["model1"], ["RGB"])
     _, damaged = store_runs(study, entry.config)
     (damaged.path / "history.csv").unlink()
-    (result,) = results(study, [entry])
-    assert result.runs == ()
-    assert result.problem.startswith(f"{damaged.path}: history.csv is missing")
-
-
-def test_entries_with_a_problem_are_not_run(study):
-    entry = Entry("model1", "OC", study.config(), problem="no mine has mine_type OC")
-    assert results(study, [entry]) == [Result(entry, (), "no mine has mine_type OC")]
+    lacking = Entry("model1", "OC", study.config(), problem="no mine has mine_type OC")
+    broken, unrun = results(study, [entry, lacking])
+    assert broken.runs == ()
+    assert broken.problem.startswith(f"{damaged.path}: history.csv is missing")
+    assert unrun == Result(lacking, (), "no mine has mine_type OC")
 
 
 def test_baseline_of_an_entry_is_a_row_of_its_own_on_the_same_mines(study):
@@ -226,27 +212,21 @@ def test_resamples_are_means_over_seeds_of_the_same_resamples(result_of):
     assert one.resampled[:, IOU].std() > 0.05
 
 
-def test_averages_weigh_each_row_the_same(result_of):
-    rows = [
-        scored(result_of({"m0": 2}, {"m0": 4}, row="RR"), "standard"),
-        scored(result_of({"m1": 8, "m2": 6}, {"m1": 8, "m2": 8}, row="MO"), "standard"),
-    ]
-    found = average(rows, "AVG")
-    assert (found.task, found.row, found.num_mines) == ("model1", "AVG", 3)
-    assert found.values[IOU] == pytest.approx((0.3 + 0.75) / 2)
-    assert found.spread[IOU] == pytest.approx((0.2 + 0.1) / 2)
-    assert found.resampled == pytest.approx((rows[0].resampled + rows[1].resampled) / 2)
-    assert found.absent == ("preparatory work area",)
-
-
-def test_rows_are_averaged_where_all_their_parts_have_runs(result_of):
+def test_rows_are_averaged_each_weighing_the_same_where_all_their_parts_have_runs(result_of):
     codes = GROUPS["GM"]
-    rows = [result_of({f"m-{code}": k}, row=code) for k, code in enumerate(codes, 3)]
-    rows += [result_of({f"m-{code}": k}, row=f"G{code}") for k, code in enumerate(codes[:2], 3)]
+    hits = [({f"m-{code}": k}, {f"m-{code}": 2 * k}) for k, code in enumerate(codes, 3)]
+    hits[0][0]["m9"], hits[0][1]["m9"] = hits[0][0]["m-RR"], hits[0][1]["m-RR"]  # two mines
+    rows = [result_of(*of_seeds, row=code) for of_seeds, code in zip(hits, codes, strict=True)]
+    rows += [result_of(hits[k][0], row=f"G{code}") for k, code in enumerate(codes[:2])]
     rows.append(Result(Entry("model1", "GCL", CONFIG), problem="no run"))
     found = scored_rows(rows, "standard")
     assert [one.row for one in found] == ["RR", "MO", "CL", "GRR", "GMO", "AVG RR+MO+CL"]
-    assert found[-1].values[IOU] == pytest.approx((0.3 + 0.4 + 0.5) / 3)
+    average = found[-1]
+    assert average.by_seed[:, IOU] == pytest.approx([0.4, 0.8])
+    assert (average.values[IOU], average.spread[IOU]) == pytest.approx((0.6, 0.4))
+    assert average.resampled == pytest.approx(sum(one.resampled for one in found[:3]) / 3)
+    assert (average.num_mines, average.fewest) == (4, 1)
+    assert average.absent == ("preparatory work area",)
 
 
 def test_score_table_sets_each_score_beside_the_papers(result_of):
@@ -284,6 +264,9 @@ def test_differences_are_paired_over_mines(result_of):
     assert np.isnan(table["paper"][METRICS.index("recall")])
     low, high = interval(rows[1].resampled[:, IOU])
     assert high - low > 0.2
+    for references in ({"M": "R+N"}, {"R+N": "M"}, {}):
+        assert difference_table(rows, references, no_paper).empty
+    assert difference_table(rows, {"M": "RGB"}, no_paper)["paper"].isna().all()
 
 
 def test_differences_are_told_from_zero_by_one_rule_for_many(result_of):
@@ -325,17 +308,6 @@ def test_the_validation_part_chooses_rows(tmp_path):
     assert chosen_rows([]) == {}
 
 
-def test_differences_need_both_sides_of_one_task(result_of):
-    rows = [scored(result_of(HITS, row=row), "standard") for row in ("M", "R+N")]
-    for references in ({"M": "RGB"}, {"RGB": "M"}, {}):
-        table = difference_table(rows, references, no_paper)
-        assert table.empty
-        assert list(table.columns) == DIFFERENCE_COLUMNS
-    table = difference_table(rows, {"M": "R+N"}, no_paper)
-    assert (table["difference"] == 0).all()
-    assert table["paper"].isna().all()
-
-
 def test_class_that_only_one_mine_holds_is_not_absent(result_of, tmp_path):
     with_strip = [[80, 0, 5, 15], [5, 0, 5, 90], [5, 5, 0, 90]]
     tested = {"m0": excavation(3), "m1": with_strip}
@@ -345,56 +317,3 @@ def test_class_that_only_one_mine_holds_is_not_absent(result_of, tmp_path):
     assert row.absent == ()
     expected = scores(counts_array(run.counts_of("test"), run.task))
     assert row.values[IOU] == pytest.approx(expected["iou"]) == pytest.approx((8 / 20 + 0.5) / 2)
-
-
-TASKS = ["model1", "excavation,preparatory work area"]  # the second is to use RGB
-ORIGIN = {
-    "dataset": "made",
-    "synthetic": True,
-    "device": "cpu",
-    "cpu_cores": 2,
-    "git_commit": "abc",
-}
-FOUND_OUTCOMES = {
-    "validation": {"mine-3": excavation(5)},
-    "test": {"mine-6": excavation(2), "mine-7": excavation(8)},
-}
-
-
-@pytest.fixture
-def study_outcomes(tmp_path, monkeypatch):
-    """Every run of Tables 3 and 4 of the two tasks is stored; nothing can be trained."""
-    monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, "tcp://127.0.0.1:1")
-    monkeypatch.setattr(scheduling, "ANSWER_WITHIN_S", 0.2)
-    dataset = write_small_dataset(tmp_path / "mines", 9, (2020,), raw_material=["RR"] * 9)
-    parts = ["train"] * 3 + ["validation"] * 3 + ["test"] * 3
-    dataset = replace(dataset, split=dataset.split.assign(part=parts))
-    made = Study("demo", dataset, (0,), RunStore(tmp_path / "runs"))
-    bands = band_entries(made, TASKS)
-    for entry in [*bands, *(e.baseline() for e in bands), *split_entries(made, TASKS)]:
-        config = entry.config
-        write_run(
-            made.store.path / run_key(config, dataset),
-            config,
-            {config.epochs: FOUND_OUTCOMES},
-            **ORIGIN,
-        )
-    return made
-
-
-def test_outcomes_hold_ours_beside_the_papers_and_where_they_come_from(study_outcomes):
-    outcomes = table_outcomes(study_outcomes, TASKS)
-    assert list(outcomes.columns) == OUTCOME_COLUMNS
-    keys = outcomes.query("task == 'model1'").set_index(["table", "convention", "row"]).sort_index()
-    ours = keys.loc[(3, "standard", "RGB")]
-    assert ours["iou"] == pytest.approx(0.5)  # 10 of 20 excavation pixels are found
-    assert ours["low"] < ours["iou"] < ours["high"]
-    assert (ours["mines"], ours["paper_iou"]) == (2, 0.694)
-    assert ours["validation_iou"] == pytest.approx(0.5)
-    assert (ours["dataset"], ours["synthetic"], ours["code"]) == ("made", True, "abc")
-    assert ours["device"] == "cpu, 2 cores"
-    assert keys.loc[(3, "paper", "RGB"), "iou"] > ours["iou"]  # an absent class scores 1
-    assert (4, "standard", "RR") not in keys.index  # the dataset lacks bands of M
-    own = outcomes.query("table == 4 and convention == 'standard' and task != 'model1'")
-    assert own.set_index("row")["iou"][["RR", "GRR"]].tolist() == pytest.approx([0.5, 0.5])
-    assert own["paper_iou"].isna().all()

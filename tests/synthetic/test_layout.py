@@ -8,14 +8,8 @@ SHAPE = (90, 90)
 
 
 def disc(row, column, radius_px):
-    return grow(
-        np.random.default_rng(0),
-        SHAPE,
-        (row, column),
-        (radius_px, radius_px),
-        angle=0.0,
-        ragged=0.0,
-    )
+    sides_px, random = (radius_px, radius_px), np.random.default_rng(0)
+    return grow(random, SHAPE, (row, column), sides_px, angle=0.0, ragged=0.0)
 
 
 def test_smooth_shape_reaches_its_outline_at_stage_1():
@@ -50,9 +44,8 @@ def test_pieces_of_ground_do_not_overlap_and_end_when_none_is_left():
     ground = FreeGround(np.random.default_rng(2), np.zeros(SHAPE, bool), size=70)
     pieces = []
     while put := ground.place((6.0, 9.0), (45.0, 45.0), gap_px=3):
-        part, (row, column) = put
-        assert 10 <= row < 80
-        assert 10 <= column < 80
+        part, centre = put
+        assert min(centre) >= 10 and max(centre) < 80
         pieces.append(part.reached(1.0))
     assert 5 < len(pieces) < 60
     assert np.sum(pieces, axis=0).max() == 1

@@ -259,19 +259,10 @@ def ranks(ours: pd.DataFrame, conventions: Sequence[Convention] = NAMED) -> pd.D
 def ranking_changes(ours: pd.DataFrame, reference: Convention = STANDARD) -> pd.DataFrame:
     """Tell how each convention orders the rows of a task, beside the order of another.
 
-    Parameters
-    ----------
-    ours : pandas.DataFrame
-        See `convention_scores`.
-    reference : Convention
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns convention, task, tau (Kendall's tau-b of the IoU of a task's rows against the
-        reference: 1 the same order, -1 the reverse; NaN with fewer than two rows), best (the row
-        with the highest IoU), lead (how far it is ahead of the second), same_best (whether that
-        row is best under the reference too).
+    From `convention_scores`: columns convention, task, tau (Kendall's tau-b of the IoU of a task's
+    rows against the reference: 1 the same order, -1 the reverse; NaN with fewer than two rows),
+    best (the row with the highest IoU), lead (how far it is ahead of the second), same_best
+    (whether that row is best under the reference too).
     """
     lines = []
     for task, of_task in ours.groupby("task", sort=False):

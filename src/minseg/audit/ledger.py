@@ -351,17 +351,7 @@ class Ledger:
         )
 
     def counts(self, side: str) -> pd.DataFrame:
-        """Count verdicts by section.
-
-        Parameters
-        ----------
-        side : {"paper", "runs"}
-
-        Returns
-        -------
-        pandas.DataFrame
-            Row: section, by its first place; column: verdict; int.
-        """
+        """Count verdicts of a side, paper or runs: a row a section (its first place), int."""
         verdicts = [getattr(one, side).verdict for one in self.judged]
         sections = [SECTIONS[one.claim.place[0]] for one in self.judged]
         found = pd.crosstab(pd.Series(sections), pd.Series(verdicts))

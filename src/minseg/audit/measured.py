@@ -23,13 +23,13 @@ from minseg.audit.printed import (
 )
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
-from minseg.scoring.metrics import METRICS, scores
+from minseg.scoring.metrics import METRICS
 from minseg.study.config import RunConfig
 from minseg.study.errors import NEAR_ZERO_IOU, claims, explain, pooled
 from minseg.study.runs import Run, counted_mines, counts_array
 from minseg.study.selection import Candidates, candidates
 from minseg.study.study import Study
-from minseg.study.tables import AVERAGES, GROUPS, PAPER_BANDS, Result, Scored, scored_rows
+from minseg.study.tables import GROUPS, PAPER_BANDS, Result, Scored, scored_rows
 from minseg.study.tuning import Search
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
@@ -224,26 +224,13 @@ class UntestableError(Exception):
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Our scores in the place of one printed row."""
-
-    scored: Scored
-    by_seed: np.ndarray
-    """The four scores of each seed, float (seeds, 4)."""
-    mines: tuple[str, ...]
-    """Test mines; of an average those of all its rows."""
-    fewest: int
-    """Test mines; of an average the fewest of any of its rows."""
-
-
-@dataclass(frozen=True)
 class Evidence:
     """All that claims are tested on: a study's results of Tables 3 and 4, and its searches."""
 
     study: Study
     convention: str
-    tested: Mapping[tuple[int, str, str], Tested]
-    """By table, task and row."""
+    tested: Mapping[tuple[int, str, str], Scored]
+    """Our scores in the place of a printed row, by table, task and row."""
     results: Mapping[tuple[int, str, str], Result]
     searches: Mapping[str, Search]
     """Searches for hyperparameters, by task."""
@@ -253,7 +240,7 @@ class Evidence:
         """Whether the dataset was made, not observed."""
         return self.study.dataset.synthetic
 
-    def find(self, table: int, keys: Mapping[str, str]) -> Tested:
+    def find(self, table: int, keys: Mapping[str, str]) -> Scored:
         """Return our scores in the place of a printed cell, if they rest on several mines."""
         row = keys.get("bands") or keys.get("split")
         if table not in (BANDS_TABLE, SPLITS_TABLE) or row is None:
@@ -334,7 +321,7 @@ def gather(
     MinsegError
         If stored counts are of another task, split or dataset.
     """
-    tested: dict[tuple[int, str, str], Tested] = {}
+    tested: dict[tuple[int, str, str], Scored] = {}
     results: dict[tuple[int, str, str], Result] = {}
     for table, of_table in ((BANDS_TABLE, bands), (SPLITS_TABLE, splits)):
         for result in of_table:
@@ -342,13 +329,7 @@ def gather(
             for run in result.runs:
                 require_own_counts(run, result.entry.config, study)
         for one in scored_rows(of_table, convention):
-            parts = AVERAGES.get(one.row, (one.row,))
-            of_parts = [results[table, one.task, part] for part in parts]
-            by_seed = np.mean([_by_seed(part, convention) for part in of_parts], axis=0)
-            mines = [sorted(part.counts(part.runs[0])["mine"].unique()) for part in of_parts]
-            tested[table, one.task, one.row] = Tested(
-                one, by_seed, tuple(m for part in mines for m in part), min(map(len, mines))
-            )
+            tested[table, one.task, one.row] = one
     return Evidence(study, convention, tested, results, searches or {})
 
 
@@ -383,12 +364,6 @@ def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
             )
 
 
-def _by_seed(result: Result, convention: str) -> np.ndarray:
-    """Score each seed by itself."""
-    found = [scores(counts_array(result.counts(run), run.task), convention) for run in result.runs]
-    return np.array([[one[name] for name in METRICS] for one in found])  # type: ignore[literal-required]
-
-
 # Our numbers in the place of printed ones --------------------------------------------------------
 
 _IOU = METRICS.index("iou")
@@ -405,7 +380,7 @@ def evaluate(evidence: Evidence, contrast: Contrast) -> Effect:
     ]
     return _effect(
         contrast.name,
-        draws=np.sum([sign * one.scored.resampled[:, k] for sign, one, k in terms], axis=0),
+        draws=np.sum([sign * one.resampled[:, k] for sign, one, k in terms], axis=0),
         by_seed=np.sum([sign * one.by_seed[:, k] for sign, one, k in terms], axis=0),
         claimed=contrast.claimed,
         mines=min(len(set(one.mines)) for _, one, _ in terms),
@@ -521,7 +496,7 @@ def gain_of_tuning(evidence: Evidence, model: str) -> Effect:
 
 def volume_correlation(evidence: Evidence, model: str) -> Effect:
     """Correlate the number of training scenes with the lead over the general model."""
-    pairs: list[tuple[Tested, Tested]] = []
+    pairs: list[tuple[Scored, Scored]] = []
     images = []
     for subset in (code for codes in GROUPS.values() for code in codes):
         found = [
@@ -530,7 +505,7 @@ def volume_correlation(evidence: Evidence, model: str) -> Effect:
         ]
         pairs.append((found[0], found[1]))
         images.append(len(evidence.study.dataset.subset(subset).scenes_of("train")))
-    leads = [a.scored.resampled[:, _IOU] - b.scored.resampled[:, _IOU] for a, b in pairs]
+    leads = [a.resampled[:, _IOU] - b.resampled[:, _IOU] for a, b in pairs]
     of_seeds = [a.by_seed[:, _IOU] - b.by_seed[:, _IOU] for a, b in pairs]
     draws, by_seed = (_spearman(np.stack(gaps, axis=1), images) for gaps in (leads, of_seeds))
     mines = min(one.fewest for pair in pairs for one in pair)

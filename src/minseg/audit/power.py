@@ -199,12 +199,9 @@ def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
 def paper_differences() -> pd.DataFrame:
     """Return the differences in IoU that the paper's conclusions about Tables 3 and 4 rest on.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns table, task, row (what is compared, the same words in every task), pair (the two
-        printed rows), difference (never negative in Table 3; in Table 4 targeted minus general) and
-        mines (test images of Table 2, one a mine; of an AVG row those of its three subsets).
+    Columns table, task, row (what is compared, the same words in every task), pair (the two printed
+    rows), difference (never negative in Table 3; in Table 4 targeted minus general) and mines (test
+    images of Table 2, one a mine; of an AVG row those of its three subsets).
     """
     images = paper_images().to_dict()  # {(model, part): {split: images}}
     lines: list[list] = []
@@ -232,22 +229,11 @@ def paper_differences() -> pd.DataFrame:
 def with_needed(differences: pd.DataFrame, spreads: pd.DataFrame, table: int) -> pd.DataFrame:
     """Say how many mines the paper's differences would need, if they spread as ours do.
 
-    Parameters
-    ----------
-    differences : pandas.DataFrame
-        See `paper_differences`.
-    spreads : pandas.DataFrame
-        See `task_spreads`; tasks that it lacks are left out.
-    table : {3, 4}
-        The table whose differences are meant.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The differences of the table with needed, needed_low and needed_high (mines at the task's
-        typical, smallest and largest spread), and enough (whether the paper's mines are as many as
-        needed). An AVG row is taken as one test set of all its mines, as if the subsets were of
-        equal size.
+    `spreads` are those of `task_spreads`, and tasks that it lacks are left out. The rows of
+    `paper_differences` about a table (3 or 4) with needed, needed_low and needed_high (mines at the
+    task's typical, smallest and largest spread), and enough (whether the paper's mines are as many
+    as needed). An AVG row is taken as one test set of all its mines, as if the subsets were of
+    equal size.
     """
     lines = differences[(differences["table"] == table) & differences["task"].isin(spreads.index)]
     lines = lines.reset_index(drop=True)

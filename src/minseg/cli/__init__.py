@@ -13,7 +13,7 @@ from textwrap import shorten
 import typer
 
 from minseg.atomic import is_about_the_disk
-from minseg.cli import datasets, maps, models, notebooks
+from minseg.cli import datasets, models, notebooks
 from minseg.errors import MinsegError
 
 FAULT = 70
@@ -36,8 +36,8 @@ app = typer.Typer(
 app.add_typer(dataset_app, name="dataset")
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
-app.command("predict")(maps.predict)
-app.command("change")(maps.change)
+app.command("predict")(models.predict)
+app.command("change")(models.change)
 app.command("rerun", context_settings={"ignore_unknown_options": True})(notebooks.rerun)
 
 

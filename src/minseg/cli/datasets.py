@@ -207,10 +207,7 @@ def check(folder: values.DatasetFolder) -> None:
     print(f"{folder}: no problem found")
 
 
-def split(
-    folder: values.DatasetFolder,
-    seed: values.SplitSeed = 0,
-) -> None:
+def split(folder: values.DatasetFolder, seed: values.SplitSeed = 0) -> None:
     """Draw the 70:15:15 split by mine anew."""
     from minseg.data.dataset import open_dataset
     from minseg.data.writing import resplit

@@ -1,25 +1,28 @@
-"""`minseg train` and `minseg evaluate`: make a model and score it."""
+"""`minseg train`, `evaluate`, `predict`, `change`: make a model, score it, map mines with it."""
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from minseg.cli.values import DatasetFolder, RunFolder, Seed, settings_of
+from minseg.cli import values
 from minseg.errors import require_word
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from minseg.scoring.metrics import Scores
 
 
 def train(
-    folder: DatasetFolder,
+    folder: values.DatasetFolder,
     task: Annotated[str, typer.Option(help="model1 … model4, or class names.")],
     bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
     profile: Annotated[str, typer.Option(help="demo or paper.")] = "demo",
-    seed: Seed = 0,
+    seed: values.Seed = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")
     ] = None,
@@ -31,15 +34,15 @@ def train(
     from minseg.study.study import open_study
 
     study = open_study(profile, folder, (seed,), runs)
-    config = study.config(task=task, bands=bands, **settings_of(settings or []))
+    config = study.config(task=task, bands=bands, **values.settings_of(settings or []))
     run = study.run(config.baseline() if baseline else config, devices)
     print(run.path)
     _print_scores(run.scores(), "test", "standard")
 
 
 def evaluate(
-    run_folder: RunFolder,
-    folder: DatasetFolder,
+    run_folder: values.RunFolder,
+    folder: values.DatasetFolder,
     part: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     convention: Annotated[str, typer.Option(help="standard or paper.")] = "standard",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -77,3 +80,112 @@ def _print_scores(found: "Scores", part: str, convention: str, as_json: bool = F
         return
     print(f"{part}, {convention}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
     print(found["per_class"].round(3).to_string())
+
+
+def predict(
+    run_folder: values.RunFolder,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Rasters with the run's bands, on any grids; BANDS=PATH, e.g. B02=blue.tif or "
+            "VV,VH=s1.tif, for one that does not name its bands.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="GeoTIFF of classes to write.")],
+    probabilities: Annotated[
+        Path | None, typer.Option(help="GeoTIFF of class probabilities to write.")
+    ] = None,
+    polygons: Annotated[
+        Path | None,
+        typer.Option(help="GeoPackage to write: class, area in hectares, mean probability."),
+    ] = None,
+    smooth: Annotated[
+        int, typer.Option(help="Majority smoothing of map and polygons: radius, pixels.")
+    ] = 0,
+    minimum_ha: Annotated[
+        float, typer.Option(help="Objects and holes below this go to their largest neighbour.")
+    ] = 0.0,
+    adjacency: Annotated[
+        bool,
+        typer.Option(
+            "--adjacency",
+            help="Keep preparatory areas only next to excavation, dams only next to tailings.",
+        ),
+    ] = False,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Bands in the order of one file that does not name them; - skips one."),
+    ] = None,
+    scale: values.Scale = None,
+    offset: values.Offset = None,
+    nodata: values.NoData = None,
+    radar_unit: values.RadarUnit = "db",
+    radar_scale: values.RadarScale = None,
+    gsd_m: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of the pixels, metres; by default those of images on one grid, else those "
+            "of the finest optical image if they are 10 m within 20 %, else 10."
+        ),
+    ] = None,
+) -> None:
+    """Map the classes of an image to a Cloud-Optimized GeoTIFF; again after a kill, it goes on."""
+    from minseg.data.bands import parse_file_bands
+    from minseg.data.images import ImageReading
+    from minseg.data.stack import ImageFile
+    from minseg.maps.cleaning import Cleaning
+    from minseg.maps.prediction import predict_raster, require_outputs
+    from minseg.study.execution import open_segmenter
+    from minseg.study.runs import open_run
+
+    files = [ImageFile.parse(image) for image in images]
+    cleaning = Cleaning(smooth, minimum_ha, adjacency)
+    listed = parse_file_bands(bands) if bands else None
+    reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale, gsd_m)
+    require_outputs([file.path for file in files], output, probabilities, polygons)
+    found = predict_raster(
+        open_segmenter(open_run(run_folder)),
+        files,
+        output,
+        polygons=polygons,
+        probabilities=probabilities,
+        cleaning=cleaning,
+        reading=reading,
+        tell=lambda line: print(line, file=sys.stderr),
+    )
+    print(output, *filter(None, [polygons]), sep="\n")
+    if found and found.polygons.empty:
+        print(f"{polygons}: no polygon; the map is all background", file=sys.stderr)
+
+
+def change(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE.tif", help="Class map of one year.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER.tif", help="Class map of a later year, on its grid.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="GeoPackage to write.")],
+) -> None:
+    """Outline what each class gained, lost and kept between two years; print areas in hectares."""
+    from minseg.maps import change
+    from minseg.maps.class_map import read_class_map
+
+    change.require_apart(before, after, output)
+    maps = read_class_map(before), read_class_map(after)
+    change.require_common_ground(*maps)
+    changes, areas = change.change(*maps), change.change_areas(*maps)
+    change.write_change(changes, output)
+    print(output)
+    _print_change(areas)
+
+
+def _print_change(areas: "pd.DataFrame") -> None:
+    """Print the areas of `minseg.maps.change.change_areas` and what they rest on."""
+    compared_ha, left_out_ha = areas[["compared_ha", "left_out_ha"]].iloc[0]
+    classes = areas.drop(columns=["compared_ha", "left_out_ha"])
+    print(classes.round(2).to_string())
+    print(f"compared: {compared_ha:.2f} ha; without data in one of the years: {left_out_ha:.2f} ha")
+    if not classes.to_numpy().any():
+        print("neither map holds a class: the layer is empty")
+    elif not classes[["gained_ha", "lost_ha"]].to_numpy().any():
+        print("no change between the two maps")

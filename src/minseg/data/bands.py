@@ -1,7 +1,10 @@
 """The 12 optical and 3 radar channels, and the five band configurations (section 2.4.1)."""
 
+import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from minseg.errors import MinsegError
 
@@ -18,6 +21,8 @@ class Band:
     """Ground sample distance before resampling to 10 m, metres."""
     description: str
     """What the channel measures."""
+    common_name: str
+    """Name in catalogues; empty for radar."""
 
     @property
     def is_radar(self) -> bool:
@@ -35,31 +40,26 @@ class Band:
         return (-90.0, 90.0) if self.is_radar else (-0.2, 6.55345)
 
 
-OPTICAL_BANDS: tuple[Band, ...] = (
-    Band("B01", 442.7, 60, "coastal aerosol"),
-    Band("B02", 492.4, 10, "blue"),
-    Band("B03", 559.8, 10, "green"),
-    Band("B04", 664.6, 10, "red"),
-    Band("B05", 704.1, 20, "red edge 1"),
-    Band("B06", 740.5, 20, "red edge 2"),
-    Band("B07", 782.8, 20, "red edge 3"),
-    Band("B08", 832.8, 10, "near infrared"),
-    Band("B8A", 864.7, 20, "narrow near infrared"),
-    Band("B09", 945.1, 60, "water vapour"),
-    Band("B11", 1613.7, 20, "short-wave infrared 1"),
-    Band("B12", 2202.4, 20, "short-wave infrared 2"),
-)
+def _read_bands() -> Iterator[Band]:
+    """Read the table of bands that lies beside this file."""
+    with Path(__file__).with_name("bands.csv").open(encoding="utf-8", newline="") as table:
+        for name, wavelength_nm, gsd_m, description, common_name in [*csv.reader(table)][1:]:
+            wavelength = float(wavelength_nm) if wavelength_nm else None
+            yield Band(name, wavelength, int(gsd_m), description, common_name)
+
+
+_BANDS = tuple(_read_bands())
+
+OPTICAL_BANDS = tuple(band for band in _BANDS if not band.is_radar)
 """The bands of a Sentinel-2 L2A product (B10 is not part of it)."""
 
-RADAR_BANDS: tuple[Band, ...] = (
-    Band("VV", None, 10, "radar backscatter, vertical transmit and receive, dB"),
-    Band("VH", None, 10, "radar backscatter, vertical transmit, horizontal receive, dB"),
-    # The paper's third channel; in dB it is VV - VH - 10, so it adds no information.
-    Band("VV/(10·VH)", None, 10, "ratio of the two backscatters, dB"),
-)
-"""The Sentinel-1 channels of section 2.1, in decibels."""
+RADAR_BANDS = tuple(band for band in _BANDS if band.is_radar)
+"""The Sentinel-1 channels of section 2.1, in decibels.
 
-BANDS: dict[str, Band] = {band.name: band for band in (*OPTICAL_BANDS, *RADAR_BANDS)}
+The paper's third is VV - VH - 10 in dB, so it adds no information.
+"""
+
+BANDS: dict[str, Band] = {band.name: band for band in _BANDS}
 
 _OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
 _RADAR = tuple(band.name for band in RADAR_BANDS)
@@ -77,21 +77,7 @@ BAND_CONFIGURATIONS: dict[str, tuple[str, ...]] = {
 SKIPPED = "-"
 """What stands for a band to leave out, where a file's bands are listed in its order."""
 
-_COMMON_NAMES = {
-    "COASTAL": "B01",
-    "BLUE": "B02",
-    "GREEN": "B03",
-    "RED": "B04",
-    "REDEDGE1": "B05",
-    "REDEDGE2": "B06",
-    "REDEDGE3": "B07",
-    "NIR": "B08",
-    "NIR08": "B8A",
-    "NIR09": "B09",
-    "SWIR16": "B11",
-    "SWIR22": "B12",
-}
-"""Names of the bands in catalogues."""
+_COMMON_NAMES = {band.common_name.upper(): band.name for band in OPTICAL_BANDS}
 
 _BESIDE_A_NAME = re.compile(
     r"T?\d{2}[A-Z]{3}|\d{8}(T\d{6})?|S2[A-D]?|SENTINEL2?|MSI(L[12][AC])?|L[12][AC]|[RN]\d{3,4}"
@@ -145,23 +131,7 @@ _NO_BACKSCATTER = re.compile(
 
 
 def parse_bands(text: str) -> tuple[str, ...]:
-    """Find a band configuration by name, or list bands separated by commas.
-
-    Parameters
-    ----------
-    text : str
-        ``RGB``, ``R+N``, ``R+N+S``, ``M``, ``M+S``, or band names such as ``B04,B08,VV``.
-
-    Returns
-    -------
-    tuple of str
-        Band names in the order of the model's input channels.
-
-    Raises
-    ------
-    MinsegError
-        If a name is unknown or given twice.
-    """
+    """Find the bands of a configuration (``R+N+S``), or of a list (``B04,B08,VV``), in order."""
     configuration = text.replace(" ", "").upper()
     if configuration in BAND_CONFIGURATIONS:
         return BAND_CONFIGURATIONS[configuration]

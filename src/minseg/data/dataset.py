@@ -270,11 +270,10 @@ class Dataset:
         names = self.description.class_names
         shares = pd.DataFrame(index=pd.Index(names, name="class"))
         for part in PARTS:
-            all_labels = [self.read_labels(row) for _, row in self.scenes_of(part).iterrows()]
-            known = sum(np.count_nonzero(labels != IGNORE_BITS) for labels in all_labels)
-            for name in names:
-                covered = sum(np.count_nonzero(decode_bits(labels, name)) for labels in all_labels)
-                shares.loc[name, part] = covered / max(known, 1)
+            scenes = [self.read_labels(row).ravel() for _, row in self.scenes_of(part).iterrows()]
+            labels = np.concatenate(scenes)
+            known = max(int(np.count_nonzero(labels != IGNORE_BITS)), 1)
+            shares[part] = [np.count_nonzero(decode_bits(labels, name)) / known for name in names]
         return shares
 
 
@@ -463,8 +462,9 @@ def read_named(
         raise MinsegError(f"{path}: no such file; check the path") from None
     if window is None and state.st_size <= SMALL_FILE_BYTES:
         names, nodata, stored, shown = _SMALL_FILES.read(path, kind, state.st_mtime_ns)
-        values = stored[_positions(path, names, bands)]
-        valid = valid_pixels(values, nodata)
+        positions = _positions(path, names, bands)
+        values = stored[positions]
+        valid = valid_pixels(values, [nodata[position] for position in positions])
         valid = valid if shown is None else valid & shown
     else:
         with open_raster(path) as source:
@@ -526,7 +526,7 @@ class _SmallFiles:
         with open_raster(path) as source:
             require_format(source, kind)
             values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
-            file = _SmallFile(source.descriptions, source.nodata, values, shown)
+            file = _SmallFile(source.descriptions, source.nodatavals, values, shown)
         with self._lock:
             self._files[key] = file
             while sum(file.values.nbytes for file in self._files.values()) > KEPT_BYTES:
@@ -538,7 +538,7 @@ class _SmallFile(NamedTuple):
     """What a file holds."""
 
     names: tuple[str, ...]
-    nodata: float | None
+    nodata: tuple[float | None, ...]
     values: np.ndarray
     """(bands, height, width), as stored."""
     shown: np.ndarray | None
@@ -558,14 +558,8 @@ def _positions(path: Path, names: Sequence[str], bands: Sequence[str]) -> list[i
 
 def footprint(grid: Grid) -> BaseGeometry:
     """Return the ground a grid covers in degrees (WGS 84), in two parts at the date line."""
-    edge = np.linspace(0, 1, 9)[:-1]
-    zero, one = np.zeros_like(edge), np.ones_like(edge)
-    columns = np.concatenate([edge, one, 1 - edge, zero]) * grid.width
-    rows = np.concatenate([zero, edge, one, 1 - edge]) * grid.height
-    points = [grid.transform @ (column, row) for column, row in zip(columns, rows, strict=True)]
-    xs, ys = zip(*points, strict=True)
-    longitudes, latitudes = map(np.array, warp_points(grid.crs, "EPSG:4326", xs, ys))
-    return ground_within(longitudes, latitudes)
+    lonlat = warp_points(grid.crs, "EPSG:4326", *grid.outline(9))
+    return ground_within(*map(np.array, lonlat))
 
 
 def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:

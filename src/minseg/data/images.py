@@ -22,7 +22,7 @@ from minseg.data.radiometry import (
     require_reflectance,
 )
 from minseg.data.raster import read_window
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 
 SAMPLE_SIDE = 512
 """Images up to this side, pixels, are checked whole before the work; larger ones by samples."""
@@ -52,10 +52,7 @@ class ImageReading:
 
     def __post_init__(self) -> None:
         """Refuse what no image can be read by."""
-        if self.radar_unit not in RADAR_TO_DB:
-            raise MinsegError(
-                f"radar unit {self.radar_unit!r} is unknown; use {', '.join(RADAR_TO_DB)}"
-            )
+        require_word("radar unit", self.radar_unit, RADAR_TO_DB)
         for name in ("scale", "radar_scale", "gsd_m"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -135,19 +132,22 @@ class Image:
                 clip_reflectance(layer)
         return values, valid
 
-    def examine(self) -> None:
+    def examine(self) -> dict[str, float]:
         """Refuse what cannot be reflectance or dB; tell on standard error of what may be fill.
 
-        Looks at a small image, or at windows spread over a large one.
+        Looks at a small image, or at windows spread over a large one; returns the medians, in dB,
+        of VV and VH.
         """
+        medians: dict[str, float] = {}
         for radar in (False, True):
             bands = [band for band in self.indexes if BANDS[band].is_radar == radar]
             parts = [self._numbers(bands, window) for window in self._windows()] if bands else []
             if any(valid.any() for _, valid in parts):  # few valid pixels may all be missed
                 numbers = np.concatenate([part[:, valid] for part, valid in parts], axis=1)
-                self._examine(bands, numbers, radar)
+                medians |= self._examine(bands, numbers, radar)
+        return medians
 
-    def _examine(self, bands: Sequence[str], numbers: np.ndarray, radar: bool) -> None:
+    def _examine(self, bands: Sequence[str], numbers: np.ndarray, radar: bool) -> dict[str, float]:
         """Look at the numbers (bands, pixels) of optical, or of radar, bands."""
         where, kind = self.source.name, "backscatter in dB" if radar else "reflectance"
         values = self._physical(bands, numbers)
@@ -157,10 +157,7 @@ class Image:
         if times.size:
             fill, share = str(strange[times.argmax()]), times.max() / times.sum()
             if not fits.any() or (fits.mean() < 0.5 and share < 0.9):
-                if radar:
-                    self._require_backscatter(bands, values[:, fits])
-                else:
-                    require_reflectance(values, where)
+                self._require_physical(bands, values[:, fits] if radar else values)
                 raise MinsegError(
                     f"{where}: {np.mean(~fits):.0%} of its pixels hold {fill} or another number "
                     f"that is no {kind}; give the right {'--radar-unit' if radar else '--scale'}, "
@@ -170,10 +167,7 @@ class Image:
                 f"{np.sum(~fits)} of {fits.size} pixels hold {fill} or another number that is no "
                 f"{kind}; they are taken as missing, as --nodata {fill} would say"
             )
-        if radar:
-            self._require_backscatter(bands, values[:, fits])
-        else:
-            require_reflectance(values[:, fits], where)
+        medians = self._require_physical(bands, values[:, fits])
         numbers_told = [0]
         if len(bands) > 1 and not radar and numbers.dtype.kind in "ui":  # else just a bright pixel
             numbers_told += [9999, np.iinfo(numbers.dtype).max]
@@ -184,14 +178,15 @@ class Image:
                     f"{covered:.1%} of the pixels hold {number} in every band and count as ground; "
                     f"if nothing was seen there, give --nodata {number}"
                 )
+        return medians
 
-    def _require_backscatter(self, bands: Sequence[str], decibels: np.ndarray) -> None:
-        """Refuse what is no backscatter in VV or VH; their ratio may be anything."""
+    def _require_physical(self, bands: Sequence[str], values: np.ndarray) -> dict[str, float]:
+        """Refuse what is no reflectance, or no backscatter; the ratio of VV and VH may be any."""
+        if not BANDS[bands[0]].is_radar:
+            require_reflectance(values, self.source.name)
         own = [band for band in bands if band in ("VV", "VH")]
-        if own:
-            require_backscatter(
-                decibels[[bands.index(band) for band in own]], own, self.source.name
-            )
+        decibels = values[[bands.index(band) for band in own]]
+        return require_backscatter(decibels, own, self.source.name) if own else {}
 
     def _tell(self, line: str) -> None:
         """Tell what the numbers of this image look like."""
@@ -304,7 +299,9 @@ def _require_radar_as_wanted(source: rasterio.DatasetReader, wanted: Sequence[st
     radar = [band for band in wanted or ("VV", "VH") if band in ("VV", "VH")]
     said = [name for name in source.descriptions if re.search("[VH][VH]", (name or "").upper())]
     if not said and wanted is not None:
-        said = polarisations(Path(source.name).stem)
+        parts = source.files[1:] if source.driver == "VRT" else []
+        spoken = [word for file in parts for word in polarisations(Path(file).stem)]
+        said = [*dict.fromkeys(spoken or polarisations(Path(source.name).stem))]
     if radar and said and said != radar:
         raise MinsegError(
             f"{source.name}: by its names it holds {', '.join(said)}, where {', '.join(radar)} "
@@ -342,13 +339,10 @@ def _tagged_scale(source: rasterio.DatasetReader, band: str, index: int, radar_u
         else "reflectance, e.g. --scale 1e-4 (with --offset -0.1 for Sentinel-2 products of "
         "processing baseline 04.00 or later, from 2022 on)"
     )
-    if dtype == np.uint8:
-        raise MinsegError(
-            f"{source.name}: {band} has 8-bit numbers without a scale tag, as of a picture "
-            "stretched for the eye; take the original image, or say what one number is worth in "
-            f"{worth}"
-        )
-    raise MinsegError(
-        f"{source.name}: {band} has whole numbers without a scale tag; say what one is worth in "
-        f"{worth}"
+    fault = (
+        "has 8-bit numbers without a scale tag, as of a picture stretched for the eye; take the "
+        "original image, or say what one number is worth"
+        if dtype == np.uint8
+        else "has whole numbers without a scale tag; say what one is worth"
     )
+    raise MinsegError(f"{source.name}: {band} {fault} in {worth}")

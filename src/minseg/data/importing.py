@@ -43,12 +43,11 @@ from minseg.data.raster import (
     require_located,
 )
 from minseg.data.writing import SceneRasters, write_dataset
-from minseg.errors import MinsegError, summarise
+from minseg.errors import MinsegError, require_word, summarise
 from minseg.progress import progress
 
 SPECIAL_VALUES = ("background", "ignore")
 """What a mask value may mean besides a class of Table 1."""
-
 
 _OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
 
@@ -76,35 +75,15 @@ def import_dataset(
     table: Path,
     *,
     name: str | None = None,
-    provenance: str = "imported by minseg",
     licence: str = "not stated",
     split_seed: int = 0,
 ) -> Dataset:
-    """Make a dataset folder from folders of images and masks.
+    """Make a dataset folder from folders of images and masks, and a CSV with a row per scene.
 
-    Parameters
-    ----------
-    path : Path
-        Dataset folder to make.
-    folders : ImageFolders
-    table : Path
-        CSV with a row per scene. Its first column holds the scene's key (what ``*`` stands for);
-        `mine` (or `site`) names the mine, so that scenes of one mine stay in one part of the
-        split; year, date, and the columns of ``mines.csv`` are taken where they are there.
-    name, provenance, licence : str
-        Recorded in ``dataset.json``.
-    split_seed : int
-        Seed of the split by mine.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    MinsegError
-        If files do not pair up, lie on different grids, have no coordinate reference system or
-        no valid pixel, or hold mask values nobody mapped.
+    The table's first column holds the scene's key (what ``*`` stands for); `mine` (or `site`)
+    names the mine, so that scenes of one mine stay in one part of the split; year, date, and the
+    columns of ``mines.csv`` are taken where they are there. Refused is what does not pair up,
+    lies on different grids or nowhere, has no valid pixel, or holds mask values nobody mapped.
     """
     _check_classes(folders.classes)
     require_new_folder(Path(path))
@@ -122,7 +101,7 @@ def import_dataset(
         mines=_mine_table(scenes),
         scenes=_read_scenes(folders, scenes, files),
         class_names=[name for name in CLASS_NAMES if name in meanings],
-        provenance=provenance,
+        provenance="imported by minseg",
         licence=licence,
         synthetic=False,
         split_seed=split_seed,
@@ -132,11 +111,7 @@ def import_dataset(
 def _check_classes(classes: Mapping[int, str]) -> None:
     """Refuse a class mapping that names no class of Table 1."""
     for value, meaning in classes.items():
-        if meaning not in CLASS_NAMES and meaning not in SPECIAL_VALUES:
-            raise MinsegError(
-                f"mask value {value}: unknown class {meaning!r}; use {', '.join(CLASS_NAMES)}, "
-                f"or {' or '.join(SPECIAL_VALUES)}"
-            )
+        require_word(f"class of mask value {value}", meaning, [*CLASS_NAMES, *SPECIAL_VALUES])
     if not any(meaning in CLASS_NAMES for meaning in classes.values()):
         raise MinsegError('no class mapped; say what mask values mean, e.g. --classes 1="dam"')
 
@@ -442,10 +417,11 @@ def _class_numbers(
     with open_raster(path) as source:
         band = _only_band(source)
         (numbers,), shown = read_window(source, [band])
-        background = source.nodata == 0 and "background" not in classes.values()
-        if background or source.nodata in classes:  # what marks no data means something here
+        nodata = source.nodatavals[band - 1]
+        background = nodata == 0 and "background" not in classes.values()
+        if background or nodata in classes:  # what marks no data means something here
             mask = read_dataset_mask(source, band)
-            shown |= (numbers == source.nodata) & (True if mask is None else mask)
+            shown |= (numbers == nodata) & (True if mask is None else mask)
     found = np.unique(numbers[shown]).tolist()
     unmapped = [value for value in found if value not in classes and value != 0]
     if any(value % 1 for value in unmapped):

@@ -6,8 +6,10 @@ area was outlined and its parts were not. A task picks mutually exclusive classe
 (section 2.2) and turns the bits into one target per pixel.
 """
 
+import csv
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -34,67 +36,8 @@ class MineClass:
     """Table 1's description in our words."""
 
 
-_TABLE_1 = (
-    (
-        "excavation",
-        "#CC6677",
-        "The pit: ground opened by digging, with any internal dump or plant inside it. Flooded "
-        "final pits and overgrown old workings count as reclaimed and stay unlabelled.",
-    ),
-    (
-        "dumping ground",
-        "#DDCC77",
-        "Where overburden and waste are put, solid or slurry, inside or outside the pit; may hold "
-        "a whole tailings facility. Revegetated or rebuilt parts stay unlabelled.",
-    ),
-    (
-        "stockpile",
-        "#EE7733",
-        "Store of the useful mineral, inside or outside the pit; looks differ by material.",
-    ),
-    (
-        "settling pond",
-        "#88CCEE",
-        "Rather small pond in which process water drops its waste; only for some minerals.",
-    ),
-    (
-        "infrastructure",
-        "#AA4499",
-        "Buildings and equipment of the mine, above all processing plants and what serves them.",
-    ),
-    (
-        "preparatory work area",
-        "#999933",
-        "Ground ahead of the digging front where forest or topsoil is visibly being removed.",
-    ),
-    (
-        "exploitation slope",
-        "#882255",
-        "Slope made by the advancing extraction of mineral or overburden; always inside an "
-        "excavation, and seen in some mine types only.",
-    ),
-    (
-        "transportation slope",
-        "#332288",
-        "Slope made for haulage; always inside an excavation, and seen in some mine types only.",
-    ),
-    (
-        "dam",
-        "#117733",
-        "Dam in the mining area, earth dams of the larger waste ponds included.",
-    ),
-    (
-        "tailing storage facility",
-        "#0077BB",
-        "The slurry or water held behind embankments to store what mineral processing leaves; "
-        "typical of metal ores. The embankments are not part of it.",
-    ),
-)
-
-CLASSES: tuple[MineClass, ...] = tuple(
-    MineClass(id, name, colour, definition)
-    for id, (name, colour, definition) in enumerate(_TABLE_1)
-)
+with Path(__file__).with_name("classes.csv").open(encoding="utf-8", newline="") as _table:
+    CLASSES = tuple(MineClass(id, **row) for id, row in enumerate(csv.DictReader(_table)))
 """The ten classes, in the order of Table 1."""
 
 CLASS_NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
@@ -195,22 +138,7 @@ TASKS: dict[str, Task] = {
 
 
 def parse_task(text: str) -> Task:
-    """Find a task by name, or make one from class names.
-
-    Parameters
-    ----------
-    text : str
-        ``model1`` … ``model4``, or class names of Table 1 separated by commas.
-
-    Returns
-    -------
-    Task
-
-    Raises
-    ------
-    MinsegError
-        If a name is unknown or given twice.
-    """
+    """Find a task by name, ``model1`` … ``model4``, or make one of classes separated by commas."""
     if text.strip().lower() in TASKS:
         return TASKS[text.strip().lower()]
     names = [name.strip().lower() for name in text.split(",")]

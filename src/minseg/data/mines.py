@@ -13,7 +13,7 @@ import pandera.pandas as pa
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 
 RAW_MATERIALS: dict[str, str] = {
     "RR": "rock raw materials",
@@ -427,10 +427,7 @@ def leakage_problems(split: pd.DataFrame, footprints: Mapping[str, BaseGeometry]
 
 def subset(mines: pd.DataFrame, code: str) -> pd.DataFrame:
     """Select the mines of one raw material or mine type (section 2.2): RR, MO, CL, OC, OP or MT."""
-    if code not in RAW_MATERIALS and code not in MINE_TYPES:
-        raise MinsegError(
-            f"unknown subset {code!r}; use {', '.join([*RAW_MATERIALS, *MINE_TYPES])}"
-        )
+    require_word("subset", code, [*RAW_MATERIALS, *MINE_TYPES])
     column = "raw_material" if code in RAW_MATERIALS else "mine_type"
     chosen = mines[mines[column] == code]
     if chosen.empty:

@@ -1,6 +1,6 @@
 """Digital numbers to reflectance, radar to decibels, and per-channel statistics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,10 +77,10 @@ RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """What radar pixels may hold, and how decibels come of it."""
 
 
-def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) -> None:
-    """Refuse decibels (bands, pixels) that are none, or no ground's.
+def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) -> dict[str, float]:
+    """Return the medians of decibels (bands, pixels) of VV and VH; refuse those of no ground.
 
-    Another unit, or VV and VH swapped, mostly; `bands` says which of the two they are.
+    Of another unit, or VV and VH swapped, mostly.
     """
     how = "give the right --radar-unit (db, power or amplitude), or --radar-scale"
     if not decibels.size:
@@ -92,11 +92,16 @@ def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) 
                 f"{where}: the median of {band} would be {median:.3g} dB, not between -45 and 0 "
                 f"as on any ground; {how}"
             )
+    require_brighter_vv(medians, where, f"`rio edit-info --bidx 1 --description VH {where}`")
+    return medians
+
+
+def require_brighter_vv(medians: Mapping[str, float], where: str, how: str) -> None:
+    """Refuse medians, decibels, of VV and VH that are swapped, and say how to name a band."""
     if medians.get("VH", -np.inf) > medians.get("VV", np.inf) + 3:
         raise MinsegError(
             f"{where}: VH would be {medians['VH'] - medians['VV']:.1f} dB brighter than VV, as on "
-            "no ground; are they swapped? Name each band, e.g. "
-            f"`rio edit-info --bidx 1 --description VH {where}`"
+            f"no ground; are they swapped? Name each band, e.g. {how}"
         )
 
 

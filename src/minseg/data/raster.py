@@ -1,11 +1,14 @@
-"""GeoTIFFs: grids, windowed reads, and writing them whole."""
+"""GeoTIFFs: grids, windowed reads, and writing them whole or row by row."""
 
 import ctypes
+import errno
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,8 +17,9 @@ import rasterio.shutil
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioIOError
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_points
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
@@ -80,6 +84,20 @@ class Grid:
             return width * METRES_PER_DEGREE * math.cos(latitude), height * METRES_PER_DEGREE
         factor = self.crs.linear_units_factor[1] if self.crs is not None else 1.0
         return width * factor, height * factor
+
+    def outline(self, points: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y of a ring along the edges, of so many points a side, from the first."""
+        edge = np.linspace(0, 1, points)[:-1]
+        zero, one = np.zeros_like(edge), np.ones_like(edge)
+        columns = np.concatenate([edge, one, 1 - edge, zero]) * self.width
+        rows = np.concatenate([zero, edge, one, 1 - edge]) * self.height
+        return self.places(columns, rows)
+
+    def places(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y of places of the grid; a pixel's centre lies half a pixel in."""
+        place = self.transform
+        x, y = place.a * columns + place.b * rows, place.d * columns + place.e * rows
+        return x + place.c, y + place.f
 
     def matches(self, other: "Grid") -> bool:
         """Whether both grids put every pixel in the same place (to a hundredth of a pixel)."""
@@ -188,12 +206,11 @@ def _lies_on_earth(grid: Grid) -> bool:
     """Whether corners, edges and centre of a grid have a longitude and a latitude."""
     if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
         return False  # as a building site's own system, or one through the earth's centre
-    parts = (0, 0.5, 1)
-    places = [grid.transform @ (grid.width * x, grid.height * y) for x in parts for y in parts]
-    xs, ys = zip(*places, strict=True)
+    xs, ys = grid.outline(3)
+    x, y = grid.transform @ (grid.width / 2, grid.height / 2)
     try:
         with rasterio.Env():  # else GDAL prints what it raises
-            longitudes, latitudes = warp_points(grid.crs, "EPSG:4326", xs, ys)
+            longitudes, latitudes = warp_points(grid.crs, "EPSG:4326", [*xs, x], [*ys, y])
     except (CRSError, CPLE_BaseError):
         return False
     # Longitudes may be counted from 0 to 360, or on beyond the 180th meridian.
@@ -218,7 +235,7 @@ def read_window(
         shown = read_dataset_mask(source, indexes[0], window, shape)
     except RasterioIOError as error:
         raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
-    valid = valid_pixels(values, source.nodata)
+    valid = valid_pixels(values, [source.nodatavals[index - 1] for index in indexes])
     return values, valid if shown is None else valid & shown
 
 
@@ -237,13 +254,28 @@ def read_dataset_mask(
     return None if alpha is None else source.read(alpha, window=window, out_shape=shape) > 0
 
 
-def valid_pixels(values: np.ndarray, nodata: float | None) -> np.ndarray:
-    """Tell where all bands have a value: bool (height, width) of values (bands, height, width)."""
+def warped(source: rasterio.DatasetReader, grid: Grid, **options: Any) -> WarpedVRT:
+    """Bring a raster to a grid by nearest neighbour, window by window as it is read."""
+    return WarpedVRT(
+        source,
+        crs=grid.crs,
+        transform=grid.transform,
+        width=grid.width,
+        height=grid.height,
+        resampling=Resampling.nearest,
+        tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
+        **options,
+    )
+
+
+def valid_pixels(values: np.ndarray, nodata: Sequence[float | None]) -> np.ndarray:
+    """Tell where all bands (bands, height, width), each with its nodata, have a value."""
     valid = np.ones(values.shape[1:], bool)
     if values.dtype.kind == "f":
         valid &= np.isfinite(values).all(axis=0)
-    if nodata is not None and not math.isnan(nodata):
-        valid &= (values != nodata).all(axis=0)
+    for layer, missing in zip(values, nodata, strict=True):
+        if missing is not None:
+            valid &= layer != missing  # of NaN, so does everything
     return valid
 
 
@@ -313,55 +345,81 @@ def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None
     }
 
 
-def to_cloud_optimized(
-    source: Path,
-    path: Path,
-    *,
-    category_names: Sequence[str] = (),
-    colours: dict[int, tuple[int, int, int, int]] | None = None,
-    named: Path | None = None,
-) -> None:
-    """Copy a GeoTIFF to a Cloud-Optimized one, with names and colours of its values if given.
+@dataclass(frozen=True)
+class RowFile:
+    """A file for the rows of a raster, uncompressed since it is copied once and dropped."""
 
-    GDAL keeps the names in a sidecar, ``<path>.aux.xml``. Errors call the file `named`.
+    path: Path
+    """Where it lies."""
+    named: Path
+    """The file that the user asked for, for errors to name."""
+
+    def begin(
+        self,
+        grid: Grid,
+        dtype: type,
+        nodata: int,
+        descriptions: tuple[str, ...],
+        *,
+        tags: Mapping[str, str] | None = None,
+        scale: float | None = None,
+        colours: Mapping[int, tuple[int, int, int, int]] | None = None,
+    ) -> None:
+        """Make the file, filled with no data: a full disk shows now."""
+        profile = raster_profile(grid, len(descriptions), np.dtype(dtype), nodata)
+        for option in ("tiled", "blockxsize", "blockysize", "compress", "predictor"):
+            del profile[option]
+        with writing(self.named, self.path):
+            with rasterio.open(self.path, "w", **profile) as target:
+                target.descriptions = descriptions
+                target.update_tags(**(tags or {}))
+                if scale is not None:
+                    target.scales = (scale,) * len(descriptions)
+                if colours:
+                    target.write_colormap(1, colours)
+            needed = grid.height * grid.width * len(descriptions) * np.dtype(dtype).itemsize
+            if self.path.stat().st_size < needed:  # GDAL does not always say so
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def keep(self, row: int, rows: np.ndarray) -> None:
+        """Write rows (bands, rows, width), close the file, and make sure that they are in it."""
+        window = Window(0, row, rows.shape[2], rows.shape[1])
+        with writing(self.named, self.path):
+            with rasterio.open(self.path, "r+") as target:
+                target.write(rows, window=window)
+            with rasterio.open(self.path) as source:
+                kept = source.read(window=window)
+            if not np.array_equal(kept, rows):  # GDAL says nothing where its last write fails
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def to_cloud_optimized(
+    source: Path, path: Path, *, category_names: Sequence[str] = (), named: Path | None = None
+) -> None:
+    """Copy a GeoTIFF to a Cloud-Optimized one, with names of its values if given.
+
+    The names lie where GDAL keeps them, in ``<path>.aux.xml``. Errors call the file `named`.
     """
     resampling = "nearest" if category_names else "average"
     options = {"compress": "deflate", "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
     with replace_when_done(path) as beside, writing(named or path, beside):
-        described, sidecar = beside.with_suffix(".vrt"), Path(f"{beside}.aux.xml")
+        sidecar = Path(f"{beside}.aux.xml")
         try:
-            rasterio.shutil.copy(source, described, driver="VRT")
-            _describe_categories(described, category_names, colours or {})
-            rasterio.shutil.copy(described, beside, driver="COG", **options)
+            rasterio.shutil.copy(source, beside, driver="COG", **options)
             require_whole(beside)
-            if sidecar.exists():
+            if category_names:
+                sidecar.write_bytes(_described(category_names))
                 sidecar.replace(f"{path}.aux.xml")
         finally:
-            described.unlink(missing_ok=True)
             sidecar.unlink(missing_ok=True)
 
 
-def _describe_categories(
-    vrt: Path, names: Sequence[str], colours: dict[int, tuple[int, int, int, int]]
-) -> None:
-    """Add category names and a colour table to band 1 of a VRT (rasterio cannot set names)."""
-    if not names:
-        return
-    tree = ElementTree.parse(vrt)
-    band = tree.getroot().find("VRTRasterBand")
-    assert band is not None
-    for tag in ("CategoryNames", "ColorTable", "ColorInterp"):
-        for old in band.findall(tag):
-            band.remove(old)
-    categories = ElementTree.Element("CategoryNames")
-    for name in names:
+def _described(category_names: Sequence[str]) -> bytes:
+    """Return what GDAL reads as the names of band 1's values; rasterio cannot set them."""
+    root = ElementTree.Element("PAMDataset")
+    band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
+    categories = ElementTree.SubElement(band, "CategoryNames")
+    for name in category_names:
         ElementTree.SubElement(categories, "Category").text = name
-    table = ElementTree.Element("ColorTable")
-    for value in range(max(colours, default=-1) + 1):
-        channels = zip(("c1", "c2", "c3", "c4"), colours.get(value, (0, 0, 0, 0)), strict=True)
-        ElementTree.SubElement(table, "Entry", {key: str(level) for key, level in channels})
-    interpretation = ElementTree.Element("ColorInterp")
-    interpretation.text = "Palette"
-    # GDAL's schema wants the colour interpretation and tables before the band's sources.
-    band[:0] = [interpretation, categories, table]
-    tree.write(vrt)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8")

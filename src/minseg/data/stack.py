@@ -12,23 +12,17 @@ import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
 from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
 from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
-from minseg.data.radiometry import radar_channels
-from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located
+from minseg.data.radiometry import radar_channels, require_brighter_vv
+from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located, warped
 from minseg.errors import MinsegError
-
-_EDGE_POINTS = 21
-"""Points along each side of a grid, whose edges may be bent in the system of another."""
-
-_HALF_TURN = 180.0
 
 
 def require_overlap(grids: Mapping[str, Grid], grid: Grid) -> None:
@@ -62,22 +56,13 @@ def _reaches_over(grid: Grid) -> bool:
     """Whether a grid has longitudes beyond 180 degrees."""
     if grid.crs is None or not grid.crs.is_geographic:
         return False
-    return grid.bounds[0] < -_HALF_TURN or grid.bounds[2] > _HALF_TURN
+    return grid.bounds[0] < -180 or grid.bounds[2] > 180
 
 
 def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float, float, float]:
     """Return left, bottom, right, top of a file in the map coordinates of another grid."""
-    along, full = np.linspace(0, 1, _EDGE_POINTS), np.ones(_EDGE_POINTS)
-    columns = other.width * np.concatenate([along, along, 0 * full, full])
-    rows = other.height * np.concatenate([0 * full, full, along, along])
-    place = other.transform
     try:
-        x, y = warp_points(
-            other.crs,
-            grid.crs,
-            place.a * columns + place.b * rows + place.c,
-            place.d * columns + place.e * rows + place.f,
-        )
+        x, y = warp_points(other.crs, grid.crs, *other.outline(21))  # edges may be bent there
         if not np.isfinite([x, y]).all():
             raise RasterioError("they lie nowhere there")
     except (RasterioError, CPLE_BaseError) as error:
@@ -198,13 +183,19 @@ def open_stack(
         for file, source in zip(files, sources, strict=True):
             _require_north_up(grid_of(source), file.path)
         images = _images(files, sources, bands, reading)
-        for image in images:
-            image.examine()
+        medians = {band: db for image in images for band, db in image.examine().items()}
+        of = {band: image.source.name for image in images for band in image.indexes}
+        where = f"{of.get('VV')} and {of.get('VH')}"
+        require_brighter_vv(medians, where, f"VH={of.get('VV')}")
         grids = {image.source.name: grid_of(image.source) for image in images}
-        optical = [name for name, image in zip(grids, images, strict=True) if _optical(image)]
+        optical = [
+            image.source.name
+            for image in images
+            if not all(BANDS[band].is_radar for band in image.indexes)
+        ]
         grid = common_grid([grids[name] for name in optical or grids], grids, reading.gsd_m)
         require_overlap(grids, grid)
-        parts = tuple(_on_grid(image, grid, stack) for image in images)
+        parts = tuple(part for image in images for part in _on_grid(image, grid, stack))
         yield ImageStack(grid, tuple(bands), parts)
 
 
@@ -289,29 +280,21 @@ def _images(
     ]
 
 
-def _optical(image: Image) -> list[str]:
-    """Return the optical bands among those needed of a file."""
-    return [band for band in image.indexes if not BANDS[band].is_radar]
-
-
-def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> _Part:
+def _on_grid(image: Image, grid: Grid, stack: ExitStack) -> Iterator[_Part]:
     """Bring a file to a grid by nearest neighbour, window by window as it is read."""
     source = image.source
     if grid_of(source).matches(grid):
-        return _Part(image)
-    # Ground outside of the file is told by its nodata value, its alpha band, or one added for it.
-    add_alpha = source.nodata is None and ColorInterp.alpha not in source.colorinterp
-    warped = stack.enter_context(
-        WarpedVRT(
-            source,
-            src_crs=crs_seen_from(grid, grid_of(source)),
-            crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
-            resampling=Resampling.nearest,
-            tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
-            add_alpha=add_alpha,
-        )
-    )
-    return _Part(replace(image, source=warped), warped.count if add_alpha else None)
+        yield _Part(image)
+        return
+    by_nodata: dict[str, dict[str, int]] = {}  # bands of a VRT may each have their own
+    for band, index in image.indexes.items():
+        by_nodata.setdefault(str(source.nodatavals[index - 1]), {})[band] = index
+    crs = crs_seen_from(grid, grid_of(source))
+    for indexes in by_nodata.values():
+        nodata = source.nodatavals[next(iter(indexes.values())) - 1]
+        # Ground outside is told by the nodata value, an alpha band, or one added for it.
+        add_alpha = nodata is None and ColorInterp.alpha not in source.colorinterp
+        own = {"src_nodata": nodata, "nodata": nodata, "add_alpha": add_alpha}
+        moved = stack.enter_context(warped(source, grid, src_crs=crs, **own))
+        part = replace(image, source=moved, indexes=indexes)
+        yield _Part(part, moved.count if add_alpha else None)

@@ -133,7 +133,8 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
     Bit k = class k of Table 1 at the pixel's centre, bit 10 = whole mining area; 65535 = ignore.
     """
-    near = polygons[polygons.intersects(_ground(grid))].to_crs(grid.crs)
+    halves = [shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)]
+    near = polygons[polygons.intersects(shapely.union_all(halves).buffer(0.01))].to_crs(grid.crs)
     masks = {
         str(name): rasterize(
             shapes.geometry,
@@ -253,13 +254,6 @@ def _in_degrees(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
             f"`ogr2ogr -a_srs EPSG:32633 assigned.gpkg {path}`"
         )
     return degrees
-
-
-def _ground(grid: Grid) -> shapely.Geometry:
-    """Return what a grid covers and a little more, in degrees, in two parts at the date line."""
-    return shapely.union_all(
-        [shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)]
-    ).buffer(0.01)
 
 
 def _require_fields(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> None:

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from pystac_client.stac_api_io import StacApiIO
 
 
-_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError)
+_STRANGE = (
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    NotImplementedError,
+)
 """What reading a value of another shape than it should have raises."""
 
 
@@ -45,7 +52,7 @@ def read_item(value: Any, collection: Collection) -> "tuple[pystac.Item | None, 
         return None, "has no date"
     except Exception as error:  # pystac and dateutil have many names for it
         return None, f"is no sound STAC item ({(str(error).splitlines() or [''])[0]})"
-    fault = _geometry_fault(item) or _number_fault(item) or _address_fault(item, collection)
+    fault = _value_fault(item) or _address_fault(item, collection)
     return (None, fault) if fault else (item, "")
 
 
@@ -146,24 +153,20 @@ def _has_address(asset: Any) -> bool:
     return isinstance(asset, dict) and isinstance(asset.get("href"), str) and asset["href"] != ""
 
 
-def _geometry_fault(item: "pystac.Item") -> str:
-    """Tell what keeps a footprint from being one; items without any are not judged by it."""
-    if item.geometry is None:
-        return ""
+def _value_fault(item: "pystac.Item") -> str:
+    """Tell what that scenes are chosen by is none: a number, or a footprint if there is any."""
     try:
-        corners = shapely.get_coordinates(shapely.geometry.shape(item.geometry))
-    except (ShapelyError, *_MALFORMED):
+        ground = item.geometry and shapely.geometry.shape(item.geometry)
+        corners = shapely.get_coordinates(ground)
+    except (ShapelyError, *_STRANGE):
         return "its geometry cannot be read"
-    return "" if len(corners) and np.isfinite(corners).all() else "its geometry is empty"
-
-
-def _number_fault(item: "pystac.Item") -> str:
-    """Tell which number that scenes are chosen by is none."""
+    if item.geometry is not None and not (len(corners) and np.isfinite(corners).all()):
+        return "its geometry is empty"
     for name, low, high in (("eo:cloud_cover", 0, 100), ("sat:relative_orbit", 1, 999)):
         value = item.properties.get(name)
         try:
             sound = value is None or low <= float(value) <= high
-        except _MALFORMED:
+        except _STRANGE:
             sound = False
         if not sound:
             return f"its {name} is {value!r:.40}"
@@ -174,12 +177,11 @@ def _address_fault(item: "pystac.Item", collection: Collection) -> str:
     """Tell which wanted asset has an address that nothing completes."""
     from pystac.utils import is_absolute_href
 
-    itself = item.get_self_href()
+    if is_absolute_href(item.get_self_href() or ""):
+        return ""
     for key in collection.assets.values():
         asset = item.assets.get(key)
-        if asset is None or is_absolute_href(asset.href):
-            continue
-        if itself is None or not is_absolute_href(itself):
+        if asset is not None and not is_absolute_href(asset.href):
             return (
                 f"its asset {key} has the relative address {asset.href!r}, which needs a link of "
                 "the item to itself (rel: self)"
@@ -189,20 +191,12 @@ def _address_fault(item: "pystac.Item", collection: Collection) -> str:
 
 Kind = Literal["optical", "radar"]
 
-BACKOFF_S = 1.0
-"""The second attempt waits nothing, the next ones 2, 4, 8 ... times this, seconds."""
-
+BACKOFF_S = 1.0  # the second attempt waits nothing, the next ones 2, 4, 8 ... times this
 ITEMS_A_PAGE = 100
 
 
-class _Opened(threading.local):
-    """Catalogues whose landing page this thread has read: a connection serves one at a time."""
-
-    def __init__(self) -> None:
-        self.clients: dict[str, Client] = {}
-
-
-_OPENED = _Opened()
+_THREAD = threading.local()
+"""Holds the catalogues whose landing page this thread has read: a connection serves one thread."""
 
 
 @dataclass(frozen=True)
@@ -334,27 +328,18 @@ def _asking(provider: Provider) -> "Iterator[Client]":
     from pystac_client.exceptions import APIError
     from pystac_client.warnings import DoesNotConformTo
 
+    opened: dict[str, Client] = _THREAD.__dict__.setdefault("opened", {})
     try:
-        if provider.url not in _OPENED.clients:
-            _OPENED.clients[provider.url] = Client.open(provider.url, stac_io=_connection())
-        yield _OPENED.clients[provider.url]
+        if provider.url not in opened:
+            opened[provider.url] = Client.open(provider.url, stac_io=_connection())
+        yield opened[provider.url]
     except APIError as error:
         raise MinsegError(
             f"{provider.name}: {provider.url} gives no answer "
             f"({_reason(error)}){refusal(status_of(error), provider)}; check --api and the "
             "network, or try again later"
         ) from None
-    except (
-        STACError,
-        STACTypeError,
-        ClientTypeError,
-        DoesNotConformTo,
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (*_STRANGE, STACError, STACTypeError, ClientTypeError, DoesNotConformTo) as error:
         raise MinsegError(
             f"{provider.name}: {provider.url} does not answer like a STAC API with item search "
             f"({_first_line(error)}); check --api"
@@ -387,10 +372,9 @@ def _connection() -> "StacApiIO":
 
 def _reason(error: Any) -> str:
     """Tell in a few words why a server gave no answer."""
-    status = getattr(error, "status_code", None)
+    if getattr(error, "status_code", None) is not None:
+        return f"HTTP {error.status_code}"
     text = _first_line(error)
-    if status is not None:
-        return f"HTTP {status}"
     return text.partition("Caused by ")[2].removesuffix(")") or text
 
 

@@ -5,12 +5,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pandera.pandas as pa
 
 from minseg.atomic import write_text
@@ -40,50 +40,42 @@ if TYPE_CHECKING:
     import pystac
 
 
-NO_DATA, SHADOW, SNOW = (0,), (3,), (11,)
-CLOUD = (8, 9, 10)
-BAD = (0, 1, 3, 8, 9, 10, 11)
-"""Classes of Sen2Cor that hide the ground. Snow is one: under it the paper's Cerovo failed. Some
-bright mine surfaces are called cloud; scenes are therefore ranked, and any can be pinned."""
+SHARES = {
+    "cloud_share": (8, 9, 10),
+    "shadow_share": (3,),
+    "snow_share": (11,),
+    "bad_share": (0, 1, 3, 8, 9, 10, 11),
+}
+"""Classes of Sen2Cor that each share of the box counts; bad is what hides the ground. Snow is one:
+under it the paper's Cerovo failed. Some bright mine surfaces are called cloud; scenes are therefore
+ranked, and any can be pinned."""
 
+# Cloud over the whole tile (eo:cloud_cover) above which a scene is not looked at; those in one step
+# of it are looked at by day of year, and so many at most, least cloud first.
+LARGEST_TILE_CLOUD_PERCENT, TILE_CLOUD_STEP_PERCENT, MOST_LOOKED_AT = 60.0, 10.0, 16
 
-@dataclass(frozen=True)
-class ChoiceRules:
-    """What makes a scene usable, and which differences count."""
+# Share of the box under a scene's footprint below which it is not looked at, and that counts as all
+# of it: footprints are drawn coarsely, but not so coarsely that less could show `LEAST_COVERAGE`.
+LEAST_FOOTPRINT, WHOLE_SHARE = 0.5, 0.999
 
-    largest_tile_cloud_percent: float = 60.0
-    """Cloud over the whole tile (``eo:cloud_cover``) above which a scene is not looked at."""
-    most_looked_at: int = 16
-    """Scenes of which the scene classification is read: least cloud over the tile first."""
-    tile_cloud_step_percent: float = 10.0
-    """Scenes whose tile-wide cloud falls in the same step are looked at by day of year."""
-    least_footprint: float = 0.5
-    """Share of the box under a scene's footprint below which it is not looked at: footprints are
-    drawn coarsely, but not so coarsely that such a scene could show `least_coverage`."""
-    least_coverage: float = 0.9
-    """Share of the box with pixels below which a scene is not taken."""
-    largest_bad_share: float = 0.4
-    """Share of the box under cloud, shadow, snow or without pixels above which none is taken."""
-    bad_share_step: float = 0.02
-    """Scenes whose bad share falls in the same step are ranked by day of year."""
-    largest_days_apart: int = 30
-    """Days between radar and optical scene above which a radar scene is not taken."""
+LEAST_COVERAGE = 0.9
+"""Share of the box with pixels below which a scene is not taken."""
 
+# Share of the box that is bad above which no scene is taken; those in one step of it are ranked by
+# day of year.
+LARGEST_BAD_SHARE, BAD_SHARE_STEP = 0.4, 0.02
 
-RULES = ChoiceRules()
-
-WHOLE_SHARE = 0.999
-"""Share of a box that counts as all of it: footprints are drawn coarsely."""
+LARGEST_DAYS_APART = 30  # between optical and radar scene
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The scene taken and the table of all that were there."""
+    """The scene taken and all that were there."""
 
     item: "pystac.Item | None"
     """The scene; None where none is usable."""
-    table: pd.DataFrame
-    """A row for each candidate, best first: `item`, its values, `chosen` and `reason`."""
+    candidates: list[dict[str, Any]]
+    """Best first: `item`, its values, `chosen` and `reason`; None where a value is not known."""
     beside: tuple["pystac.Item", ...] = ()
     """Tiles of the same overpass that show what `item` lacks of the box, in this order."""
 
@@ -95,8 +87,6 @@ def choose_optical(
     *,
     day_of_year: int | None = None,
     tile: str = "",
-    pinned: str | None = None,
-    rules: ChoiceRules = RULES,
 ) -> Choice:
     """Choose the Sentinel-2 scene that shows most of a mine's box.
 
@@ -106,23 +96,15 @@ def choose_optical(
     ground, on either side of a border between datastrips. Where no tile of an overpass shows the
     whole box, its tiles are put together, one of the box's own projection first.
 
-    `day_of_year` and `tile` are those of the mine's other years; a `pinned` item is taken alone,
-    whatever it shows. `table` has the columns item, date, tile, projection, baseline,
-    tile_cloud_percent, coverage, cloud_share, shadow_share, snow_share, bad_share, days_off,
-    chosen, reason; shares are of the box and NaN where the scene was not looked at.
+    `day_of_year` and `tile` are those of the mine's other years. Shares of the candidates are of
+    the box, and not known where a scene was not looked at.
     """
-    _require_pinned(items, pinned)
     own = f"EPSG:{grid.crs.to_epsg()}" if grid.crs else ""
     candidates = [_optical_values(item, day_of_year) for item in items]
     by_id = {item.id: item for item in items}
-    beside: dict[str, list[pystac.Item]] = {}
-    if pinned is not None:
-        for row in candidates:
-            row["reason"] = "" if row["item"] == pinned else f"{pinned} is pinned"
-    else:
-        _leave_out_older(candidates, items)
-        beside = _put_together(candidates, items, grid, own, rules)
-        _leave_out_cloudy(candidates, rules)
+    _leave_out_older(candidates, items)
+    beside = _put_together(candidates, items, grid, own)
+    _leave_out_cloudy(candidates)
     failures = []
     for row in candidates:
         if row["reason"]:
@@ -132,16 +114,22 @@ def choose_optical(
             beside[name] = _look_at(row, by_id[name], beside.get(name, []), grid, provider)
         except MinsegError as error:
             failures.append(str(error))
-            row["reason"] = f"cannot be judged: {error}" if pinned is None else ""
-    if pinned is None:  # else it is taken whether it could be judged or not
-        if failures and all(row["reason"] for row in candidates):
-            raise MinsegError(failures[0])
-        _leave_out_bad(candidates, rules)
-    candidates.sort(key=lambda row: _optical_rank(row, own, tile, rules))
-    choice = _choice(candidates, by_id, "pinned" if pinned else "best by what the box shows")
-    if choice.item is None:
-        return choice
-    return replace(choice, beside=tuple(beside.get(choice.item.id, ())))
+            row["reason"] = f"cannot be judged: {error}"
+    if failures and all(row["reason"] for row in candidates):
+        raise MinsegError(failures[0])
+    _leave_out_bad(candidates)
+    candidates.sort(key=lambda row: _optical_rank(row, own, tile))
+    return _choice(candidates, by_id, "best by what the box shows", beside)
+
+
+def take_optical(
+    item: "pystac.Item", grid: Grid, provider: Provider, day_of_year: int | None = None
+) -> Choice:
+    """Take a pinned Sentinel-2 scene alone, whatever it shows and whether it can be judged."""
+    row = _optical_values(item, day_of_year)
+    with suppress(MinsegError):
+        _look_at(row, item, (), grid, provider)
+    return _choice([row], {item.id: item}, "pinned")
 
 
 def choose_radar(
@@ -152,21 +140,18 @@ def choose_radar(
     date: datetime.date,
     relative_orbit: int | None = None,
     pinned: str | None = None,
-    rules: ChoiceRules = RULES,
 ) -> Choice:
     """Choose the Sentinel-1 scene nearest in time to the optical one, taken on `date`.
 
     Only scenes of `relative_orbit`, that of the mine's other years, are taken where it is given,
-    since another looks from another side. `table` has the columns item, date, relative_orbit,
-    orbit_state, coverage, days_apart, chosen, reason; coverage is of the box by the footprint.
+    since another looks from another side; a `pinned` one of them is taken whatever it shows.
     """
-    _require_pinned(items, pinned)
     assets = collection_of(provider, "radar").assets
     candidates = []
     for item in items:
         row = {
             "item": item.id,
-            "date": date_of(item),
+            "date": date_of(item).isoformat(),
             "relative_orbit": relative_orbit_of(item),
             "orbit_state": item.properties.get("sat:orbit_state", ""),
             "coverage": footprint_share(item, grid),
@@ -180,81 +165,52 @@ def choose_radar(
             row["reason"] = f"has no {' and no '.join(lacking)}"
         elif relative_orbit is not None and row["relative_orbit"] != relative_orbit:
             row["reason"] = f"the mine's other years are from relative orbit {relative_orbit}"
-        elif row["coverage"] < rules.least_coverage:
+        elif row["coverage"] < LEAST_COVERAGE:
             row["reason"] = f"covers {row['coverage']:.0%} of the box"
-        elif row["days_apart"] > rules.largest_days_apart:
+        elif row["days_apart"] > LARGEST_DAYS_APART:
             row["reason"] = f"{row['days_apart']} days from the optical scene"
         candidates.append(row)
-    candidates.sort(
-        key=lambda row: (
-            row["reason"] != "",
-            row["coverage"] < WHOLE_SHARE,
-            row["days_apart"],
-            row["item"],
-        )
-    )
-    by_id = {item.id: item for item in items}
+
+    def rank(row: dict) -> tuple:
+        return row["reason"] != "", row["coverage"] < WHOLE_SHARE, row["days_apart"], row["item"]
+
     why = "pinned" if pinned else "nearest in time to the optical scene"
-    return _choice(candidates, by_id, why)
-
-
-def days_between(day: int, other: int) -> int:
-    """Return how far two days of a year are apart, over the turn of the year if that is nearer."""
-    apart = abs(day - other) % 365
-    return min(apart, 365 - apart)
-
-
-def _require_pinned(items: Sequence["pystac.Item"], pinned: str | None) -> None:
-    """Refuse a pinned item that is not there."""
-    if pinned is not None and pinned not in {item.id for item in items}:
-        raise MinsegError(
-            f"{pinned}: is pinned and not among the {len(items)} items found; check the id, the "
-            "year, and whether it is of this provider"
-        )
+    return _choice(sorted(candidates, key=rank), {item.id: item for item in items}, why)
 
 
 def _optical_values(item: "pystac.Item", day_of_year: int | None) -> dict:
     """Return what an optical item tells of itself."""
     date = date_of(item)
-    off = 0 if day_of_year is None else days_between(date.timetuple().tm_yday, day_of_year)
+    day = date.timetuple().tm_yday
+    off = abs(day - (day_of_year or day)) % 365
     cloud = item.properties.get("eo:cloud_cover")
     return {
         "item": item.id,
-        "date": date,
+        "date": date.isoformat(),
         "tile": tile_of(item),
         "projection": projection_of(item),
         "baseline": processing_baseline(item),
         "tile_cloud_percent": math.nan if cloud is None else float(cloud),
-        "coverage": math.nan,
-        "cloud_share": math.nan,
-        "shadow_share": math.nan,
-        "snow_share": math.nan,
-        "bad_share": math.nan,
-        "days_off": off,
+        **dict.fromkeys(("coverage", *SHARES), math.nan),
+        "days_off": min(off, 365 - off),  # over the turn of the year if that is nearer
         "reason": "",
     }
 
 
 def _leave_out_older(candidates: list[dict], items: Sequence["pystac.Item"]) -> None:
     """Give copies of a datatake that are of an older baseline their reason."""
-    newest: dict[tuple[str, str], dict] = {}
-    datatakes = [datatake_of(item) for item in items]
-    for row, datatake in zip(candidates, datatakes, strict=True):
-        there = newest.setdefault(datatake, row)
-        if (row["baseline"] or 0.0) > (there["baseline"] or 0.0):
-            newest[datatake] = row
-    for row, datatake in zip(candidates, datatakes, strict=True):
-        newer = newest[datatake]
-        if (row["baseline"] or 0.0) < (newer["baseline"] or 0.0):
-            row["reason"] = f"processed again as {newer['item']}"
+    copies: dict[tuple[str, str], list[dict]] = {}
+    for row, item in zip(candidates, items, strict=True):
+        copies.setdefault(datatake_of(item), []).append(row)
+    for rows in copies.values():
+        newest = max(rows, key=lambda row: row["baseline"] or 0.0)
+        for row in rows:
+            if (row["baseline"] or 0.0) < (newest["baseline"] or 0.0):
+                row["reason"] = f"processed again as {newest['item']}"
 
 
 def _put_together(
-    candidates: list[dict],
-    items: Sequence["pystac.Item"],
-    grid: Grid,
-    own: str,
-    rules: ChoiceRules,
+    candidates: list[dict], items: Sequence["pystac.Item"], grid: Grid, own: str
 ) -> dict[str, list["pystac.Item"]]:
     """Put the tiles of an overpass together where none shows the box, behind the best of them.
 
@@ -280,36 +236,29 @@ def _put_together(
             shown = min(1.0, share + together) if row is first else share
             if any(row is other for _, other, _ in others):
                 row["reason"] = f"put together with {first['item']}"
-            elif shown < rules.least_footprint:
+            elif shown < LEAST_FOOTPRINT:
                 row["reason"] = f"its footprint covers {shown:.0%} of the box"
     return beside
 
 
-def _leave_out_cloudy(candidates: list[dict], rules: ChoiceRules) -> None:
+def _leave_out_cloudy(candidates: list[dict]) -> None:
     """Give reasons to what is not looked at, by the cloud over the whole tile."""
     for row in candidates:
         cloud = row["tile_cloud_percent"]
-        if not row["reason"] and cloud > rules.largest_tile_cloud_percent:
+        if not row["reason"] and cloud > LARGEST_TILE_CLOUD_PERCENT:
             row["reason"] = f"{cloud:.0f} % of the tile under cloud"
-    left = sorted(
-        (row for row in candidates if not row["reason"]),
-        key=lambda row: (
-            np.nan_to_num(row["tile_cloud_percent"]) // rules.tile_cloud_step_percent,
-            row["days_off"],
-            np.nan_to_num(row["tile_cloud_percent"]),
-            row["item"],
-        ),
-    )
-    for row in left[rules.most_looked_at :]:
-        row["reason"] = f"not looked at: {rules.most_looked_at} have less cloud over the tile"
+
+    def rank(row: dict) -> tuple:
+        cloud = np.nan_to_num(row["tile_cloud_percent"])
+        return cloud // TILE_CLOUD_STEP_PERCENT, row["days_off"], cloud, row["item"]
+
+    left = sorted((row for row in candidates if not row["reason"]), key=rank)
+    for row in left[MOST_LOOKED_AT:]:
+        row["reason"] = f"not looked at: {MOST_LOOKED_AT} have less cloud over the tile"
 
 
 def _look_at(
-    row: dict,
-    item: "pystac.Item",
-    beside: Iterable["pystac.Item"],
-    grid: Grid,
-    provider: Provider,
+    row: dict, item: "pystac.Item", beside: Iterable["pystac.Item"], grid: Grid, provider: Provider
 ) -> list["pystac.Item"]:
     """Judge a scene by its classification; return the tiles beside it that show what it lacks."""
     classes, needed = read_scene_classes(item, provider, grid), []
@@ -321,40 +270,30 @@ def _look_at(
         if found.any():
             classes[missing] = found
             needed.append(other)
-    row["coverage"] = 1 - _share(classes, NO_DATA)
-    row["cloud_share"] = _share(classes, CLOUD)
-    row["shadow_share"] = _share(classes, SHADOW)
-    row["snow_share"] = _share(classes, SNOW)
-    row["bad_share"] = _share(classes, BAD)
+    row["coverage"] = 1 - float((classes == 0).mean())
+    row |= {name: float(np.isin(classes, wanted).mean()) for name, wanted in SHARES.items()}
     return needed
 
 
-def _share(classes: np.ndarray, wanted: tuple[int, ...]) -> float:
-    """Return the share of pixels of some classes."""
-    return float(np.isin(classes, wanted).mean())
-
-
-def _leave_out_bad(candidates: list[dict], rules: ChoiceRules) -> None:
+def _leave_out_bad(candidates: list[dict]) -> None:
     """Give reasons to scenes that show too little of the box."""
-    for row in candidates:
-        if row["reason"]:
-            continue
-        if row["coverage"] < rules.least_coverage:
+    for row in (row for row in candidates if not row["reason"]):
+        if row["coverage"] < LEAST_COVERAGE:
             row["reason"] = f"covers {row['coverage']:.0%} of the box"
-        elif row["bad_share"] > rules.largest_bad_share:
+        elif row["bad_share"] > LARGEST_BAD_SHARE:
             row["reason"] = (
                 f"{row['bad_share']:.0%} of the box hidden (cloud {row['cloud_share']:.0%}, "
                 f"shadow {row['shadow_share']:.0%}, snow {row['snow_share']:.0%})"
             )
 
 
-def _optical_rank(row: dict, own: str, tile: str, rules: ChoiceRules) -> tuple:
+def _optical_rank(row: dict, own: str, tile: str) -> tuple:
     """Return what optical scenes are sorted by, best first."""
     bad = row["bad_share"]
     return (
         row["reason"] != "",
         not row["coverage"] >= WHOLE_SHARE,
-        math.inf if math.isnan(bad) else math.floor(bad / rules.bad_share_step),
+        math.inf if math.isnan(bad) else math.floor(bad / BAD_SHARE_STEP),
         row["days_off"],
         row["projection"] != own,
         row["tile"] != tile,
@@ -364,44 +303,50 @@ def _optical_rank(row: dict, own: str, tile: str, rules: ChoiceRules) -> tuple:
     )
 
 
-def _choice(ranked: list[dict], by_id: dict[str, "pystac.Item"], why: str) -> Choice:
+def _choice(
+    ranked: list[dict],
+    by_id: dict[str, "pystac.Item"],
+    why: str,
+    beside: Mapping[str, Sequence["pystac.Item"]] | None = None,
+) -> Choice:
     """Take the first candidate without a reason against it; give the others theirs."""
     chosen = ranked[0]["item"] if ranked and not ranked[0]["reason"] else None
-    table = pd.DataFrame(ranked)
-    if table.empty:
-        return Choice(None, pd.DataFrame(columns=["item", "date", "chosen", "reason"]))
-    table.insert(len(table.columns) - 1, "chosen", table["item"] == chosen)
-    table["reason"] = [
-        why if row["item"] == chosen else row["reason"] or f"{chosen} ranks before it"
-        for row in ranked
-    ]
-    return Choice(by_id[chosen] if chosen is not None else None, table)
+    candidates = []
+    for row in ranked:
+        reason = row.pop("reason") or f"{chosen} ranks before it"
+        taken = row["item"] == chosen
+        plain = {name: _plain(value) for name, value in row.items()}
+        candidates.append(plain | {"chosen": taken, "reason": why if taken else reason})
+    if chosen is None:
+        return Choice(None, candidates)
+    return Choice(by_id[chosen], candidates, tuple((beside or {}).get(chosen, ())))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of a value, not longer than it need be."""
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else round(value, 10)
 
 
 Pins = Mapping[tuple[str, int, Kind], str]
 """Mine, year and kind to the id of the item to take, whatever the rules say."""
 
-LEFT_OUT = "left out: "
-"""How the reason of an item begins that cannot be used, whatever it may show."""
+LEFT_OUT = "left out: "  # begins the reason of an item that cannot be used
 
 
 def parse_pins(texts: Iterable[str]) -> dict[tuple[str, int, Kind], str]:
     """Read ``MINE:YEAR=ITEM`` (Sentinel-2) and ``MINE:YEAR:radar=ITEM``."""
     pins: dict[tuple[str, int, Kind], str] = {}
     for text in texts:
-        place, _, item = text.partition("=")
-        mine, year, kind = [*place.strip().split(":"), "optical", ""][:3]
-        if (
-            not mine
-            or not re.fullmatch("[0-9]+", year)
-            or kind not in ("optical", "radar")
-            or not item.strip()
-        ):
+        told = re.fullmatch(r"\s*([^:=]+):([0-9]+)(:optical|:radar)?\s*=\s*(\S.*?)\s*", text)
+        if told is None:
             raise MinsegError(f"--pin {text!r}: write MINE:YEAR=ITEM or MINE:YEAR:radar=ITEM")
-        key: tuple[str, int, Kind] = (mine, int(year), "radar" if kind == "radar" else "optical")
+        mine, year, kind, item = told[1], int(told[2]), told[3], told[4]
+        key: tuple[str, int, Kind] = (mine, year, "radar" if kind == ":radar" else "optical")
         if key in pins:
-            raise MinsegError(f"--pin {text!r}: {mine} {year} has another {kind} pin; give one")
-        pins[key] = item.strip()
+            raise MinsegError(f"--pin {text!r}: {mine} {year} has another {key[2]} pin; give one")
+        pins[key] = item
     return pins
 
 
@@ -495,25 +440,21 @@ class _Wanted:
 
     def optical(self, year: int, like: "pystac.Item | None") -> YearChoice:
         """Choose the optical scene of a year, like that of another year."""
+        grid, provider = self.plan.grid, self.provider
+        day_of_year = date_of(like).timetuple().tm_yday if like else None
         pinned = self.pins.get((self.plan.mine, year, "optical"))
-        if pinned is not None:  # a year's items are megabytes that a pin makes needless
-            found = Found([self._pinned("optical", pinned, year)], {})
-        else:
+        if pinned is None:
             whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
-            found = search(self.provider, "optical", self.plan.grid.bounds_lonlat, *whole_year)
-        choice = choose_optical(
-            found.items,
-            self.plan.grid,
-            self.provider,
-            day_of_year=date_of(like).timetuple().tm_yday if like else None,
-            tile=tile_of(like) if like else "",
-            pinned=pinned,
-        )
-        rows = self._rows(choice.table, found.left_out, year, "optical")
-        if pinned is not None and year in self.earlier:  # keep what was known of the others
-            rows += tuple(
+            found = search(provider, "optical", grid.bounds_lonlat, *whole_year)
+            tile = tile_of(like) if like else ""
+            choice = choose_optical(found.items, grid, provider, day_of_year=day_of_year, tile=tile)
+            rows = self._rows(choice, found.left_out, year, "optical")
+        else:  # a year's items are megabytes that a pin makes needless
+            item = self._pinned("optical", pinned, year)
+            choice = take_optical(item, grid, provider, day_of_year)
+            rows = self._rows(choice, {}, year, "optical") + tuple(
                 row | {"chosen": False, "reason": f"{pinned} is pinned"}
-                for row in self.earlier[year].candidates
+                for row in self.earlier.get(year, YearChoice()).candidates
                 if row["kind"] == "optical" and row["item"] != pinned
             )
         return YearChoice(choice.item, None, rows, choice.beside)
@@ -534,7 +475,7 @@ class _Wanted:
 
     def add_radar(self, chosen: dict[int, YearChoice], open_years: Sequence[int]) -> None:
         """Add the nearest radar scene of one relative orbit to the years that have none yet."""
-        around = datetime.timedelta(days=RULES.largest_days_apart)
+        around = datetime.timedelta(days=LARGEST_DAYS_APART)
         found: dict[int, tuple[datetime.date, Found]] = {}
         for year in open_years:
             optical, pinned = chosen[year].optical, self.pins.get((self.plan.mine, year, "radar"))
@@ -552,44 +493,42 @@ class _Wanted:
         orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
         orbit = orbits[0] if orbits else self._steadiest_orbit(list(found.values()))
         for year, (date, there) in found.items():
-            choice = choose_radar(
-                there.items,
-                self.plan.grid,
-                self.provider,
-                date=date,
-                relative_orbit=orbit,
-                pinned=self.pins.get((self.plan.mine, year, "radar")),
-            )
-            rows = chosen[year].candidates
-            rows += self._rows(choice.table, there.left_out, year, "radar")
+            pinned = self.pins.get((self.plan.mine, year, "radar"))
+            choice = self._radar(there, date, orbit, pinned)
+            rows = self._rows(choice, there.left_out, year, "radar")
+            rows = chosen[year].candidates + rows
             chosen[year] = replace(chosen[year], radar=choice.item, candidates=rows)
 
     def _steadiest_orbit(self, years: Sequence[tuple[datetime.date, Found]]) -> int | None:
         """Return the relative orbit that serves most years, of those the nearest in time."""
-        orbits = {relative_orbit_of(item) for _, there in years for item in there.items} - {None}
+        orbits = {relative_orbit_of(item) for _, there in years for item in there.items}
 
         def rank(orbit: int) -> tuple[int, int, int]:
-            served = []
-            for date, there in years:
-                item = choose_radar(
-                    there.items, self.plan.grid, self.provider, date=date, relative_orbit=orbit
-                ).item
-                if item is not None:
-                    served.append(abs((date_of(item) - date).days))
-            return -len(served), sum(served), orbit
+            choices = [self._radar(there, date, orbit) for date, there in years]
+            days = [choice.candidates[0]["days_apart"] for choice in choices if choice.item]
+            return -len(days), sum(days), orbit
 
         return min((orbit for orbit in orbits if orbit is not None), key=rank, default=None)
 
+    def _radar(
+        self, there: Found, date: datetime.date, orbit: int | None, pinned: str | None = None
+    ) -> Choice:
+        """Choose among the radar scenes of a year."""
+        return choose_radar(
+            there.items, self.plan.grid, self.provider,
+            date=date, relative_orbit=orbit, pinned=pinned,
+        )  # fmt: skip
+
     def _rows(
-        self, table: pd.DataFrame, left_out: Mapping[str, str], year: int, kind: Kind
+        self, choice: Choice, left_out: Mapping[str, str], year: int, kind: Kind
     ) -> tuple[dict[str, Any], ...]:
-        """Turn a table of candidates, and what cannot be one, into rows that JSON can hold."""
-        rows = json.loads(table.assign(date=table["date"].astype(str)).to_json(orient="records"))
-        rows += [
+        """List the candidates, and what cannot be one."""
+        unusable = [
             {"item": item, "date": "", "chosen": False, "reason": LEFT_OUT + fault}
             for item, fault in left_out.items()
         ]
-        return tuple({"mine": self.plan.mine, "year": year, "kind": kind} | row for row in rows)
+        place = {"mine": self.plan.mine, "year": year, "kind": kind}
+        return tuple(place | row for row in choice.candidates + unusable)
 
 
 def write_choices(path: Path, choices: Mapping[int, YearChoice]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rasterio.errors import NotGeoreferencedWarning
-from tqdm import tqdm
 
 from minseg.atomic import hold, write_text
 from minseg.data.dataset import Dataset, open_dataset
@@ -27,11 +26,10 @@ from minseg.fetching.scene import (
     MANIFEST,
     catalogue_notes,
     kept_record,
-    read_scene,
+    make_scene,
     record_notes,
     why_none,
     write_manifest,
-    write_scene,
 )
 from minseg.progress import progress
 
@@ -43,7 +41,8 @@ def own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
     Where nothing was chosen in the block, all that it wrote is taken back.
     """
     manifest = path / MANIFEST
-    if path.exists() and not manifest.is_file() and _visible(path):
+    strange = [inner for inner in path.glob("*") if not inner.name.startswith(".")]
+    if not manifest.is_file() and (strange or path.is_file()):
         raise MinsegError(
             f"{path}: exists and was not begun by `minseg dataset fetch`; name a new folder"
         )
@@ -86,11 +85,6 @@ def _anything_chosen(path: Path) -> bool:
     return any(any(path.glob(found)) for found in ("choices/*.json", "scenes/*/*/scene.json"))
 
 
-def _visible(path: Path) -> bool:
-    """Whether a path is a file, or a folder with something in it that is not hidden."""
-    return not path.is_dir() or any(not inner.name.startswith(".") for inner in path.iterdir())
-
-
 def _require_same(manifest: Path, arguments: Mapping[str, object]) -> None:
     """Refuse arguments that would mix two datasets in one folder."""
     try:
@@ -108,8 +102,7 @@ def _require_same(manifest: Path, arguments: Mapping[str, object]) -> None:
         )
 
 
-PACKERS = 2
-"""Scenes that are compressed and written while others are read."""
+PACKERS = 2  # scenes that are compressed and written while others are read
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -196,18 +189,14 @@ def fetch_dataset(
                 return record
             if changed:
                 damaged.append(f"{plan.mine} {key[1]} ({', '.join(changed)})")
-            with reading:
-                rasters = read_scene(plan, choice, request.provider)
-            return write_scene(path, plan, key[1], choice, request, *rasters)
+            return make_scene(path, plan, key[1], choice, request, reading)
 
-        done: tqdm = progress((), "fetching scenes", len(wanted))
-        with done:
-            for key, record, error in _in_parallel(fetch, list(wanted), workers + PACKERS):
-                done.update()
-                if record is not None:
-                    records[key] = record
-                else:
-                    failures.append(f"{key[0]} {key[1]}: {error}")
+        done = _in_parallel(fetch, list(wanted), workers + PACKERS)
+        for key, record, error in progress(done, "fetching scenes", len(wanted)):
+            if record is not None:
+                records[key] = record
+            else:
+                failures.append(f"{key[0]} {key[1]}: {error}")
         there = [records[key] for key in wanted if key in records]
         wants_radar = request.provider.radar is not None
         notes = [*request.annotations.notes, *notes, *catalogue_notes(chosen)]
@@ -225,34 +214,30 @@ def _choose_all(
     """Choose the scenes of every mine that is not settled; give up if no mine can be served."""
     files = {plan.mine: path / "choices" / f"{plan.mine}.json" for plan in plans}
     earlier = {plan.mine: read_choices(files[plan.mine]) for plan in plans}
-    chosen: dict[str, Mapping[int, YearChoice]] = {}
-    unsettled = []
-    for plan in plans:
+    chosen: dict[str, Mapping[int, YearChoice]] = {
+        m: there for m, there in earlier.items() if there
+    }
+
+    def is_settled(plan: MinePlan) -> bool:
         there = earlier[plan.mine]
-        if there:
-            chosen[plan.mine] = there
-        if any(y not in there or not there[y].is_settled(plan.mine, y, pins) for y in plan.years):
-            unsettled.append(plan)
+        return all(y in there and there[y].is_settled(plan.mine, y, pins) for y in plan.years)
 
     def choose(plan: MinePlan) -> dict[int, YearChoice]:
-        there = earlier[plan.mine]
-        choices = choose_mine(plan, provider, pins, there)
+        choices = choose_mine(plan, provider, pins, earlier[plan.mine])
         write_choices(files[plan.mine], choices)
         return choices
 
     failures: list[str] = []
-    done: tqdm = progress(
-        (), "choosing scenes, mine by mine", len(plans), len(plans) - len(unsettled)
-    )
-    with done:
-        for plan, choices, error in _in_parallel(choose, unsettled, workers):
-            done.update()
-            if choices is not None:
-                chosen[plan.mine] = choices
-            else:
-                failures.append(f"{plan.mine}: {error}")
-            if not chosen and len(failures) >= min(workers, len(plans)):
-                raise MinsegError(f"{failures[0]}; so far no mine could be served")
+    unsettled = [plan for plan in plans if not is_settled(plan)]
+    done = _in_parallel(choose, unsettled, workers), "choosing scenes, mine by mine"
+    finished = len(plans) - len(unsettled)
+    for plan, choices, error in progress(*done, len(plans), finished):
+        if choices is not None:
+            chosen[plan.mine] = choices
+        else:
+            failures.append(f"{plan.mine}: {error}")
+        if not chosen and len(failures) >= min(workers, len(plans)):
+            raise MinsegError(f"{failures[0]}; so far no mine could be served")
     return {plan.mine: chosen[plan.mine] for plan in plans if plan.mine in chosen}, failures
 
 
@@ -312,17 +297,13 @@ def _in_parallel(
         waiting: dict[Future, Job] = {pool.submit(work, job): job for job in jobs}
         try:
             for future in as_completed(waiting):
-                yield waiting[future], *_outcome(future)
+                error = future.exception()
+                if error is None:
+                    yield waiting[future], future.result(), ""
+                elif isinstance(error, MinsegError):
+                    yield waiting[future], None, str(error)
+                else:  # one strange scene must not stop a night's work
+                    reason = (str(error).splitlines() or [""])[0]
+                    yield waiting[future], None, f"unforeseen {type(error).__name__}: {reason}"
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _outcome(future: "Future[Result]") -> tuple[Result | None, str]:
-    """Return a job's result, or what went wrong."""
-    try:
-        return future.result(), ""
-    except MinsegError as error:
-        return None, str(error)
-    except Exception as error:  # one strange scene must not stop a night's work
-        reason = (str(error).splitlines() or [""])[0]
-        return None, f"unforeseen {type(error).__name__}: {reason}"

@@ -14,16 +14,12 @@ from minseg.data.raster import METRES_PER_DEGREE
 from minseg.errors import MinsegError, summarise
 
 REACH_M = 10_000.0
-"""How far from a mine's position polygons still belong to it if no field names their mine, m.
-
-Positions in public mine lists are often off by some kilometres.
-"""
+"""How far from a mine's position polygons still belong to it if no field names their mine, m:
+positions in public mine lists are often off by some kilometres."""
 
 FARTHEST_M = 30_000.0
-"""How far from a mine's position polygons may lie that name it, m: mining districts reach so far.
-
-Farther ones are mistakes, by which scenes of another place would be fetched.
-"""
+"""How far from a mine's position polygons may lie that name it, m: mining districts reach so far;
+by farther ones, which are mistakes, scenes of another place would be fetched."""
 
 
 def pairs_within(

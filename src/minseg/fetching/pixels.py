@@ -13,10 +13,7 @@ import rasterio
 from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 
 from minseg.data.radiometry import (
     LARGEST_REFLECTANCE,
@@ -26,7 +23,7 @@ from minseg.data.radiometry import (
     require_backscatter,
     require_reflectance,
 )
-from minseg.data.raster import Grid, valid_pixels
+from minseg.data.raster import Grid, valid_pixels, warped
 from minseg.errors import MinsegError
 from minseg.fetching.catalogue import collection_of, processing_baseline
 from minseg.fetching.providers import (
@@ -45,14 +42,11 @@ from minseg.fetching.providers import (
 if TYPE_CHECKING:
     import pystac
 
-LAST_CLASS = 11
-"""Of Sen2Cor's scene classification, from 0 on."""
+LAST_CLASS = 11  # of Sen2Cor's scene classification, from 0 on
 
-OFFSET_BASELINE = 4.0
-"""Processing baseline from which on ESA adds 1000 to the numbers of Sentinel-2."""
-
-OFFSET = 1000
-"""What is added, so that reflectances below zero can be stored."""
+# From this processing baseline on, ESA adds so much to the numbers of Sentinel-2, so that
+# reflectances below zero can be stored.
+OFFSET_BASELINE, OFFSET = 4.0, 1000
 
 SUBTRACTED_TWICE_SHARE = 0.05
 """Share of pixels with no reflectance in blue and green above which 1000 was subtracted twice:
@@ -62,11 +56,8 @@ NOT_SUBTRACTED_FLOOR = 0.09
 """Reflectance that every band's darkest hundredth exceeds where 1000 was not subtracted: few
 places are without shadow, water or plants, one of which is below 0.05 in some band."""
 
-ATTEMPTS = 3
-"""How often a raster is opened and read at most, over GDAL's own retries."""
-
-PAUSE_S = 2.0
-"""Pause before the second attempt, doubled before each further one, seconds."""
+ATTEMPTS = 3  # to open and read a raster, over GDAL's own retries
+PAUSE_S = 2.0  # before the second attempt, doubled before each further one
 
 # Where GDAL 3.10 caches nothing, threads that read one address at a time wait for ever: scenes of
 # neighbouring mines do. With its cache it would give what a cut connection left, again and again.
@@ -233,7 +224,9 @@ class Asset:
                     continue
             except (RasterioError, CPLE_BaseError, OSError) as error:
                 status, reason = status_of(error), _reason(error, href)
-            if attempt == ATTEMPTS or _is_final(status, reason, self.provider):
+            withheld = status in REFUSED and not can_sign_anew(self.provider)
+            absent = status in (404, 410) or "No such file or directory" in reason
+            if attempt == ATTEMPTS or withheld or absent:
                 break
             time.sleep(PAUSE_S * 2 ** (attempt - 1))
         advice = "" if status in REFUSED else "; try again later or choose another item"
@@ -245,11 +238,10 @@ class Asset:
         """Bring the open raster's first band to a grid, with its validity."""
         crs, transform = self.location(source)
         fill = nodata if source.nodata is None else source.nodata
-        if crs == grid.crs and _north_up(transform) and _north_up(grid.transform):
-            values = _nearest(source, transform, grid, fill)
-        else:
-            values = _warped(source, crs, transform, grid, fill)
-        return values, valid_pixels(values[None], fill) & valid_pixels(values[None], nodata)
+        own = {"src_crs": crs, "src_transform": transform, "src_nodata": fill, "nodata": fill}
+        with warped(source, grid, **own) as moved:
+            values = moved.read(1)
+        return values, valid_pixels(values[None], [fill]) & valid_pixels(values[None], [nodata])
 
     def location(self, source: rasterio.DatasetReader) -> tuple[CRS, Affine]:
         """Tell where the open raster lies: by its own tags, what they lack by the item's ``proj:``.
@@ -280,60 +272,6 @@ class Asset:
             scale = Affine.scale(shape[1] / source.width, shape[0] / source.height)
             transform = Affine(*numbers[:6]) @ scale
         return crs, transform
-
-
-def _is_final(status: int | None, reason: str, provider: Provider) -> bool:
-    """Whether waiting does not mend what went wrong."""
-    if status in REFUSED:
-        return not can_sign_anew(provider)
-    return status in (404, 410) or "No such file or directory" in reason
-
-
-def _north_up(transform: Affine) -> bool:
-    """Whether rows run from west to east."""
-    return transform.b == transform.d == 0
-
-
-def _nearest(
-    source: rasterio.DatasetReader, transform: Affine, grid: Grid, fill: float
-) -> np.ndarray:
-    """Read a raster at a grid's pixel centres, both in one projection: faster than to warp."""
-    x = grid.transform.c + grid.transform.a * (np.arange(grid.width) + 0.5)
-    y = grid.transform.f + grid.transform.e * (np.arange(grid.height) + 0.5)
-    columns = np.floor((x - transform.c) / transform.a).astype(np.int64)
-    rows = np.floor((y - transform.f) / transform.e).astype(np.int64)
-    across = (columns >= 0) & (columns < source.width)
-    down = (rows >= 0) & (rows < source.height)
-    values = np.full((grid.height, grid.width), fill, source.dtypes[0])
-    if across.any() and down.any():
-        left, top = int(columns[across].min()), int(rows[down].min())
-        right, bottom = int(columns[across].max()) + 1, int(rows[down].max()) + 1
-        part = source.read(1, window=Window(left, top, right - left, bottom - top))
-        here = part.take(rows[down] - top, axis=0).take(columns[across] - left, axis=1)
-        if down.all() and across.all():
-            return here
-        values[np.ix_(down, across)] = here
-    return values
-
-
-def _warped(
-    source: rasterio.DatasetReader, crs: CRS, transform: Affine, grid: Grid, fill: float
-) -> np.ndarray:
-    """Read a raster in another projection on a grid."""
-    with WarpedVRT(
-        source,
-        src_crs=crs,
-        src_transform=transform,
-        src_nodata=fill,
-        nodata=fill,
-        crs=grid.crs,
-        transform=grid.transform,
-        height=grid.height,
-        width=grid.width,
-        resampling=Resampling.nearest,
-        tolerance=1e-6,  # pixels; by default it may be an eighth off, and 0 is an error
-    ) as warped:
-        return warped.read(1)
 
 
 def _reason(error: Any, href: str) -> str:

@@ -133,8 +133,12 @@ def _read_table(path: Path) -> Provider:
     given = {"name": path.stem} | table
     if given.get("radar") is False:
         given["radar"] = None  # for which TOML has no word
-    if model is not None:
-        given = _filled(given, asdict(PROVIDERS[model]))
+    if model is not None:  # asset keys replace the model's as a whole
+        known = asdict(PROVIDERS[model])
+        for kind in ("optical", "radar"):
+            if isinstance(given.get(kind), dict):
+                given[kind] = (known[kind] or {}) | given[kind]
+        given = known | given
     try:
         provider = _TABLE.validate_python(given)
     except ValidationError as error:
@@ -147,33 +151,25 @@ def _read_table(path: Path) -> Provider:
     return provider
 
 
-def _filled(given: dict, model: dict) -> dict:
-    """Fill a table with what it leaves out; its asset keys replace the model's as a whole."""
-    filled = model | given
-    for kind in ("optical", "radar"):
-        if isinstance(given.get(kind), dict):
-            filled[kind] = (model[kind] or {}) | given[kind]
-    return filled
-
-
 def _require_complete(provider: Provider, path: Path) -> None:
     """Refuse a table by which no scene can be read."""
-    problems = []
     optical, radar = provider.optical, provider.radar
-    if not provider.url.startswith(("http://", "https://")):
-        problems.append(f"url {provider.url!r} is no address (https://...)")
-    if unknown := set(optical.assets) - {*(band.name for band in OPTICAL_BANDS), SCENE_CLASSES}:
-        problems.append(f"optical.assets: {', '.join(sorted(unknown))} is no Sentinel-2 L2A band")
-    if SCENE_CLASSES not in optical.assets or not optical.bands:
-        problems.append(f"optical.assets: needs {SCENE_CLASSES} and at least one band")
-    if optical.pixels != "reflectance":
-        problems.append('optical.pixels must be "reflectance"')
-    if optical.offset == "flag" and not optical.offset_flag:
-        problems.append('optical.offset = "flag" needs offset_flag')
-    if radar is not None and set(radar.assets) != {"VV", "VH"}:
-        problems.append("radar.assets: needs VV and VH and nothing else")
-    if radar is not None and radar.pixels != "power":
-        problems.append('radar.pixels must be "power"')
+    known = {*(band.name for band in OPTICAL_BANDS), SCENE_CLASSES}
+    unknown = ", ".join(sorted(set(optical.assets) - known))
+    rules = {
+        f"url {provider.url!r} is no address (https://...)": re.match("https?://", provider.url),
+        f"optical.assets: {unknown} is no Sentinel-2 L2A band": not unknown,
+        f"optical.assets: needs {SCENE_CLASSES} and at least one band": (
+            SCENE_CLASSES in optical.assets and optical.bands
+        ),
+        'optical.pixels must be "reflectance"': optical.pixels == "reflectance",
+        'optical.offset = "flag" needs offset_flag': optical.offset != "flag"
+        or optical.offset_flag,
+        "radar.assets: needs VV and VH and nothing else": radar is None
+        or set(radar.assets) == {"VV", "VH"},
+        'radar.pixels must be "power"': radar is None or radar.pixels == "power",
+    }
+    problems = [problem for problem, holds in rules.items() if not holds]
     if problems:
         raise MinsegError(f"{path}: {summarise(problems)}; correct the table")
 
@@ -191,14 +187,9 @@ GDAL_OPTIONS = {
 }
 """How GDAL asks servers, retries included; a provider's own options come before them."""
 
-TIMEOUT_S = 60.0
-"""How long to wait for an answer, seconds."""
-
-ATTEMPTS = 6
-"""How often a request is sent at most: too many requests and server errors pass by themselves."""
-
-REFUSED = (401, 403)
-"""Status of a server that knows the file and does not give it."""
+TIMEOUT_S = 60.0  # to wait for an answer
+ATTEMPTS = 6  # to send a request: too many requests and server errors pass by themselves
+REFUSED = (401, 403)  # status of a server that knows the file and does not give it
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 

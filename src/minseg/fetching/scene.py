@@ -3,11 +3,11 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
@@ -17,10 +17,9 @@ from minseg.data.writing import SceneRasters, scene_row, write_rasters
 from minseg.errors import summarise
 from minseg.fetching.annotations import rasterise
 from minseg.fetching.catalogue import date_of, processing_baseline, relative_orbit_of
-from minseg.fetching.choice import LEFT_OUT, RULES, YearChoice
+from minseg.fetching.choice import LEAST_COVERAGE, LEFT_OUT, YearChoice
 from minseg.fetching.pixels import offset_problem, read_optical, read_radar
 from minseg.fetching.plan import FetchRequest, MinePlan
-from minseg.fetching.providers import Provider
 
 MANIFEST = "fetch.json"
 """Arguments, and of each scene its items, baseline, orbit, dates and checksums."""
@@ -78,24 +77,19 @@ def checksum(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def record_notes(records: Iterable[Mapping[str, Any]], wants_radar: bool) -> list[str]:
+def record_notes(records: Sequence[Mapping[str, Any]], wants_radar: bool) -> list[str]:
     """Tell what a user should look at in the scenes that are there."""
-    notes, overlapping, without_radar = [], {}, []
-    for record in records:
-        scene = record["row"]["scene"]
-        notes += [f"{scene}: {problem}" for problem in record["problems"]]
-        if record["radar"] is None and wants_radar:
-            without_radar.append(scene)
-        if record["overlapping_pixels"]:
-            overlapping[scene] = record["overlapping_pixels"]
-    if without_radar:
+    notes = [f"{it['row']['scene']}: {problem}" for it in records for problem in it["problems"]]
+    without_radar = [it["row"]["scene"] for it in records if it["radar"] is None]
+    overlapping = [it["overlapping_pixels"] for it in records if it["overlapping_pixels"]]
+    if without_radar and wants_radar:
         notes.append(
             f"{len(without_radar)} scene(s) without radar: {summarise(without_radar)}; "
             f"{CANDIDATES} tells why"
         )
     if overlapping:
         notes.append(
-            f"polygons of several classes overlap on {sum(overlapping.values())} pixels of "
+            f"polygons of several classes overlap on {sum(overlapping)} pixels of "
             f"{len(overlapping)} scene(s); each class is kept"
         )
     return notes
@@ -127,9 +121,9 @@ def why_none(choice: YearChoice) -> str:
         return "the catalogue has no scene of this year; try another --api"
     best = choice.candidates[0]
     covered = [row["coverage"] for row in choice.candidates if pd.notna(row.get("coverage"))]
-    if covered and max(covered) < RULES.least_coverage:
+    if covered and max(covered) < LEAST_COVERAGE:
         return (
-            f"none of the {len(covered)} scene(s) looked at covers {RULES.least_coverage:.0%} of "
+            f"none of the {len(covered)} scene(s) looked at covers {LEAST_COVERAGE:.0%} of "
             f"the box, the best {max(covered):.0%}: a scene is what one overpass shows; lay a "
             "smaller box (--margin-m, --smallest-m, in a new folder), or --pin one of "
             f"{CANDIDATES} anyway"
@@ -161,27 +155,19 @@ def write_manifest(
     write_text(path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_scene(
-    plan: MinePlan, choice: YearChoice, provider: Provider
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a year's optical bands, and radar where there is one, on the mine's grid."""
-    assert choice.optical is not None
-    optical = read_optical(choice.optical, provider, plan.grid, choice.beside)
-    radar = read_radar(choice.radar, provider, plan.grid) if choice.radar is not None else None
-    return optical, radar
-
-
-def write_scene(
+def make_scene(
     path: Path,
     plan: MinePlan,
     year: int,
     choice: YearChoice,
     request: FetchRequest,
-    optical: np.ndarray,
-    radar: np.ndarray | None,
+    reading: AbstractContextManager,
 ) -> dict[str, Any]:
-    """Write a scene's rasters, labels and record; its folder appears when all of it is there."""
+    """Read and write a scene's rasters, labels and record; its folder appears when all is there."""
     assert choice.optical is not None
+    with reading:
+        optical = read_optical(choice.optical, request.provider, plan.grid, choice.beside)
+        radar = read_radar(choice.radar, request.provider, plan.grid) if choice.radar else None
     folder = scene_folder(path, plan.mine, year)
     scene = SceneRasters(
         scene=f"{plan.mine}-{year}",

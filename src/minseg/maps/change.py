@@ -32,26 +32,12 @@ AREA_COLUMNS = [
 
 
 def change(before: ClassMap, after: ClassMap) -> gpd.GeoDataFrame:
-    """Outline what each class gained, lost and kept.
+    """Outline what each class gained, lost and kept between two maps of one task, on one grid.
 
-    A pixel that goes from one class to another is lost for the first and gained for the second,
-    so polygons of different classes overlap there.
-
-    Parameters
-    ----------
-    before, after : ClassMap
-        Of one task, on one grid.
-
-    Returns
-    -------
-    geopandas.GeoDataFrame
-        Columns class, change (gained, lost or unchanged), area_ha (on the ellipsoid) and geometry,
-        in the maps' coordinate reference system. Pixels without data in either map are left out.
-
-    Raises
-    ------
-    MinsegError
-        If the maps are of different tasks or on different grids.
+    Columns class, change (gained, lost or unchanged), area_ha (on the ellipsoid) and geometry, in
+    the maps' coordinate reference system. A pixel that goes from one class to another is lost for
+    the first and gained for the second, so polygons of different classes overlap there. Pixels
+    without data in either map are left out.
     """
     require_comparable(before, after)
     kinds = Task("change", tuple(CHANGES))
@@ -66,24 +52,11 @@ def change(before: ClassMap, after: ClassMap) -> gpd.GeoDataFrame:
 
 
 def change_areas(before: ClassMap, after: ClassMap) -> pd.DataFrame:
-    """Measure what each class gained, lost and kept.
+    """Measure what each class gained, lost and kept between two maps of one task, on one grid.
 
-    Parameters
-    ----------
-    before, after : ClassMap
-        Of one task, on one grid.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by class: gained_ha, lost_ha, unchanged_ha, before_ha, after_ha, and for all
-        classes alike compared_ha (ground with data in both maps) and left_out_ha (without).
-        Hectares on the ellipsoid, whatever the maps' projection.
-
-    Raises
-    ------
-    MinsegError
-        If the maps are of different tasks or on different grids.
+    Indexed by class: gained_ha, lost_ha, unchanged_ha, before_ha, after_ha, and for all classes
+    alike compared_ha (ground with data in both maps) and left_out_ha (without). Hectares on the
+    ellipsoid, whatever the maps' projection.
     """
     require_comparable(before, after)
     moved, left_out = _transitions_ha(before, after)

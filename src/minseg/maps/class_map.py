@@ -14,6 +14,7 @@ from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.raster import (
     CACHE_BYTES,
     Grid,
+    RowFile,
     grid_of,
     open_raster,
     read_dataset_mask,
@@ -21,7 +22,6 @@ from minseg.data.raster import (
     to_cloud_optimized,
 )
 from minseg.errors import MinsegError
-from minseg.maps.workfile import RowFile
 
 TASK_TAG = "MINSEG_TASK"
 """Tag inside a class map that names its task."""
@@ -84,7 +84,7 @@ def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> 
         rows = RowFile(Path(scratch) / "classes.tif", path)
         begin_class_map(rows, grid, task)
         rows.keep(0, classes[np.newaxis])
-        finish_class_map(rows, path, task)
+        to_cloud_optimized(rows.path, path, category_names=task.target_names, named=path)
 
 
 def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
@@ -105,15 +105,5 @@ def scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
 
 def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
     """Make a file for the rows of a class map."""
-    rows.begin(grid, np.uint8, IGNORE, ("class",), tags={TASK_TAG: task.name})
-
-
-def finish_class_map(rows: RowFile, path: Path, task: Task) -> None:
-    """Copy rows that are all there to a class map, with colours and class names."""
-    to_cloud_optimized(
-        rows.path,
-        path,
-        category_names=task.target_names,
-        colours=class_colours(task),
-        named=rows.named,
-    )
+    tags = {TASK_TAG: task.name}
+    rows.begin(grid, np.uint8, IGNORE, ("class",), tags=tags, colours=class_colours(task))

@@ -10,6 +10,7 @@ import shapely
 from rasterio.features import shapes
 from rasterio.windows import Window
 
+from minseg.atomic import cannot_write
 from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, grid_of, open_raster, read_window
 from minseg.errors import MinsegError
@@ -25,33 +26,17 @@ _STRIP_ROWS = 512
 
 
 def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopandas.GeoDataFrame:
-    """Outline the objects of a class map.
+    """Outline the objects of a class map; background (0) and no data (255) are left out.
 
     An object is a set of pixels of one class joined by their sides (4-connected): pixels that
     meet at a corner only belong to two polygons, and every polygon is valid. The work takes about
     eight bytes of memory a pixel.
 
-    Parameters
-    ----------
-    class_map : ClassMap
-        Background (0) and pixels without data (255) are left out.
-    probabilities : Path, optional
-        Probability raster that `minseg.maps.prediction.predict_raster` wrote, on the same grid;
-        read in strips.
-
-    Returns
-    -------
-    geopandas.GeoDataFrame
-        One row a polygon, in the raster's coordinate reference system and in the order of their
-        first pixels from the top: class (name), area_ha (hectares on the ground, whatever the
-        projection; `minseg.maps.regions`), mean_probability (0 to 1: the mean over its pixels of
-        the probability of its class; NaN without probabilities), geometry.
-
-    Raises
-    ------
-    MinsegError
-        If the map holds a number that is no class of its task, or the probabilities are of
-        another grid or task.
+    One row a polygon, in the raster's coordinate reference system and in the order of their first
+    pixels from the top: class (name), area_ha (hectares on the ground, whatever the projection;
+    `minseg.maps.regions`), mean_probability (0 to 1: the mean over its pixels of the probability
+    of its class, read in strips from the raster that `predict_raster` wrote; NaN without one),
+    geometry.
     """
     components = find_components(class_map.classes)
     names = np.array(class_map.task.target_names, dtype=object)
@@ -88,9 +73,7 @@ def write_geopackage(frame: geopandas.GeoDataFrame, path: Path) -> None:
             frame.to_file(work, layer=LAYER, driver="GPKG", geometry_type="Polygon", VERSION="1.3")
             work.replace(path)
         except (RuntimeError, OSError) as error:  # pyogrio's errors are of the first kind
-            raise MinsegError(
-                f"{path}: cannot be written ({error}); free some space, or name another folder"
-            ) from None
+            raise cannot_write(path, error) from None
 
 
 def require_geopackage(path: Path, *others: Path | None) -> None:

@@ -1,8 +1,10 @@
 """From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +16,10 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
-from minseg.atomic import cannot_write, require_writable
+from minseg.atomic import cannot_write, hold, require_writable, write_text
 from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE, Task
-from minseg.data.raster import CACHE_BYTES, Grid, to_cloud_optimized
+from minseg.data.raster import CACHE_BYTES, RowFile, to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Segmenter
@@ -26,13 +28,11 @@ from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
     ClassMap,
     begin_class_map,
-    finish_class_map,
     read_class_map,
 )
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
 from minseg.maps.styles import write_task_style
-from minseg.maps.workfile import RowFile, WorkFolder, work_folder
 from minseg.progress import progress
 
 PROBABILITY_SCALE = 1e-4
@@ -48,6 +48,9 @@ CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.t
 FINISHED = "finished.tif"
 """File of a work folder that is whole and only lacks its name."""
 
+LOCK, NOTE = "lock", "progress.json"
+"""Other files of a work folder."""
+
 
 @dataclass(frozen=True)
 class Products:
@@ -57,6 +60,63 @@ class Products:
     """In memory, one byte a pixel."""
     polygons: geopandas.GeoDataFrame
     """See `minseg.maps.polygons.vectorise`."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """A hidden folder beside the file to be made, which this program alone works in."""
+
+    path: Path
+
+    def progress(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how far an interrupted program came with a task; empty, as the folder, if anew.
+
+        A task is all that the result depends on, as JSON holds it.
+        """
+        try:
+            note = json.loads((self.path / NOTE).read_text(encoding="utf-8"))
+            if note["task"] == json.loads(json.dumps(task)):
+                return note["progress"]
+        except (OSError, ValueError, KeyError, TypeError):  # there is no note, or it is damaged
+            pass
+        self.clear()
+        return {}
+
+    def note(self, task: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+        """Note how far a task is; what is noted must be on disk already."""
+        write_text(self.path / NOTE, json.dumps({"task": task, "progress": progress}, indent=1))
+
+    def clear(self) -> None:
+        """Throw away what lies in the folder."""
+        for child in self.path.iterdir():
+            if child.is_dir():
+                shutil.rmtree(child)
+            elif child.name != LOCK:
+                child.unlink()
+
+
+@contextmanager
+def work_folder(output: Path) -> Iterator[WorkFolder]:
+    """Lock a hidden folder beside a file to be made.
+
+    The folder goes when the block ends well or by a `MinsegError`. It stays for the next program
+    if this one is killed, interrupted, or fails in a way that nobody foresaw.
+    """
+    require_writable(output)
+    folder = output.with_name(f".{output.name}.partial")
+    held = f"{output}: another program is writing it now; wait for it, or name another output"
+    try:
+        lock = hold(folder / LOCK, held, wait=False)
+    except OSError as error:
+        raise cannot_write(output, error) from None
+    with lock:
+        try:
+            yield WorkFolder(folder)
+        except MinsegError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def predict_raster(
@@ -73,40 +133,16 @@ def predict_raster(
 ) -> Products | None:
     """Map the classes of an image, in memory that its size does not raise; outline its objects.
 
-    One file, or files on one grid, are mapped on their exact grid; files on different grids are
+    Files that together have the model's bands, in any order, are mapped on their exact grid, or
     brought to one (`minseg.data.stack.common_grid`). Killed or interrupted work is taken up where
-    it was by the next call with the same arguments, and ends in the same bytes. The cleaning may
-    be another one then. None of the files has its name before the map is whole and cleaned.
+    it was by the next call with the same arguments, a line about which goes to `tell`, and ends
+    in the same bytes. The cleaning may be another one then; it takes the map into memory. None of
+    the files has its name before the map is whole and cleaned.
 
-    Parameters
-    ----------
-    segmenter : Segmenter
-    images : Path or ImageFile, or a sequence of them
-        Files that together have the model's bands, in any order.
-    output : Path
-        GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
-        class names beside it in ``<output>.aux.xml``. A QGIS style (``.qml``) lies beside it too.
-    polygons : Path, optional
-        GeoPackage to write; see `minseg.maps.polygons.write_polygons`.
-    probabilities : Path, optional
-        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
-    cleaning : Cleaning, optional
-        A map that is cleaned is held in memory.
-    reading : ImageReading, optional
-    tiling : Tiling, optional
-    tell : callable, optional
-        Takes a line about interrupted work that goes on.
-
-    Returns
-    -------
-    Products or None
-        None where no polygons are asked for.
-
-    Raises
-    ------
-    MinsegError
-        If an image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
-        or if an output cannot be written, is being written, or would replace an image.
+    `output` becomes uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the class
+    names beside it in ``<output>.aux.xml``, and a QGIS style (``.qml``) lies there too.
+    `probabilities` are uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
+    `polygons` are a GeoPackage (`minseg.maps.polygons.write_polygons`); without, None is returned.
     """
     reading, tiling = reading or ImageReading(), tiling or Tiling()
     files = _image_files(images)
@@ -232,7 +268,8 @@ def _predict_rows(
         work.clear()
         begin_class_map(classes, image.grid, segmenter.task)
         if layers:
-            _begin_probabilities(layers, image.grid, segmenter.task)
+            names = segmenter.task.target_names
+            layers.begin(image.grid, np.uint16, PROBABILITY_NODATA, names, scale=PROBABILITY_SCALE)
     elif tell:
         tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
     for strip in _strips(segmenter, image, tiling, done["rows"]):
@@ -243,12 +280,6 @@ def _predict_rows(
         done = {"rows": strip.row + len(strip.valid), "has_data": has_data}
         work.note(made_of, done)
     return done["has_data"]
-
-
-def _begin_probabilities(layers: RowFile, grid: Grid, task: Task) -> None:
-    """Make the file for the rows of probabilities."""
-    names, scale = task.target_names, PROBABILITY_SCALE
-    layers.begin(grid, np.uint16, PROBABILITY_NODATA, names, scale=scale)
 
 
 def _strips(
@@ -289,18 +320,17 @@ def _probability_rows(strip: Strip) -> np.ndarray:
 
 
 def _finish(task: Task, classes: RowFile, cleaning: Cleaning | None) -> Path:
-    """Make a whole class map, cleaned, of rows that are all there."""
+    """Make a whole class map, cleaned, of rows that are all there; as predicted they stay.
+
+    Cleaned rows have a file of their own: the others outlive a kill in the meantime.
+    """
     if cleaning and cleaning != Cleaning():
-        classes = _cleaned(classes, cleaning)
+        cleaned = clean(read_class_map(classes.path), cleaning)
+        classes = RowFile(classes.path.with_name(CLEANED), classes.named)
+        begin_class_map(classes, cleaned.grid, cleaned.task)
+        classes.keep(0, cleaned.classes[np.newaxis])
     finished = classes.path.with_name(FINISHED)
-    finish_class_map(classes, finished, task)
+    to_cloud_optimized(
+        classes.path, finished, category_names=task.target_names, named=classes.named
+    )
     return finished
-
-
-def _cleaned(classes: RowFile, cleaning: Cleaning) -> RowFile:
-    """Clean a map into a file of its own: the rows as predicted outlive a kill in the meantime."""
-    cleaned = clean(read_class_map(classes.path), cleaning)
-    rows = RowFile(classes.path.with_name(CLEANED), classes.named)
-    begin_class_map(rows, cleaned.grid, cleaned.task)
-    rows.keep(0, cleaned.classes[np.newaxis])
-    return rows

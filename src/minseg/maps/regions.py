@@ -52,14 +52,13 @@ def _pixel_areas_m2(grid: Grid, columns: np.ndarray, rows: np.ndarray) -> np.nda
 
 def _equal_area(grid: Grid, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Project places of a grid to an equal-area map centred on it: metres (2, …)."""
-    place = grid.transform
     try:
         longitude, latitude = grid.centre_lonlat
         centred = CRS.from_string(
             f"+proj=laea +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m"
         )
-        xs, ys = place.a * columns + place.b * rows, place.d * columns + place.e * rows
-        x, y = warp_points(grid.crs, centred, (xs + place.c).ravel(), (ys + place.f).ravel())
+        xs, ys = grid.places(columns, rows)
+        x, y = warp_points(grid.crs, centred, xs.ravel(), ys.ravel())
     except (CRSError, CPLE_BaseError) as error:
         raise MinsegError(
             "areas: the raster lies nowhere on the earth in its coordinate reference system "

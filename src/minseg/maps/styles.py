@@ -21,14 +21,21 @@ OUTLINE_WIDTH_MM = 0.4
 _QGIS_VERSION = "3.22.0"  # the long-term release whose form of a style is written
 
 
-def write_style(path: Path, field: str, categories: Mapping[str, tuple[str, str]]) -> None:
+def write_style(
+    path: Path, field: str, categories: Mapping[str, tuple[str, str]], task: Task | None = None
+) -> None:
     """Write a QGIS style that colours polygons by a field: value to label and colour.
 
-    QGIS applies it by itself to a file of the same name in the same folder.
+    QGIS applies it by itself to a file of the same name in the same folder. With a task it colours
+    a class map too.
     """
-    root = _style()
+    root = Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
+    if task:
+        _add_palette(root, task)
     _add_categories(root, field, categories)
-    _write(path, root)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    write_text(path, f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n")
 
 
 def write_task_style(path: Path, task: Task) -> None:
@@ -38,16 +45,8 @@ def write_task_style(path: Path, task: Task) -> None:
     QGIS reads the part that fits the layer. The background of the class map is transparent, and
     no data always are.
     """
-    root = _style()
-    _add_palette(root, task)
     classes = zip(task.target_names[1:], task.target_colours[1:], strict=True)
-    _add_categories(root, CLASS_FIELD, {name: (name, colour) for name, colour in classes})
-    _write(path, root)
-
-
-def _style() -> Element:
-    """Start a style that says nothing but how a layer looks."""
-    return Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
+    write_style(path, CLASS_FIELD, {name: (name, colour) for name, colour in classes}, task)
 
 
 def _add_categories(root: Element, field: str, categories: Mapping[str, tuple[str, str]]) -> None:
@@ -58,15 +57,8 @@ def _add_categories(root: Element, field: str, categories: Mapping[str, tuple[st
     listed, symbols = SubElement(renderer, "categories"), SubElement(renderer, "symbols")
     for number, (value, (label, colour)) in enumerate(categories.items()):
         name = str(number)
-        SubElement(
-            listed,
-            "category",
-            render="true",
-            symbol=name,
-            value=str(value),
-            label=label,
-            type="string",
-        )
+        named = {"symbol": name, "value": value, "label": label}
+        SubElement(listed, "category", named, render="true", type="string")
         _add_symbol(symbols, name, colour)
 
 
@@ -95,29 +87,10 @@ def _add_symbol(symbols: Element, name: str, colour: str) -> None:
 
 def _add_palette(root: Element, task: Task) -> None:
     """Add the part that QGIS reads for a raster layer."""
-    renderer = SubElement(
-        SubElement(root, "pipe"),
-        "rasterrenderer",
-        type="paletted",
-        band="1",
-        opacity="1",
-        alphaBand="-1",
-        nodataColor="",
-    )
+    opaque = {"opacity": "1", "alphaBand": "-1", "nodataColor": ""}
+    pipe = SubElement(root, "pipe")
+    renderer = SubElement(pipe, "rasterrenderer", opaque, type="paletted", band="1")
     palette = SubElement(renderer, "colorPalette")
     for value, name in enumerate(task.target_names):
-        SubElement(
-            palette,
-            "paletteEntry",
-            value=str(value),
-            label=name,
-            color=task.target_colours[value].lower(),
-            alpha="0" if value == 0 else "255",
-        )
-
-
-def _write(path: Path, root: Element) -> None:
-    """Write a style with the document type by which QGIS knows it."""
-    ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
-    write_text(path, f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n")
+        named = {"value": str(value), "label": name, "color": task.target_colours[value].lower()}
+        SubElement(palette, "paletteEntry", named, alpha="255" if value else "0")

@@ -30,7 +30,7 @@ from minseg.report.style import (
 from minseg.report.text import model_title, text_table
 from minseg.study.change import TwoYears
 from minseg.study.cleaning import RULES
-from minseg.study.predictions import find_scene
+from minseg.study.runs import find_scene
 
 _MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
 _NO_DATA = {"no data": "#FFFFFF"}

@@ -27,7 +27,7 @@ from minseg.report.style import (
     mark_synthetic,
     note_at_axis,
 )
-from minseg.study.predictions import find_scene
+from minseg.study.runs import find_scene
 
 
 def answer(dataset: Dataset, problems: Sequence[str]) -> str:

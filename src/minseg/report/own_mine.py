@@ -33,8 +33,7 @@ from minseg.report.scenes import (
 )
 from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
 from minseg.report.text import DASH, markdown_text, text_table
-from minseg.study.predictions import find_scene
-from minseg.study.runs import Run
+from minseg.study.runs import Run, find_scene
 
 if TYPE_CHECKING:  # brings torch
     from minseg.maps.prediction import Products

@@ -35,8 +35,7 @@ from minseg.report.style import (
 )
 from minseg.report.text import METRIC_TITLES, number
 from minseg.study.errors import best_median_worst as best_median_worst
-from minseg.study.predictions import find_scene, scene_prediction
-from minseg.study.runs import Run
+from minseg.study.runs import Run, find_scene, scene_prediction
 
 NO_DATA_COLOUR = "#808080"
 """Pixels that nobody observed."""

@@ -50,8 +50,7 @@ from minseg.report.scenes import (
 )
 from minseg.report.style import MARK_COLOUR, PART_STYLES
 from minseg.report.text import html_text
-from minseg.study.predictions import scene_prediction
-from minseg.study.runs import Run
+from minseg.study.runs import Run, scene_prediction
 
 EARTH_RADIUS_M = 6_378_137.0
 """Of the sphere that web maps take the Earth for."""

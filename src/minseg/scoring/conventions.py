@@ -11,8 +11,8 @@ from itertools import product
 
 import numpy as np
 
-from minseg.errors import MinsegError
-from minseg.scoring.metrics import METRICS, ratio
+from minseg.errors import require_word
+from minseg.scoring.metrics import METRICS, ratios, require_counts
 
 REDUCTIONS: dict[str, str] = {
     "micro": "micro",
@@ -69,33 +69,23 @@ class Convention:
 def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
     """Turn counts (scenes, classes, 4) into the mean of each of `METRICS` under a convention."""
     units = pooled_units(counts, convention)
-    tp, fp, fn, tn = np.moveaxis(units.astype(np.float64), -1, 0)
+    values = ratios(units, 0.0, convention.undefined_ratio)
+    tp, fp, fn, _ = units.T
     absent = (tp + fn if convention.absent_from == "truth" else tp + fp + fn) == 0
-    iou = np.where(absent, _number(convention.absent_iou), ratio(tp, tp + fp + fn, 0.0))
-    recall, precision = (
-        np.where(
-            absent, _number(convention.absent_ratio), ratio(tp, whole, convention.undefined_ratio)
-        )
-        for whole in (tp + fn, tp + fp)
-    )
-    left_out = absent & (convention.absent_iou is None)
-    accuracy = np.where(left_out, np.nan, ratio(tp + tn, tp + fp + fn + tn, np.nan))
-    values = [iou, recall, precision, accuracy if convention.true_negatives else iou]
-    return {name: _mean(one) for name, one in zip(METRICS, values, strict=True)}
+    values[absent, 0] = _number(convention.absent_iou)
+    values[absent, 1:3] = _number(convention.absent_ratio)
+    if convention.absent_iou is None:
+        values[absent, 3] = np.nan
+    if not convention.true_negatives:
+        values[:, 3] = values[:, 0]
+    return {name: _mean(one) for name, one in zip(METRICS, values.T, strict=True)}
 
 
 def pooled_units(counts: np.ndarray, convention: Convention) -> np.ndarray:
     """Return what a convention takes scores of: counts summed as it pools them."""
     counts = np.asarray(counts)
-    if counts.ndim != 3 or counts.shape[2] != 4:
-        raise MinsegError(
-            f"conventions: counts {counts.shape} must have the shape (scenes, classes, 4) "
-            "with TP, FP, FN, TN last"
-        )
-    if convention.reduction not in REDUCTIONS:
-        raise MinsegError(
-            f"conventions: unknown reduction {convention.reduction!r}; use {', '.join(REDUCTIONS)}"
-        )
+    require_counts(counts)
+    require_word("reduction", convention.reduction, REDUCTIONS)
     counts = counts[counts.sum(axis=(1, 2)) > 0]
     if not len(counts):  # the sum of nothing would be a unit of zeros
         return counts.reshape(-1, 4)

@@ -94,13 +94,9 @@ def counts(
     result = np.zeros((len(target), num_classes, 4), np.int64)
     for scene in range(len(target)):
         confusion = _confusion(prediction[scene], target[scene], num_classes, ignore)
-        true_positive = np.diag(confusion)
-        false_positive = confusion.sum(axis=0) - true_positive
-        false_negative = confusion.sum(axis=1) - true_positive
-        true_negative = confusion.sum() - true_positive - false_positive - false_negative
-        result[scene] = np.stack(
-            [true_positive, false_positive, false_negative, true_negative], axis=1
-        )
+        tp = np.diag(confusion)
+        fp, fn = confusion.sum(axis=0) - tp, confusion.sum(axis=1) - tp
+        result[scene] = np.stack([tp, fp, fn, confusion.sum() - tp - fp - fn], axis=1)
     return result
 
 
@@ -159,11 +155,7 @@ def scores(
     """
     counts = np.asarray(counts)
     require_word("convention", convention, CONVENTIONS)
-    if counts.ndim != 3 or counts.shape[2] != 4:
-        raise MinsegError(
-            f"metrics: counts {counts.shape} must have the shape (scenes, classes, 4) "
-            "with TP, FP, FN, TN last"
-        )
+    require_counts(counts)
     names = list(range(counts.shape[1])) if class_names is None else list(class_names)
     if len(names) != counts.shape[1]:
         raise MinsegError(
@@ -172,13 +164,22 @@ def scores(
         )
     counts = counts[counts.sum(axis=(1, 2)) > 0]
     if convention == "paper":
-        values = _ratios(counts, absent_iou=1.0)  # (scenes, classes, 4)
+        values = ratios(counts, 1.0)  # (scenes, classes, 4)
         values = values.mean(axis=0) if len(values) else np.full((len(names), 4), np.nan)
     else:
         counts, names = counts[:, 1:], names[1:]
         pooled = counts.sum(axis=0)  # (classes, 4)
-        values = np.where(_in_truth(pooled)[:, None], _ratios(pooled, absent_iou=0.0), np.nan)
+        values = np.where(_in_truth(pooled)[:, None], ratios(pooled, 0.0), np.nan)
     return _with_means(values, counts.sum(axis=0), names)
+
+
+def require_counts(counts: np.ndarray) -> None:
+    """Refuse counts of another shape."""
+    if counts.ndim != 3 or counts.shape[2] != 4:
+        raise MinsegError(
+            f"scores: counts {counts.shape} must have the shape (scenes, classes, 4) "
+            "with TP, FP, FN, TN last"
+        )
 
 
 def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> np.ndarray:
@@ -187,11 +188,11 @@ def resampled_means(counts: np.ndarray, draws: np.ndarray, convention: str) -> n
     counts, draws = counts[known], draws[:, known]
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is promised
         if convention == "paper":
-            by_scene = _ratios(counts, absent_iou=1.0).mean(axis=1)  # (scenes, 4)
+            by_scene = ratios(counts, 1.0).mean(axis=1)  # (scenes, 4)
             return draws @ by_scene / draws.sum(axis=1, keepdims=True)
         pooled = np.tensordot(draws, counts[:, 1:].astype(float), axes=1)  # (resamples, classes, 4)
         present = _in_truth(pooled)
-        values = np.where(present[..., None], _ratios(pooled, absent_iou=0.0), 0.0)
+        values = np.where(present[..., None], ratios(pooled, 0.0), 0.0)
         return values.sum(axis=1) / present.sum(axis=1, keepdims=True)
 
 
@@ -200,23 +201,20 @@ def _in_truth(counts: np.ndarray) -> np.ndarray:
     return counts[..., 0] + counts[..., 2] > 0  # TP + FN
 
 
-def ratio(part: np.ndarray, whole: np.ndarray, empty: float) -> np.ndarray:
-    """Divide; `empty` is put for 0/0."""
-    return np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
-
-
-def _ratios(counts: np.ndarray, absent_iou: float) -> np.ndarray:
-    """Return IoU, recall, precision, accuracy (..., 4) of counts (..., 4); 0/0 of P and R is 0."""
+def ratios(counts: np.ndarray, empty_iou: float, empty_ratio: float = 0.0) -> np.ndarray:
+    """Return IoU, recall, precision, accuracy (..., 4) of counts (..., 4), with values for 0/0."""
     tp, fp, fn, tn = np.moveaxis(counts.astype(np.float64), -1, 0)
-    return np.stack(
-        [
-            ratio(tp, tp + fp + fn, absent_iou),
-            ratio(tp, tp + fn, 0.0),
-            ratio(tp, tp + fp, 0.0),
-            ratio(tp + tn, tp + fp + fn + tn, np.nan),
-        ],
-        axis=-1,
-    )
+    parts = [
+        (tp, tp + fp + fn, empty_iou),
+        (tp, tp + fn, empty_ratio),
+        (tp, tp + fp, empty_ratio),
+        (tp + tn, tp + fp + fn + tn, np.nan),
+    ]
+    divided = [
+        np.divide(part, whole, out=np.full_like(part, empty), where=whole > 0)
+        for part, whole, empty in parts
+    ]
+    return np.stack(divided, axis=-1)
 
 
 def _with_means(values: np.ndarray, pooled: np.ndarray, names: list) -> Scores:

@@ -1,6 +1,7 @@
 """A mine in two years: which mines have them, what was annotated, and what runs predict."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +11,9 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.errors import MinsegError
 from minseg.maps.change import ABSENT, GAINED, LOST, UNCHANGED, change_areas, class_change
-from minseg.maps.class_map import ClassMap
+from minseg.maps.class_map import ClassMap, read_class_map, write_class_map
 from minseg.scoring.intervals import LEVEL, draw_mines, interval
 from minseg.study.errors import ratio
-from minseg.study.predictions import scene_maps
 from minseg.study.runs import Run
 from minseg.study.study import Study
 
@@ -194,6 +194,29 @@ def predicted(
     return {
         mine: replace(one, before=maps[one.scenes[0]], after=maps[one.scenes[1]])
         for mine, one in true.items()
+    }
+
+
+def scene_maps(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, ClassMap]:
+    """Return the class maps that a run's network draws of scenes, of any year.
+
+    Only predicting loads torch: a page whose maps are kept does without. 255 where the image has no
+    data; a scene of a mine that the run was trained on is refused.
+    """
+    folder = run.path / "scene_maps" / dataset.digest  # the images decide what is predicted
+    maps = {scene: folder / f"{scene}.tif" for scene in scenes}
+    missing = [scene for scene, path in maps.items() if not path.is_file()]
+    predicted = {}
+    if missing:
+        from minseg.study.execution import predict_scenes_of  # loads torch
+
+        predicted = predict_scenes_of(run, dataset, missing)
+        with suppress(MinsegError):  # a run store may be open for reading only
+            for scene, one in predicted.items():
+                write_class_map(maps[scene], one.classes, one.grid, one.task)
+    return {
+        scene: predicted[scene] if scene in predicted else read_class_map(path)
+        for scene, path in maps.items()
     }
 
 

@@ -12,8 +12,7 @@ from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning, clean, has_adjacency
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero
 from minseg.scoring.metrics import METRICS, counts, scores
-from minseg.study.predictions import ScenePrediction, scene_prediction
-from minseg.study.runs import Run
+from minseg.study.runs import Run, ScenePrediction, scene_prediction
 
 RULES: Mapping[str, Cleaning] = {
     "smoothing, 1 px": Cleaning(smooth_radius_px=1),

@@ -16,8 +16,7 @@ from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.maps.regions import HECTARE_M2, central_pixel_area_m2
 from minseg.scoring.intervals import RESAMPLES, draw_mines, interval
-from minseg.study.predictions import ScenePrediction, scene_prediction
-from minseg.study.runs import Run, require
+from minseg.study.runs import Run, ScenePrediction, require, scene_prediction
 
 SMALL_OBJECT_HA = 1.0
 """Objects of a class below this area are small, hectares: 100 pixels of 10 m."""
@@ -333,9 +332,21 @@ def claims(run: Run, explanations: Explanations) -> pd.DataFrame:
         if claim["class"] not in explanations.class_names:
             continue
         measured = _MEASURES[claim["measure"]](claim, run, explanations)
-        if measured is not None:
-            texts = [claim["id"], claim["section"], claim["claim"]]
-            rows.append([*texts, *_numbers(*measured)])
+        if measured is None:
+            continue
+        value, other = measured
+        draws, mines = value.draws - other.draws, min(len(value.mines), len(other.mines))
+        middle = _middle(_whole_objects(explanations, claim["class"]))
+        words = claim | _WORDS | {"middle": middle, "within": WITHIN_2_PX}
+        rows.append(
+            [
+                *(claim["id"], claim["section"], claim["claim"]),
+                *(claim["measured"].format_map(words), value.value, *value.interval, mines),
+                *(claim["beside"].format_map(words), other.value, value.value - other.value),
+                *(interval(draws) if mines > 1 else (np.nan, np.nan)),
+                draws,
+            ]
+        )
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
@@ -584,40 +595,28 @@ def _apart(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 Claim = dict[Any, Any]  # a row of section4.csv
-Measured = tuple[str, Pooled, str, Pooled]
-"""What a value is, the value, what it is compared with, and that."""
+Measured = tuple[Pooled, Pooled]
+"""A value, and what it is compared with."""
 
 
 def _confusion_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured | None:
     """Measure a claim about confusions, beside what blind errors would give."""
-    table = explanations.confusions
-    named = ["class", "error", "by", "other"]
+    table, named = explanations.confusions, ["class", "error", "by", "other"]
     lines = table[(table[named] == [claim[column] for column in named]).all(axis=1)]
     if lines.empty:  # the run does not tell the other class from the background
         return None
     lines = lines.set_index("mine")
-    name, error, by, other = (claim[column] for column in named)
-    place = f"on {other}" if by == "annotated" else f"predicted as {other}"
-    within = error == "false negative" and by == "annotated"
-    pool = f"{name} pixels" if within else f"pixels without {name}"
-    return (
-        f"share of the {error} pixels of {name} {place}",
-        pooled(lines["errors_there"], lines["errors"]),
-        f"the same share of all {pool}",
-        pooled(lines["pixels_there"], lines["pixels"]),
-    )
+    there = pooled(lines["errors_there"], lines["errors"])
+    return there, pooled(lines["pixels_there"], lines["pixels"])
 
 
 def _boundary_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
     """Measure how much of the error of a class is at its boundary, beside that of another."""
     table = explanations.conditions
     table = table[table["condition"] == WITHIN_2_PX].set_index("mine")
-    own, other = (
-        pooled(lines["errors_there"], lines["errors"])
-        for lines in (table[table["class"] == claim[one]] for one in ("class", "other"))
-    )
-    what = f"share of the error pixels of {claim['class']} {WITHIN_2_PX}"
-    return what, own, f"the same for {claim['other']}", other
+    own, other = (table[table["class"] == claim[one]] for one in ("class", "other"))
+    at_own = pooled(own["errors_there"], own["errors"])
+    return at_own, pooled(other["errors_there"], other["errors"])
 
 
 def _near_zero_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
@@ -627,12 +626,8 @@ def _near_zero_claim(claim: Claim, run: Run, explanations: Explanations) -> Meas
     printed = PAPER_NEAR_ZERO / PAPER_AREAS
     # The paper's mines are others than ours: a sample of its own, as small.
     drawn = np.random.default_rng(0).binomial(PAPER_AREAS, printed, RESAMPLES) / PAPER_AREAS
-    return (
-        f"share of the mines with an IoU of {claim['class']} below {NEAR_ZERO_IOU}",
-        pooled(near_zero, (counts["union"] > 0).astype(int)),
-        f"the paper's {PAPER_NEAR_ZERO} of {PAPER_AREAS} mines with an IoU close to 0",
-        Pooled(printed, drawn, tuple(map(str, range(PAPER_AREAS)))),
-    )
+    paper = Pooled(printed, drawn, tuple(map(str, range(PAPER_AREAS))))
+    return pooled(near_zero, (counts["union"] > 0).astype(int)), paper
 
 
 def _snow_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
@@ -642,46 +637,28 @@ def _snow_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
         counts[counts.index.isin(snow.index[chosen])]
         for chosen in (snow >= SNOWY_SHARE, snow < SNOWY_SHARE)
     )
-    where = f"of {claim['class']}, mines with at least {SNOWY_SHARE:.0%} snow-bright pixels"
     if claim["measure"] == "snow":
-        iou, other = (pooled(some["tp"], some["union"]) for some in (snowy, others))
-        return f"IoU {where}", iou, "the same, other mines", other
-    recall, precision = (pooled(snowy["tp"], snowy[whole]) for whole in ("truth", "found"))
-    return f"recall {where}", recall, "precision of the same mines", precision
+        return pooled(snowy["tp"], snowy["union"]), pooled(others["tp"], others["union"])
+    return pooled(snowy["tp"], snowy["truth"]), pooled(snowy["tp"], snowy["found"])
 
 
 def _several_objects_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
-    """Compare mines of several objects of a class with those of one."""
+    """Compare the recall in mines of several large objects of a class with mines of one."""
     name, objects = claim["class"], explanations.objects
     large = objects[(objects["class"] == name) & (objects["area_ha"] >= 1)].groupby("mine").size()
     counts = _class_counts(run, name)
     several, one = (
         counts[counts.index.isin(large.index[chosen])] for chosen in (large >= 2, large == 1)
     )
-    return (
-        f"recall of {name}, mines with two or more of at least 1 ha",
-        pooled(several["tp"], several["truth"]),
-        "the same, mines with one",
-        pooled(one["tp"], one["truth"]),
-    )
+    return pooled(several["tp"], several["truth"]), pooled(one["tp"], one["truth"])
 
 
 def _small_objects_claim(claim: Claim, run: Run, explanations: Explanations) -> Measured:
-    """Compare the smaller half of the objects of a class with the larger."""
-    objects = explanations.objects
-    objects = objects[(objects["class"] == claim["class"]) & ~objects["cut"].astype(bool)]
-    objects = objects.set_index("mine")
+    """Compare how many of the smaller half of the objects of a class are missed with the larger."""
+    objects = _whole_objects(explanations, claim["class"])
     missed = (objects["detected"] < MISSED_BELOW).astype(int)
-    middle_ha = objects["area_ha"].median()
-    small = objects["area_ha"] < middle_ha
-    below = "the median area" if objects.empty else f"the median area, {middle_ha:.2g} ha,"
-    one = pd.Series(1, index=objects.index)
-    return (
-        f"share of the {claim['class']}s below {below} that are less than {MISSED_BELOW:.0%} found",
-        pooled(missed[small], one[small]),
-        f"the same, larger {claim['class'].split()[-1]}s",
-        pooled(missed[~small], one[~small]),
-    )
+    small, one = objects["area_ha"] < objects["area_ha"].median(), pd.Series(1, index=objects.index)
+    return pooled(missed[small], one[small]), pooled(missed[~small], one[~small])
 
 
 _MEASURES: dict[str, Callable[[Claim, Run, Explanations], Measured | None]] = {
@@ -695,6 +672,28 @@ _MEASURES: dict[str, Callable[[Claim, Run, Explanations], Measured | None]] = {
 }
 
 
+_WORDS = {
+    "near_zero": NEAR_ZERO_IOU,
+    "found": PAPER_NEAR_ZERO,
+    "areas": PAPER_AREAS,
+    "snowy": SNOWY_SHARE,
+    "missed": MISSED_BELOW,
+}
+"""What texts of section4.csv name besides columns."""
+
+
+def _whole_objects(explanations: Explanations, name: str) -> pd.DataFrame:
+    """Return the objects of a class that lie within what was tested, indexed by mine."""
+    objects = explanations.objects
+    return objects[(objects["class"] == name) & ~objects["cut"].astype(bool)].set_index("mine")
+
+
+def _middle(objects: pd.DataFrame) -> str:
+    """Name the area that half of some objects are smaller than."""
+    known = "" if objects.empty else f", {objects['area_ha'].median():.2g} ha,"
+    return f"the median area{known}"
+
+
 def _class_counts(run: Run, name: str) -> pd.DataFrame:
     """Return tp, truth, found and union of one class in pixels, indexed by mine."""
     rows = run.counts_of("test")
@@ -702,14 +701,3 @@ def _class_counts(run: Run, name: str) -> pd.DataFrame:
     truth, found = rows["tp"] + rows["fn"], rows["tp"] + rows["fp"]
     union = truth + rows["fp"]
     return pd.DataFrame({"tp": rows["tp"], "truth": truth, "found": found, "union": union})
-
-
-def _numbers(measured: str, value: Pooled, beside: str, other: Pooled) -> list[Any]:
-    """Return the columns of a claim from `measured` on."""
-    draws = value.draws - other.draws
-    mines = min(len(value.mines), len(other.mines))
-    difference = interval(draws) if mines > 1 else (np.nan, np.nan)
-    return [
-        *(measured, value.value, *value.interval, mines, beside, other.value),
-        *(value.value - other.value, *difference, draws),
-    ]

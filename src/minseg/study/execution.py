@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from minseg.atomic import CannotWriteError, is_about_the_disk, write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, parse_task
+from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.errors import MinsegError, require_word
@@ -56,13 +56,13 @@ from minseg.learning.weights import pretrained_file, standardised_as_trained
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
-from minseg.study.predictions import find_scene
 from minseg.study.runs import (
     COUNT_COLUMNS,
     Run,
     RunStore,
     describe_effort,
     describe_origin,
+    find_scene,
     require,
     run_key,
 )
@@ -96,7 +96,9 @@ def run(
     try:
         with store.claim(key) as folder:
             if folder is not None:
-                _make(config, dataset, scope, folder, after_epoch, devices)
+                _require_possible(config, scope, devices)
+                work = _Work(config, scope, _statistics(config, scope), folder)
+                _make(work, dataset, after_epoch, devices)
     except (OSError, SafetensorError, CannotWriteError) as error:
         full = not isinstance(error, OSError) or is_about_the_disk(error)
         hint = "free some space or choose another folder with --runs, and " if full else ""
@@ -107,26 +109,49 @@ def run(
     return Run(store.path / key)
 
 
-def _make(
-    config: RunConfig,
-    dataset: Dataset,
-    scope: Dataset,
-    folder: Path,
-    after_epoch: AfterEpoch | None,
-    devices: int,
-) -> None:
-    """Train and evaluate, and write everything that a run's folder holds."""
-    _require_possible(config, scope, devices)
-    keep_freed_memory()
-    started, origin = time.monotonic(), describe_origin(dataset, scope, config.seed)
+@dataclass(frozen=True)
+class _Work:
+    """What is to be trained and evaluated, and the folder that it is written to."""
+
+    config: RunConfig
+    scope: Dataset
+    """The mines that the run is about."""
+    statistics: ChannelStatistics
+    folder: Path
+
+    @property
+    def task(self) -> Task:
+        """What the model tells apart."""
+        return parse_task(self.config.task)
+
+    def scenes(self, part: str) -> list[EvaluationScene]:
+        """Read what is evaluated of a part."""
+        return load_scenes(self.scope, part, self.task, self.statistics, self.config.test_crop)
+
+    def kept_at(self, epochs: int) -> Path:
+        """Return the file of the weights at an earlier epoch count."""
+        return self.folder / f"kept-at-{epochs}.safetensors"
+
+
+def _statistics(config: RunConfig, scope: Dataset) -> ChannelStatistics:
+    """Return how the inputs are standardised: a network's as its start expects."""
     statistics = training_statistics(scope, parse_bands(config.bands))
     if config.architecture == PIXEL_FOREST:
-        models, device = _fit_baseline(config, scope, statistics, folder), "cpu"
+        return statistics
+    return standardised_as_trained(statistics, config.encoder, config.weights)
+
+
+def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None, devices: int) -> None:
+    """Train and evaluate, and write everything that a run's folder holds."""
+    config, folder = work.config, work.folder
+    keep_freed_memory()
+    started, origin = time.monotonic(), describe_origin(dataset, work.scope, config.seed)
+    if config.architecture == PIXEL_FOREST:
+        models, device = _fit_baseline(work), "cpu"
     else:
-        statistics = standardised_as_trained(statistics, config.encoder, config.weights)
-        models, device = _train_network(config, scope, statistics, folder, after_epoch, devices)
-    _evaluate(config, scope, statistics, models, folder)
-    facts = {name: list(values) for name, values in asdict(statistics).items()}
+        models, device = _train_network(work, after_epoch, devices)
+    _evaluate(work, models)
+    facts = {name: list(values) for name, values in asdict(work.statistics).items()}
     _write_json(folder / "statistics.json", facts)
     effort = describe_effort(device, time.monotonic() - started)
     _write_json(folder / "provenance.json", origin | effort)
@@ -187,16 +212,31 @@ def open_segmenter(run: Run) -> Segmenter:
         raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
     if not (run.path / "weights.safetensors").is_file():
         raise MinsegError(f"{run.path}: keeps no weights, as a tuning trial that was not the best")
-    bands = run.statistics.bands
+    segmenter = _segmenter(config, run.statistics, _fabric().device)
+    load_weights(segmenter.network, run.path / "weights.safetensors")
+    segmenter.network.to(memory_format=torch.channels_last)
+    return segmenter
+
+
+def _segmenter(
+    config: RunConfig,
+    statistics: ChannelStatistics,
+    device: torch.device,
+    weights: str | None = None,
+) -> Segmenter:
+    """Build a configuration's network on a device; `weights` are those it starts from."""
+    task = parse_task(config.task)
     network = build_model(
-        config.architecture, config.encoder, bands, run.task.num_classes, None, config.coarsen
-    )
-    load_weights(network, run.path / "weights.safetensors")
-    device = _fabric().device
-    network.to(device).to(memory_format=torch.channels_last)
+        config.architecture,
+        config.encoder,
+        statistics.bands,
+        task.num_classes,
+        weights,
+        config.coarsen,
+    ).to(device)
     precision = resolve_precision(config.precision)
     return Segmenter(
-        network, run.task, run.statistics, device, precision, config.orientations, config.coarsen
+        network, task, statistics, device, precision, config.orientations, config.coarsen
     )
 
 
@@ -245,51 +285,29 @@ def _seen(run: Run, dataset: Dataset, mines: Iterable[str]) -> list[str]:
     return sorted({mine for mine in mines if origin["parts"].get(mine) == "train"})
 
 
-def _fit_baseline(
-    config: RunConfig, dataset: Dataset, statistics: ChannelStatistics, folder: Path
-) -> Models:
+def _fit_baseline(work: _Work) -> Models:
     """Fit the per-pixel forest; it has no epochs and its model is not stored."""
-    pd.DataFrame(columns=HISTORY_COLUMNS).to_csv(folder / "history.csv", index=False)
-    forest = fit_pixel_forest(dataset, parse_task(config.task), statistics, config.seed)
-    return [(config.epochs, lambda scene: forest(scene.inputs))]
+    pd.DataFrame(columns=HISTORY_COLUMNS).to_csv(work.folder / "history.csv", index=False)
+    forest = fit_pixel_forest(work.scope, work.task, work.statistics, work.config.seed)
+    return [(work.config.epochs, lambda scene: forest(scene.inputs))]
 
 
-def _train_network(
-    config: RunConfig,
-    dataset: Dataset,
-    statistics: ChannelStatistics,
-    folder: Path,
-    after_epoch: AfterEpoch | None,
-    devices: int,
-) -> tuple[Models, str]:
+def _train_network(work: _Work, after_epoch: AfterEpoch | None, devices: int) -> tuple[Models, str]:
     """Train a network on one device or several, and return it as it was kept."""
-    precision = resolve_precision(config.precision)
+    precision = resolve_precision(work.config.precision)
     try:
         strategy = "ddp_spawn" if devices > 1 else "auto"
         fabric = _fabric(devices=devices, strategy=strategy, precision=precision)
     except MisconfigurationException as error:
         raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
     if devices > 1:
-        # As arguments of `launch`, Fabric would refuse frozen dataclasses.
-        fit = partial(_fit, config=config, dataset=dataset, statistics=statistics, folder=folder)
-        _launch(fabric, fit)
+        # As an argument of `launch`, Fabric would refuse a frozen dataclass.
+        _launch(fabric, partial(_fit, work=work))
         fabric = _fabric()
     else:
-        _fit(fabric, config, dataset, statistics, folder, after_epoch)
-    task = parse_task(config.task)
-    network = build_model(
-        config.architecture,
-        config.encoder,
-        statistics.bands,
-        task.num_classes,
-        None,
-        config.coarsen,
-    ).to(fabric.device)
-    segmenter = Segmenter(
-        network, task, statistics, fabric.device, precision, config.orientations, config.coarsen
-    )
+        _fit(fabric, work, after_epoch)
     name = f"{_device_name(fabric.device)}, {precision}"
-    return _models(config, segmenter, folder), f"{devices} × {name}" if devices > 1 else name
+    return _models(work, fabric.device), f"{devices} × {name}" if devices > 1 else name
 
 
 def _launch(fabric: Fabric, fit: Callable[..., None]) -> None:
@@ -308,34 +326,21 @@ def _launch(fabric: Fabric, fit: Callable[..., None]) -> None:
         ) from None
 
 
-def _fit(
-    fabric: Fabric,
-    config: RunConfig,
-    dataset: Dataset,
-    statistics: ChannelStatistics,
-    folder: Path,
-    after_epoch: AfterEpoch | None = None,
-) -> None:
+def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> None:
     """Train a network, or go on training it; store its weights and learning curve.
 
     With several devices this runs in a process for each; the first one writes.
     """
-    if not fabric.is_global_zero:
+    config, folder, first = work.config, work.folder, fabric.is_global_zero
+    if not first:
         os.environ["MINSEG_PROGRESS"] = "off"
-    task, precision = parse_task(config.task), resolve_precision(config.precision)
     torch.manual_seed(config.seed)
-    network = build_model(
-        config.architecture,
-        config.encoder,
-        statistics.bands,
-        task.num_classes,
-        config.weights,
-        config.coarsen,
-    ).to(fabric.device)
+    plain = config.replace(orientations=1)  # several would make each validation slower
+    segmenter = _segmenter(plain, work.statistics, fabric.device, config.weights)
     patches = TrainingPatches(
-        dataset,
-        task,
-        statistics,
+        work.scope,
+        work.task,
+        work.statistics,
         crop=config.crop,
         batch_size=config.batch_size,
         crops_per_scene=config.crops_per_scene,
@@ -344,66 +349,46 @@ def _fit(
         share=(fabric.global_rank, fabric.world_size),
         colour=config.colour,
     )
-    segmenter = Segmenter(
-        network, task, statistics, fabric.device, precision, coarsen=config.coarsen
-    )
-    scenes = load_scenes(dataset, "validation", task, statistics, config.test_crop)
+    network, scenes = segmenter.network, work.scenes("validation")
 
     def validate(_: nn.Module) -> np.ndarray:
-        return count_scenes(predict_scenes(segmenter, scenes), scenes, task.num_classes)
+        return count_scenes(predict_scenes(segmenter, scenes), scenes, work.task.num_classes)
 
     def keep(epoch: int, iou: float, kept: dict[str, Tensor]) -> None:
-        if epoch in config.score_epochs and fabric.is_global_zero:
-            save_state(kept, _kept_at(folder, epoch))
+        if epoch in config.score_epochs and first:
+            save_state(kept, work.kept_at(epoch))
         if after_epoch is not None:
             after_epoch(epoch, iou, kept)
 
     history = train(network, patches, validate, config, folder / CHECKPOINT, fabric, keep)
-    if fabric.is_global_zero:
-        anatomy = network_anatomy(network, len(statistics.bands), config.crop)
+    if first:
+        anatomy = network_anatomy(network, len(work.statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
         history.to_csv(folder / "history.csv", index=False)
-        save_weights(network, folder / "weights.safetensors", statistics)
+        save_weights(network, folder / "weights.safetensors", work.statistics)
 
 
-def _models(config: RunConfig, segmenter: Segmenter, folder: Path) -> Models:
+def _models(work: _Work, device: torch.device) -> Models:
     """Yield the network as it was kept at each of the `score_epochs`, then at the end."""
-
-    def predict(scene: EvaluationScene) -> np.ndarray:
-        return predict_scene(segmenter, scene.inputs)
-
-    for epochs in config.score_epochs:
-        if epochs < config.epochs:
-            load_weights(segmenter.network, _kept_at(folder, epochs))
-            yield epochs, predict
-    load_weights(segmenter.network, folder / "weights.safetensors")
-    yield config.epochs, predict
+    config = work.config
+    segmenter = _segmenter(config, work.statistics, device)
+    kept = {n: work.kept_at(n) for n in config.score_epochs if n < config.epochs}
+    for epochs, path in (kept | {config.epochs: work.folder / "weights.safetensors"}).items():
+        load_weights(segmenter.network, path)
+        yield epochs, lambda scene: predict_scene(segmenter, scene.inputs)
 
 
-def _kept_at(folder: Path, epochs: int) -> Path:
-    return folder / f"kept-at-{epochs}.safetensors"
-
-
-def _evaluate(
-    config: RunConfig,
-    dataset: Dataset,
-    statistics: ChannelStatistics,
-    models: Models,
-    folder: Path,
-) -> None:
+def _evaluate(work: _Work, models: Models) -> None:
     """Count agreement on validation and test, and store the test predictions as class maps."""
-    task = parse_task(config.task)
-    parts = {
-        part: load_scenes(dataset, part, task, statistics, config.test_crop)
-        for part in ("validation", "test")
-    }
+    task, folder = work.task, work.folder
+    parts = {part: work.scenes(part) for part in ("validation", "test")}
     tables = []
     for epochs, predict in models:
         for part, scenes in parts.items():
             predictions = [predict(scene) for scene in scenes]
             table = counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
             tables.append(table.assign(epochs=epochs, part=part))
-            if part == "test" and epochs == config.epochs:  # so that overlays need no model
+            if part == "test" and epochs == work.config.epochs:  # so that overlays need no model
                 for scene, classes in zip(scenes, predictions, strict=True):
                     path = folder / "predictions" / f"{scene.scene}.tif"
                     write_class_map(path, classes, scene.grid, task)

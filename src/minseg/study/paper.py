@@ -1,8 +1,6 @@
 """The paper's tables and statements, transcribed; a bad file is refused by name and row."""
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.labels import parse_task
 from minseg.data.mines import read_table
 from minseg.errors import MinsegError
@@ -33,118 +30,58 @@ _COUNT = pa.Column("int64", pa.Check.ge(0, error="a whole number from 0"))
 _NUMBER = pa.Column(float, pa.Check(np.isfinite, error="a number"))
 
 
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """What a transcribed file must hold."""
-
-    schema: pa.DataFrameSchema
-    rows: tuple[tuple[str, ...], ...] = ()
-    """What names each row, in the printed order, in the first columns; none if any may be there."""
-
-
-def _layout(columns: str, value: pa.Column, rows: Iterable[tuple[str, ...]]) -> Layout:
-    """Return the layout of a table whose rows have names, and a value in the last column."""
-    *names, last = columns.split()
-    texts = dict.fromkeys(names, _TEXT)
-    return Layout(pa.DataFrameSchema(texts | {last: value}, coerce=True), tuple(rows))
-
-
-_MODELS = ("model1", "model2", "model3", "model4")
-_OF_MODELS = tuple(itertools.product(_MODELS, METRICS))
-_SPLITS = ("RR", "MO", "CL", "MT", "OC", "OP")
-_ROWS_OF_TABLE_4 = (
-    *("RR", "GRR", "MO", "GMO", "CL", "GCL", "AVG RR+MO+CL", "AVG GM"),
-    *("MT", "GMT", "OC", "GOC", "OP", "GOP", "AVG MT+OC+OP", "AVG GS"),
-)
-_TUNED = (
-    *("learning_rate", "batch_size", "epochs", "crop"),
-    *("optimiser", "encoder", "architecture", "loss"),
-)
-_TAILINGS = "tailing storage facility"
-_MINES: dict[int, tuple[tuple[str, str], ...]] = {
-    6: (
-        ("Cordero Rojo", "excavation"),
-        ("Cordero Rojo", "preparatory work area"),
-        *((name, "excavation") for name in ("Agarak", "Tunstead", "Cerovo", "Noranda")),
-    ),
-    7: tuple(
-        (name, "dumping ground") for name in ("Novotroitsk", "Kostolac", "Kovdor", "Rudnichny")
-    ),
-    8: (
-        *(("Globe-Miami", name) for name in ("infrastructure", _TAILINGS)),
-        *(("Bor Mine", name) for name in ("infrastructure", _TAILINGS, "dam")),
-        *(("Buenavista", name) for name in ("infrastructure", _TAILINGS, "dam")),
-    ),
-}
-
-TABLES: dict[int, Layout] = {
-    2: _layout(
-        "split model part images",
-        _COUNT,
-        itertools.product(("All", *_SPLITS), _MODELS, ("test", "validation", "train")),
-    ),
-    3: _layout(
-        "bands model metric value",
-        _SCORE,
-        ((row, *rest) for row in BAND_CONFIGURATIONS for rest in _OF_MODELS),
-    ),
-    4: _layout(
-        "split model metric value",
-        _SCORE,
-        ((row, *rest) for row in _ROWS_OF_TABLE_4 for rest in _OF_MODELS),
-    ),
-    5: _layout(
-        "hyperparameter model printed_model printed value",
-        _TEXT,
-        itertools.product(_TUNED, _MODELS),
-    ),
-    **{
-        number: _layout(
-            "location class metric value",
-            _SCORE,
-            ((*mine, metric) for mine in mines for metric in METRICS),
-        )
-        for number, mines in _MINES.items()
-    },
-}
-"""Layout of each table that is transcribed."""
+_KEYS = ("split", "bands", "hyperparameter", "location", "class", "model", "metric", "part")
+"""Columns that name a row."""
 
 _ONCE = pa.Column(str, pa.Check.str_length(min_value=1), unique=True)
-STATEMENTS = Layout(
-    pa.DataFrameSchema(
-        {"name": _ONCE, "place": _TEXT, "value": _NUMBER, "unit": _TEXT}, coerce=True
-    )
-)
-"""Numbers that the paper's prose and captions print (``statements.csv``)."""
-
-OPEN_POINTS = Layout(
-    pa.DataFrameSchema({"place": _TEXT, "point": _ONCE, "consequence": _TEXT}, coerce=True)
-)
-"""What the paper leaves open and no arithmetic decides (``open_points.csv``)."""
 
 
-def _read_file(path: Path, layout: Layout) -> pd.DataFrame:
+def _schema(columns: str, **values: pa.Column) -> pa.DataFrameSchema:
+    """Return the schema of a table of texts, and of other values in the columns named."""
+    return pa.DataFrameSchema(dict.fromkeys(columns.split(), _TEXT) | values, coerce=True)
+
+
+_SCHEMAS: dict[str, pa.DataFrameSchema] = {
+    "table2": _schema("split model part", images=_COUNT),
+    "table3": _schema("bands model metric", value=_SCORE),
+    "table4": _schema("split model metric", value=_SCORE),
+    "table5": _schema("hyperparameter model printed_model printed value"),
+    **{f"table{k}": _schema("location class metric", value=_SCORE) for k in MINE_TABLES.values()},
+    "statements": _schema("name place value unit", name=_ONCE, value=_NUMBER),
+    "open_points": _schema("place point consequence", point=_ONCE),
+}
+"""What each transcribed file must hold."""
+
+TABLES = (2, 3, 4, 5, *MINE_TABLES.values())
+"""Numbers of the tables that are transcribed."""
+
+
+def _read_file(name: str, folder: Path | None) -> pd.DataFrame:
     """Read a transcribed file as the caller's own; one that has not changed is checked once."""
-    if not path.is_file():
+    path = (folder or PAPER_FOLDER) / f"{name}.csv"
+    if name not in _SCHEMAS or not path.is_file():
         raise MinsegError(f"{path}: no such table; install minseg again, or give its folder")
     state = path.stat()
-    return _read(path, layout, state.st_mtime_ns, state.st_size).copy()
+    return _read(path, state.st_mtime_ns, state.st_size).copy()
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, layout: Layout, changed_ns: int, size: int) -> pd.DataFrame:
-    """Read a file in the state that the last two arguments name, and hold it against its layout."""
-    table, problems = read_table(path, layout.schema)
+def _read(path: Path, changed_ns: int, size: int) -> pd.DataFrame:
+    """Read a file in the state that the last two arguments name, and hold it against its schema."""
+    table, problems = read_table(path, _SCHEMAS[path.stem])
     if problems:
         raise MinsegError(problems[0])
-    if layout.rows:
-        keys = list(layout.schema.columns)[: len(layout.rows[0])]
-        there = table[keys].itertuples(index=False, name=None)
-        for number, (row, printed) in enumerate(itertools.zip_longest(there, layout.rows), start=2):
-            if row != printed:
-                names = [", ".join(one) if one else "nothing" for one in (row, printed)]
-                raise MinsegError(f"{path}: row {number} is {names[0]}; the paper has {names[1]}")
     return table
+
+
+def _require_rows(table: pd.DataFrame, number: int, path: Path) -> None:
+    """Refuse a table of another folder whose rows are not those of the print, in its order."""
+    keys = [name for name in _SCHEMAS[f"table{number}"].columns if name in _KEYS]
+    rows = (one[keys].itertuples(index=False, name=None) for one in (table, paper_table(number)))
+    for line, pair in enumerate(itertools.zip_longest(*rows), start=2):
+        if pair[0] != pair[1]:
+            row, printed = (", ".join(one) if one else "nothing" for one in pair)
+            raise MinsegError(f"{path}: row {line} is {row}; the paper has {printed}")
 
 
 def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
@@ -176,15 +113,15 @@ def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
         If there is no such table, or its file is not whole: a column, row or cell is missing or
         unknown, or a score lies outside [0, 1] (see `minseg.study.paper.read_file`).
     """
-    path = (folder or PAPER_FOLDER) / f"table{number}.csv"
-    if number not in TABLES:
-        raise MinsegError(f"{path}: no such table; use {', '.join(map(str, TABLES))}")
-    return _read_file(path, TABLES[number])
+    table = _read_file(f"table{number}", folder)
+    if folder and folder.resolve() != PAPER_FOLDER:
+        _require_rows(table, number, folder / f"table{number}.csv")
+    return table
 
 
 def paper_statements(folder: Path | None = None) -> pd.DataFrame:
     """Return numbers that the paper prints in its prose and captions: name, place, value, unit."""
-    return _read_file((folder or PAPER_FOLDER) / "statements.csv", STATEMENTS)
+    return _read_file("statements", folder)
 
 
 def open_points(folder: Path | None = None) -> pd.DataFrame:
@@ -205,60 +142,24 @@ def open_points(folder: Path | None = None) -> pd.DataFrame:
     MinsegError
         As `paper_table`.
     """
-    return _read_file((folder or PAPER_FOLDER) / "open_points.csv", OPEN_POINTS)
+    return _read_file("open_points", folder)
 
 
 def paper_scores(task: str, bands: str) -> dict[str, float] | None:
-    """Return the paper's scores of a model and band configuration (Table 3).
-
-    Parameters
-    ----------
-    task : str
-        `model1` … `model4`.
-    bands : str
-        Band configuration.
-
-    Returns
-    -------
-    dict of metric to value, or None
-        None where the paper has no such row.
-    """
-    table = paper_table(3)
-    return _scores(table[(table["model"] == task) & (table["bands"] == bands)])
+    """Return the paper's scores of a model and band configuration (Table 3), if it has such."""
+    return _scores(3, task, bands)
 
 
 def paper_split_scores(task: str, split: str) -> dict[str, float] | None:
-    """Return the paper's scores of a model on a split (Table 4).
-
-    Parameters
-    ----------
-    task : str
-        `model1` … `model4`.
-    split : str
-        Row as printed, such as ``RR``, ``GRR``, ``AVG RR+MO+CL`` or ``AVG GM``.
-
-    Returns
-    -------
-    dict of metric to value, or None
-        None where the paper has no such row.
-    """
-    table = paper_table(4)
-    return _scores(table[(table["model"] == task) & (table["split"] == split)])
+    """Return the paper's scores of a model on a split as printed (Table 4), if it has such."""
+    return _scores(4, task, split)
 
 
 def paper_mine_scores(task: str) -> pd.DataFrame:
-    """Return the paper's scores on single mines (Tables 6, 7 and 8).
+    """Return the paper's scores on single mines (Tables 6, 7 and 8), in the printed order.
 
-    Parameters
-    ----------
-    task : str
-        `model1` … `model4`, or class names.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows location, class, iou, recall, precision, accuracy, in the printed order; of other
-        tasks than Models 1 to 3 the rows of all three tables that are about one of its classes.
+    Columns location, class, iou, recall, precision, accuracy; of other tasks than Models 1 to 3 the
+    rows of all three tables that are about one of its classes.
     """
     if task in MINE_TABLES:
         table = paper_table(MINE_TABLES[task])
@@ -288,6 +189,8 @@ def paper_hyperparameters(task: str) -> dict[str, Any]:
     return RunConfig().replace(**printed).model_dump(include=set(printed))
 
 
-def _scores(row: pd.DataFrame) -> dict[str, float] | None:
+def _scores(number: int, task: str, row: str) -> dict[str, float] | None:
     """Return the metrics of one row of the print, which in tidy form is several."""
-    return dict(zip(row["metric"], row["value"], strict=True)) if len(row) else None
+    table = paper_table(number)
+    lines = table[(table["model"] == task) & (table.iloc[:, 0] == row)]
+    return dict(zip(lines["metric"], lines["value"], strict=True)) if len(lines) else None

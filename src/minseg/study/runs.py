@@ -1,4 +1,4 @@
-"""A finished run, the store that keeps runs, and where one comes from."""
+"""A finished run with what it predicted, the store of runs, and where one comes from."""
 
 import hashlib
 import json
@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rasterio.windows import Window
 
 from minseg.atomic import hold
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import Task, parse_task
+from minseg.data.labels import IGNORE, Task, parse_task, task_target
 from minseg.data.radiometry import ChannelStatistics
+from minseg.data.raster import Grid, grid_of, open_raster
 from minseg.errors import MinsegError
 from minseg.learning.device import peak_memory_mib
 from minseg.learning.options import installed_version, named_start
@@ -370,3 +372,58 @@ def open_run(path: Path | str) -> Run:
         )
     run.require_whole()
     return run
+
+
+@dataclass(frozen=True)
+class ScenePrediction:
+    """The tested part of a scene: what a run said, and what the annotators did."""
+
+    scene: pd.Series
+    """Row of the scene table."""
+    window: Window
+    """The tested part, within the scene."""
+    grid: Grid
+    """Grid of that part."""
+    prediction: np.ndarray
+    """uint8 (height, width): 0 background, 1 … the task's classes."""
+    target: np.ndarray
+    """uint8 (height, width): the same, and 255 where nothing was counted."""
+    labels: np.ndarray
+    """uint16 (height, width): bit k = class k of Table 1, all classes that were annotated."""
+
+
+def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
+    """Read a run's stored prediction of a test mine, and the dataset that it was tested on."""
+    tested = run.counts_of("test").drop_duplicates("mine").set_index("mine")["scene"]
+    if mine not in tested.index:
+        raise MinsegError(
+            f"{run.path}: no prediction of mine {mine!r}; test mines are {', '.join(tested.index)}"
+        )
+    row = find_scene(dataset, str(tested[mine]))
+    path = run.path / "predictions" / f"{row['scene']}.tif"
+    with open_raster(path) as source:
+        grid, prediction = grid_of(source), source.read(1)
+    whole = dataset.grid(row)
+    column, top = ~whole.transform @ (grid.transform.c, grid.transform.f)
+    window = Window(round(column), round(top), grid.width, grid.height)
+    inside = (
+        0 <= window.col_off <= whole.width - grid.width
+        and 0 <= window.row_off <= whole.height - grid.height
+    )
+    if not (inside and whole.window(window).matches(grid)):
+        raise MinsegError(
+            f"{path}: lies on another grid than scene {row['scene']!r} of {dataset.path}; "
+            "name the dataset that the run was tested on"
+        )
+    labels = dataset.read_labels(row, window)
+    _, valid = dataset.read_inputs(row, parse_bands(run.config.bands), window)
+    target = np.where(valid, task_target(labels, run.task), IGNORE).astype(np.uint8)
+    return ScenePrediction(row, window, grid, prediction, target, labels)
+
+
+def find_scene(dataset: Dataset, scene: str) -> pd.Series:
+    """Return a row of the scene table, or refuse an unknown scene."""
+    rows = dataset.scenes[dataset.scenes["scene"] == scene]
+    if rows.empty:
+        raise MinsegError(f"{dataset.path}: has no scene {scene!r}; scenes.csv lists them")
+    return rows.iloc[0]

@@ -12,11 +12,10 @@ from minseg.data.labels import parse_task
 from minseg.data.mines import RAW_MATERIALS
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
-from minseg.scoring.metrics import CONVENTIONS, METRICS, scores
+from minseg.scoring.metrics import METRICS, scores
 from minseg.study.config import RunConfig
-from minseg.study.paper import paper_scores, paper_split_scores
 from minseg.study.runs import Run, counted_mines, counts_array, run_key
-from minseg.study.selection import Candidates, candidates, trial_table
+from minseg.study.selection import trial_table
 from minseg.study.study import Study
 from minseg.study.tuning import Search
 
@@ -163,35 +162,49 @@ class Scored:
 
     task: str
     row: str
-    values: np.ndarray
-    """Mean over the seeds, in the order of `METRICS`."""
+    by_seed: np.ndarray
+    """Scores of each seed in the order of `METRICS` (seeds, 4)."""
     resampled: np.ndarray
-    """The same for resamples of the mines (resamples, 4)."""
+    """Their mean over the seeds for resamples of the mines (resamples, 4)."""
     spread: np.ndarray
     """Largest minus smallest value over the seeds."""
-    num_mines: int
+    mines: tuple[str, ...]
+    """Test mines; of an average those of all its rows."""
+    fewest: int
+    """Number of test mines; of an average the fewest of any of its rows."""
     absent: tuple[str, ...] = ()
     """Classes that no test scene holds: no score says anything about them."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """Mean over the seeds, in the order of `METRICS`."""
+        return self.by_seed.mean(axis=0)
+
+    @property
+    def num_mines(self) -> int:
+        """Number of test mines."""
+        return len(self.mines)
 
 
 def scored(result: Result, convention: str, part: str = "test") -> Scored:
     """Score an entry that has runs from their stored counts (`minseg.scoring.metrics.scores`)."""
-    values, resampled = [], []
+    by_seed, resampled = [], []
     for run in result.runs:
         rows = result.counts(run, part)
         counts = counts_array(rows, run.task)  # (scenes, num_classes, 4)
         found = scores(counts, convention)
-        values.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
+        by_seed.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
         resampled.append(bootstrap(counts, counted_mines(rows), convention))
     in_truth = counts[:, :, [0, 2]].sum(axis=(0, 2))  # TP + FN
-    names = run.task.target_names
+    names, mines = run.task.target_names, tuple(sorted(rows["mine"].unique()))
     return Scored(
         result.entry.task,
         result.entry.row,
-        np.mean(values, axis=0),
+        np.array(by_seed),
         np.mean(resampled, axis=0),
-        np.ptp(values, axis=0),
-        rows["mine"].nunique(),
+        np.ptp(by_seed, axis=0),
+        mines,
+        len(mines),
         tuple(name for name, pixels in zip(names[1:], in_truth[1:], strict=True) if not pixels),
     )
 
@@ -213,10 +226,11 @@ def average(rows: Sequence[Scored], name: str) -> Scored:
     return Scored(
         rows[0].task,
         name,
-        np.mean([row.values for row in rows], axis=0),
+        np.mean([row.by_seed for row in rows], axis=0),
         np.mean([row.resampled for row in rows], axis=0),
         np.mean([row.spread for row in rows], axis=0),
-        sum(row.num_mines for row in rows),
+        tuple(mine for row in rows for mine in row.mines),
+        min(row.fewest for row in rows),
         tuple(dict.fromkeys(name for row in rows for name in row.absent)),
     )
 
@@ -285,22 +299,11 @@ def difference_table(
 ) -> pd.DataFrame:
     """Lay out differences between rows of the same task, paired over the mines.
 
-    Parameters
-    ----------
-    rows : sequence of Scored
-    references : mapping of row to the row it is compared with
-        Both were tested on the same mines.
-    paper : callable
-        See `score_table`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns task, row, reference, metric, difference, low, high (95 % interval over mines of
-        the paired difference), widened_low, widened_high (that interval, widened for the number of
-        comparisons), comparisons (pairs that rest on several mines), told (whether it is told from
-        zero, `minseg.scoring.intervals.told_from_zero`), mines, paper (its difference).
-        Pairs that lack a side are left out.
+    `references` maps a row to the one it is compared with, both tested on the same mines; pairs
+    that lack a side are left out. Columns `DIFFERENCE_COLUMNS`: low and high are a 95 % interval
+    over mines of the paired difference, which widened_low and widened_high widen for the number of
+    comparisons (pairs that rest on several mines); told is whether it is told from zero
+    (`minseg.scoring.intervals.told_from_zero`), and paper the print's difference.
     """
     known = {(row.task, row.row): row for row in rows}
     found = [(row, known.get((row.task, references.get(row.row, "")))) for row in rows]
@@ -323,93 +326,6 @@ def difference_table(
                 )
             )
     return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
-
-
-CHOSEN = {
-    "chosen on validation": "by_validation",
-    "chosen on test": "by_test",
-    "untuned": "by_default",
-}
-"""Rows about Table 5, and the property of `Candidates` that names the model."""
-
-OUTCOME_COLUMNS = [
-    *("table", "convention", "task", "row", "iou", "low", "high", "mines"),
-    *("validation_iou", "paper_iou", "dataset", "synthetic", "device", "code"),
-]
-
-
-def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
-    """Score the runs of Tables 3 and 4, per-pixel forests among them, under both conventions.
-
-    Runs that the study does not hold yet are made. The columns are `OUTCOME_COLUMNS`: `table` is
-    the paper's, `low` and `high` are a 95 % interval over mines, and `validation_iou` is
-    `standard`, of Table 3 alone.
-    """
-    bands = band_entries(study, tasks)
-    tables: tuple[tuple[int, list[Entry], PaperScores], ...] = (
-        (3, [*bands, *(entry.baseline() for entry in bands)], paper_scores),
-        (4, split_entries(study, tasks), paper_split_scores),
-    )
-    found = []
-    for number, entries, paper in tables:
-        made = results(study, entries)
-        validated = {
-            (result.entry.task, result.entry.row): validation_iou(result)
-            for result in made
-            if result.runs and number == 3
-        }
-        origin = next((_origin(run) for result in made for run in result.runs), {})
-        for convention in CONVENTIONS:
-            scores = score_table(scored_rows(made, convention), paper)
-            ious = scores[scores["metric"] == "iou"]
-            ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
-            places = zip(ious["task"], ious["row"], strict=True)
-            ious["validation_iou"] = [validated.get(place) for place in places]
-            found.append(ious.assign(table=number, convention=convention, **origin))
-    return pd.concat(found).reindex(columns=OUTCOME_COLUMNS)
-
-
-def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
-    """Score the models that searches chose, on validation as here and on test as in the paper.
-
-    As `table_outcomes`; the paper gives no tuned scores.
-    """
-    rows = []
-    for task, search in searches.items():
-        origin = _origin(search.run_of(search.finished()[0]))
-        for convention in CONVENTIONS:
-            found = candidates(search, convention)
-            for row, choice in CHOSEN.items():
-                number = getattr(found, choice)
-                if number is None:  # a search whose space lacks the default
-                    continue
-                place = {"table": 5, "convention": convention, "task": task, "row": row}
-                rows.append(place | _chosen(found, number) | origin)
-    return pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
-
-
-def _chosen(found: Candidates, row: int) -> dict:
-    """Return the test IoU of one of the models that a search could choose."""
-    low, high = found.test_interval(row)
-    candidate = found.table.iloc[row]
-    return {
-        "iou": candidate["test_iou"],
-        "low": low,
-        "high": high,
-        "mines": len(set(found.mines)),
-        "validation_iou": candidate["validation_iou"],
-    }
-
-
-def _origin(run: Run) -> dict:
-    """Return where a table comes from, by one of its runs."""
-    facts = run.provenance
-    return {
-        "dataset": facts["dataset"],
-        "synthetic": facts["synthetic"],
-        "device": f"{facts['device']}, {facts['cpu_cores']} cores",
-        "code": facts["git_commit"],
-    }
 
 
 def table_efforts(

@@ -34,6 +34,9 @@ from minseg.synthetic.register import synthetic_mines
 LIKE = PROVIDERS["planetary-computer"]
 """The catalogue whose form is copied."""
 
+OPTICAL, RADAR = (collection.name for collection in (LIKE.optical, LIKE.radar) if collection)
+"""Names of its collections."""
+
 FIELDS = PolygonFields(year_field="year", mine_field="mine")
 """What the fields of the polygons mean."""
 
@@ -138,7 +141,7 @@ def _optical_item(
         "eo:cloud_cover": 100 * float((classes == _CLOUD).mean()),
         "s2:processing_baseline": baseline,
     }
-    return _item(identifier, LIKE.optical.name, scene.grid, day, properties, assets)
+    return _item(identifier, OPTICAL, scene.grid, day, properties, assets)
 
 
 def _radar_items(folder: Path, scene: SceneRasters) -> list[dict]:
@@ -146,13 +149,10 @@ def _radar_items(folder: Path, scene: SceneRasters) -> list[dict]:
     assert scene.radar is not None
     power = np.nan_to_num(10 ** (scene.radar[:2] / 10), nan=-32768).astype(np.float32)
     items = []
-    for shift, orbit, state in (
-        (3, 51, "ascending"),
-        (-9, 51, "ascending"),
-        (1, 124, "descending"),
-    ):
-        if orbit == 124 and scene.year is not None and scene.year % 2 == 0:
-            continue  # this orbit misses some years
+    orbits = [(3, 51, "ascending"), (-9, 51, "ascending"), (1, 124, "descending")]
+    if scene.year is not None and scene.year % 2 == 0:
+        orbits.pop()  # the other misses some years
+    for shift, orbit, state in orbits:
         day = date.fromisoformat(scene.date) + timedelta(shift)
         identifier = f"S1_{scene.mine}_{day:%Y%m%d}_{orbit:03d}"
         assets = {
@@ -162,14 +162,8 @@ def _radar_items(folder: Path, scene: SceneRasters) -> list[dict]:
             for channel, values in zip(("VV", "VH"), power, strict=True)
         }
         properties = {"sat:relative_orbit": orbit, "sat:orbit_state": state}
-        items.append(_item(identifier, radar_name(), scene.grid, day, properties, assets))
+        items.append(_item(identifier, RADAR, scene.grid, day, properties, assets))
     return items
-
-
-def radar_name() -> str:
-    """Return the name of the radar collection."""
-    assert LIKE.radar is not None
-    return LIKE.radar.name
 
 
 def _item(
@@ -226,22 +220,13 @@ def _write(
 
 def _outlines(scene: SceneRasters) -> gpd.GeoDataFrame:
     """Trace the labels of a scene, class by class."""
-    rows = [
-        {
-            "mine": scene.mine,
-            "class": name,
-            "year": scene.year,
-            "geometry": shapely.union_all(parts),
-        }
-        for name in CLASS_NAMES
-        for mask in [decode_bits(scene.labels, name).astype(np.uint8)]
-        for parts in [
-            [
-                shapely.geometry.shape(outline)
-                for outline, value in shapes(mask, mask > 0, transform=scene.grid.transform)
-                if value
-            ]
-        ]
-        if parts
-    ]
-    return gpd.GeoDataFrame(rows, crs=scene.grid.crs).to_crs("EPSG:4326")
+    rows, place = [], scene.grid.transform
+    for name in CLASS_NAMES:
+        mask = decode_bits(scene.labels, name)
+        outlines = shapes(mask.astype(np.uint8), mask, transform=place)
+        parts = [shapely.geometry.shape(outline) for outline, _ in outlines]
+        if parts:
+            rows.append((scene.mine, name, scene.year, shapely.union_all(parts)))
+    columns = ["mine", "class", "year", "geometry"]
+    table = gpd.GeoDataFrame(rows, columns=columns, geometry="geometry", crs=scene.grid.crs)
+    return table.to_crs("EPSG:4326")

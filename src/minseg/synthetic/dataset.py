@@ -6,7 +6,7 @@ on them say nothing about real mines.
 
 import datetime
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,7 @@ from minseg.synthetic.landscape import (
     paint_snow,
 )
 from minseg.synthetic.layout import Plan, plan_mine
-from minseg.synthetic.looks import paint_mine
-from minseg.synthetic.register import assign_cases, nearest_belt, synthetic_mines
+from minseg.synthetic.register import assign_cases, biome_of, synthetic_mines
 from minseg.synthetic.sensing import (
     BLOCK_PX,
     PIXEL_M,
@@ -45,7 +44,7 @@ from minseg.synthetic.sensing import (
     observe_radar,
     sun_position,
 )
-from minseg.synthetic.site import mine_at
+from minseg.synthetic.site import mine_at, paint_mine
 
 VERSION = 3
 """Changes whenever the same arguments would give other scenes."""
@@ -77,30 +76,26 @@ class _Site:
     mine: pd.Series
     case: str
     size: int
-    seed: int
+    stream: Callable[[str], np.random.Generator]
+    """Gives the random numbers for one purpose."""
     land: Landscape
     plan: Plan
     growth_per_year: float
 
-    def stream(self, purpose: str) -> np.random.Generator:
-        """Return the random numbers for one purpose."""
-        return _stream(self.mine, self.seed, purpose)
-
-
-def _stream(mine: pd.Series, seed: int, purpose: str) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(f"{mine['mine']}/{purpose}".encode())])
-
 
 def _site(mine: pd.Series, size: int, seed: int) -> _Site:
+    def stream(purpose: str) -> np.random.Generator:
+        return np.random.default_rng([seed, zlib.crc32(f"{mine['mine']}/{purpose}".encode())])
+
     inner = -(-size // BLOCK_PX) * BLOCK_PX  # whole blocks
     shape = (inner + 2 * _PAD_PX, inner + 2 * _PAD_PX)
     case, mine_type = mine.get("case", ""), mine["mine_type"]
-    biome = BIOMES["tropical" if case == "patchwork" else nearest_belt(mine).biome]
-    land = make_landscape(_stream(mine, seed, "landscape"), shape, biome, _RELIEF_M[mine_type])
-    layout = _stream(mine, seed, "layout")
+    biome = BIOMES["tropical" if case == "patchwork" else biome_of(mine)]
+    land = make_landscape(stream("landscape"), shape, biome, _RELIEF_M[mine_type])
+    layout = stream("layout")
     growth_per_year = layout.uniform(0.03, 0.16)
     plan = plan_mine(layout, mine_type, mine["raw_material"], case, biome, land.elevation_m, inner)
-    return _Site(mine, case, size, seed, land, plan, growth_per_year)
+    return _Site(mine, case, size, stream, land, plan, growth_per_year)
 
 
 def _observe(site: _Site, year: int, last_year: int) -> SceneRasters:

@@ -105,7 +105,7 @@ BIOMES: dict[str, Biome] = {
     "tropical": Biome(0.50, 0.18, 0.92, 0.15, 0.30, 0.9, 0.22),
     "savanna": Biome(0.18, 0.22, 0.75, 0.65, 0.20, 1.0, 0.18),
 }
-"""Kinds of country, by the name that `minseg.synthetic.dataset.BELTS` uses."""
+"""Kinds of country, by the name that `minseg.synthetic.register.BELTS` uses."""
 
 
 @dataclass(frozen=True)

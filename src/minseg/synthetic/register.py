@@ -1,6 +1,7 @@
 """The synthetic mines as a table: where they lie, what is mined, and which are special cases."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,41 +23,8 @@ _COMBINATIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Belt:
-    """A region where mines are."""
-
-    longitude: float
-    latitude: float
-    biome: str
-    """Name in `minseg.synthetic.landscape.BIOMES`."""
-
-
-BELTS: tuple[Belt, ...] = (
-    Belt(16.5, 51.2, "temperate"),
-    Belt(9.5, 51.2, "temperate"),
-    Belt(21.5, 44.3, "temperate"),
-    Belt(35.5, 48.2, "steppe"),
-    Belt(-5.8, 38.3, "savanna"),
-    Belt(31.5, 67.3, "boreal"),
-    Belt(59.5, 54.0, "boreal"),
-    Belt(87.0, 54.0, "boreal"),
-    Belt(111.5, 39.5, "steppe"),
-    Belt(83.0, 23.0, "savanna"),
-    Belt(114.5, -0.8, "tropical"),
-    Belt(29.5, -25.8, "steppe"),
-    Belt(26.8, -12.2, "savanna"),
-    Belt(-110.5, 33.0, "arid"),
-    Belt(-105.8, 43.8, "steppe"),
-    Belt(-81.5, 38.2, "temperate"),
-    Belt(-67.0, 52.8, "boreal"),
-    Belt(-50.5, -6.2, "tropical"),
-    Belt(-44.0, -19.5, "tropical"),
-    Belt(-68.8, -23.5, "arid"),
-    Belt(118.8, -22.8, "arid"),
-    Belt(148.0, -23.2, "savanna"),
-)
-"""Mining regions of five continents, about their middle."""
+BELTS = pd.read_csv(Path(__file__).with_name("belts.csv"), float_precision="round_trip")
+"""Mining regions of five continents, about their middle, with the biome of each."""
 
 
 def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
@@ -65,11 +33,11 @@ def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
     positions: list[tuple[float, float]] = []
     spread = 1.2
     while len(positions) < num_mines:
-        belt = BELTS[rng.integers(len(BELTS))]
+        belt = BELTS.iloc[rng.integers(len(BELTS))]
         spread *= 1.001  # so that room is found for any number of mines
         longitude, latitude = (
             round(middle + rng.uniform(-spread, spread), 4)
-            for middle in (belt.longitude, belt.latitude)
+            for middle in belt[["longitude", "latitude"]]
         )
         east = np.cos(np.radians(latitude))
         if all(
@@ -93,14 +61,11 @@ def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
     )
 
 
-def nearest_belt(mine: pd.Series) -> Belt:
-    """Return the region that a mine of the table lies in."""
-    return min(
-        BELTS,
-        key=lambda belt: np.hypot(
-            belt.longitude - mine["longitude"], belt.latitude - mine["latitude"]
-        ),
-    )
+def biome_of(mine: pd.Series) -> str:
+    """Return the biome of the region that a mine of the table lies in."""
+    offsets = BELTS[["longitude", "latitude"]] - mine[["longitude", "latitude"]].astype(float)
+    nearest = np.argmin(np.hypot(offsets["longitude"], offsets["latitude"]))
+    return str(BELTS["biome"].iloc[nearest])
 
 
 @dataclass(frozen=True)
@@ -109,7 +74,6 @@ class Case:
 
     name: str
     """Value of the column `case` in the mine table."""
-    description: str
     raw_material: str | None = None
     """Raw material that such a mine yields; None for any."""
     latitudes: tuple[float, float] = (0.0, 90.0)
@@ -118,30 +82,17 @@ class Case:
     """Whether training shows such mines too."""
 
 
-CASES: tuple[Case, ...] = (
-    Case(
-        "patchwork",
-        "many small, shallow, reddish diggings in green country, as of bauxite (section 4.1)",
-        raw_material="MO",
-        latitudes=(0, 21),
-    ),
-    Case(
-        "wet dam",
-        "slurry up to and over the dam of the tailings, so that one hides the other (section 4.3)",
-        raw_material="MO",
-    ),
-    Case(
-        "multi-pit",
-        "a quarry of several pits, some of them flooded or green again (section 4.1)",
-        raw_material="RR",
-    ),
-    Case(
-        "snow",
-        "patchy snow in the last year's scene, and in no scene for training (section 4.1)",
-        latitudes=(44, 90),
-        in_train=False,
-    ),
-    Case("flooded pit", "a large old pit full of water beside the mine, unlabelled (Table 1)"),
+CASES = (
+    # Many small, shallow, reddish diggings in green country, as of bauxite (section 4.1).
+    Case("patchwork", raw_material="MO", latitudes=(0, 21)),
+    # Slurry up to and over the dam of the tailings, so that one hides the other (section 4.3).
+    Case("wet dam", raw_material="MO"),
+    # A quarry of several pits, some of them flooded or green again (section 4.1).
+    Case("multi-pit", raw_material="RR"),
+    # Patchy snow in the last year's scene, and in no scene for training (section 4.1).
+    Case("snow", latitudes=(44, 90), in_train=False),
+    # A large old pit full of water beside the mine, unlabelled (Table 1).
+    Case("flooded pit"),
 )
 """Special cases that echo section 4. They are drawn like the rest, after no mine that exists."""
 

@@ -7,8 +7,10 @@ sines differ in the last digit, makes the same scenes.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
 from minseg.data.bands import OPTICAL_BANDS
@@ -57,38 +59,19 @@ class Material:
         return Material(reflectance, self.vv_db, self.vh_db, self.contrast)
 
 
-def _material(percent: str, vv_db: float, vh_db: float, contrast: float) -> Material:
-    """Read a reflectance curve written as percent, one number a band."""
-    curve = np.array([float(value) for value in percent.split()]) / 100
-    return Material(curve, vv_db, vh_db, contrast)
+def _read_materials() -> dict[str, Material]:
+    """Read reflectance (percent, a column a band), backscatter and contrast of each material."""
+    path = Path(__file__).with_name("materials.csv")
+    table = pd.read_csv(path, index_col="material", float_precision="round_trip").astype(float)
+    curves = table[[band.name for band in OPTICAL_BANDS]].to_numpy() / 100
+    others = table[["vv_db", "vh_db", "contrast"]].to_numpy().tolist()
+    return {
+        name: Material(curve, *numbers)
+        for name, curve, numbers in zip(table.index, curves, others, strict=True)
+    }
 
 
-# Order of the curves: B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12.
-MATERIALS: dict[str, Material] = {
-    "forest": _material("1.6 2.0 3.6 2.3 6 16 21 23 24 24 11 5.5", -9.5, -14.5, 0.16),
-    "shrub": _material("2.6 3.2 5.0 4.4 8.5 15 18 19.5 21 21 16.5 9.5", -10.5, -16, 0.13),
-    "grass": _material("3.2 4.0 6.8 5.2 10.5 21 26 28 30 30 21 12", -11.5, -18, 0.06),
-    "dry grass": _material("4.6 6.0 8.8 10.2 13.2 17 19 21 22.5 23 28 19.5", -12.5, -19.5, 0.07),
-    "crop": _material("2.6 3.2 6.0 3.4 9 28 37 40 42 42 19 9", -10.5, -17, 0.03),
-    "ripe crop": _material("5.0 6.8 10 12 15.5 19 21 23 25 25.5 31 22", -12, -18.5, 0.03),
-    "soil": _material("5.2 6.6 9.2 12 14 15.6 17 18.6 20 20.5 27 23", -12, -20, 0.07),
-    "water": _material("2.6 2.5 2.7 1.8 1.5 1.1 1.0 0.9 0.8 0.7 0.5 0.4", -21, -28, 0.05),
-    "pit water": _material("3.4 4.4 5.6 3.2 2.4 1.7 1.4 1.2 1.0 0.9 0.6 0.5", -21, -28, 0.05),
-    "asphalt": _material("6.4 7.3 9.0 10.2 11 11.8 12.3 13 13.5 13.8 16 14.5", -14, -21, 0.06),
-    "paving": _material("10.5 12 13.8 15 16 16.8 17.4 18 18.6 19 21 20", -11, -18, 0.09),
-    "metal roof": _material("16 18 19 20 20.5 21 21.5 22 22.5 23 24 23.5", -2, -10, 0.18),
-    "tile roof": _material("6 7 9.5 15 17 18.5 20 21 22 22.5 25 22", -4, -12, 0.16),
-    "overburden": _material(
-        "6.6 8.2 11.2 14 15.4 16.6 17.6 18.6 19.6 20 25 22", -10.5, -18.5, 0.10
-    ),
-    "coal": _material("2.7 2.9 3.4 4.0 4.4 4.8 5.2 5.6 6.0 6.1 8.6 8.8", -12, -20.5, 0.16),
-    "ore": _material("5.2 6.2 8.4 12.6 14.6 15.6 16 16.6 17.6 18 24 21", -10, -18, 0.12),
-    "rock": _material("11 13.3 16.4 19 20.6 21.6 22.2 23 23.6 24 27.5 24", -9.5, -18, 0.11),
-    "laterite": _material("3.4 4.4 7.2 15.5 18 19.5 20.5 22 23.5 24 30 25", -11, -19, 0.11),
-    "slurry": _material("5.6 7.2 9.6 9.4 9.0 8.0 7.6 7.2 6.8 6.4 3.6 2.6", -18, -26, 0.05),
-    "tailings": _material("9.4 11.4 14.4 16.4 17.4 18 18.6 19.2 19.8 20 21.5 18", -14, -23, 0.06),
-    "snow": _material("76 78 79 78 77 76 74 72 70 66 9 7.5", -14, -21, 0.04),
-}
+MATERIALS = _read_materials()
 """Typical materials of a mine and its surroundings."""
 
 

@@ -3,16 +3,18 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import shapely
 
-from minseg.synthetic.catalogue import LIKE, radar_name
+from minseg.synthetic.catalogue import LIKE, OPTICAL, RADAR
+
+_ABOUT = {"stac_version": "1.0.0", "description": "Made-up Sentinel scenes"}
 
 
 @contextmanager
@@ -33,16 +35,22 @@ def serve(folder: Path, handler: type["CatalogueHandler"] | None = None) -> Iter
     """
     items = json.loads((Path(folder) / "items.json").read_text(encoding="utf-8"))
     answer = partial(handler or CatalogueHandler, folder=Path(folder), items=items)
-    with _Server(("127.0.0.1", 0), answer) as server:
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with listening(answer) as url:
         table = Path(folder) / "demo.toml"
         table.write_text(
             f'like = "{LIKE.name}"\nname = "demo"\nurl = "{url}"\nsigning = "none"\naccess = ""\n',
             encoding="utf-8",
         )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield str(table)
+
+
+@contextmanager
+def listening(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests on the loopback interface while the block runs; give the address."""
+    with _Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
-            yield str(table)
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
 
@@ -74,15 +82,13 @@ class CatalogueHandler(BaseHTTPRequestHandler):
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def do_GET(self) -> None:
-        """Answer a request for a page, a search or a file."""
-        path, query = urlsplit(self.path).path.strip("/"), parse_qs(urlsplit(self.path).query)
+        """Answer a request for a page or a file."""
+        path = urlsplit(self.path).path.strip("/")
         if path == "":
             self.answer(self.landing_page())
-        elif path == "search":
-            self.answer(self.search({key: value[0] for key, value in query.items()}))
         elif path.startswith("files/"):
-            self.send_file(path)
-        elif path.removeprefix("collections/") in (LIKE.optical.name, radar_name()):
+            self.send_file(self.folder / "files" / Path(path).name)
+        elif path.removeprefix("collections/") in (OPTICAL, RADAR):
             self.answer(self.collection(path.removeprefix("collections/")))
         else:
             self.send_error(404)
@@ -100,23 +106,17 @@ class CatalogueHandler(BaseHTTPRequestHandler):
     def landing_page(self) -> dict:
         """Return what the API can."""
         core = "https://api.stacspec.org/v1.0.0"
-        links = [
-            {"rel": "self", "href": self.url, "type": "application/json"},
-            {"rel": "root", "href": self.url, "type": "application/json"},
-            {"rel": "data", "href": f"{self.url}/collections", "type": "application/json"},
-            *(
-                {"rel": "search", "href": f"{self.url}/search", "method": method,
-                 "type": "application/geo+json"}
-                for method in ("GET", "POST")
-            ),
-        ]  # fmt: skip
-        return {
+        search = {"href": f"{self.url}/search", "method": "POST", "type": "application/geo+json"}
+        return _ABOUT | {
             "type": "Catalog",
-            "stac_version": "1.0.0",
             "id": "demo",
-            "description": "Made-up Sentinel scenes",
             "conformsTo": [f"{core}/core", f"{core}/collections", f"{core}/item-search"],
-            "links": links,
+            "links": [
+                {"rel": "self", "href": self.url},
+                {"rel": "root", "href": self.url},
+                {"rel": "data", "href": f"{self.url}/collections"},
+                {"rel": "search", **search},
+            ],
         }
 
     def collection(self, name: str) -> dict:
@@ -125,27 +125,17 @@ class CatalogueHandler(BaseHTTPRequestHandler):
             "spatial": {"bbox": [[-180, -90, 180, 90]]},
             "temporal": {"interval": [["2015-01-01T00:00:00Z", None]]},
         }
-        return {
-            "type": "Collection",
-            "stac_version": "1.0.0",
-            "id": name,
-            "description": "Made-up Sentinel scenes",
-            "license": "CC0-1.0",
-            "extent": extent,
-            "links": [],
-        }
+        about = {"type": "Collection", "id": name, "license": "CC0-1.0", "extent": extent}
+        return _ABOUT | about | {"links": []}
 
     def search(self, query: dict) -> dict:
         """Find items by collection, id, box and time."""
         found = self.items
-        names = _listed(query.get("collections"))
-        if names:
-            found = [item for item in found if item["collection"] in names]
-        identifiers = _listed(query.get("ids"))
-        if identifiers:
-            found = [item for item in found if item["id"] in identifiers]
+        for name, field in (("collections", "collection"), ("ids", "id")):
+            if query.get(name):
+                found = [item for item in found if item[field] in query[name]]
         if query.get("bbox"):
-            box = shapely.box(*map(float, _listed(query["bbox"])))
+            box = shapely.box(*query["bbox"])
             found = [i for i in found if box.intersects(shapely.geometry.shape(i["geometry"]))]
         if query.get("datetime"):
             first, _, last = query["datetime"].partition("/")
@@ -163,11 +153,8 @@ class CatalogueHandler(BaseHTTPRequestHandler):
             key: asset | {"href": f"{self.url}/files/{asset['href']}"}
             for key, asset in item["assets"].items()
         }
-        itself = {
-            "rel": "self",
-            "href": f"{self.url}/collections/{item['collection']}/items/{item['id']}",
-        }
-        return item | {"assets": assets, "links": [itself]}
+        address = f"{self.url}/collections/{item['collection']}/items/{item['id']}"
+        return item | {"assets": assets, "links": [{"rel": "self", "href": address}]}
 
     def answer(self, page: dict) -> None:
         """Send JSON."""
@@ -179,9 +166,8 @@ class CatalogueHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def send_file(self, path: str) -> None:
+    def send_file(self, file: Path) -> None:
         """Send a file, or the range of it that is asked for."""
-        file = self.folder / "files" / Path(path).name
         if not file.is_file():
             self.send_error(404)
             return
@@ -210,10 +196,3 @@ class CatalogueHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Keep quiet."""
-
-
-def _listed(value: object) -> list[str]:
-    """Read a list, or text with commas."""
-    if not value:
-        return []
-    return value.split(",") if isinstance(value, str) else [str(each) for each in value]  # type: ignore[attr-defined]
