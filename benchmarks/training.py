@@ -24,11 +24,10 @@ from lightning_fabric import Fabric
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import training_statistics
 from minseg.learning.device import resolve_precision
-from minseg.learning.losses import build_loss
 from minseg.learning.models import build_model
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
-from minseg.learning.training import build_optimiser, train
+from minseg.learning.training import build_loss, build_optimiser, train
 from minseg.synthetic.dataset import write_synthetic
 
 BANDS = ("B04", "B03", "B02")
@@ -80,7 +79,7 @@ def main() -> None:
             no_counts = np.ones((1, task.num_classes, 4), np.int64)
             train(network, patches, lambda _: no_counts, options, Path(folder) / "none", fabric)
 
-        loss_function = build_loss(options.loss, task.num_classes)
+        loss_function = build_loss(options.loss)
         inputs, target = next(iter(patches.batches(0)))
 
         def bare() -> None:

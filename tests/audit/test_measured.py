@@ -5,7 +5,6 @@ from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from minseg import MinsegError
@@ -14,11 +13,11 @@ from minseg.audit.measured import Effect, Missing, decide, gather
 from minseg.audit.power import needed_mines
 from minseg.audit.printed import ABOVE_ZERO, Region
 from minseg.scoring.intervals import bootstrap, interval
-from minseg.study.runs import Run, run_key
+from minseg.study.runs import Run
 from minseg.study.tables import Entry, Result
-from minseg.study.tuning import Search, SearchSpace
+from minseg.study.tuning import Search
 from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_hits, study_of
-from tests.study.made_runs import excavation, write_run
+from tests.study.made_runs import DRAWN, SPACE, complete_trial, excavation
 
 WORSE, BETTER = [2, 4, 3, 2, 4, 3, 2, 4], [5, 6, 6, 4, 8, 6, 5, 7]
 
@@ -54,16 +53,12 @@ def test_a_difference_with_its_interval(banded, claims):
     assert effect.name == "Model 1, IoU: M − RGB"
     assert effect.value == pytest.approx((sum(BETTER) - sum(WORSE)) / 80)
     assert (effect.mines, effect.paired, effect.by_seed) == (8, True, (effect.value,))
-    counts = {
-        name: np.array([excavation(k) for k in hits])
-        for name, hits in (("a", WORSE), ("b", BETTER))
-    }
     names = [f"m{k}" for k in range(8)]
-    other = interval(
-        bootstrap(counts["b"], names, "standard")[:, 0]
-        - bootstrap(counts["a"], names, "standard")[:, 0]
-    )
-    assert effect.ends == pytest.approx(other, abs=0.02)  # other draws
+    draws = [
+        bootstrap(np.array([excavation(k) for k in hits]), names, "standard")[:, 0]
+        for hits in (BETTER, WORSE)
+    ]
+    assert effect.ends == pytest.approx(interval(draws[0] - draws[1]), abs=0.02)  # other draws
     assert found.verdict == "not testable here"
     assert [one.name for one in found.missing] == ["Model 3, IoU: M+S − RGB"]
     assert "it was not run" in found.missing[0].reason
@@ -83,32 +78,8 @@ def test_supported_contradicted_and_inconclusive(banded, claims):
     open_one = against_runs(claim, banded(**five("M", WORSE, hits=uneven)))
     assert open_one.verdict == "inconclusive"
     assert "test mines, not 8" in open_one.decides
-
-
-def test_one_stored_count_changes_the_verdict_it_should(banded, study, claims):
-    claim, other = claims["bands-model1-m"], claims["conclusions-rgb-sufficient"]
-    results = five("M", WORSE, hits=BETTER)
-    evidence = banded(**results)
-    assert against_runs(claim, evidence).verdict == "supported"
-    before = against_runs(other, evidence)
-    # The run with radar now finds 60 excavation pixels in one mine, in place of 2.
-    path = study.store.path / "RNS-0" / "counts.csv"
-    rows = pd.read_csv(path)
-    changed = rows.index[(rows["part"] == "test") & (rows["class"] == "excavation")][0]
-    rows.loc[changed, "tp"] = 60
-    rows.to_csv(path, index=False)
-    fresh = [
-        Result(one.entry, tuple(Run(run.path) for run in one.runs))
-        for one in evidence.results.values()
-    ]
-    again = gather(study, fresh, [], "standard")
-    assert against_runs(claim, again).verdict == "inconclusive"
-    assert against_runs(other, again) == before  # it does not rest on that run
-
-
-def test_seeds_are_averaged_and_their_spread_is_told(banded, claims):
-    evidence = banded(RGB=[WORSE, WORSE], M=[BETTER, [k + 1 for k in BETTER]])
-    (effect,) = against_runs(claims["bands-multiclass-need"], evidence).effects
+    seeds = banded(RGB=[WORSE, WORSE], M=[BETTER, [k + 1 for k in BETTER]])
+    (effect,) = against_runs(claims["bands-multiclass-need"], seeds).effects
     assert effect.by_seed == pytest.approx((23 / 80, 31 / 80))
     assert effect.value == pytest.approx(27 / 80)
     assert effect.spread == pytest.approx(0.1)
@@ -125,19 +96,19 @@ def test_what_cannot_be_tested_says_why(study, claims):
     assert "single mines by name" in named.summary
 
 
-def test_splits_are_tested_on_the_mines_of_their_subset(study, claims):
-    mines = tuple(mines_of(study.dataset))
-    rows = {
-        "RR": (WORSE, mines),
-        "GRR": (BETTER, mines),
-        "OP": (WORSE, mines[:1]),
-        "GOP": (BETTER, mines[:1]),
-    }
-    splits = []
-    for row, (hits, of_subset) in rows.items():
+def split_results(study, **rows):
+    """Results of Table 4: to each row its hits and how many of the mines it is about."""
+    results = []
+    for row, (hits, number) in rows.items():
         result = result_of_hits(study, [hits], "RGB", row)
-        entry = Entry("model1", row, result.entry.config, of_subset)
-        splits.append(Result(entry, result.runs))
+        mines = tuple(mines_of(study.dataset)[:number])
+        results.append(Result(Entry("model1", row, result.entry.config, mines), result.runs))
+    return results
+
+
+def test_splits_are_tested_on_the_mines_of_their_subset(study, claims):
+    lower, higher = {"RR": (WORSE, 8), "GRR": (BETTER, 8)}, {"OP": (WORSE, 1), "GOP": (BETTER, 1)}
+    splits = split_results(study, **lower, **higher)
     found = against_runs(claims["splits-model1-iou"], gather(study, [], splits, "standard"))
     assert found.verdict == "contradicted"  # RR alone refutes it
     assert [one.name for one in found.effects] == ["Model 1, IoU: RR − GRR"]
@@ -164,96 +135,45 @@ def test_share_of_mines_that_are_hardly_found(banded, claims):
     assert none.verdict == "supported"
 
 
-SPACE = SearchSpace(
-    learning_rate=(1e-3,),
-    batch_size=(4,),
-    epochs=(4, 6, 8),
-    crop=(32,),
-    optimiser=("adam",),
-    encoder=("resnet18",),
-    architecture=("unet",),
-    loss=("focal", "jaccard"),
-)
-
-
-def trial(search, loss, of_epochs, validation):
-    """A complete trial: hits in every test mine at each epoch count."""
-    parameters = {name: values[0] for name, values in SPACE.sampled.items()} | {"loss": loss}
-    search.trials.enqueue_trial(parameters)
-    asked = search.trials.ask()
-    for name, values in SPACE.sampled.items():
-        asked.suggest_categorical(name, values)
-    config, dataset = search.config(parameters), search.dataset
-    key = run_key(config, dataset)
-    asked.set_user_attr("run", key)
-    search.trials.tell(asked, max(validation))
-    mines = mines_of(dataset)
-    found = {
-        epochs: {"test": {mine: excavation(k) for mine, k in zip(mines, hits, strict=True)}}
-        for epochs, hits in of_epochs.items()
-    }
-    curve = np.interp(range(1, 9), list(of_epochs), validation)
-    write_run(search.store.path / key, config, found, curve)
-
-
 @pytest.fixture
 def search(study):
-    fixed = {"bands": "M", "epochs": 8, "score_epochs": (4, 6), "checkpoint": "last"}
-    untuned = {name: values[0] for name, values in SPACE.sampled.items()}
-    base = CONFIG.replace(**fixed, **untuned)
+    """Trials of one, two and three epochs; the one that is best after two was not untuned."""
+    fixed = {"bands": "M", "epochs": 3, "score_epochs": (1, 2), "checkpoint": "last"}
     journal = str(study.store.path / "made.journal")
-    made = Search("made", journal, base, SPACE, study.dataset, study.store, default_epochs=6)
-    trial(made, "focal", {4: WORSE, 6: WORSE, 8: BETTER}, (0.3, 0.4, 0.6))
-    trial(made, "jaccard", {4: WORSE, 6: [9] * 8, 8: BETTER}, (0.3, 0.8, 0.6))
+    base = CONFIG.replace(**fixed, **DRAWN)
+    made = Search("made", journal, base, SPACE, study.dataset, study.store, default_epochs=2)
+    complete_trial(made, (0.3, 0.4, 0.6), (WORSE, WORSE, BETTER))
+    complete_trial(made, (0.3, 0.8, 0.6), (WORSE, [9] * 8, BETTER), loss="focal")
     return made
 
 
-def test_trials_of_the_search_tell_of_epochs_and_of_tuning(study, claims, search):
-    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=8)
-    evidence = gather(study, [plain], [], "standard", {"model1": search})
-    longer = against_runs(claims["tuning-epochs"], evidence)
+def test_trials_of_the_search_tell_of_epochs_and_of_tuning_on_equal_budgets(study, claims, search):
+    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=3)
+
+    def found(name, untuned_epochs=2, **searches):
+        searches = {task: replace(search, default_epochs=untuned_epochs) for task in searches}
+        return against_runs(claims[name], gather(study, [plain], [], "standard", searches))
+
+    longer = found("tuning-epochs", model1=search)
     assert longer.effects[0].value == pytest.approx((sum(BETTER) - sum(WORSE)) / 80)
     assert "mean over 2 complete trials" in longer.effects[0].name
-    tuned = against_runs(claims["tuning-critical"], evidence)
-    assert tuned.effects[0].value == pytest.approx(0.9 - sum(WORSE) / 80)  # six epochs both
+    tuned = found("tuning-critical", model1=search)
+    assert tuned.effects[0].value == pytest.approx(0.9 - sum(WORSE) / 80)  # two epochs both
     assert tuned.effects[0].ends[0] > 0
     assert tuned.verdict == "not testable here"  # the other models were not searched
+    # The trial that is best after two epochs may not be taken where the untuned had one.
+    assert found("tuning-critical", 1, model1=search).effects[0].value == 0
+    untried = found("tuning-critical", 5, model1=search)
+    assert "did not try the untuned settings" in untried.missing[0].reason
+    for name in ("tuning-epochs", "tuning-critical"):  # whatever else lies in the store
+        alone = found(name)
+        assert alone.verdict == "not testable here" and not alone.effects
+        assert "no search for hyperparameters of model1 is stored" in alone.summary
 
 
-def test_whatever_else_lies_in_the_store_changes_no_verdict(study, claims, search):
-    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=8)
-    alone = gather(study, [plain], [], "standard")
-    for name in ("tuning-epochs", "tuning-critical"):
-        found = against_runs(claims[name], alone)
-        assert found.verdict == "not testable here" and not found.effects
-        assert "no search for hyperparameters of model1 is stored" in found.summary
-
-
-def test_no_claim_is_judged_on_unequal_budgets(study, claims, search):
-    plain = result_of_hits(study, [[5, 6, 5, 4, 5, 5, 5, 5]], "M", epochs=8)
-
-    def tuned(untuned_epochs):
-        searched = replace(search, default_epochs=untuned_epochs)
-        evidence = gather(study, [plain], [], "standard", {"model1": searched})
-        return against_runs(claims["tuning-critical"], evidence)
-
-    assert (
-        tuned(4).effects[0].value == 0
-    )  # the trial that is best after six epochs may not be taken
-    assert "did not try the untuned settings" in tuned(5).missing[0].reason
-
-
-def test_subsets_that_share_mines_are_drawn_once(study, claims):
+def test_subsets_that_share_mines_are_drawn_once(study):
     """Two subsets of the same mines and the same lead: their draws are the same."""
-    mines = tuple(mines_of(study.dataset))
-    splits = []
-    for row, hits, of_subset in (
-        *(("RR", BETTER, mines), ("GRR", WORSE, mines)),
-        *(("OP", BETTER, mines[:5]), ("GOP", WORSE, mines[:5])),
-        *(("CL", BETTER, mines[:5]), ("GCL", WORSE, mines[:5])),
-    ):
-        result = result_of_hits(study, [hits], "RGB", row)
-        splits.append(Result(Entry("model1", row, result.entry.config, of_subset), result.runs))
+    splits = split_results(study, RR=(BETTER, 8), OP=(BETTER, 5), CL=(BETTER, 5))
     evidence = gather(study, [], splits, "standard")
     drawn = {
         row: evidence.find(4, {"model": "model1", "split": row}).resampled[:, 0]
@@ -269,12 +189,7 @@ def test_subsets_that_share_mines_are_drawn_once(study, claims):
     [
         ("provenance.json", '"dataset_hash": "', '"dataset_hash": "x', "counts are of other data"),
         ("provenance.json", '"split_hash": "', '"split_hash": "x', "counts are of other data"),
-        (
-            "config.json",
-            '"task": "model1"',
-            '"task": "model2"',
-            "is of task 'model2', not 'model1'",
-        ),
+        ("config.json", '"task": "model1"', '"task": "model2"', "of task 'model2', not 'model1'"),
         ("counts.csv", "excavation", "dam", "class 'dam' is not of task model1"),
         ("counts.csv", ",test,", ",validation,", "is not of part validation"),
     ],
@@ -360,6 +275,10 @@ def test_one_of_many_comparisons_refutes_only_with_a_wider_interval():
     both = decide([contrary, YES])
     assert both.verdict == "inconclusive"
     assert "1 on the other (0 after widening for their number)" in both.summary
+    missing = decide([YES, NO, GONE], 0.9).summary
+    assert missing.startswith("1 of 2 intervals lie on the claimed side, 1 on the other (1 after")
+    assert "1 is missing" in missing
+    assert decide([GONE, GONE]).summary == "no run."
 
 
 def test_mines_that_would_decide_are_those_of_the_page_on_power():
@@ -398,12 +317,3 @@ def test_few_mines_decide_nothing():
     assert "about 6 test mines, not 5" in few.decides
     assert decide([effect(-0.3, -0.1, mines=6)] * 2, 1).verdict == "inconclusive"
     assert decide([effect(-0.3, -0.1, mines=7)] * 2, 1).verdict == "contradicted"
-
-
-def test_the_summary_counts_what_is_missing():
-    found = decide([YES, NO, GONE], 0.9)
-    assert found.summary.startswith(
-        "1 of 2 intervals lie on the claimed side, 1 on the other (1 after widening"
-    )
-    assert "1 is missing" in found.summary
-    assert decide([GONE, GONE]).summary == "no run."

@@ -81,6 +81,9 @@ def test_needed_mines_and_smallest_difference_undo_each_other():
     assert needed_mines(0.01, 0.2) == pytest.approx(4 * needed_mines(0.01, 0.1), abs=4)
     assert needed_mines(0, 0.1) == inf
     assert np.isnan(needed_mines(0.1, np.nan))
+    of_difference = 0.2 * sqrt(2 * (1 - needed_correlation(0.05, 0.2)))
+    assert smallest_difference(of_difference) == pytest.approx(0.05)
+    assert needed_correlation(5, 0.2) == -1
 
 
 def test_spread_over_mines_is_the_standard_deviation_whatever_their_number():
@@ -120,9 +123,8 @@ def test_pairs_of_band_configurations(tmp_path):
 
 def test_pairs_of_targeted_and_general_models(tmp_path):
     better, worse = [0.5, 0.6, 0.4, 0.7], [0.4, 0.6, 0.1, 0.7]
-    results = [result_of(tmp_path, row, worse) for row in ("RR", "MO", "GMO")]
-    results += [result_of(tmp_path, "GRR", better)]
-    results += [result_of(tmp_path, row, better) for row in ("CL", "GCL")]
+    ious = {"RR": worse, "MO": worse, "GMO": worse, "GRR": better, "CL": better, "GCL": better}
+    results = [result_of(tmp_path, row, values) for row, values in ious.items()]
     rows = scored_rows(results, "standard")
     assert {"AVG RR+MO+CL", "AVG GM"} <= {one.row for one in rows}  # no pair of their own
     found = split_pairs(rows)
@@ -131,24 +133,17 @@ def test_pairs_of_targeted_and_general_models(tmp_path):
     assert found["difference"].tolist() == pytest.approx([-0.1, 0, 0])
 
 
-def test_too_few_mines_are_left_out(tmp_path):
-    results = [result_of(tmp_path, row, [0.5, 0.6, 0.7]) for row in ("RGB", "M")]
-    rows = scored_rows(results, "standard")
-    pairs = band_pairs(rows)
-    assert pairs.empty
-    assert single_spreads(rows).empty
-    spreads = task_spreads(pairs)
-    assert spreads.empty
-    assert with_needed(paper_differences(), spreads, 3).empty
-
-
-def test_single_scores(tmp_path):
+def test_single_scores_and_too_few_mines(tmp_path):
     ious = [0.2, 0.4, 0.6, 0.8]
     rows = scored_rows([result_of(tmp_path, "RGB", ious)], "standard")
     (line,) = single_spreads(rows).itertuples()
     assert line.iou == pytest.approx(0.5)
     assert line.spread == pytest.approx(np.std(ious, ddof=1), rel=0.05)
     assert line.half_width == pytest.approx(1.96 * line.spread / sqrt(38), rel=1e-3)
+    few = scored_rows([result_of(tmp_path, row, ious[:3]) for row in ("R+N", "M")], "standard")
+    assert single_spreads(few).empty
+    assert band_pairs(few).empty
+    assert with_needed(paper_differences(), task_spreads(band_pairs(few)), 3).empty
 
 
 def test_differences_of_the_print():
@@ -188,10 +183,3 @@ def test_the_papers_own_mines():
     assert found.loc["model1", "spread"] == pytest.approx(excavation.std())
     assert found["mines"].to_dict() == {"model1": 5, "model2": 4, "model3": 3}
     assert found["correlation"].between(0.98, 1).all()
-
-
-def test_needed_correlation_makes_the_difference_just_resolvable():
-    correlation = needed_correlation(0.05, 0.2)
-    of_difference = 0.2 * sqrt(2 * (1 - correlation))
-    assert smallest_difference(of_difference) == pytest.approx(0.05)
-    assert needed_correlation(5, 0.2) == -1

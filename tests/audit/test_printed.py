@@ -202,16 +202,16 @@ def test_the_search_space_is_that_of_the_search():
     assert math.prod(tried.values()) == 14_580
 
 
-def test_a_finding_that_names_no_fact_is_told_with_its_line(claims):
+def test_what_a_test_cannot_use_is_told_with_the_ledger_s_line(claims, folder):
     claim = claims["abstract-images"].model_copy(update={"finding": "{nothing} at all"})
     with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: test images or its finding names"):
         against_paper(claim)
-
-
-def test_a_missing_statement(claims, folder):
+    claim = claims["bands-model1-m"]
+    wrong = claim.test_paper.model_copy(update={"parameters": {"of": "bands", "row": "N"}})
+    with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: bands N: 0 of them"):
+        against_paper(claim.model_copy(update={"test_paper": wrong}))
     path = folder / "statements.csv"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("trials,section 3.3,200,trials\n", ""), encoding="utf-8")
+    path.write_text(path.read_text("utf-8").replace("trials,section 3.3,200,trials\n", ""), "utf-8")
     with pytest.raises(MinsegError, match="has no such row with name 'trials'"):
         against_paper(claims["data-trials-optimal"], folder)
 
@@ -235,19 +235,17 @@ def rows_of(**values):
     return (pd.DataFrame(lines),)
 
 
-def test_differences_of_printed_numbers_are_exact():
+def test_differences_of_printed_numbers_are_exact_and_a_tie_is_not_above():
     assert 0.757 - 0.747 > 0.01  # in binary fractions
-    rows = rows_of(RGB=0.757, M=0.747)
-    assert weigh(PAPER_TESTS["close"](rows, of="bands", by=0.01)).verdict == "fails"
-    assert weigh(PAPER_TESTS["close"](rows, of="bands", by=0.0101)).verdict == "holds"
-    pairs = [["RGB", "M"]]
-    assert weigh(PAPER_TESTS["above"](rows, of="bands", pairs=pairs, by=0.01)).verdict == "fails"
-
-
-def test_a_tie_is_not_above():
-    rows = rows_of(RGB=0.7, M=0.7)
-    assert weigh(PAPER_TESTS["highest"](rows, of="bands", row="M")).verdict == "fails"
-    assert weigh(PAPER_TESTS["no_gain"](rows, of="bands", pairs=[["M", "RGB"]])).verdict == "holds"
+    rows, tie, pairs = rows_of(RGB=0.757, M=0.747), rows_of(RGB=0.7, M=0.7), [["RGB", "M"]]
+    for name, of_rows, parameters, verdict in (
+        ("close", rows, {"by": 0.01}, "fails"),
+        ("close", rows, {"by": 0.0101}, "holds"),
+        ("above", rows, {"pairs": pairs, "by": 0.01}, "fails"),
+        ("highest", tie, {"row": "M"}, "fails"),
+        ("no_gain", tie, {"pairs": pairs}, "holds"),
+    ):
+        assert weigh(PAPER_TESTS[name](of_rows, of="bands", **parameters)).verdict == verdict, name
 
 
 def test_rows_that_a_test_asks_for_in_vain():
@@ -256,10 +254,3 @@ def test_rows_that_a_test_asks_for_in_vain():
         PAPER_TESTS["above"](rows, of="bands", pairs=[["M", "RGB"], ["M", "R+N"]])
     with pytest.raises(MinsegError, match=r"bands R\+N: 0 of them among RGB, M"):
         PAPER_TESTS["highest"](rows, of="bands", row="R+N")
-
-
-def test_a_wrong_parameter_is_told_with_the_ledger_s_line(claims):
-    claim = claims["bands-model1-m"]
-    wrong = claim.test_paper.model_copy(update={"parameters": {"of": "bands", "row": "N"}})
-    with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: bands N: 0 of them"):
-        against_paper(claim.model_copy(update={"test_paper": wrong}))

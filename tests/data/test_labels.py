@@ -16,6 +16,7 @@ from minseg.data.labels import (
     encode_bits,
     overlapping_pixels,
     parse_task,
+    partial_answers,
     task_target,
 )
 
@@ -83,5 +84,25 @@ def test_whole_areas_have_a_bit_of_their_own_and_serve_model_4_alone():
     assert TASKS["model4"].not_annotated(CLASS_NAMES) == ()
     assert TASKS["model4"].not_annotated(CLASS_NAMES[1:]) == ("excavation",)
     assert TASKS["model2"].not_annotated([EXTENT.name]) == ("dumping ground",)
+
+
+def test_partial_labels_answer_a_part_of_a_model_and_tell_of_it():
+    drawn = ("excavation", "dumping ground", "dam", EXTENT.name)
+    assert {name: task.on(drawn).name for name, task in TASKS.items()} == {
+        "model1": "excavation",
+        "model2": "model2",
+        "model3": "dam",
+        "model4": "model4",
+    }
+    assert all(task.on(CLASS_NAMES) is task for task in TASKS.values())
+    assert TASKS["model3"].on(["excavation"]) is TASKS["model3"]  # to be refused
+    asked = parse_task("excavation,stockpile")
+    assert asked.on(drawn) is asked
+    assert partial_answers(CLASS_NAMES) == []
+    told = partial_answers(drawn)
+    assert told[0] == "Model 1 as excavation (nobody looked for preparatory work area)"
+    assert told[1] == "Model 2 whole" and "union" in told[3]
+    assert partial_answers(["dam"])[3] == "Model 4 not at all"
+    assert "outlines" in partial_answers([EXTENT.name])[3]
     with pytest.raises(MinsegError, match="unknown 'total transformed area'; use model1"):
         parse_task(EXTENT.name)

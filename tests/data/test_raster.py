@@ -12,6 +12,8 @@ from rasterio.windows import Window
 from minseg import MinsegError
 from minseg.data.raster import (
     Grid,
+    RowFile,
+    grid_of,
     open_raster,
     read_dataset_mask,
     read_grid,
@@ -31,6 +33,10 @@ def test_pixel_size_in_metres_and_bounds_in_degrees():
     width, height = DEGREES.pixel_size_m
     assert height == pytest.approx(11.13, abs=0.05)
     assert width == pytest.approx(height * math.cos(math.radians(60)), rel=1e-3)
+    # Mercator's metres are stretched by 1 / cos(latitude), at 60 degrees by 2.
+    for y, pixel in ((8_399_738, 20.0), (-8_399_738, 20.0), (0, 10.0)):
+        grid = Grid(50, 60, Affine(pixel, 0, 2e6, 0, -pixel, y), CRS.from_epsg(3857))
+        assert grid.pixel_size_m == pytest.approx((10, 10), rel=5e-3)
     longitude, latitude = UTM.centre_lonlat
     assert longitude == pytest.approx(15.0222, abs=1e-3)
     west, south, east, north = UTM.bounds_lonlat
@@ -211,3 +217,18 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_older_one(
     assert capfd.readouterr().err == ""
     assert names(tmp_path) == ["cog.tif", "cog.tif.aux.xml", "plain.tif"]
     assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
+def test_rows_are_there_as_soon_as_they_are_kept_and_the_others_hold_no_data(tmp_path):
+    rows, grid = RowFile(tmp_path / "rows.tif", tmp_path / "map.tif"), grid_at(0)
+    rows.begin(grid, np.uint16, 65535, ("a", "b"), tags={"KEY": "value"}, scale=0.01)
+    values = np.random.default_rng(0).integers(0, 9, (2, 5, 64)).astype(np.uint16)
+    rows.keep(20, values)
+    with rasterio.open(rows.path) as source:
+        assert grid_of(source).matches(grid)
+        assert (source.descriptions, source.scales) == (("a", "b"), (0.01, 0.01))
+        assert source.tags()["KEY"] == "value"
+        found = source.read()
+    expected = np.full((2, 64, 64), 65535)
+    expected[:, 20:25] = values
+    assert np.array_equal(found, expected)

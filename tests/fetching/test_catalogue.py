@@ -176,7 +176,8 @@ def test_a_busy_server_is_asked_again_but_not_for_ever(server, provider, status)
     assert len(optical(provider).items) == 1
     assert server.requests.count("POST /search") == 3
     server.failures["/search"] = [status] * 50
-    refused(provider, rf"gives no answer.*{status}")
+    told = refused(replace(provider, access="slowly"), rf"gives no answer.*{status}")
+    assert ("(slowly)" in told) is (status == 429)  # only where it helps
     assert server.requests.count("POST /search") == 3 + catalogue.ATTEMPTS
 
 
@@ -234,14 +235,6 @@ def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, pr
     refused(provider, rf"HTTP {status}\): a token .* is missing, has expired .* on the wall\)")
     assert server.requests.count("POST /search") == 1  # no waiting mends it
     assert len(optical(provider).items) == 1
-
-
-def test_what_the_provider_says_of_access_is_told_only_where_it_helps(server, provider):
-    answer_with(server)
-    provider = replace(provider, access="slowly")
-    for status, helps in ((429, True), (500, False), (404, False)):
-        server.failures["/search"] = [status] * catalogue.ATTEMPTS
-        assert ("(slowly)" in refused(provider, str(status))) is helps
 
 
 @pytest.mark.parametrize("package", ["pystac_client", "planetary_computer"])

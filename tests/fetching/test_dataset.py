@@ -126,15 +126,6 @@ def test_a_scene_that_fails_is_named_and_tried_again(request_, fetched, behaviou
     assert checksums(path) == checksums(fetched.dataset.path)
 
 
-def test_a_year_that_cannot_be_judged_fails_alone_and_is_tried_again(request_, behaviour, tmp_path):
-    behaviour.missing = "S2_synthetic-002_2019.*SCL"
-    (failure,) = fetch_dataset(tmp_path / "mines", request_).failures
-    assert re.match("synthetic-002 2019: .*SCL cannot be read", failure)
-    behaviour.missing = ""
-    found = fetch_dataset(tmp_path / "mines", request_)
-    assert found.failures == () and len(found.dataset.scenes) == 6
-
-
 def test_a_busy_server_and_broken_connections_change_nothing(
     request_, fetched, behaviour, tmp_path
 ):

@@ -187,13 +187,15 @@ def test_a_token_refused_before_its_time_is_fetched_anew(server, monkeypatch):
     proxy = {"GDAL_HTTP_PROXY": server.url}
     provider = replace(PROVIDERS["planetary-computer"], gdal=proxy)
     assert planetary_computer.sign(address).endswith("?sig=0")  # the cached one, now withdrawn
-    classes = read_scene_classes(item("S", "2020-07-01", {"SCL": address}), provider, BOX)
+    scene = item("S", "2020-07-01", {"SCL": address})
+    classes = read_scene_classes(scene, provider, BOX)
+    assert scene.assets["SCL"].href == address  # the item keeps the address that stays valid
     local = item("S", "2020-07-01", {"SCL": str(path)})
     assert np.array_equal(classes, read_scene_classes(local, PLAIN, BOX))
     assert given == ["sig=0", "sig=1"]
     server.refuse = lambda address, headers: 403 if address.startswith("http://account") else 0
     with pytest.raises(MinsegError, match="HTTP response code: 403: a token") as error:
-        read_scene_classes(item("S", "2020-07-01", {"SCL": address}), provider, BOX)
+        read_scene_classes(scene, provider, BOX)
     assert "sig" not in str(error.value)  # what signs is nobody's business
     assert len(given) == 2 + assets.ATTEMPTS - 1
 

@@ -1,12 +1,11 @@
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pytest
 import shapely
 from rasterio.warp import transform
 
 from minseg import MinsegError
-from minseg.data.labels import EXTENT, IGNORE_BITS, TASKS, class_bit, decode_bits
+from minseg.data.labels import EXTENT, IGNORE_BITS, class_bit, decode_bits
 from minseg.fetching.annotations import rasterise
 from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
@@ -27,42 +26,33 @@ from minseg.fetching.recipes import (
     write_recipe,
 )
 
+JASANSKY = SOURCES["jasansky"]
 SCENE = "S2B_MSIL2A_{}T081209_R078_T35KLS_20201003T204944"
 
 
 def square(longitude, latitude, side=0.02):
     """A square in degrees round a place."""
-    return shapely.box(
-        longitude - side / 2, latitude - side / 2, longitude + side / 2, latitude + side / 2
-    )
+    return shapely.Point(longitude, latitude).buffer(side / 2, cap_style="square")
 
 
 def write_tiles(tmp_path, **changed):
     """Four tiles of a tenth of a degree, the last two side by side but of two years."""
-    middles = [(20.0, 45.0), (22.0, 45.0), (24.0, 45.0), (24.1, 45.0)]
     table = {
         "tile_id": [7, 12, 30, 31],
         "s2_tile_id": [SCENE.format(day) for day in (20190527, 20190801, 20190901, 20170901)],
         "source_dataset": ["both", "maus", "tang", "both"],
         "minetype1": ["Surface", "Placer", "Surface", "Surface"],
     } | changed
-    tiles = gpd.GeoDataFrame(
-        table, geometry=[square(x, y, 0.1) for x, y in middles], crs="EPSG:4326"
-    )
-    outlines = gpd.GeoDataFrame(
-        {"tile_id": [7, 12, 12, 30, 31]},
-        geometry=[
-            square(20.0, 45.0),
-            square(22.02, 45.0),
-            square(21.98, 45.0),
-            square(24.04, 45.0),  # up to the edge of its tile
-            square(24.07, 45.0),  # a kilometre and a half farther, in the next
-        ],
-        crs="EPSG:4326",
-    )
+    tiles = [square(x, 45, 0.1) for x in (20.0, 22.0, 24.0, 24.1)]
+    # The last but one reaches the edge of its tile, a kilometre and a half from the last.
+    drawn = [square(x, 45) for x in (20.0, 22.02, 21.98, 24.04, 24.07)]
+    numbers = {"tile_id": [7, 12, 12, 30, 31]}
     path = tmp_path / "tiles.gpkg"
-    tiles.to_file(path, layer="tiles", driver="GPKG")
-    outlines.to_file(path, layer="polygons_annotated", driver="GPKG")
+    for layer, columns, shapes in (
+        ("tiles", table, tiles),
+        ("polygons_annotated", numbers, drawn),
+    ):
+        gpd.GeoDataFrame(columns, geometry=shapes, crs="EPSG:4326").to_file(path, layer=layer)
     return path
 
 
@@ -81,7 +71,7 @@ def burnt(polygons, grid, year, longitude, latitude):
 
 
 def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
-    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    recipe = tile_recipe(JASANSKY, write_tiles(tmp_path))
     assert recipe.mines["mine"].tolist() == ["tile-0007", "tile-0012", "tile-0030", "tile-0031"]
     assert recipe.years == (2017, 2019) and len(recipe.scenes) == 4
     assert recipe.pins["year"].tolist() == [2019, 2019, 2019, 2017]
@@ -89,26 +79,29 @@ def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
     assert set(recipe.mines["raw_material"]) == {""} and recipe.matches.empty
     drawn = recipe.polygons[recipe.polygons["class"] == EXTENT.name]
     assert shapely.area(drawn.geometry).round(6).tolist() == [4e-4, 8e-4, 4e-4, 4e-4]
+    text = "\n".join(recipe_lines(recipe))
+    pixels = sum(grid.height * grid.width for grid in recipe.boxes.values())
+    for told in (
+        f"at most {pixels * BYTES_A_PIXEL / 1e9:.1f} GB",
+        "mines: 4; scenes: 4, pinned",
+        "they serve: model4\n",
+        "CC BY-SA 4.0",
+        "mine type",
+    ):
+        assert told in text
+    few = [tile_recipe(JASANSKY, tmp_path / "tiles.gpkg", count=3) for _ in range(2)]
+    assert len(few[0].mines) == 3 and "3 of 4 mines" in few[0].notes[-1]
+    assert few[0].mines.equals(few[1].mines)
 
 
-def test_a_recipe_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
-    resource = pytest.importorskip("resource")
-    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+def test_ground_that_nobody_looked_at_is_ignored(tmp_path, file_limit):
+    folder = tmp_path / "recipe"
+    recipe = tile_recipe(JASANSKY, write_tiles(tmp_path))
     with pytest.raises(MinsegError, match="cannot write here"):
         write_recipe(recipe, tmp_path / "tiles.gpkg" / "recipe")
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, unlimited[1]))
-        with pytest.raises(MinsegError, match="recipe: cannot"):
-            write_recipe(recipe, tmp_path / "recipe")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert not (tmp_path / "recipe").exists()
-
-
-def test_ground_that_nobody_looked_at_is_ignored(tmp_path):
-    folder = tmp_path / "recipe"
-    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
+    with file_limit(8192), pytest.raises(MinsegError, match="recipe: cannot"):
+        write_recipe(recipe, folder)
+    assert not folder.exists()
     write_recipe(recipe, folder)
     with pytest.raises(MinsegError, match="exists"):
         write_recipe(recipe, folder)
@@ -125,36 +118,20 @@ def test_ground_that_nobody_looked_at_is_ignored(tmp_path):
     assert max(plan.grid.width for plan in plans.values()) < 800
 
 
-def test_what_tiles_give_is_told_with_its_size(tmp_path):
-    recipe = tile_recipe(SOURCES["jasansky"], write_tiles(tmp_path))
-    text = "\n".join(recipe_lines(recipe))
-    pixels = sum(grid.height * grid.width for grid in recipe.boxes.values())
-    assert f"at most {pixels * BYTES_A_PIXEL / 1e9:.1f} GB" in text
-    assert "mines: 4; scenes: 4, pinned" in text and "they serve: model4\n" in text
-    assert "CC BY-SA 4.0" in text and "mine type" in text
-
-
 def test_tiles_without_use_are_left_out_and_counted(tmp_path):
     path = write_tiles(
         tmp_path,
         source_dataset=["rejected", "both", "both", "both"],
         s2_tile_id=["x", SCENE.format(20190801), SCENE.format(20190901), "LC08_2019"],
     )
-    recipe = tile_recipe(SOURCES["jasansky"], path)
+    recipe = tile_recipe(JASANSKY, path)
     assert recipe.mines["mine"].tolist() == ["tile-0012", "tile-0030"]
     assert "1 tile(s) rejected" in recipe.notes[0] and "'LC08_2019'" in recipe.notes[1]
     with pytest.raises(MinsegError, match=r"2 mine\(s\): a split by mine needs at least 3"):
         write_recipe(recipe, tmp_path / "recipe")
     assert not (tmp_path / "recipe").exists()
     with pytest.raises(MinsegError, match="no layer 'outlines'"):
-        tile_recipe(SOURCES["jasansky"], path, layer="outlines")
-
-
-def test_a_few_tiles_are_the_same_few_each_time(tmp_path):
-    path = write_tiles(tmp_path)
-    few = [tile_recipe(SOURCES["jasansky"], path, count=3) for _ in range(2)]
-    assert len(few[0].mines) == 3 and "3 of 4 mines" in few[0].notes[-1]
-    pd.testing.assert_frame_equal(few[0].mines, few[1].mines)
+        tile_recipe(JASANSKY, path, layer="outlines")
 
 
 LISTED = [
@@ -164,15 +141,8 @@ LISTED = [
     (21.035, 45.0, "coal", "Mine"),  # 3 km from the one before
     (50.0, 10.0, "gold", "Mine"),  # with no outline near
 ]
-AREAS = [
-    square(20.0, 45.0),
-    square(20.5, 45.0),
-    square(20.53, 45.0),
-    square(21.0, 45.0),
-    square(21.035, 45.0),
-    square(20.12, 45.0),  # too far from the first mine to be its own
-    square(0.0, 0.0),
-]
+AREAS = [square(x, 45) for x in (20.0, 20.5, 20.53, 21.0, 21.035)]
+AREAS += [square(20.12, 45), square(0, 0)]  # too far from the first mine to be its own, from all
 
 
 def write_areas(tmp_path, name="areas.gpkg", **columns):
@@ -199,11 +169,7 @@ def test_outlines_go_to_the_nearest_listed_mine(tmp_path, points):
     }
     assert recipe.years == (2019,) and recipe.pins.empty
     assert any("chosen by what they show" in line for line in recipe_lines(recipe))
-
-
-def test_an_outline_of_no_mine_is_still_drawn(tmp_path, points):
-    recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5)
-    few = area_recipe(SOURCES["maus"], [write_areas(tmp_path, AREA=[1.0] * 7)], points, 5, count=3)
+    few = area_recipe(SOURCES["maus"], [path], points, 5, count=3)
     (missing,) = set(recipe.mines["mine"]) - set(few.mines["mine"])
     assert not (few.polygons["mine"] == missing).any()
     write_recipe(recipe, tmp_path / "recipe")
@@ -212,11 +178,23 @@ def test_an_outline_of_no_mine_is_still_drawn(tmp_path, points):
     assert burnt(polygons, grid, 2019, 21.03, 45.0) == class_bit(EXTENT.name)  # the neighbour's
 
 
-def test_a_year_that_nobody_knows_is_asked_for(tmp_path, points):
-    path = write_areas(tmp_path, "areas.shp", Id=range(7))
-    with pytest.raises(MinsegError, match=r"7 polygons of unknown year.*--year 2019"):
-        area_recipe(SOURCES["tang"], [path], points)
+def test_years_values_and_reach_that_cannot_be_are_refused(tmp_path, points):
+    path, far = write_areas(tmp_path, "areas.shp", Id=range(7)), points.iloc[-1:]
     assert area_recipe(SOURCES["tang"], [path], points, year=2020).years == (2020,)
+    strange = write_areas(tmp_path, **WEAK | {"class_name": ["open_pit"] * 7})
+    with pytest.raises(MinsegError, match="'class_name' holds 'open_pit'"):
+        area_recipe(SOURCES["cheng"], [strange], points)
+    mapped = area_recipe(SOURCES["cheng"], [strange], points, classes={"open_pit": "excavation"})
+    assert set(mapped.polygons["class"]) - {"ignore"} == {"excavation"}
+    for name, listed, given, said in (
+        ("tang", points, {}, "7 polygons of unknown year.*--year 2019"),
+        ("tang", points, {"year": 1999}, "--year 1999: Sentinel-2 began"),
+        ("maus", far, {}, "no outline lies within 10 km"),
+        ("maus", points, {"limit_km": 31}, "--limit-km 31: give 30 or less"),
+        ("maus", points, {"count": 0}, "--count 0: give 1 or more"),
+    ):
+        with pytest.raises(MinsegError, match=said):
+            area_recipe(SOURCES[name], [path], listed, **given)
 
 
 WEAK = {
@@ -228,44 +206,23 @@ WEAK = {
 }
 
 
-def test_weak_classes_are_mapped_and_serve_only_what_they_can(tmp_path, points):
+def test_weak_classes_serve_what_they_can_and_neighbours_of_other_years_are_ignored(
+    tmp_path, points
+):
     recipe = area_recipe(SOURCES["cheng"], [write_areas(tmp_path, **WEAK)], points, 5)
     drawn = set(recipe.polygons["class"]) - {"ignore"}
     assert drawn == {"excavation", "dumping ground", "infrastructure", EXTENT.name}
-    served = [name for name, task in TASKS.items() if not task.not_annotated(drawn)]
-    assert served == ["model2", "model4"]
-    assert any(line.endswith("they serve: model2, model4") for line in recipe_lines(recipe))
+    lines = recipe_lines(recipe)
+    assert any(line.endswith("they serve: model2, model4") for line in lines)
+    assert any("Model 3 as infrastructure" in line for line in lines)
     assert len(recipe.scenes) == 4  # one a mine, of the year its areas were mapped in
-
-
-def test_neighbours_mapped_in_another_year_are_ignored_not_background(tmp_path, points):
-    write_recipe(
-        area_recipe(SOURCES["cheng"], [write_areas(tmp_path, **WEAK)], points, 5),
-        tmp_path / "recipe",
-    )
+    write_recipe(recipe, tmp_path / "recipe")
     polygons, plans = plans_of(tmp_path / "recipe")
     assert plans["ICMM00002"].years == (2019,) and plans["ICMM00003"].years == (2021,)
     grid = plans["ICMM00002"].grid
     assert burnt(polygons, grid, 2019, 21.03, 45.0) == IGNORE_BITS
     bits = rasterise(polygons.of_year(2019), grid)
     assert np.count_nonzero(decode_bits(bits, EXTENT.name)) > 0  # its own water
-
-
-def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path, points):
-    path = write_areas(tmp_path, **WEAK | {"class_name": ["open_pit"] * 7})
-    with pytest.raises(MinsegError, match="'class_name' holds 'open_pit'"):
-        area_recipe(SOURCES["cheng"], [path], points)
-    recipe = area_recipe(SOURCES["cheng"], [path], points, classes={"open_pit": "excavation"})
-    assert set(recipe.polygons["class"]) - {"ignore"} == {"excavation"}
-
-
-def test_outlines_far_from_every_listed_mine_are_refused(tmp_path):
-    points = read_icmm(write_icmm(tmp_path, LISTED[-1:]))
-    path = write_areas(tmp_path, AREA=[1.0] * 7)
-    with pytest.raises(MinsegError, match="no outline lies within 10 km"):
-        area_recipe(SOURCES["maus"], [path], points)
-    with pytest.raises(MinsegError, match="--limit-km 31: give 30 or less"):
-        area_recipe(SOURCES["maus"], [path], points, 31)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +232,7 @@ def test_outlines_far_from_every_listed_mine_are_refused(tmp_path):
         ("maus", "8,018", "model4"),
         ("tang", "8,018", "model4"),
         ("cheng", "8,018", "model2, model4"),
+        ("lames", "134", "model2, model4"),
     ],
 )
 def test_before_a_download_mines_tiles_classes_and_size_are_told(name, mines, models):
@@ -282,23 +240,22 @@ def test_before_a_download_mines_tiles_classes_and_size_are_told(name, mines, mo
     told = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert told["licence"].startswith("CC BY") and "doi.org/10." in told["from"]
     assert sum(line.startswith("limit: ") for line in lines) >= 4
-    with pytest.raises(MinsegError, match="jasansky, maus, tang, cheng"):
+    with pytest.raises(MinsegError, match="jasansky, maus, tang, cheng, lames"):
         source_named(f"{name}s")
-    assert told["mines"].startswith(f"up to {mines}") and "unknown before FILE" in told["mines"]
+    assert told["mines"].startswith(f"up to {mines}") and "unknown before" in told["mines"]
     assert told["tiles"].startswith("1,514 of 20.5 km" if name == "jasansky" else "none")
     assert told["classes"].endswith(f"they serve: {models}")
-    number = int(mines.replace(",", ""))
-    gigabytes = number * MEAN_PIXELS * COMPRESSED_BYTES_A_PIXEL / 1e9
-    assert told["size on disk"].startswith(
-        f"about {gigabytes:.0f} GB for {mines} scenes, estimated"
-    )
+    source, number = SOURCES[name], int(mines.replace(",", ""))
+    gigabytes = number * source.mean_pixels * COMPRESSED_BYTES_A_PIXEL / 1e9
+    assert f" GB for {mines} scenes, estimated" in told["size on disk"]
+    assert float(told["size on disk"].split()[1]) == pytest.approx(gigabytes, abs=0.5)
     assert "(5 to 162 by its box)" in told["size on disk"]  # 5.16 and 30 km, 18 bytes a pixel
     assert "unknown to us" in told["size on disk"]
 
 
 def test_what_is_told_as_measured_or_counted_is_so(shared_data):
     path = shared_data / "jasansky_tiles" / "mining_tiles_test_annotations.gpkg"
-    recipe = tile_recipe(SOURCES["jasansky"], path)
+    recipe = tile_recipe(JASANSKY, path)
     assert len(recipe.mines) == 116
     assert recipe.num_pixels / len(recipe.scenes) == pytest.approx(MEAN_PIXELS, rel=1e-3)
     points = read_icmm(shared_data / "icmm_mines" / "mines.geojson")
@@ -339,34 +296,39 @@ def test_only_mines_are_taken_and_commodities_grouped(tmp_path):
 
 def test_a_list_that_cannot_be_matched_is_one_line(tmp_path):
     rows = [(20, 45, "coal", "Mine"), (20, 46, "coal", "Mine")]
-    path = write_icmm(tmp_path, rows, id="ICMM1")
-    table = gpd.read_file(path)
+    table = gpd.read_file(write_icmm(tmp_path, rows, id="ICMM1"))
     table.drop(columns="geometry").to_csv(tmp_path / "mines.csv")
     latin = write_icmm(tmp_path, rows, country="Perú").read_text(encoding="utf-8")
     (tmp_path / "latin.geojson").write_bytes(latin.encode("cp1252"))
-    table.assign(id=["A/1", "A2"]).to_file(tmp_path / "folder.gpkg")
-    table.assign(id=["", None]).to_file(tmp_path / "none.gpkg")
-    table.to_file(tmp_path / "twice.gpkg")
-    table.assign(id=["A", "B"], assetType=1).to_file(tmp_path / "numbers.gpkg")
-    table.assign(id=["A", "B"], assetType="Smelter").to_file(tmp_path / "plants.gpkg")
-    table.drop(columns="assetType").to_file(tmp_path / "less.gpkg")
-    for name, said in (
-        ("mines.csv", "is a table without geometries; .*ogr2ogr -oo X_POSSIBLE_NAMES"),
-        ("latin.geojson", "encoding"),
-        ("folder.gpkg", "'A/1'.* cannot name a folder"),
-        ("none.gpkg", "holds ''"),
-        ("twice.gpkg", "holds 'ICMM1', which is there twice"),
-        ("numbers.gpkg", "holds no located mines"),
-        ("plants.gpkg", "holds no located mines"),
-        ("less.gpkg", "has no field assetType"),
-        ("never.gpkg", "no such file; give a file of points"),
+    for name, changed, said in (
+        ("mines.csv", None, "is a table without geometries; .*ogr2ogr -oo X_POSSIBLE_NAMES"),
+        ("latin.geojson", None, "encoding"),
+        ("folder.gpkg", table.assign(id=["A/1", "A2"]), "'A/1'.* cannot name a folder"),
+        ("none.gpkg", table.assign(id=["", None]), "holds ''"),
+        ("twice.gpkg", table, "holds 'ICMM1', which is there twice"),
+        ("numbers.gpkg", table.assign(assetType=1), "holds no located mines"),
+        ("plants.gpkg", table.assign(assetType="Smelter"), "holds no located mines"),
+        ("less.gpkg", table.drop(columns="assetType"), "has no field assetType"),
+        ("never.gpkg", None, "no such file; give a file of points"),
     ):
+        if changed is not None:
+            changed.to_file(tmp_path / name)
         with pytest.raises(MinsegError, match=rf"{name}: .*{said}|{name}: {said}") as error:
             read_icmm(tmp_path / name)
         assert "\n" not in str(error.value)
 
 
-def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(tmp_path):
+@pytest.mark.parametrize(
+    ("limit_km", "found"),
+    [
+        (10, ("MO", "ICMM00001", 2, True)),
+        (4, ("MO", "ICMM00001", 1, False)),
+        (1, ("", "", 0, False)),
+    ],
+)
+def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(
+    tmp_path, limit_km, found
+):
     outline = shapely.box(20, 45, 20.01, 45.01)
     rows = [
         (20.005, 45.06, "coal", "Mine"),  # 5.6 km north
@@ -374,25 +336,17 @@ def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(tmp_pa
         (20.005, 45.03, "gold", "Smelter"),
     ]
     points = read_icmm(write_icmm(tmp_path, rows))
-    (row,) = match_raw_material(points, ["a"], [outline], 10).to_dict("records")
-    assert row["raw_material"] == "MO" and row["icmm_id"] == "ICMM00001"
-    assert row["distance_km"] == pytest.approx(3.33, abs=0.02)
-    assert row["within_limit"] == 2 and row["ambiguous"]
-    (row,) = match_raw_material(points, ["a"], [outline], 4).to_dict("records")
-    assert row["within_limit"] == 1 and not row["ambiguous"]
-    (row,) = match_raw_material(points, ["a"], [outline], 1).to_dict("records")
-    assert row["raw_material"] == row["icmm_id"] == "" and row["within_limit"] == 0
+    (row,) = match_raw_material(points, ["a"], [outline], limit_km).to_dict("records")
+    columns = ("raw_material", "icmm_id", "within_limit", "ambiguous")
+    assert tuple(row[column] for column in columns) == found
+    assert not found[0] or row["distance_km"] == pytest.approx(3.33, abs=0.02)
 
 
-def test_mines_of_two_groups_inside_one_outline_leave_it_open(tmp_path):
-    outline = shapely.box(20, 45, 20.1, 45.1)
-    points = read_icmm(
-        write_icmm(tmp_path, [(20.02, 45.02, "coal", "Mine"), (20.08, 45.08, "gold", "Mine")])
+@pytest.mark.parametrize(("metal", "found"), [("coal", ("", True)), ("tin", ("MO", False))])
+def test_mines_of_two_groups_inside_one_outline_leave_it_open(tmp_path, metal, found):
+    rows = [(20.02, 45.02, metal, "Mine"), (20.08, 45.08, "gold", "Mine")]
+    points = read_icmm(write_icmm(tmp_path, rows))
+    (row,) = match_raw_material(points, ["a"], [shapely.box(20, 45, 20.1, 45.1)], 10).to_dict(
+        "records"
     )
-    (row,) = match_raw_material(points, ["a"], [outline], 10).to_dict("records")
-    assert row["raw_material"] == "" and row["ambiguous"] and row["distance_km"] == 0
-    alike = read_icmm(
-        write_icmm(tmp_path, [(20.02, 45.02, "tin", "Mine"), (20.08, 45.08, "gold", "Mine")])
-    )
-    (row,) = match_raw_material(alike, ["a"], [outline], 10).to_dict("records")
-    assert row["raw_material"] == "MO" and not row["ambiguous"]
+    assert (row["raw_material"], row["ambiguous"], row["distance_km"]) == (*found, 0)

@@ -27,22 +27,16 @@ def statistics(dataset):
     return training_statistics(dataset, BANDS)
 
 
-def test_forest_learns_the_easy_dataset(dataset, statistics):
+def test_forest_learns_the_easy_dataset_and_each_pixel_stands_alone(dataset, statistics):
     predict = fit_pixel_forest(dataset, MODEL1, statistics, seed=0)
     scenes = load_scenes(dataset, "test", MODEL1, statistics, 0)
     predictions = [predict(scene.inputs) for scene in scenes]
     table = scores(count_scenes(predictions, scenes, 3), class_names=MODEL1.target_names)
     assert table["per_class"].loc["excavation", "iou"] > 0.6
     assert table["per_class"].loc["preparatory work area", "iou"] > 0.6
-
-
-def test_prediction_has_the_shape_of_the_image_and_each_pixel_stands_alone(dataset, statistics):
-    predict = fit_pixel_forest(dataset, MODEL1, statistics, seed=0)
-    (scene,) = load_scenes(dataset, "test", MODEL1, statistics, 0)
-    inputs = scene.inputs[:, :20, :50]
+    inputs = scenes[0].inputs[:, :20, :50]
     found = predict(inputs)
-    assert found.shape == (20, 50)
-    assert found.dtype == np.uint8
+    assert (found.shape, found.dtype) == ((20, 50), np.uint8)
     assert np.array_equal(predict(inputs.flip(-1)), found[:, ::-1])
     assert np.array_equal(predict(inputs.transpose(1, 2)), found.T)
 

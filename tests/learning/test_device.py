@@ -54,11 +54,6 @@ def test_peak_is_this_process_s_own_and_not_its_parent_s():
     assert after - before == pytest.approx(200, abs=20)
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
-def test_named_precision_stays(precision):
-    assert resolve_precision(precision) == precision
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks the processor only without a GPU")
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
@@ -73,3 +68,7 @@ def test_named_precision_stays(precision):
 def test_automatic_precision_follows_the_processor(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision("auto") == expected
+    assert [resolve_precision(name) for name in ("bf16-mixed", "32-true")] == [
+        "bf16-mixed",
+        "32-true",
+    ]

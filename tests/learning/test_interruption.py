@@ -1,4 +1,4 @@
-"""What a killed program leaves behind, tried on real programs that are really killed."""
+"""What a killed prediction leaves behind, tried on real programs that are really killed."""
 
 import json
 import signal
@@ -10,65 +10,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from minseg import MinsegError
 from minseg.data.images import ImageReading
-from minseg.learning.training import HISTORY_COLUMNS
 from minseg.maps.prediction import predict_raster
-from minseg.study.execution import run
-from minseg.study.runs import RunStore, run_key
-from tests.conftest import TINY, names
+from tests.conftest import names
 from tests.learning.slow_segmenter import TILING, segmenter_of
 
-CONFIG = TINY.replace(epochs=12)
-TRAINING = """
-import sys, time
-from pathlib import Path
-from minseg.data.dataset import open_dataset
-from minseg.learning import training
-from minseg.study.config import RunConfig
-from minseg.study.execution import run
-from minseg.study.runs import RunStore
-training.CHECKPOINT_EVERY_S = -1
-config, dataset, store = sys.argv[1:]
-save = training._State.save
-def save_and_wait(state, path):
-    save(state, path)
-    if state.epoch == 3:
-        (Path(dataset).parent / "waiting").touch()
-        time.sleep(100_000)
-training._State.save = save_and_wait
-run(RunConfig.model_validate_json(config), open_dataset(dataset), RunStore(Path(store)))
-"""
 PREDICTION = """
 import sys, time
 from pathlib import Path
 from minseg.maps import prediction
+from minseg.maps.cleaning import Cleaning
 from tests.learning.slow_segmenter import TILING, segmenter_of
-image, output, probabilities, enough = sys.argv[1:]
-finish = prediction._finish
-def finish_and_wait(*arguments):
-    made = finish(*arguments)  # nothing but renaming is left
-    (made.parent / "waiting").touch()
+waits, enough, image, output, probabilities, polygons = sys.argv[1:]
+step = getattr(prediction, waits, None)
+def wait_at_step(*arguments):
+    made = step(*arguments) if waits == "_finish" else None  # nothing but renaming is left
+    (Path(output).parent / ".map.tif.partial" / "waiting").touch()
     time.sleep(100_000)
-prediction._finish = finish_and_wait
-prediction.predict_raster(
-    segmenter_of(int(enough)),
-    Path(image),
-    Path(output),
-    probabilities=Path(probabilities),
-    tiling=TILING,
-)
+if step:
+    setattr(prediction, waits, wait_at_step)
+segmenter = segmenter_of(int(enough))
+more = {"polygons": Path(polygons), "cleaning": Cleaning(2)} if polygons else {"tiling": TILING}
+more |= {"probabilities": Path(probabilities)} if probabilities else {}
+prediction.predict_raster(segmenter, Path(image), Path(output), **more)
+print(segmenter.network.tiles)
 """
+ROOT = Path(__file__).parents[2]
+MADE = ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
 
 
-def kill_when(moment, program, *arguments):
-    """Run a program and kill it, with no chance to clean up, as soon as something holds."""
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], cwd=root)
+def kill_when(moment, *arguments):
+    """Run the program and kill it, with no chance to clean up, as soon as something holds."""
+    process = subprocess.Popen([sys.executable, "-c", PREDICTION, *map(str, arguments)], cwd=ROOT)
     try:
         while not moment():
             assert process.poll() is None, "the program ended before it could be killed"
@@ -76,33 +51,6 @@ def kill_when(moment, program, *arguments):
     finally:
         process.kill()
     assert process.wait() == -signal.SIGKILL
-
-
-def test_a_run_killed_while_training_goes_on_to_the_same_end(dataset, tmp_path):
-    killed, whole = RunStore(tmp_path / "killed"), RunStore(tmp_path / "whole")
-    key = run_key(CONFIG, dataset)
-    checkpoint = killed.path / f".{key}.partial" / "checkpoint.safetensors"
-    waiting = dataset.path.parent / "waiting"
-    kill_when(waiting.exists, TRAINING, CONFIG.model_dump_json(), dataset.path, killed.path)
-    assert killed.find(key) is None
-    with safe_open(checkpoint, "pt") as file:
-        finished = json.loads(file.metadata()["history"])
-    assert len(finished) == 3
-
-    resumed, expected = run(CONFIG, dataset, killed), run(CONFIG, dataset, whole)
-
-    # The seconds of the epochs before the kill show that these were not done again.
-    seconds = [row[HISTORY_COLUMNS.index("seconds")] for row in finished]
-    assert resumed.history["seconds"][: len(finished)].tolist() == pytest.approx(seconds, rel=1e-12)
-    assert len(expected.history) == CONFIG.epochs
-    one, other = (made.history.drop(columns="seconds") for made in (resumed, expected))
-    assert one.equals(other)
-    assert resumed.counts.equals(expected.counts)
-    one, other = (load_file(made.path / "weights.safetensors") for made in (resumed, expected))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert [name for name in names(killed.path) if name.endswith(".partial")] == []
-    assert not (resumed.path / "checkpoint.safetensors").exists()
 
 
 @pytest.fixture
@@ -132,7 +80,7 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
             predict(segmenter_of(), output)
         return True
 
-    kill_when(half_done, PREDICTION, image, output, output.with_name("p.tif"), 7)
+    kill_when(half_done, "", 7, image, output, output.with_name("p.tif"), "")
     assert names(output.parent) == [".map.tif.partial", ".p.tif.partial"]
 
     segmenter = segmenter_of()
@@ -140,9 +88,8 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
     assert told == ["goes on at row 128 of 300, where it was interrupted"]
     assert segmenter.network.tiles == 12  # the second row again, since it reaches into the third
     predict(segmenter_of(), whole)
-    made = ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
-    assert names(output.parent) == names(whole.parent) == made
-    for name in made:
+    assert names(output.parent) == names(whole.parent) == MADE
+    for name in MADE:
         assert output.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
     assert np.array_equal(_read(output)[0], classes)
 
@@ -157,36 +104,14 @@ def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_
     before = {path: path.read_bytes() for path in output.parent.iterdir()}
 
     waiting = output.parent / ".map.tif.partial" / "waiting"
-    kill_when(waiting.exists, PREDICTION, image, output, probabilities, -1)
+    kill_when(waiting.exists, "_finish", -1, image, output, probabilities, "")
     assert {path: path.read_bytes() for path in before} == before
 
     segmenter = segmenter_of()
     predict_raster(segmenter, image, output, probabilities=probabilities, tiling=TILING)
     assert segmenter.network.tiles == 0
     assert np.array_equal(_read(output)[0], classes)
-    assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
-
-
-CLEANED_PRODUCTS = """
-import sys, time
-from pathlib import Path
-from minseg.maps import prediction
-from minseg.maps.cleaning import Cleaning
-from tests.learning.slow_segmenter import segmenter_of
-image, output, polygons, waits = sys.argv[1:]
-clean = prediction.clean
-def clean_and_wait(found, cleaning):
-    if waits == "wait":
-        (Path(output).parent / ".map.tif.partial" / "waiting").touch()
-        time.sleep(100_000)
-    return clean(found, cleaning)
-prediction.clean = clean_and_wait
-segmenter = segmenter_of()
-prediction.predict_raster(
-    segmenter, Path(image), Path(output), polygons=Path(polygons), cleaning=Cleaning(2)
-)
-print(segmenter.network.tiles)
-"""
+    assert names(output.parent) == MADE
 
 
 def test_a_map_killed_while_cleaned_has_no_name_and_no_tile_is_predicted_again(
@@ -194,15 +119,14 @@ def test_a_map_killed_while_cleaned_has_no_name_and_no_tile_is_predicted_again(
 ):
     image, _ = image_and_classes
     output, polygons = tmp_path / "out" / "map.tif", tmp_path / "gis" / "mine.gpkg"
-    arguments = image, output, polygons
+    arguments = -1, image, output, "", polygons
     waiting = output.parent / ".map.tif.partial" / "waiting"
-    kill_when(waiting.exists, CLEANED_PRODUCTS, *arguments, "wait")
+    kill_when(waiting.exists, "clean", *arguments)
     assert names(output.parent) == [".map.tif.partial"]
     assert not polygons.parent.exists() or names(polygons.parent) == []
 
-    command = [sys.executable, "-c", CLEANED_PRODUCTS, *map(str, arguments), "no"]
-    root = Path(__file__).parents[2]
-    again = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", PREDICTION, "", *map(str, arguments)]
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert again.stdout.splitlines() == ["0"]
     assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml"]
     assert names(polygons.parent) == ["mine.gpkg", "mine.qml"]

@@ -11,7 +11,8 @@ from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 
 CPU = torch.device("cpu")
 POINTWISE_SIZES = [
-    (40, 50),  # smaller than a tile
+    (5, 5),  # smaller than a tile
+    (40, 50),
     (64, 64),  # exactly a tile
     (65, 64),  # one row more
     (64, 65),  # one column more
@@ -23,13 +24,10 @@ POINTWISE_SIZES = [
 
 
 def raster(height, width, seed=0):
-    """Random inputs float32 (2, height, width)."""
     return np.random.default_rng(seed).normal(size=(2, height, width)).astype(np.float32)
 
 
 def probabilities_of(network):
-    """Turn a network into the callable that predict_strips takes."""
-
     @torch.no_grad()
     def probabilities(inputs):
         return network(inputs).softmax(dim=1)
@@ -49,9 +47,15 @@ def strips_of(inputs, network, tiling, valid=None, first_row=0):
         rows, columns = window.toslices()
         return inputs[:, rows, columns], valid[rows, columns]
 
-    run = probabilities_of(network)
+    run, found, copies = probabilities_of(network), [], []
     classes = 2 if isinstance(network, Halving) else 3
-    return list(predict_strips(read, *inputs.shape[1:], run, classes, tiling, CPU, first_row))
+    for strip in predict_strips(read, *inputs.shape[1:], run, classes, tiling, CPU, first_row):
+        found.append(strip)
+        copies.append((strip.probabilities.clone(), strip.valid.copy()))
+    for strip, (probabilities, has_data) in zip(found, copies, strict=True):
+        assert torch.equal(strip.probabilities, probabilities)  # later strips change none
+        assert np.array_equal(strip.valid, has_data)
+    return found
 
 
 def joined(strips):
@@ -68,10 +72,8 @@ def test_tiles_cover_a_side_without_gaps_and_overlap_at_least_as_asked(tile):
         for length in range(1, 200):
             starts = tile_starts(length, tile, overlap)
             ends = [min(start + tile, length) for start in starts]
-            assert starts[0] == 0
-            assert ends[-1] == length
+            assert (starts[0], ends[-1]) == (0, length)
             assert starts == sorted(set(starts))
-            assert all(start >= 0 for start in starts)
             if tile - overlap >= 32:
                 assert all(start % 32 == 0 for start in starts)
             for end, following in zip(ends, starts[1:], strict=False):
@@ -87,50 +89,19 @@ def test_tiles_begin_at_multiples_of_the_stride_of_networks():
     assert tile_starts(100, 64, 60) == [*range(0, 36, 4), 36]  # steps too short for that
 
 
-@pytest.mark.parametrize(("overlap", "batch_size"), [(0, 1), (16, 1), (16, 3), (32, 4), (50, 100)])
+@pytest.mark.parametrize(
+    "tiling",
+    [
+        *(Tiling(64, *rest) for rest in ((0, 1), (16, 1), (16, 3), (32, 4), (50, 100))),
+        Tiling(2048, 1024),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(("height", "width"), POINTWISE_SIZES)
-def test_a_pointwise_network_gives_the_same_in_tiles_as_at_once(height, width, overlap, batch_size):
+def test_a_pointwise_network_gives_the_same_in_tiles_as_at_once(height, width, tiling):
     inputs, network = raster(height, width), pointwise()
-    strips = strips_of(inputs, network, Tiling(64, overlap, batch_size))
-    assert joined(strips).numpy() == pytest.approx(whole(inputs, network).numpy(), abs=1e-6)
-
-
-def test_a_wide_overlap_does_not_darken_the_corners():
-    inputs, network = raster(5, 5), pointwise()
-    strips = strips_of(inputs, network, Tiling(2048, 1024))
-    assert joined(strips).numpy() == pytest.approx(whole(inputs, network).numpy(), abs=1e-6)
-
-
-def test_strips_are_whole_rows_in_order_with_their_validity():
-    inputs = raster(150, 90)
-    valid = np.random.default_rng(1).random((150, 90)) < 0.7
-    strips = strips_of(inputs, pointwise(), Tiling(64, 16, 2), valid)
-    assert [strip.row for strip in strips] == tile_starts(150, 64, 16)
-    row = 0
-    for strip in strips:
-        assert strip.row == row
-        assert strip.probabilities.shape[0] == 3
-        assert strip.probabilities.shape[1:] == strip.valid.shape
-        assert strip.valid.shape[1] == 90
-        row += strip.valid.shape[0]
-    assert row == 150
-    assert np.array_equal(np.concatenate([strip.valid for strip in strips]), valid)
-
-
-def test_kept_strips_do_not_change_while_later_ones_are_made():
-    inputs, network = raster(300, 40), pointwise()
-
-    def read(window):
-        rows, columns = window.toslices()
-        return inputs[:, rows, columns], np.ones((window.height, window.width), bool)
-
-    copies, kept = [], []
-    for strip in predict_strips(read, 300, 40, probabilities_of(network), 3, Tiling(32, 8), CPU):
-        kept.append(strip)
-        copies.append((strip.probabilities.clone(), strip.valid.copy()))
-    for strip, (probabilities, valid) in zip(kept, copies, strict=True):
-        assert torch.equal(strip.probabilities, probabilities)
-        assert np.array_equal(strip.valid, valid)
+    found = joined(strips_of(inputs, network, tiling))
+    assert found.numpy() == pytest.approx(whole(inputs, network).numpy(), abs=1e-6)
 
 
 class Counting(nn.Module):
@@ -147,30 +118,26 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
-def test_tiles_without_data_are_skipped(batch_size):
+@pytest.mark.parametrize("any_data", [True, False])
+def test_tiles_without_data_are_skipped(batch_size, any_data):
     inputs, valid = raster(160, 160), np.zeros((160, 160), bool)
     valid[:10, :10] = True  # the first tile alone
     valid[100:102, 100:102] = True  # some in the middle: tiles start at 0, 32, 64 and 96
     valid[120, 120] = True
+    valid &= any_data
     network = Counting(pointwise())
     strips = strips_of(inputs, network, Tiling(64, 16, batch_size), valid)
     starts = tile_starts(160, 64, 16)
     with_data = [
         valid[row : row + 64, column : column + 64].any() for row in starts for column in starts
     ]
-    assert 0 < sum(with_data) < len(with_data)
+    assert [strip.row for strip in strips] == starts
+    assert any(with_data) == any_data and not all(with_data)
     assert network.tiles == sum(with_data)
     assert np.array_equal(np.concatenate([strip.valid for strip in strips]), valid)
     found = joined(strips).numpy()[:, valid]
     expected = whole(inputs, pointwise()).numpy()[:, valid]
     assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_raster_without_any_data_is_never_put_to_the_network():
-    network = Counting(pointwise())
-    strips = strips_of(raster(100, 100), network, Tiling(64, 16), np.zeros((100, 100), bool))
-    assert network.tiles == 0
-    assert not any(strip.valid.any() for strip in strips)
     assert joined(strips).isfinite().all()
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from safetensors import safe_open
 from torch import nn
 
 from minseg import MinsegError
@@ -93,6 +92,22 @@ def interrupted_after(epochs, validate):
     return interrupting
 
 
+def trained(patches, validate, path, network=None, **settings):
+    """Train a small network, or another; its history."""
+    options = options_of(**settings)
+    return train(network or small_network(), patches, validate, options, path, fabric_of())
+
+
+@pytest.fixture
+def checkpoint(patches, tmp_path, monkeypatch):
+    """What is left by a training that was stopped after two epochs, of which the first is best."""
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    path, seen = tmp_path / "c.safetensors", []
+    with pytest.raises(KeyboardInterrupt):
+        trained(patches, interrupted_after(2, scripted(80, 10, seen=seen)), path)
+    return path, seen
+
+
 def same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -100,9 +115,8 @@ def same_weights(one, other):
 def test_a_real_network_learns_the_easy_dataset(dataset, patches, tmp_path):
     torch.manual_seed(0)
     network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
-    validate = validation_of(dataset)
-    options = options_of(epochs=8, learning_rate=1e-3)
-    history = train(network, patches, validate, options, tmp_path / "c.safetensors", fabric_of())
+    validate, path = validation_of(dataset), tmp_path / "c.safetensors"
+    history = trained(patches, validate, path, network, epochs=8, learning_rate=1e-3)
     assert list(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == list(range(1, 9))
     assert (history["seconds"] > 0).all()
@@ -122,15 +136,13 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize(
-    "settings", RESUMED, ids=lambda settings: "-".join(map(str, settings.values()))
-)
+@pytest.mark.parametrize("settings", RESUMED, ids=str)
 def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     dataset, patches, tmp_path, monkeypatch, settings
 ):
     options = options_of(**settings)
     validate = validation_of(dataset, options.precision)
-    fabric, checkpoint = fabric_of(options.precision), tmp_path / "checkpoint.safetensors"
+    fabric, path = fabric_of(options.precision), tmp_path / "checkpoint.safetensors"
     whole = small_network()
     expected = train(whole, patches, validate, options, tmp_path / "none", fabric)
     assert names(tmp_path) == []
@@ -138,38 +150,26 @@ def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
     stopping = interrupted_after(2, validate)
     with pytest.raises(KeyboardInterrupt):
-        train(small_network(), patches, stopping, options, checkpoint, fabric)
+        train(small_network(), patches, stopping, options, path, fabric)
     assert names(tmp_path) == ["checkpoint.safetensors"]
 
     resumed = small_network(seed=99)  # its start must not matter
     torch.rand(17)  # nor what was drawn before
-    counted = []
-
-    def counting(network):
-        counted.append(network)
-        return validate(network)
-
-    found = train(resumed, patches, counting, options, checkpoint, fabric)
-    assert len(counted) == 2
+    found = train(resumed, patches, interrupted_after(2, validate), options, path, fabric)
     assert found.drop(columns="seconds").equals(expected.drop(columns="seconds"))
     assert same_weights(resumed.state_dict(), whole.state_dict())
     assert len(expected["train_loss"].unique()) == 4
 
 
-def test_a_best_epoch_before_the_interruption_is_kept(patches, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
-    options, checkpoint, seen = options_of(), tmp_path / "c.safetensors", []
-    stopping = interrupted_after(2, scripted(80, 10, seen=seen))
-    with pytest.raises(KeyboardInterrupt):
-        train(small_network(), patches, stopping, options, checkpoint, fabric_of())
-    network = small_network(1)
-    history = train(network, patches, scripted(50, 79), options, checkpoint, fabric_of())
+def test_a_best_epoch_before_the_interruption_is_kept(patches, checkpoint):
+    (path, seen), network = checkpoint, small_network(1)
+    history = trained(patches, scripted(50, 79), path, network)
     assert history["validation_iou"].tolist() == [0.8, 0.1, 0.5, 0.79]
     assert same_weights(network.state_dict(), seen[0])
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "ious", "kept"),
+    ("rule", "ious", "kept"),
     [
         ("best", (20, 80, 50), 1),
         ("best", (80, 80, 20), 0),  # of equal ones the first
@@ -178,84 +178,25 @@ def test_a_best_epoch_before_the_interruption_is_kept(patches, tmp_path, monkeyp
         ("last", (80, 20, float("nan")), 2),
     ],
 )
-def test_weights_of_the_epoch_asked_for_are_kept(patches, tmp_path, checkpoint, ious, kept):
-    options, network, seen = options_of(epochs=3, checkpoint=checkpoint), small_network(), []
-    validate = scripted(*ious, seen=seen)
-    train(network, patches, validate, options, tmp_path / "c.safetensors", fabric_of())
+def test_weights_of_the_epoch_asked_for_are_kept(patches, tmp_path, rule, ious, kept):
+    network, validate = small_network(), scripted(*ious, seen=(seen := []))
+    trained(patches, validate, tmp_path / "c.safetensors", network, epochs=3, checkpoint=rule)
     assert [same_weights(network.state_dict(), state) for state in seen].index(True) == kept
-
-
-def test_every_epoch_has_crops_of_its_own(patches, tmp_path, monkeypatch):
-    asked = []
-    batches = patches.batches
-
-    def noting(epoch):
-        asked.append(epoch)
-        return batches(epoch)
-
-    monkeypatch.setattr(patches, "batches", noting)
-    options, path = options_of(epochs=3), tmp_path / "c.safetensors"
-    train(small_network(), patches, scripted(1, 2, 3), options, path, fabric_of())
-    assert asked == [0, 1, 2]
-
-
-def test_training_goes_on_in_training_mode_after_validation(patches, tmp_path):
-    modes = []
-
-    def validate(network):
-        modes.append(network.training)
-        return scripted(50)(network)
-
-    options = options_of(epochs=2)
-    train(small_network(), patches, validate, options, tmp_path / "c.safetensors", fabric_of())
-    assert modes == [True, True]
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_a_loss_that_is_no_number_is_refused_with_the_way_to_mend_it(patches, tmp_path, optimiser):
-    options = options_of(learning_rate=1e30, optimiser=optimiser)
+    validate, path = scripted(1, 1, 1, 1), tmp_path / "c.safetensors"
     with pytest.raises(MinsegError, match=r"epoch \d: the training loss is .*--set learning_rate"):
-        train(
-            small_network(),
-            patches,
-            scripted(1, 1, 1, 1),
-            options,
-            tmp_path / "c.safetensors",
-            fabric_of(),
-        )
-
-
-def test_checkpoint_is_a_safetensors_file_of_the_last_finished_epoch(
-    patches, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
-    checkpoint, seen = tmp_path / "c.safetensors", []
-    stopping = interrupted_after(2, scripted(30, 20, seen=seen))
-    with pytest.raises(KeyboardInterrupt):
-        train(small_network(), patches, stopping, options_of(), checkpoint, fabric_of())
-    with safe_open(checkpoint, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        assert set(file.metadata()) == {"history", "best"}
-    assert {name.split("/")[0] for name in tensors} == {"network", "kept", "optimiser"}
-    for group, state in (("network", seen[1]), ("kept", seen[0])):
-        assert all(torch.equal(tensors[f"{group}/{name}"], state[name]) for name in state)
-    parameters = len(list(small_network().parameters()))
-    assert sum(name.startswith("optimiser/") for name in tensors) == 3 * parameters
+        trained(patches, validate, path, learning_rate=1e30, optimiser=optimiser)
 
 
 @pytest.mark.parametrize("share", [0, 0.5])
-def test_a_damaged_checkpoint_is_a_training_from_the_beginning(
-    patches, tmp_path, monkeypatch, share
-):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
-    checkpoint = tmp_path / "c.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        stopping = interrupted_after(2, scripted(30, 20))
-        train(small_network(), patches, stopping, options_of(), checkpoint, fabric_of())
-    whole = checkpoint.read_bytes()
-    checkpoint.write_bytes(whole[: int(share * len(whole))])  # as a power cut may leave it
-    validate = scripted(1, 2, 3, 4)
-    found = train(small_network(), patches, validate, options_of(), checkpoint, fabric_of())
+def test_a_damaged_checkpoint_is_a_training_from_the_beginning(patches, checkpoint, share):
+    path, _ = checkpoint
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])  # as a power cut may leave it
+    found = trained(patches, scripted(1, 2, 3, 4), path)
     assert found["validation_iou"].tolist() == [0.01, 0.02, 0.03, 0.04]
 
 
@@ -290,23 +231,28 @@ def test_cosine_schedule_is_that_of_pytorch():
         assert learning_rate(options, step, 3) == pytest.approx(oracle.get_last_lr()[0], abs=1e-12)
         optimiser.step()
         oracle.step()
-    assert learning_rate(options, 0, 3) == 0.02
-    assert learning_rate(options, 6, 3) == pytest.approx(0.01)
-    assert learning_rate(options, 12, 3) == pytest.approx(0)
 
 
-def test_every_step_takes_the_rate_of_the_schedule(patches, tmp_path, monkeypatch):
-    rates = []
-    step = torch.optim.SGD.step
+def test_every_step_takes_the_rate_of_the_schedule_and_every_epoch_crops_of_its_own(
+    patches, tmp_path, monkeypatch
+):
+    rates, epochs, modes = [], [], []
+    step, batches = torch.optim.SGD.step, patches.batches
 
     def watched(self, *arguments, **named):
         rates.append(self.param_groups[0]["lr"])
         return step(self, *arguments, **named)
 
+    def validate(network):
+        modes.append(network.training)  # again after a validation, which changes it
+        return scripted(50)(network)
+
     monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    monkeypatch.setattr(patches, "batches", lambda epoch: epochs.append(epoch) or batches(epoch))
+    path = tmp_path / "c.safetensors"
     options = options_of(epochs=2, optimiser="sgd", schedule="cosine")
-    validate, path = scripted(1, 2), tmp_path / "c.safetensors"
     history = train(small_network(), patches, validate, options, path, fabric_of())
+    assert (epochs, modes) == ([0, 1], [True, True])
     assert rates == [learning_rate(options, k, 3) for k in range(6)]
     assert history["learning_rate"].tolist() == [rates[2], rates[5]]
 

@@ -19,7 +19,7 @@ from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling
 from minseg.maps import prediction
 from minseg.maps.cleaning import Cleaning, clean
-from minseg.maps.prediction import ImageFile, ImageReading, predict_raster
+from minseg.maps.prediction import ImageFile, ImageReading, predict_raster, work_folder
 from tests.conftest import grid_at, names
 
 MODEL1 = TASKS["model1"]
@@ -386,3 +386,25 @@ def test_what_the_network_has_no_number_for_has_no_class(write_image, tmp_path):
     predict_raster(segmenter_of(Overflowing()), write_image(numbers_of(classes)), **outputs)
     assert np.array_equal(read(tmp_path / "map.tif")[0], np.where(classes == 1, 255, classes))
     assert np.array_equal((read(tmp_path / "p.tif") == 65535).all(axis=0), classes == 1)
+
+
+TASK = {"images": [("a.tif", 3)], "tiles": 512}
+
+
+@pytest.mark.parametrize("note", [None, "another task", "", "{", "[]", '{"task": 1}'])
+def test_unfinished_work_is_found_again_unless_it_is_something_else(tmp_path, note):
+    output = tmp_path / "new" / "map.tif"
+    with pytest.raises(KeyboardInterrupt), work_folder(output) as work:
+        assert work.progress(TASK) == {}
+        (work.path / "rows.tif").touch()
+        (work.path / "more").mkdir()
+        work.note(TASK, {"rows": 7})
+        raise KeyboardInterrupt
+    assert names(output.parent) == [".map.tif.partial"]
+    if note not in (None, "another task"):
+        (output.parent / ".map.tif.partial" / "progress.json").write_text(note)
+    with work_folder(output) as work:
+        found = work.progress(TASK | ({"tiles": 256} if note == "another task" else {}))
+        assert found == ({"rows": 7} if note is None else {})
+        assert (names(work.path) == ["lock"]) == (note is not None)
+    assert names(output.parent) == []

@@ -9,7 +9,23 @@ import pandas as pd
 from minseg.data.bands import parse_bands
 from minseg.data.labels import parse_task
 from minseg.study.config import PIXEL_FOREST, RunConfig
-from minseg.study.runs import COUNT_COLUMNS, Run
+from minseg.study.runs import COUNT_COLUMNS, Run, run_key
+from minseg.study.tuning import Search, SearchSpace
+
+SPACE = SearchSpace(
+    learning_rate=(1e-3, 2e-3, 3e-3),
+    batch_size=(4,),
+    epochs=(1, 2, 3),
+    crop=(32, 64),
+    optimiser=("adam",),
+    encoder=("resnet18",),
+    architecture=("unet",),
+    loss=("jaccard", "focal"),
+)
+"""What the searches that are written by hand try."""
+
+DRAWN = {name: values[0] for name, values in SPACE.sampled.items()}
+"""Hyperparameters of a trial, where nothing else is asked for."""
 
 
 def excavation(hits: int, false: int = 0) -> list[list[int]]:
@@ -62,3 +78,33 @@ def write_run(
     }.items():
         (folder / name).write_text(json.dumps(content) + "\n")
     return Run(folder)
+
+
+def ask_trial(search: Search, **changes: object) -> tuple:
+    """Start a trial with known hyperparameters; returns it and its configuration."""
+    parameters = DRAWN | changes
+    search.trials.enqueue_trial(parameters)
+    trial = search.trials.ask()
+    for name, values in SPACE.sampled.items():
+        assert trial.suggest_categorical(name, values) == parameters[name]
+    config = search.config(parameters)
+    trial.set_user_attr("run", run_key(config, search.dataset))
+    return trial, config
+
+
+def complete_trial(
+    search: Search, curve: Sequence[float], hits: Sequence[Sequence[int]], **changes: object
+) -> None:
+    """Add a complete trial by its validation curve, and its test hits at each epoch count."""
+    trial, config = ask_trial(search, **changes)
+    found = {
+        epochs: {
+            "validation": {"v": excavation(5)},
+            "test": {f"m{k}": excavation(n) for k, n in enumerate(numbers)},
+        }
+        for epochs, numbers in enumerate(hits, 1)
+    }
+    write_run(search.store.path / trial.user_attrs["run"], config, found, curve)
+    for epoch, iou in enumerate(curve, 1):
+        trial.report(iou, epoch)
+    search.trials.tell(trial, max(curve))

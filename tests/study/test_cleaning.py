@@ -13,6 +13,7 @@ from minseg.study.config import RunConfig
 from tests.conftest import write_small_dataset
 from tests.study.made_runs import write_run
 
+CONFIG = RunConfig(task="model1", bands="B02,B03,B04")
 PART = Window(4, 4, 56, 56)
 """The tested part of a scene."""
 
@@ -70,8 +71,7 @@ def mean_iou(run, dataset):
 
 
 def test_rules_that_remove_what_is_wrong_gain_what_it_cost(dataset, tmp_path):
-    config = RunConfig(task="model1", bands="B02,B03,B04")
-    run = write_predicting_run(tmp_path / "specks", dataset, config, with_specks(2))
+    run = write_predicting_run(tmp_path / "specks", dataset, CONFIG, with_specks(2))
     table = effects([run], dataset)
     assert list(table.columns) == EFFECT_COLUMNS
     assert list(table["rule"]) == list(RULES)
@@ -97,8 +97,7 @@ def test_a_rule_that_takes_what_is_right_loses(dataset, tmp_path):
         classes[corner[0] : corner[0] + 3, corner[1]] = 2  # … but three pixels of it
         return classes
 
-    config = RunConfig(task="model1", bands="B02,B03,B04")
-    run = write_predicting_run(tmp_path / "thin", dataset, config, thin)
+    run = write_predicting_run(tmp_path / "thin", dataset, CONFIG, thin)
     lines = effects([run], dataset).set_index("rule")
     assert lines.loc["minimum size, 0.1 ha", "difference"] < 0
     assert lines.loc["minimum size, 0.1 ha", "high"] < 0
@@ -106,15 +105,14 @@ def test_a_rule_that_takes_what_is_right_loses(dataset, tmp_path):
 
 
 def test_seeds_are_averaged_and_configurations_are_not(dataset, tmp_path):
-    config = RunConfig(task="model1", bands="B02,B03,B04")
     perfect = write_predicting_run(
-        tmp_path / "a", dataset, config, lambda truth, k: truth.astype(np.uint8)
+        tmp_path / "a", dataset, CONFIG, lambda truth, k: truth.astype(np.uint8)
     )
     specks = write_predicting_run(
-        tmp_path / "b", dataset, config.replace(seed=1), with_specks(2, every=2)
+        tmp_path / "b", dataset, CONFIG.replace(seed=1), with_specks(2, every=2)
     )
     other = write_predicting_run(
-        tmp_path / "c", dataset, config.replace(bands="B02"), with_specks(2)
+        tmp_path / "c", dataset, CONFIG.replace(bands="B02"), with_specks(2)
     )
     table = effects([perfect, specks, other], dataset)
     adjacency = table[table["rule"] == "adjacency"].set_index("bands")
@@ -128,19 +126,11 @@ def test_seeds_are_averaged_and_configurations_are_not(dataset, tmp_path):
     assert not table["told"].any()  # on three mines nothing is told from zero
 
 
-def test_adjacency_is_left_out_where_no_rule_applies(dataset, tmp_path):
+def test_adjacency_is_left_out_where_no_rule_applies_and_another_dataset_refused(dataset, tmp_path):
     config = RunConfig(task="excavation", bands="B02,B03,B04")
     run = write_predicting_run(tmp_path / "pits", dataset, config, with_specks(1))
     assert list(effects([run], dataset)["rule"]) == [rule for rule in RULES if rule != "adjacency"]
-
-
-def test_no_runs_give_an_empty_table(dataset):
     assert list(effects([], dataset).columns) == EFFECT_COLUMNS
-
-
-def test_another_dataset_is_refused_in_one_line(dataset, tmp_path):
-    config = RunConfig(task="model1", bands="B02,B03,B04")
-    run = write_predicting_run(tmp_path / "run", dataset, config, with_specks(1))
     other = write_small_dataset(tmp_path / "other", 4, (2021,))
     with pytest.raises(MinsegError, match="has no scene") as error:
         effects([run], other)

@@ -305,10 +305,11 @@ def test_interval_of_a_share_is_that_of_a_recall_with_the_same_counts():
 
 
 def test_shares_of_nothing_of_one_mine_and_of_unknown_mines():
-    nothing = pooled(pd.Series({"a": 0}), pd.Series({"a": 0}))
-    assert np.isnan(nothing.value)
-    assert nothing.mines == ()
-    one = pooled(pd.Series({"a": 1, "b": np.nan}), pd.Series({"a": 4, "b": 4}))
+    def found(there, whole):
+        return pooled(pd.Series(there), pd.Series(whole))
+
+    nothing, one = found({"a": 0}, {"a": 0}), found({"a": 1, "b": np.nan}, {"a": 4, "b": 4})
+    assert np.isnan(nothing.value) and nothing.mines == ()
     assert (one.value, one.mines) == (0.25, ("a",))
     assert np.isnan(one.interval).all()
     several = pooled(pd.Series([1, 2], index=["a", "a"]), pd.Series([2, 4], index=["a", "a"]))
@@ -353,14 +354,11 @@ def test_distance_to_the_boundary_is_what_comparing_all_pairs_of_pixels_gives():
 
 
 def test_no_boundary_without_the_class_nor_against_unknown_ground():
-    nothing = np.zeros((8, 8), bool)
-    everywhere = ~nothing
-    assert np.isinf(boundary_distance_px(nothing, everywhere)).all()
-    assert np.isinf(boundary_distance_px(everywhere, everywhere)).all()
-    half = nothing.copy()
-    half[:, :4] = True
+    nothing, half = np.zeros((8, 8), bool), np.arange(8) < np.full((8, 1), 4)
+    assert np.isinf(boundary_distance_px(nothing, ~nothing)).all()
+    assert np.isinf(boundary_distance_px(~nothing, ~nothing)).all()
     assert np.isinf(boundary_distance_px(half, half)[half]).all()  # the rest was never looked at
-    assert set(boundary_distance_px(half, everywhere)[0]) == {1, 2, 3, 4}
+    assert set(boundary_distance_px(half, ~nothing)[0]) == {1, 2, 3, 4}
 
 
 def test_snow_and_water_are_told_from_ground():

@@ -83,15 +83,10 @@ def test_a_run_that_exists_is_loaded(network, dataset, store):
     assert (again.path / "weights.safetensors").stat().st_mtime_ns == before
 
 
-def test_same_seed_same_run_elsewhere(network, dataset, tmp_path):
+def test_same_run_elsewhere_and_evaluated_again_gives_the_stored_counts(network, dataset, tmp_path):
     again = run(network.config, dataset, RunStore(tmp_path))
     pd.testing.assert_frame_equal(again.counts, network.counts)
-
-
-def test_evaluating_again_gives_the_stored_counts(network, dataset):
-    table = evaluate(network, dataset, "test")
-    stored = network.counts[network.counts["part"] == "test"].drop(columns=["epochs", "part"])
-    pd.testing.assert_frame_equal(table, stored.reset_index(drop=True))
+    require_stored_counts(network, dataset)
 
 
 def test_evaluating_on_mines_seen_in_training_is_refused(network, dataset, tmp_path):
@@ -116,25 +111,21 @@ def test_baseline_is_a_run_without_model(dataset, store, network):
         open_segmenter(baseline)
 
 
-def test_task_or_bands_that_the_dataset_lacks(dataset, store):
-    with pytest.raises(MinsegError, match="nobody annotated"):
-        run(profile_config("demo", task="model3"), dataset, store)
-    with pytest.raises(MinsegError, match="has no band"):
-        run(profile_config("demo", task="model1", bands="M"), dataset, store)
-
-
-def test_crop_larger_than_the_scenes(dataset, store):
-    with pytest.raises(MinsegError, match="smaller than the crop"):
-        run(profile_config("demo", task="model1", crop=96, test_crop=0), dataset, store)
-    with pytest.raises(MinsegError, match="smaller than the test crop"):
-        run(profile_config("demo", task="model1", crop=64, test_crop=128), dataset, store)
-
-
-def test_unknown_architecture_and_encoder(dataset, store):
-    for changes in ({"architecture": "transformer"}, {"encoder": "resnet51"}):
-        with pytest.raises(MinsegError) as error:
-            run(profile_config("demo", task="model1", **(SMALL | changes)), dataset, store)
-        assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "model3"}, "nobody annotated"),
+        ({"bands": "M"}, "has no band"),
+        ({"crop": 96, "test_crop": 0}, "smaller than the crop"),
+        ({"test_crop": 128}, "smaller than the test crop"),
+        (SMALL | {"architecture": "transformer"}, "transformer"),
+        (SMALL | {"encoder": "resnet51"}, "resnet51"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(dataset, store, changes, message):
+    with pytest.raises(MinsegError, match=message) as error:
+        run(profile_config("demo", **({"task": "model1"} | changes)), dataset, store)
+    assert "\n" not in str(error.value)
 
 
 def test_pretrained_weights_without_network_are_never_a_random_start(dataset, store, monkeypatch):
@@ -143,6 +134,12 @@ def test_pretrained_weights_without_network_are_never_a_random_start(dataset, st
     with pytest.raises(MinsegError, match="none"):
         run(config, dataset, store)
     assert store.find(run_key(config, dataset)) is None
+
+
+def require_stored_counts(made, dataset):
+    table = evaluate(made, dataset, "test")
+    stored = made.counts_of("test")[table.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, stored)
 
 
 def counted(run, epochs):
@@ -283,10 +280,7 @@ FIRST_NODE = {"MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "9"}  # nobody answers 
 def test_variables_of_a_cluster_divide_no_training(dataset, tmp_path, monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    made = run(CONSTANT.replace(epochs=1), dataset, RunStore(tmp_path))
-    table = evaluate(made, dataset, "test")
-    stored = made.counts_of("test")[table.columns].reset_index(drop=True)
-    pd.testing.assert_frame_equal(table, stored)
+    require_stored_counts(run(CONSTANT.replace(epochs=1), dataset, RunStore(tmp_path)), dataset)
 
 
 def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
@@ -302,6 +296,4 @@ def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
     assert made.provenance["device"].startswith("2 × ")
     assert len(made.history) == 2
     assert np.isfinite(made.history["train_loss"]).all()
-    table = evaluate(made, dataset, "test")  # the stored weights are those that were evaluated
-    stored = made.counts_of("test")[table.columns].reset_index(drop=True)
-    pd.testing.assert_frame_equal(table, stored)
+    require_stored_counts(made, dataset)  # the stored weights are those that were evaluated

@@ -188,7 +188,7 @@ def test_changed_dataset_has_runs_of_its_own(cluster, tmp_path, capsys):
     assert capsys.readouterr().err == ""  # nothing was made
 
 
-def test_dataset_whose_files_are_gone(tmp_path):
+def test_dataset_whose_files_are_gone_and_what_went_wrong_on_a_worker(tmp_path):
     dataset = write_small_dataset(tmp_path / "mines", count=3, years=(2020,))
     missing = dataset.path / dataset.scenes["labels"][1]
     missing.unlink()
@@ -196,8 +196,5 @@ def test_dataset_whose_files_are_gone(tmp_path):
     assert len(outcomes) == 2
     for outcome in outcomes:
         assert outcome.problem.startswith(f"{missing}: cannot be read")
-
-
-def test_what_went_wrong_on_a_worker_is_one_line():
     assert summary_of(ValueError("first\nsecond")) == "ValueError: first"
     assert summary_of(MemoryError()) == "MemoryError: no reason given"

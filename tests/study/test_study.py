@@ -49,7 +49,7 @@ def test_where_runs_are_kept(tmp_path, monkeypatch):
     assert default_store() == tmp_path / "elsewhere"
 
 
-def test_a_page_whose_every_run_failed_fails(dataset, tmp_path):
+def test_a_page_whose_every_run_or_search_failed_fails(dataset, tmp_path):
     """What the dataset lacks is told on the page; a broken store is not."""
     study = minseg.open_study("demo", dataset.path, runs=tmp_path)
     (tmp_path / run_key(TINY, study.dataset)).mkdir()
@@ -58,10 +58,6 @@ def test_a_page_whose_every_run_failed_fails(dataset, tmp_path):
     assert "has no band" in told.problem
     with pytest.raises(MinsegError, match=r"no run could be made: .*delete the folder"):
         study.run_all([TINY, lacking])
-
-
-def test_a_page_whose_every_search_failed_fails(dataset, tmp_path):
-    study = minseg.open_study("demo", dataset.path, runs=tmp_path)
     assert tune_all(study, ["dam"], {}, 1)[0] == {}
     (tmp_path / "tuning").write_text("in the way")
     with pytest.raises(MinsegError, match=r"no run could be made: .*tuning"):

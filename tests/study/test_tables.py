@@ -172,12 +172,10 @@ def test_scores_are_means_over_seeds_of_scores_over_pooled_mines(result_of):
     found = scored(result_of({"m0": 4, "m1": 6}, {"m0": 8, "m1": 8}), "standard")
     assert (found.task, found.row, found.num_mines) == ("model1", "RGB", 2)
     # Excavation alone is there: IoU = recall = hits / 10, nothing is false.
-    assert dict(zip(METRICS, found.values, strict=True)) == pytest.approx(
-        {"iou": (0.5 + 0.8) / 2, "recall": 0.65, "precision": 1, "accuracy": (0.95 + 0.98) / 2}
-    )
-    assert dict(zip(METRICS, found.spread, strict=True)) == pytest.approx(
-        {"iou": 0.3, "recall": 0.3, "precision": 0, "accuracy": 0.03}
-    )
+    by_metric = dict(zip(METRICS, zip(found.values, found.spread, strict=True), strict=True))
+    assert by_metric["iou"] == by_metric["recall"] == pytest.approx(((0.5 + 0.8) / 2, 0.3))
+    assert by_metric["precision"] == pytest.approx((1, 0))
+    assert by_metric["accuracy"] == pytest.approx(((0.95 + 0.98) / 2, 0.03))
     assert found.absent == ("preparatory work area",)
 
 
@@ -194,9 +192,8 @@ def test_scores_agree_with_those_of_the_runs(result_of, convention):
 
 
 def test_only_the_mines_of_an_entry_count(result_of):
-    result = result_of(HITS, mines=("m1", "m3", "of another part"))
-    found = scored(result, "standard")
-    assert found.num_mines == 2
+    found = scored(result_of(HITS, mines=("m1", "m3", "of another part")), "standard")
+    assert found.mines == ("m1", "m3")
     assert found.values[IOU] == pytest.approx((9 + 4) / 20)
     alone = scored(result_of({"m1": 9, "m3": 4}), "standard")
     assert (found.resampled == alone.resampled).all()

@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 
 from minseg import MinsegError
 from minseg.study import scheduling, tuning
-from minseg.study import tuning as search
 from minseg.study.runs import Outcome, Run, RunStore, run_key
 from minseg.study.study import Study
 from minseg.study.tuning import SearchSpace, absolute, tune
@@ -150,12 +149,7 @@ def test_kept_journal_is_found_from_another_folder(cluster, study, tmp_path, mon
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = search_for(study, 1, storage="../kept.journal")
     assert again.known() == found.known()
-
-
-def test_relative_places_become_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert absolute("a.journal") == str(tmp_path / "a.journal")
-    assert absolute("sqlite:///a.db") == f"sqlite:///{tmp_path / 'a.db'}"
+    assert absolute("sqlite:///a.db") == f"sqlite:///{Path.cwd() / 'a.db'}"
     for whole in (f"sqlite:///{tmp_path / 'a.db'}", "sqlite://", "postgresql://host/name"):
         assert absolute(whole) == whole
 
@@ -257,31 +251,30 @@ def test_trial_left_while_it_was_drawn_is_not_trained(cluster, study):
     assert [trial.state for trial in found.known()] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
-def test_trial_that_another_program_has_ended_is_left_alone(cluster, study):
-    found = search_for(study, 0)
-    trial = tuning._ask(found)
-    found.trials.tell(trial.number, state=TrialState.PRUNED)
-    config = found.config(trial.params)
+def on_worker(cluster, call, *arguments):
     with Client(cluster.address) as client:
-        future = client.submit(tuning._run_trial, found, config, trial._trial_id, pure=False)
-        assert future.result() is None
-    assert list(study.store) == []
-    assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
+        return client.submit(call, *arguments, pure=False).result()
 
 
-def test_pruned_trial_leaves_no_run(cluster, study):
-    found = search_for(study, 0)
-    better = found.trials.ask()
-    better.report(1.0, 1)
-    assert not better.should_prune()
-    trial = tuning._ask(found)
+def run_trial(cluster, found, trial):
     config = found.config(trial.params)
-    with Client(cluster.address) as client:
-        future = client.submit(tuning._run_trial, found, config, trial._trial_id, pure=False)
-        assert future.result() is None
+    return on_worker(cluster, tuning._run_trial, found, config, trial._trial_id)
+
+
+@pytest.mark.parametrize("ended_by", ["another program", "pruning"])
+def test_trial_that_is_pruned_leaves_no_run(cluster, study, ended_by):
+    found = search_for(study, 0)
+    if ended_by == "pruning":
+        better = found.trials.ask()
+        better.report(1.0, 1)
+        assert not better.should_prune()
+    trial = tuning._ask(found)
+    if ended_by == "another program":
+        found.trials.tell(trial.number, state=TrialState.PRUNED)
+    assert run_trial(cluster, found, trial) is None
     pruned = found.known()[trial.number]
     assert pruned.state == TrialState.PRUNED
-    assert list(pruned.intermediate_values) == [1]
+    assert list(pruned.intermediate_values) == [1] * (ended_by == "pruning")
     assert list(study.store) == []
     assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
 
@@ -297,18 +290,13 @@ def test_untuned_settings_are_the_first_trial_and_never_stopped(cluster, study, 
     trial = tuning._ask(found)
     demo = study.config(**untuned)
     assert trial.params == {name: getattr(demo, name) for name in space.sampled} == found.default
-    with Client(cluster.address) as client:
-        future = client.submit(
-            tuning._run_trial, found, found.config(trial.params), trial._trial_id, pure=False
-        )
-        outcome = future.result()
-    assert len(outcome.run.history) == demo.epochs
+    assert len(run_trial(cluster, found, trial).run.history) == demo.epochs
     tuning._ask(found)
     assert all(one.params != found.default for one in found.known()[2:])
     assert search_for(study, 0, **untuned | {"crop": 64}).default is None  # not in the space
 
 
-@pytest.mark.parametrize("profile", search.SPACES)
+@pytest.mark.parametrize("profile", tuning.SPACES)
 def test_each_space_holds_its_profiles_own_settings_and_length(
     dataset, tmp_path, profile, monkeypatch
 ):
@@ -353,7 +341,7 @@ def test_trials_are_pruned_at_a_ninth_and_a_third(study, monkeypatch, epochs):
 
 
 def test_locked_database_is_one_line(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "LOCKED_WITHIN_S", 0.2)
+    monkeypatch.setattr(tuning, "LOCKED_WITHIN_S", 0.2)
     file = tmp_path / "tuning.db"
     search_for(study, 0, storage=f"sqlite:///{file}")
     other = sqlite3.connect(file)
@@ -438,9 +426,14 @@ def test_full_disk_leaves_a_journal_whole(study, file_limit):
         assert search_for(study, 0).known()[:3] == before
 
 
-def test_run_of_another_store_is_named(study, tmp_path):
+def test_trial_is_keyed_like_any_run_of_a_store(study):
     found = search_for(study, 0)
     trial = tuning._ask(found)
+    config = found.config(trial.params)
+    assert trial.user_attrs == {"run": run_key(config, study.dataset)}
+    assert (config.schedule, config.checkpoint) == ("constant", "last")
+    assert (config.score_epochs, config.epochs) == ((1, 2), 3)
+    assert trial.params == {name: getattr(config, name) for name in SPACE.sampled}
     found.trials.tell(trial.number, 0.5)
     with pytest.raises(MinsegError, match=f"has no run {trial.user_attrs['run']}.*run store"):
         found.run_of(found.known()[0])
@@ -464,17 +457,7 @@ def test_searches_that_are_over_need_no_place_to_write(study, monkeypatch):
     journal, before = fill_journal(study)
     found_names = names(journal.parent)
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
-    monkeypatch.setattr(search, "hold", lambda *_: pytest.fail("asked for a lock"))
-    monkeypatch.setattr(search.Journal, "append_logs", lambda *_: pytest.fail("wrote"))
+    monkeypatch.setattr(tuning, "hold", lambda *_: pytest.fail("asked for a lock"))
+    monkeypatch.setattr(tuning.Journal, "append_logs", lambda *_: pytest.fail("wrote"))
     assert search_for(study, 3).known() == before
     assert names(journal.parent) == found_names
-
-
-def test_trial_is_keyed_like_any_run(study):
-    found = search_for(study, 0)
-    trial = tuning._ask(found)
-    config = found.config(trial.params)
-    assert trial.user_attrs == {"run": run_key(config, study.dataset)}
-    assert (config.schedule, config.checkpoint) == ("constant", "last")
-    assert (config.score_epochs, config.epochs) == ((1, 2), 3)
-    assert trial.params == {name: getattr(config, name) for name in SPACE.sampled}

@@ -151,7 +151,7 @@ def fetch(
 
 
 def recipe(
-    name: Annotated[str, typer.Argument(help="jasansky, maus, tang or cheng.")],
+    name: Annotated[str, typer.Argument(help="jasansky, lames, maus, tang or cheng.")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[FILE]...", help="What was downloaded; without, where to get it."),
@@ -173,21 +173,28 @@ def recipe(
     layer: Annotated[str | None, typer.Option(help="Layer of the outlines.")] = None,
 ) -> None:
     """Turn public outlines of mines into the inputs of fetch; tell first what they give."""
-    from minseg.fetching import recipes
+    from minseg.fetching import lames, recipes
 
     source = recipes.source_named(name)
     if not files:
         print(*recipes.source_lines(source), sep="\n")
         return
     points = recipes.read_icmm(icmm) if icmm else None
-    if source.has_scenes:
+    mapping = values.value_mapping(classes or [])
+    if source.has_sites:
+        if len(files) != 2 or icmm or year or layer:
+            raise MinsegError(
+                f"recipe {name}: takes two FILEs, {source.files}, and neither --icmm, --year nor "
+                "--layer"
+            )
+        made = lames.site_recipe(source, files, classes=mapping, count=count)
+    elif source.has_scenes:
         if len(files) > 1 or year or classes:
             raise MinsegError(f"recipe {name}: takes one FILE, and neither --year nor --classes")
         made = recipes.tile_recipe(source, files[0], points, limit_km, layer=layer, count=count)
     else:
         if points is None:
             raise MinsegError(f"recipe {name}: needs listed mines to name its areas: give --icmm")
-        mapping = values.value_mapping(classes or [])
         made = recipes.area_recipe(
             source, files, points, limit_km, year=year, classes=mapping, layer=layer, count=count
         )

@@ -31,9 +31,11 @@ def train(
     runs: Annotated[Path | None, typer.Option(help="Folder of the run store.")] = None,
 ) -> None:
     """Train a model, or find the run that is there; print its folder and test scores."""
+    from minseg.data.labels import parse_task
     from minseg.study.study import open_study
 
     study = open_study(profile, folder, (seed,), runs)
+    study.dataset.require(parse_task(task), ())  # a page answers a part of it, and tells
     config = study.config(task=task, bands=bands, **values.settings_of(settings or []))
     run = study.run(config.baseline() if baseline else config, devices)
     print(run.path)

@@ -131,7 +131,23 @@ _NO_BACKSCATTER = re.compile(
 
 
 def parse_bands(text: str) -> tuple[str, ...]:
-    """Find the bands of a configuration (``R+N+S``), or of a list (``B04,B08,VV``), in order."""
+    """Find a band configuration by name, or list bands separated by commas.
+
+    Parameters
+    ----------
+    text : str
+        ``RGB``, ``R+N``, ``R+N+S``, ``M``, ``M+S``, or band names such as ``B04,B08,VV``.
+
+    Returns
+    -------
+    tuple of str
+        Band names in the order of the model's input channels.
+
+    Raises
+    ------
+    MinsegError
+        If a name is unknown or given twice.
+    """
     configuration = text.replace(" ", "").upper()
     if configuration in BAND_CONFIGURATIONS:
         return BAND_CONFIGURATIONS[configuration]

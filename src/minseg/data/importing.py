@@ -78,12 +78,31 @@ def import_dataset(
     licence: str = "not stated",
     split_seed: int = 0,
 ) -> Dataset:
-    """Make a dataset folder from folders of images and masks, and a CSV with a row per scene.
+    """Make a dataset folder from folders of images and masks.
 
-    The table's first column holds the scene's key (what ``*`` stands for); `mine` (or `site`)
-    names the mine, so that scenes of one mine stay in one part of the split; year, date, and the
-    columns of ``mines.csv`` are taken where they are there. Refused is what does not pair up,
-    lies on different grids or nowhere, has no valid pixel, or holds mask values nobody mapped.
+    Parameters
+    ----------
+    path : Path
+        Dataset folder to make.
+    folders : ImageFolders
+    table : Path
+        CSV with a row per scene. Its first column holds the scene's key (what ``*`` stands for);
+        `mine` (or `site`) names the mine, so that scenes of one mine stay in one part of the
+        split; year, date, and the columns of ``mines.csv`` are taken where they are there.
+    name, licence : str
+        Recorded in ``dataset.json``.
+    split_seed : int
+        Seed of the split by mine.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    MinsegError
+        If files do not pair up, lie on different grids, have no coordinate reference system or
+        no valid pixel, or hold mask values nobody mapped.
     """
     _check_classes(folders.classes)
     require_new_folder(Path(path))

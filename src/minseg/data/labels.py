@@ -116,6 +116,17 @@ class Task:
             return ()
         return tuple(name for name in self.class_names if name not in annotated)
 
+    def on(self, annotated: Collection[str]) -> "Task":
+        """Return what labels can answer of a model of the paper: the classes that were looked for.
+
+        A task of single classes means just these, and Model 4 needs whole mining areas: they stay
+        as they are, and so does a model of which nothing was looked for.
+        """
+        there = [name for name in self.class_names if name in annotated]
+        if self.name not in TASKS or self.merged_name or not there:
+            return self
+        return self if len(there) == len(self.class_names) else parse_task(",".join(there))
+
 
 TASKS: dict[str, Task] = {
     "model1": Task("model1", ("excavation", "preparatory work area")),
@@ -138,7 +149,22 @@ TASKS: dict[str, Task] = {
 
 
 def parse_task(text: str) -> Task:
-    """Find a task by name, ``model1`` … ``model4``, or make one of classes separated by commas."""
+    """Find a task by name, or make one from class names.
+
+    Parameters
+    ----------
+    text : str
+        ``model1`` … ``model4``, or class names of Table 1 separated by commas.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    MinsegError
+        If a name is unknown or given twice.
+    """
     if text.strip().lower() in TASKS:
         return TASKS[text.strip().lower()]
     names = [name.strip().lower() for name in text.split(",")]
@@ -152,6 +178,27 @@ def parse_task(text: str) -> Task:
         raise MinsegError(f"task {text!r}: a class is named twice; name each class once")
     ordered = tuple(name for name in CLASS_NAMES if name in names)
     return Task(",".join(ordered), ordered)
+
+
+def partial_answers(annotated: Collection[str]) -> list[str]:
+    """Tell what labels answer of Models 1-4, a line each; nothing where they answer all of it."""
+    lines = []
+    for model in TASKS.values():
+        task = model.on(annotated)
+        never = ", ".join(name for name in model.class_names if name not in annotated)
+        if not never:
+            lines.append(f"{model.title} whole")
+        elif task is not model:
+            lines.append(f"{model.title} as {task.title} (nobody looked for {never})")
+        elif task.not_annotated(annotated):
+            lines.append(f"{model.title} not at all")
+        elif set(annotated) == {EXTENT.name}:
+            lines.append(f"{model.title} by outlines of whole mining areas")
+        else:
+            lines.append(
+                f"{model.title} as the union of what was drawn, which misses what nobody looked for"
+            )
+    return lines if set(CLASS_NAMES) - set(annotated) else []
 
 
 def class_bit(name: str) -> int:

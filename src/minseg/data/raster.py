@@ -15,6 +15,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from pyproj import Geod
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -34,6 +35,8 @@ share of all memory."""
 METRES_PER_DEGREE = 111_320.0
 """Length of one degree of latitude, metres."""
 
+
+_GEOD = Geod(ellps="WGS84")
 
 # GDAL raises what goes wrong; the libtiff it was built with also prints some of that.
 with suppress(OSError, AttributeError):  # as where it is a part of GDAL, without a name
@@ -74,16 +77,31 @@ class Grid:
 
     @property
     def pixel_size_m(self) -> tuple[float, float]:
-        """Width and height of a pixel in metres; in degrees grids, at the grid's centre."""
+        """Width and height of a pixel on the ground, in metres, at the grid's centre.
+
+        A map's metres are taken for such where they are but for 1 %, as in UTM; in Mercator they
+        are not.
+        """
         width, height = (
             math.hypot(self.transform.a, self.transform.d),
             math.hypot(self.transform.b, self.transform.e),
         )
-        if self.crs is not None and self.crs.is_geographic:
-            latitude = math.radians(self.centre_lonlat[1])
-            return width * METRES_PER_DEGREE * math.cos(latitude), height * METRES_PER_DEGREE
-        factor = self.crs.linear_units_factor[1] if self.crs is not None else 1.0
-        return width * factor, height * factor
+        if self.crs is None:
+            return width, height
+        longitude, latitude = self.centre_lonlat
+        if self.crs.is_geographic:
+            across = METRES_PER_DEGREE * math.cos(math.radians(latitude))
+            return width * across, height * METRES_PER_DEGREE
+        factor = self.crs.linear_units_factor[1]
+        x, y = self.transform @ (self.width / 2, self.height / 2)
+        ends = (
+            (x + self.transform.a, x + self.transform.b),
+            (y + self.transform.d, y + self.transform.e),
+        )
+        across, down = _GEOD.inv(
+            [longitude] * 2, [latitude] * 2, *warp_points(self.crs, "EPSG:4326", *ends)
+        )[2]
+        return _ground_side(across, width * factor), _ground_side(down, height * factor)
 
     def outline(self, points: int) -> tuple[np.ndarray, np.ndarray]:
         """Return x and y of a ring along the edges, of so many points a side, from the first."""
@@ -136,6 +154,11 @@ class Grid:
         height, width = (math.ceil(side / step) for side in (self.height, self.width))
         scale = Affine.scale(self.width / width, self.height / height)
         return Grid(height, width, self.transform @ scale, self.crs)
+
+
+def _ground_side(ground_m: float, map_m: float) -> float:
+    """Return a side on the map where it is as long on the ground, and else that on the ground."""
+    return map_m if math.isclose(ground_m, map_m, rel_tol=0.01) else ground_m
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 from shapely.errors import GEOSException
 
 from minseg.data.grid import split_box
-from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS, encode_bits
+from minseg.data.labels import ANNOTATED_NAMES, EXTENT, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
@@ -146,6 +146,9 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
         for name, shapes in near.groupby("class_name")
     }
     ignored = masks.pop("ignore", np.zeros((grid.height, grid.width), bool))
+    if EXTENT.name in masks:  # it stands for ground whose parts were not told
+        told = [mask for name, mask in masks.items() if name != EXTENT.name]
+        masks[EXTENT.name] &= ~np.logical_or.reduce([ignored, *told])
     bits = encode_bits(masks) if masks else np.zeros(ignored.shape, np.uint16)
     bits[ignored] = IGNORE_BITS
     return bits

@@ -35,10 +35,7 @@ _STRANGE = (
 
 
 def read_item(value: Any, collection: Collection) -> "tuple[pystac.Item | None, str]":
-    """Read an item as a catalogue sends it, or tell why it cannot be used.
-
-    Of its assets those with an address are kept; a wanted one without is a fault.
-    """
+    """Read an item with its assets that have an address, or tell why it cannot be used."""
     import pystac
 
     fault = _shape_fault(value, collection)
@@ -65,10 +62,7 @@ def date_of(item: "pystac.Item") -> datetime.date:
 
 
 def processing_baseline(item: "pystac.Item") -> float | None:
-    """Return the version of ESA's processor that a Sentinel-2 scene comes from, such as 5.09.
-
-    Copernicus names it ``processing:version``; older catalogues only in names of the product.
-    """
+    """Return the version of ESA's processor that a Sentinel-2 scene comes from, such as 5.09."""
     properties = item.properties
     for name in ("s2:processing_baseline", "processing:version"):
         match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", str(properties.get(name, "")))
@@ -317,10 +311,7 @@ def _id_of(value: Any) -> str:
 
 @contextmanager
 def _asking(provider: Provider) -> "Iterator[Client]":
-    """Open a catalogue, and tell in one line what goes wrong as it is asked.
-
-    Only requests belong into the block: what they give is read by `read_item`.
-    """
+    """Open a catalogue, and tell in one line what goes wrong as it is asked; for requests only."""
     require_stac()
     from pystac import STACError, STACTypeError
     from pystac_client import Client

@@ -212,10 +212,7 @@ def _leave_out_older(candidates: list[dict], items: Sequence["pystac.Item"]) -> 
 def _put_together(
     candidates: list[dict], items: Sequence["pystac.Item"], grid: Grid, own: str
 ) -> dict[str, list["pystac.Item"]]:
-    """Put the tiles of an overpass together where none shows the box, behind the best of them.
-
-    Those behind it, and scenes beside the box or mostly so, are given their reasons.
-    """
+    """Put tiles of an overpass together where none shows the box; leave out what lies beside it."""
     overpasses: dict[str, list[tuple[float, dict, pystac.Item]]] = {}
     for row, item in zip(candidates, items, strict=True):
         if row["reason"]:
@@ -406,9 +403,8 @@ def choose_mine(
 ) -> dict[int, YearChoice]:
     """Choose the scenes of a mine's years, alike in season, tile and radar orbit.
 
-    What was chosen `earlier` stays where it is settled and sets season, tile and orbit. A year that
-    fails keeps what it had before, and tells why in `failure`; where every year fails, or the
-    catalogue does not answer, it is an error.
+    What was chosen `earlier` stays where it is settled. A year that fails keeps what it had before;
+    where every year fails, or the catalogue does not answer, it is an error.
     """
     require_answer(provider)
     chosen = {
@@ -421,7 +417,7 @@ def choose_mine(
         try:
             chosen[year] = wanted.optical(year, like)
         except MinsegError as error:
-            chosen[year] = wanted.failed(year, error)
+            chosen[year] = replace(earlier.get(year, YearChoice()), failure=str(error))
     if provider.radar is not None:
         wanted.add_radar(chosen, open_years)
     if chosen and all(choice.failure and not choice.optical for choice in chosen.values()):
@@ -469,10 +465,6 @@ class _Wanted:
             )
         return item
 
-    def failed(self, year: int, error: MinsegError) -> YearChoice:
-        """Leave a year as it was before, and tell what went wrong."""
-        return replace(self.earlier.get(year, YearChoice()), failure=str(error))
-
     def add_radar(self, chosen: dict[int, YearChoice], open_years: Sequence[int]) -> None:
         """Add the nearest radar scene of one relative orbit to the years that have none yet."""
         around = datetime.timedelta(days=LARGEST_DAYS_APART)
@@ -489,7 +481,8 @@ class _Wanted:
                     there.items.append(self._pinned("radar", pinned, year))
                 found[year] = date, there
             except MinsegError as error:
-                chosen[year] = self.failed(year, error)
+                before = self.earlier.get(year, YearChoice())
+                chosen[year] = replace(before, failure=str(error))
         orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
         orbit = orbits[0] if orbits else self._steadiest_orbit(list(found.values()))
         for year, (date, there) in found.items():

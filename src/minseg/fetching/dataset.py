@@ -66,18 +66,13 @@ def own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
                 shutil.rmtree(left)
             yield
         finally:
-            if not _anything_chosen(path):
-                _leave_nothing(path, new)
-
-
-def _leave_nothing(path: Path, new: Sequence[Path]) -> None:
-    """Take back what a run that chose nothing wrote, so that another command may begin anew."""
-    with suppress(OSError):  # what somebody else put there stays
-        for name in (MANIFEST, ".fetch.lock"):
-            (path / name).unlink(missing_ok=True)
-        for folder in (path / "choices", *new):
-            if folder.is_dir():
-                folder.rmdir()
+            if not _anything_chosen(path):  # so another command may begin anew
+                with suppress(OSError):  # what somebody else put there stays
+                    manifest.unlink(missing_ok=True)
+                    (path / ".fetch.lock").unlink(missing_ok=True)
+                    for folder in (path / "choices", *new):
+                        if folder.is_dir():
+                            folder.rmdir()
 
 
 def _anything_chosen(path: Path) -> bool:

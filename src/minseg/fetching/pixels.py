@@ -14,6 +14,7 @@ from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
+from rasterio.windows import Window
 
 from minseg.data.radiometry import (
     LARGEST_REFLECTANCE,
@@ -139,10 +140,7 @@ def reflectance_offset(item: "pystac.Item", collection: Collection) -> int:
 
 
 def offset_problem(optical: np.ndarray, bands: tuple[str, ...]) -> str:
-    """Judge by the dark pixels of `read_optical` whether the offset was subtracted once.
-
-    Gives the problem in one line, empty where there is none to see.
-    """
+    """Tell by the dark pixels whether the offset was subtracted twice or never; empty if once."""
     pixels = _some(optical, np.all(optical > 0, axis=0))
     if not pixels.size:
         return ""
@@ -238,16 +236,17 @@ class Asset:
         """Bring the open raster's first band to a grid, with its validity."""
         crs, transform = self.location(source)
         fill = nodata if source.nodata is None else source.nodata
-        own = {"src_crs": crs, "src_transform": transform, "src_nodata": fill, "nodata": fill}
-        with warped(source, grid, **own) as moved:
-            values = moved.read(1)
+        window = _whole_pixels(source, transform, grid) if crs == grid.crs else None
+        if window is not None:  # cheaper than to warp
+            values = source.read(1, window=window, out_shape=(grid.height, grid.width))
+        else:
+            own = {"src_crs": crs, "src_transform": transform, "src_nodata": fill, "nodata": fill}
+            with warped(source, grid, **own) as moved:
+                values = moved.read(1)
         return values, valid_pixels(values[None], [fill]) & valid_pixels(values[None], [nodata])
 
     def location(self, source: rasterio.DatasetReader) -> tuple[CRS, Affine]:
-        """Tell where the open raster lies: by its own tags, what they lack by the item's ``proj:``.
-
-        Of a raster with fewer pixels than the item says, the transform is scaled to them.
-        """
+        """Tell where the raster lies, by its own tags or, scaled to it, the item's ``proj:``."""
         if source.gcps[0]:  # what catalogues say of such files is made up
             raise self.fault(
                 "is located by ground control points, without terrain, as Sentinel-1 GRD is; "
@@ -272,6 +271,17 @@ class Asset:
             scale = Affine.scale(shape[1] / source.width, shape[0] / source.height)
             transform = Affine(*numbers[:6]) @ scale
         return crs, transform
+
+
+def _whole_pixels(source: rasterio.DatasetReader, transform: Affine, grid: Grid) -> Window | None:
+    """Return the part of a raster that a grid divides into whole pixels; None if it does not."""
+    place = ~transform @ grid.transform
+    exact = np.array([place.c, place.f, place.a * grid.width, place.e * grid.height])
+    left, top, width, height = np.rint(exact).astype(int).tolist()
+    aligned = place.b == place.d == 0 and np.abs(exact - [left, top, width, height]).max() < 1e-6
+    across = left >= 0 and 0 < width <= min(grid.width, source.width - left)
+    down = top >= 0 and 0 < height <= min(grid.height, source.height - top)
+    return Window(left, top, width, height) if aligned and across and down else None
 
 
 def _reason(error: Any, href: str) -> str:

@@ -13,12 +13,12 @@ import pandas as pd
 import shapely
 
 from minseg.atomic import cannot_write, replace_when_done, require_new_folder
-from minseg.data.grid import split_box
-from minseg.data.labels import EXTENT, TASKS
-from minseg.data.mines import MINE_TABLE, PARTS, RAW_MATERIALS
+from minseg.data.labels import EXTENT, TASKS, partial_answers
+from minseg.data.mines import MINE_TABLE, MINE_TYPES, PARTS, RAW_MATERIALS
 from minseg.data.raster import METRES_PER_DEGREE, Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import (
+    SPECIAL,
     PolygonFields,
     read_annotations,
     read_features,
@@ -27,7 +27,15 @@ from minseg.fetching.annotations import (
 from minseg.fetching.catalogue import Kind
 from minseg.fetching.choice import read_pins
 from minseg.fetching.owners import FARTHEST_M, pairs_within
-from minseg.fetching.plan import FIRST_YEAR, PIXEL_M, BoxRule, FetchRequest, mine_box, read_mines
+from minseg.fetching.plan import (
+    FIRST_YEAR,
+    PIXEL_M,
+    BoxRule,
+    FetchRequest,
+    boxes_of,
+    in_boxes,
+    read_mines,
+)
 from minseg.fetching.providers import Provider
 
 BYTES_A_PIXEL = 12 * 2 + 3 * 4 + 2
@@ -99,6 +107,13 @@ class Source:
     """How many tiles of what size it has."""
     has_scenes: bool = False
     """Whether it says which scene each outline was drawn on."""
+    has_sites: bool = False
+    """Whether its polygons name their mine, of which another file tells."""
+    polygons_file: str = "labels.gpkg"
+    """Name of the polygons among the files of its recipe."""
+    mean_pixels: int = MEAN_PIXELS
+    """Of its scenes, as measured on boxes of `mean_of`."""
+    mean_of: str = "Jasansky's 116 test tiles"
     limits: tuple[str, ...] = ()
     """What a user should know before a download, a line each."""
 
@@ -113,12 +128,12 @@ def _read_sources(texts: dict) -> dict[str, Source]:
     return sources
 
 
-_TEXTS = tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))
+TEXTS = tomllib.loads(Path(__file__).with_name("recipes.toml").read_text(encoding="utf-8"))
 
-SOURCES = _read_sources(_TEXTS)
+SOURCES = _read_sources(TEXTS)
 """The sets known by name."""
 
-_GROUP_OF = {name: group for group, names in _TEXTS["commodities"].items() for name in names}
+GROUP_OF = {name: group for group, names in TEXTS["commodities"].items() for name in names}
 """Commodity as ICMM names it to the raw-material group of section 2.2."""
 
 
@@ -174,8 +189,8 @@ def source_lines(source: Source) -> list[str]:
         f"licence: {source.licence}",
         f"mines: {source.mines}",
         f"tiles: {source.tiles}",
-        _class_line(source.classes.values()),
-        f"size on disk: {_estimated_size(source.num_scenes)}",
+        *_class_lines([*source.classes.values(), *([EXTENT.name] if source.has_sites else [])]),
+        f"size on disk: {_estimated_size(source)}",
         f"give as FILE: {source.files}",
         *(f"limit: {limit}" for limit in source.limits),
     ]
@@ -214,7 +229,7 @@ def read_icmm(path: Path) -> pd.DataFrame:
         {
             **{name: points[name] for name in ("id", "name", "country")},
             "commodity": commodity,
-            "raw_material": commodity.map(_GROUP_OF).fillna(""),
+            "raw_material": commodity.map(GROUP_OF).fillna(""),
             "longitude": points.geometry.x,
             "latitude": points.geometry.y,
         }
@@ -251,16 +266,16 @@ def tile_recipe(
     bare = ~tiles["tile_id"].isin(merged.index)
     if bare.any():
         notes.append(f"{bare.sum()} tile(s) without outlines left out")
-    tiles = _drawn(tiles[~bare], count, notes).set_index("tile_id", drop=False)
+    tiles = drawn_by_lot(tiles[~bare], count, notes).set_index("tile_id", drop=False)
     shapes = merged.loc[tiles["tile_id"]]
     middle = shapes.representative_point()
-    mines = _mine_table(
+    mines = mine_table(
         mine="tile-" + tiles["tile_id"].astype(str).str.zfill(4),
         name="tile " + tiles["tile_id"].astype(str),
         longitude=middle.x,
         latitude=middle.y,
     )
-    boxes = _boxes_of(mines, shapes, notes)
+    boxes = boxes_of(mines, shapes, BOX, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
     mines, tiles, shapes = mines[kept], tiles[kept], shapes[kept]
     matches = match_raw_material(points, mines["mine"], shapes, limit_km)
@@ -340,20 +355,20 @@ def area_recipe(
     names[nearest["shape"]] = points["id"].to_numpy()[nearest["place"]]
     owners = pd.Series(names, index=polygons.index)
     chosen = points.iloc[sorted(set(nearest["place"]))]
-    chosen = _drawn(chosen, count, notes).set_index("id", drop=False)
+    chosen = drawn_by_lot(chosen, count, notes).set_index("id", drop=False)
     shapes = polygons.dissolve(owners).geometry.loc[chosen["id"]]
-    mines = _mine_table(
+    mines = mine_table(
         mine=chosen["id"],
         **{n: chosen[n] for n in ("name", "country", "longitude", "latitude", "raw_material")},
     )
-    boxes = _boxes_of(mines, shapes, notes)
+    boxes = boxes_of(mines, shapes, BOX, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
     mines, shapes = mines[kept], shapes[kept]
     matches = match_raw_material(points, mines["mine"], shapes, limit_km)
     matches["raw_material"] = mines["raw_material"].to_numpy()  # the listed mine's own
     polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
-    polygons = polygons[_in_boxes(polygons, boxes)]
-    polygons = pd.concat([polygons, _of_other_years(polygons, boxes)], ignore_index=True)
+    polygons = polygons[in_boxes(polygons, boxes)]
+    polygons = pd.concat([polygons, of_other_years(polygons, boxes)], ignore_index=True)
     pins = pd.DataFrame(columns=["mine", "year", "item"])
     return Recipe(
         source, mines.reset_index(drop=True), polygons, pins, matches, boxes, limit_km, tuple(notes)
@@ -362,31 +377,40 @@ def area_recipe(
 
 def recipe_lines(recipe: Recipe) -> list[str]:
     """Tell what a recipe gives, before any image is downloaded."""
-    source, classes = recipe.source, set(recipe.polygons["class"]) - {"ignore"}
-    materials = recipe.mines["raw_material"].value_counts()
-    known = ", ".join(f"{code} {materials.get(code, 0)}" for code in RAW_MATERIALS)
+    source, classes = recipe.source, set(recipe.polygons["class"])
     gigabytes = [
         recipe.num_pixels * size / 1e9 for size in (COMPRESSED_BYTES_A_PIXEL, BYTES_A_PIXEL)
     ]
-    matched = int((recipe.matches["within_limit"] > 0).sum())
-    material = "raw material: unknown for all; --icmm takes it from mines nearby"
-    if len(recipe.matches):
-        material = (
-            f"raw material: {known}, unknown {materials.get('', 0)}; from ICMM mines within "
-            f"{recipe.limit_km:g} km ({matched} mines have one, {recipe.matches['ambiguous'].sum()}"
-            " of them ambiguous: another group lies in reach)"
-        )
     return [
         f"{source.title}; licence {source.licence}; {source.address}",
         f"mines: {len(recipe.mines)}; scenes: {len(recipe.scenes)}"
         + (", pinned" if len(recipe.pins) else ", chosen by what they show"),
         f"years: {', '.join(map(str, recipe.years))}",
-        _class_line(classes),
-        material,
+        *_class_lines(classes),
+        *_kind_lines(recipe),
         f"size on disk: about {gigabytes[0]:.1f} GB, at most {gigabytes[1]:.1f} GB, for "
         f"{recipe.num_pixels / 1e6:.0f} million pixels of 15 channels",
         *(f"limit: {limit}" for limit in source.limits),
         *(f"note: {note}" for note in recipe.notes),
+    ]
+
+
+def _kind_lines(recipe: Recipe) -> list[str]:
+    """Tell how many mines of each raw material and, where any is known, mine type there are."""
+    known = {}
+    for column, codes in (("raw_material", RAW_MATERIALS), ("mine_type", MINE_TYPES)):
+        counts = recipe.mines[column].value_counts()
+        told = ", ".join(f"{code} {counts.get(code, 0)}" for code in codes)
+        known[column] = f"{told}, unknown {counts.get('', 0)}"
+    if recipe.source.has_sites:
+        return [f"{column.replace('_', ' ')}: {told}, as stated" for column, told in known.items()]
+    if recipe.matches.empty:
+        return ["raw material: unknown for all; --icmm takes it from mines nearby"]
+    matched = int((recipe.matches["within_limit"] > 0).sum())
+    return [
+        f"raw material: {known['raw_material']}; from ICMM mines within {recipe.limit_km:g} km "
+        f"({matched} mines have one, {recipe.matches['ambiguous'].sum()} of them ambiguous: "
+        "another group lies in reach)"
     ]
 
 
@@ -397,8 +421,8 @@ def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
     ----------
     recipe : Recipe
     folder : Path
-        New; gets ``mines.csv``, ``labels.gpkg``, ``matches.csv``, ``pins.csv`` if scenes are
-        pinned, and ``recipe.txt`` with what this function returns.
+        New; gets ``mines.csv``, the polygons, ``matches.csv`` where raw materials were matched,
+        ``pins.csv`` if scenes are pinned, and ``recipe.txt`` with what this function returns.
     """
     if len(recipe.mines) < len(PARTS):
         raise MinsegError(
@@ -411,7 +435,7 @@ def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
         beside.mkdir(parents=True)
         recipe.mines.to_csv(beside / "mines.csv", index=False)
         try:
-            recipe.polygons.to_file(beside / "labels.gpkg", driver="GPKG")
+            recipe.polygons.to_file(beside / recipe.source.polygons_file, driver="GPKG")
         except RuntimeError as error:  # as pyogrio tells of a full disk
             raise cannot_write(folder, error) from None
         if len(recipe.matches):
@@ -442,31 +466,37 @@ def open_recipe(
     folder = Path(folder)
     mines = read_mines(folder / "mines.csv")
     fields = PolygonFields(year_field="year", mine_field="mine")
-    polygons = read_annotations(folder / "labels.gpkg", mines, fields)
+    file = next(folder.glob("*.gpkg"), folder / Source.polygons_file)
+    polygons = read_annotations(file, mines, fields)
     years = tuple(sorted(int(year) for year in polygons.polygons["year"].dropna().unique()))
     pins = read_pins(folder / "pins.csv") if (folder / "pins.csv").is_file() else {}
     return FetchRequest(mines, polygons, years, provider, rule), pins
 
 
-def _estimated_size(num_scenes: int) -> str:
-    """Tell how much disk scenes take of which nothing but their number is known."""
+def _estimated_size(source: Source) -> str:
+    """Tell how much disk scenes take of which nothing but their number and mean size is known."""
     least, most = ((side_m / PIXEL_M) ** 2 for side_m in (BOX.smallest_m, BOX.largest_m))
     low, mean, high = (
-        pixels * COMPRESSED_BYTES_A_PIXEL / 1e6 for pixels in (least, MEAN_PIXELS, most)
+        pixels * COMPRESSED_BYTES_A_PIXEL / 1e6 for pixels in (least, source.mean_pixels, most)
     )
+    gigabytes = source.num_scenes * mean / 1000
     return (
-        f"about {num_scenes * mean / 1000:.0f} GB for {num_scenes:,} scenes, estimated at "
-        f"{mean:.0f} MB a scene ({low:.0f} to {high:.0f} by its box): boxes as measured on "
-        "Jasansky's 116 test tiles, compression as measured on one real scene; the size of the "
-        "download itself is unknown to us"
+        f"about {gigabytes:.{0 if gigabytes > 1 else 1}f} GB for {source.num_scenes:,} scenes, "
+        f"estimated at {mean:.0f} MB a scene ({low:.0f} to {high:.0f} by its box): boxes as "
+        f"measured on {source.mean_of}, compression as measured on one real scene; the size of "
+        "the download itself is unknown to us"
     )
 
 
-def _class_line(classes: Iterable[str]) -> str:
-    """Tell classes, and which of the paper's models can be trained on them."""
-    names = sorted(set(classes))
+def _class_lines(classes: Iterable[str]) -> list[str]:
+    """Tell classes, which of Models 1-4 can be trained on them, and what is left of the others."""
+    names = sorted(set(classes) - set(SPECIAL))
     served = [name for name, task in TASKS.items() if not task.not_annotated(set(names))]
-    return f"classes: {', '.join(names)}; of Models 1-4 they serve: {', '.join(served) or 'none'}"
+    lines = [
+        f"classes: {', '.join(names)}; of Models 1-4 they serve: {', '.join(served) or 'none'}"
+    ]
+    answers = partial_answers(names)
+    return [*lines, *([f"answers: {'; '.join(answers)}"] if answers else [])]
 
 
 def _require_ids(ids: pd.Series, path: Path) -> None:
@@ -516,19 +546,6 @@ def match_raw_material(
             }
         rows.append(row)
     return pd.DataFrame(rows, columns=MATCH_COLUMNS)
-
-
-def _boxes_of(mines: pd.DataFrame, outlines: Sequence, notes: list[str]) -> dict[str, Grid]:
-    """Lay a box round each mine's outlines; note mines where none can be laid."""
-    boxes, problems = {}, []
-    for row, outline in zip(mines.to_dict("records"), outlines, strict=True):
-        try:
-            boxes[row["mine"]] = mine_box(row["longitude"], row["latitude"], outline, BOX)
-        except MinsegError as error:
-            problems.append(f"{row['mine']}: {error}")
-    if problems:
-        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
-    return boxes
 
 
 def _read_layer(
@@ -608,7 +625,7 @@ def _read_outlines(
     return table[table["class"] != "background"].astype({"year": int}).reset_index(drop=True)
 
 
-def _of_other_years(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> gpd.GeoDataFrame:
+def of_other_years(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> gpd.GeoDataFrame:
     """Return as ignored what neighbours drawn in other years cover in each year's boxes.
 
     They are no background, but what they looked like in that year nobody said.
@@ -616,15 +633,15 @@ def _of_other_years(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> gp
     found = [polygons.iloc[:0]]
     for year, same in polygons.groupby("year"):
         others = polygons[polygons["year"] != year]
+        shown = {mine: boxes[mine] for mine in set(same["mine"]) & set(boxes)}
+        others = others[in_boxes(others, shown)] if len(others) else others
         if len(others):
-            shown = {mine: boxes[mine] for mine in set(same["mine"]) & set(boxes)}
-            others = others[_in_boxes(others, shown)]
             hidden = gpd.overlay(others, same[["geometry"]], how="difference")
             found.append(hidden.assign(**{"year": year, "class": "ignore", "mine": NEIGHBOUR}))
     return pd.concat(found, ignore_index=True)
 
 
-def _drawn(table: pd.DataFrame, count: int | None, notes: list[str]) -> pd.DataFrame:
+def drawn_by_lot(table: pd.DataFrame, count: int | None, notes: list[str]) -> pd.DataFrame:
     """Draw some rows at random, the same ones each time, in their old order."""
     if count is None or count >= len(table):
         return table
@@ -635,30 +652,22 @@ def _drawn(table: pd.DataFrame, count: int | None, notes: list[str]) -> pd.DataF
     return table.iloc[np.sort(rows)]
 
 
-def _mine_table(**columns: pd.Series) -> pd.DataFrame:
+def mine_table(**columns: pd.Series) -> pd.DataFrame:
     """Return a mine table; what is not given is empty."""
     table = pd.DataFrame(columns)
     names = [name for name in MINE_TABLE.columns if name != "case"]
     return table.reindex(columns=names, fill_value="").reset_index(drop=True)
 
 
-def _in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarray:
-    """Return where polygons lie in or a little beside some mine's box."""
-    tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
-    for grid in boxes.values():
-        for bounds in split_box(grid.bounds_lonlat):
-            near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
-    return near
-
-
 def _fetch_command(recipe: Recipe, folder: Path) -> str:
     """Return the command that fetches a recipe's scenes, whose files are in a folder."""
+    source = recipe.source
     words = [
         *("minseg", "dataset", "fetch", f"{folder}-dataset"),
         *("--mines", str(folder / "mines.csv")),
-        *("--polygons", str(folder / "labels.gpkg"), "--mine-field", "mine"),
+        *("--polygons", str(folder / source.polygons_file), "--mine-field", "mine"),
         *("--year-field", "year", "--years", ",".join(map(str, recipe.years))),
         *(["--pins", str(folder / "pins.csv")] if len(recipe.pins) else []),
-        *("--licence", f"{recipe.source.title}, {recipe.source.licence}"),
+        *("--licence", ", ".join([source.title, source.licence, source.address])),
     ]
     return shlex.join(words)

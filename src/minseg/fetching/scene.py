@@ -195,10 +195,7 @@ def make_scene(
 def kept_record(
     path: Path, mine: str, year: int, choice: YearChoice
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the record of a scene that is there, whole and of the items chosen.
-
-    None where it is to be made; and its files that are not what was written, where that is why.
-    """
+    """Return the record of a scene that is there as chosen, or None, and which files changed."""
     folder = scene_folder(path, mine, year)
     try:
         record = json.loads((folder / "scene.json").read_text(encoding="utf-8"))

@@ -131,18 +131,13 @@ def require_known(architecture: str, encoder: str) -> None:
         )
 
 
-def save_weights(model: nn.Module, path: Path, statistics: ChannelStatistics | None = None) -> None:
-    """Write all weights of a model to a safetensors file, and what its inputs are."""
-    save_state(model.state_dict(), path, describe_inputs(statistics) if statistics else None)
-
-
-def save_state(
-    state: Mapping[str, Tensor], path: Path, facts: dict[str, str] | None = None
+def save_weights(
+    state: Mapping[str, Tensor], path: Path, statistics: ChannelStatistics | None = None
 ) -> None:
-    """Write named tensors to a safetensors file, whole or not at all; see `save_weights`."""
+    """Write a state, and what the inputs are, to a safetensors file, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replace_when_done(path) as beside:
-        save_file(plain, beside, facts)
+        save_file(plain, beside, describe_inputs(statistics) if statistics else None)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

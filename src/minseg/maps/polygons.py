@@ -26,17 +26,33 @@ _STRIP_ROWS = 512
 
 
 def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopandas.GeoDataFrame:
-    """Outline the objects of a class map; background (0) and no data (255) are left out.
+    """Outline the objects of a class map.
 
     An object is a set of pixels of one class joined by their sides (4-connected): pixels that
     meet at a corner only belong to two polygons, and every polygon is valid. The work takes about
     eight bytes of memory a pixel.
 
-    One row a polygon, in the raster's coordinate reference system and in the order of their first
-    pixels from the top: class (name), area_ha (hectares on the ground, whatever the projection;
-    `minseg.maps.regions`), mean_probability (0 to 1: the mean over its pixels of the probability
-    of its class, read in strips from the raster that `predict_raster` wrote; NaN without one),
-    geometry.
+    Parameters
+    ----------
+    class_map : ClassMap
+        Background (0) and pixels without data (255) are left out.
+    probabilities : Path, optional
+        Probability raster that `minseg.maps.prediction.predict_raster` wrote, on the same grid;
+        read in strips.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        One row a polygon, in the raster's coordinate reference system and in the order of their
+        first pixels from the top: class (name), area_ha (hectares on the ground, whatever the
+        projection; `minseg.maps.regions`), mean_probability (0 to 1: the mean over its pixels of
+        the probability of its class; NaN without probabilities), geometry.
+
+    Raises
+    ------
+    MinsegError
+        If the map holds a number that is no class of its task, or the probabilities are of
+        another grid or task.
     """
     components = find_components(class_map.classes)
     names = np.array(class_map.task.target_names, dtype=object)

@@ -133,16 +133,40 @@ def predict_raster(
 ) -> Products | None:
     """Map the classes of an image, in memory that its size does not raise; outline its objects.
 
-    Files that together have the model's bands, in any order, are mapped on their exact grid, or
+    One file, or files on one grid, are mapped on their exact grid; files on different grids are
     brought to one (`minseg.data.stack.common_grid`). Killed or interrupted work is taken up where
-    it was by the next call with the same arguments, a line about which goes to `tell`, and ends
-    in the same bytes. The cleaning may be another one then; it takes the map into memory. None of
-    the files has its name before the map is whole and cleaned.
+    it was by the next call with the same arguments, and ends in the same bytes. The cleaning may
+    be another one then. None of the files has its name before the map is whole and cleaned.
 
-    `output` becomes uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the class
-    names beside it in ``<output>.aux.xml``, and a QGIS style (``.qml``) lies there too.
-    `probabilities` are uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
-    `polygons` are a GeoPackage (`minseg.maps.polygons.write_polygons`); without, None is returned.
+    Parameters
+    ----------
+    segmenter : Segmenter
+    images : Path or ImageFile, or a sequence of them
+        Files that together have the model's bands, in any order.
+    output : Path
+        GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
+        class names beside it in ``<output>.aux.xml``. A QGIS style (``.qml``) lies beside it too.
+    polygons : Path, optional
+        GeoPackage to write; see `minseg.maps.polygons.write_polygons`.
+    probabilities : Path, optional
+        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
+    cleaning : Cleaning, optional
+        A map that is cleaned is held in memory.
+    reading : ImageReading, optional
+    tiling : Tiling, optional
+    tell : callable, optional
+        Takes a line about interrupted work that goes on.
+
+    Returns
+    -------
+    Products or None
+        None where no polygons are asked for.
+
+    Raises
+    ------
+    MinsegError
+        If an image cannot be read, is nowhere, lacks bands, holds no reflectance or no data,
+        or if an output cannot be written, is being written, or would replace an image.
     """
     reading, tiling = reading or ImageReading(), tiling or Tiling()
     files = _image_files(images)

@@ -47,7 +47,6 @@ from minseg.learning.models import (
     load_weights,
     network_anatomy,
     require_known,
-    save_state,
     save_weights,
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
@@ -356,7 +355,7 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
 
     def keep(epoch: int, iou: float, kept: dict[str, Tensor]) -> None:
         if epoch in config.score_epochs and first:
-            save_state(kept, work.kept_at(epoch))
+            save_weights(kept, work.kept_at(epoch))
         if after_epoch is not None:
             after_epoch(epoch, iou, kept)
 
@@ -365,7 +364,7 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
         anatomy = network_anatomy(network, len(work.statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
         history.to_csv(folder / "history.csv", index=False)
-        save_weights(network, folder / "weights.safetensors", work.statistics)
+        save_weights(network.state_dict(), folder / "weights.safetensors", work.statistics)
 
 
 def _models(work: _Work, device: torch.device) -> Models:

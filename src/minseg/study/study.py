@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minseg.atomic import cannot_write, hold
 from minseg.data.dataset import Dataset, open_dataset
+from minseg.data.labels import parse_task
 from minseg.errors import MinsegError, summarise
 from minseg.study.config import RunConfig, profile_config
 from minseg.study.runs import Outcome, Run, RunStore, require, run_key
@@ -28,8 +29,14 @@ class Study:
     store: RunStore
 
     def config(self, **changes: object) -> RunConfig:
-        """Return the profile's configuration with the first seed and some fields changed."""
-        return profile_config(self.profile, **{"seed": self.seeds[0], **changes})
+        """Return the profile's configuration with the first seed and some fields changed.
+
+        Where the dataset's labels are partial, a model of the paper is what they answer of it:
+        `minseg.data.labels.Task.on`.
+        """
+        config = profile_config(self.profile, **{"seed": self.seeds[0], **changes})
+        task = parse_task(config.task).on(self.dataset.description.class_names)
+        return config.replace(task=task.name)
 
     def run(self, config: RunConfig, devices: int = 1) -> Run:
         """Return the stored run of a configuration, or make it now, on one device or several.

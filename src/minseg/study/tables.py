@@ -118,16 +118,16 @@ def split_entries(
     """
     entries = []
     for task in tasks:
-        name = parse_task(task).name
-        general = study.config(task=task, bands=bands.get(name, "RGB"), **settings)
+        bands_of_task = bands.get(parse_task(task).name, "RGB")
+        general = study.config(task=task, bands=bands_of_task, **settings)
         for subset in (code for codes in GROUPS.values() for code in codes):
             try:
                 mines, problem = tuple(study.dataset.subset(subset).mines["mine"]), None
             except MinsegError as error:
                 mines, problem = (), str(error)
             targeted = general.replace(subset=subset)
-            entries.append(Entry(name, subset, targeted, mines, problem))
-            entries.append(Entry(name, f"G{subset}", general, mines, problem))
+            entries.append(Entry(general.task, subset, targeted, mines, problem))
+            entries.append(Entry(general.task, f"G{subset}", general, mines, problem))
     return entries
 
 

@@ -1,0 +1,233 @@
+"""LAMES: sections of large mines that people drew site by site, and a file that tells of sites."""
+
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from minseg.data.labels import EXTENT
+from minseg.errors import MinsegError, summarise
+from minseg.fetching.annotations import PolygonFields, read_polygons
+from minseg.fetching.plan import boxes_of, in_boxes
+from minseg.fetching.recipes import (
+    BOX,
+    GROUP_OF,
+    NEIGHBOUR,
+    TEXTS,
+    Recipe,
+    Source,
+    drawn_by_lot,
+    mine_table,
+    of_other_years,
+)
+
+FIRST_SCENES: int = TEXTS["lames"]["first_scenes"]
+"""Year of the scenes for what was drawn on older images."""
+
+YEARS_APART: int = TEXTS["lames"]["years_apart"]
+"""How far the years of a polygon's image and of its scene may be apart."""
+
+SITE, NAME, MINE_TYPE, LATITUDE = "ID", "Name_Mine", "Type [OP/UG]", "Latitude"
+METALS = ["Metal/Commodity", "Metal2", "Metal_3", "Metal_4"]
+"""Columns of the metadata, blanks between words taken for one."""
+
+NOT_STATED = ("", "-", "N/A")
+
+
+def site_recipe(
+    source: Source,
+    paths: Sequence[Path],
+    *,
+    classes: Mapping[str, str] | None = None,
+    count: int | None = None,
+) -> Recipe:
+    """Make the recipe of sites whose sections somebody drew: a mine is a site, with one scene.
+
+    Parameters
+    ----------
+    source : Source
+    paths : sequence of Path
+        Polygons with the fields class, site_id and date; and a CSV file of the sites, with names,
+        commodities, open pit or underground.
+    classes : mapping of str to str, optional
+        Values of the class field to class names, instead of the source's.
+    count : int, optional
+        At most so many sites, drawn at random; the same ones each time.
+    """
+    notes: list[str] = []
+    sectors, metadata = sorted(paths, key=lambda path: path.suffix.lower() == ".csv")
+    polygons = _read_sectors(source, sectors, classes, notes)
+    facts = _read_sites(metadata, sorted(set(polygons["site"])), notes)
+    drawn = polygons[polygons["class"] != "ignore"]
+    facts = drawn_by_lot(facts[facts.index.isin(drawn["site"])], count, notes)
+    shapes = drawn.dissolve("site").geometry.loc[facts.index]
+    middle = shapes.representative_point()
+    told = facts.assign(**TEXTS["lames"]["place"], longitude=middle.x, latitude=middle.y)
+    mines = mine_table(
+        mine=_mine(facts.index.to_series()), **{str(name): told[name] for name in told}
+    )
+    boxes = boxes_of(mines, shapes, BOX, notes)
+    mines = mines[mines["mine"].isin(boxes)].reset_index(drop=True)
+    owners = _mine(polygons["site"])
+    polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
+    polygons = polygons.loc[in_boxes(polygons, boxes), ["mine", "class", "year", "geometry"]]
+    # Outlines of all that was drawn: they let Model 4, and no other task, learn from the union.
+    whole = polygons[polygons["class"] != "ignore"].dissolve(["mine", "year"]).reset_index()
+    polygons = pd.concat(
+        [polygons, whole.assign(**{"class": EXTENT.name}), of_other_years(polygons, boxes)],
+        ignore_index=True,
+    )
+    nothing = pd.DataFrame(columns=["mine", "year", "item"])
+    return Recipe(source, mines, polygons, nothing, nothing, boxes, 0.0, tuple(notes))
+
+
+def _mine(sites: pd.Series) -> pd.Series:
+    """Name the mines of sites."""
+    return "lames-" + sites.astype(str)
+
+
+def _read_sectors(
+    source: Source, path: Path, classes: Mapping[str, str] | None, notes: list[str]
+) -> gpd.GeoDataFrame:
+    """Read the polygons: site, class, and the year of the site's scene."""
+    fields = PolygonFields(source.class_field, classes or source.classes)
+    table = read_polygons(path, fields, notes)
+    missing = [name for name in ("site_id", "date") if name not in table]
+    if missing:
+        raise MinsegError(f"{path}: has no field {', '.join(missing)}; give the sectors of LAMES")
+    sites = table["site_id"].fillna("").astype(str).str.strip()
+    strange = sites[~sites.str.fullmatch(r"[\w.-]+")]
+    if len(strange):
+        raise MinsegError(
+            f"{path}: field 'site_id' holds {strange.iloc[0]!r}, which cannot name a mine; mend it"
+        )
+    polygons = gpd.GeoDataFrame(
+        {"site": sites, "class": table["class_name"], "drawn": _years_drawn(table["date"], notes)},
+        geometry=table.geometry,
+    )
+    return _with_scenes(polygons[polygons["class"] != "background"].reset_index(drop=True), notes)
+
+
+def _years_drawn(dates: pd.Series, notes: list[str]) -> pd.Series:
+    """Read the years of dates, which have blanks around them; NaN where there is none."""
+    text = dates.fillna("").astype(str).str.strip()
+    years = text.str.extract(r"^((?:19|20)\d\d)(?!\d)")[0].astype(float)
+    odd = text[years.notna() & pd.to_datetime(text, format="%Y-%m-%d", errors="coerce").isna()]
+    if len(odd):
+        notes.append(f"date that no calendar has, of which the year counts: {_listed(odd)}")
+    if years.isna().any():
+        notes.append(f"{years.isna().sum()} polygon(s) without the year of their image: ignored")
+    return years
+
+
+def _with_scenes(polygons: gpd.GeoDataFrame, notes: list[str]) -> gpd.GeoDataFrame:
+    """Choose each site's year; ignore what was drawn on images too far from it, or undated.
+
+    A site with polygons of several years is no time series: they lie side by side, on images that
+    were put together. Its scene is of the year to which most of the drawn area is near.
+    """
+    areas, drawn = shapely.area(polygons.geometry.to_numpy()), polygons["drawn"].to_numpy()
+    meant = (polygons["class"] != "ignore").to_numpy() & ~np.isnan(drawn)
+    year = np.fmax(drawn, FIRST_SCENES)
+    for rows in polygons.groupby("site").indices.values():
+        own = rows[meant[rows]]
+        candidates = np.unique(year[own])
+        if len(candidates):
+            apart = np.abs(drawn[own] - candidates[:, np.newaxis])  # (candidates, polygons)
+            near = np.clip(YEARS_APART + 1 - apart, 0, None) @ areas[own]
+            year[rows] = candidates[near.argmax()]
+    near_enough = np.abs(drawn - year) <= YEARS_APART
+    early = polygons.loc[meant & near_enough & (drawn < FIRST_SCENES), "site"].nunique()
+    if early:
+        notes.append(f"{early} site(s) drawn before {FIRST_SCENES}, set on scenes of that year")
+    if (meant & ~near_enough).any():
+        notes.append(
+            f"{(meant & ~near_enough).sum()} polygon(s) drawn more than {YEARS_APART} years from "
+            "the scene of their site: ignored"
+        )
+    classes = polygons["class"].where(near_enough, "ignore")
+    left = set(polygons["site"]) - set(polygons.loc[classes != "ignore", "site"])
+    if left:
+        notes.append(f"{len(left)} site(s) of which all is ignored left out: {_listed(left)}")
+    return polygons.assign(**{"class": classes, "year": year.astype(int)})
+
+
+def _read_sites(path: Path, sites: list[str], notes: list[str]) -> pd.DataFrame:
+    """Read name, raw material and mine type of sites; empty where the metadata do not tell."""
+    rows = _read_metadata(path)
+    without = set(sites) - set(rows[SITE])
+    if without == set(sites):
+        raise MinsegError(f"{path}: tells of no site that was drawn; give that of the same edition")
+    if without:
+        notes.append(
+            f"{len(without)} site(s) without metadata, of unknown kind: {_listed(without)}"
+        )
+    idle = set(rows[SITE]) - set(sites)
+    if idle:
+        notes.append(f"{len(idle)} site(s) of the metadata without polygons left out")
+    lost = rows.loc[rows[LATITUDE].str.contains("?", regex=False), LATITUDE]
+    if len(lost):
+        notes.append(
+            f"{len(lost)} positions of the metadata have lost characters ({lost.iloc[0]}): mines "
+            "lie where their polygons do"
+        )
+    stated = [set(row) - set(NOT_STATED) for row in rows[METALS].to_numpy()]
+    groups = [{GROUP_OF.get(metal.lower(), "") for metal in metals} for metals in stated]
+    strange = {metal for metals in stated for metal in metals if metal.lower() not in GROUP_OF}
+    if strange:
+        notes.append(f"commodity in no raw-material group: {_listed(strange)}")
+    facts = pd.DataFrame(
+        {
+            "name": rows[NAME].to_numpy(),
+            "raw_material": [one.pop() if len(one) == 1 else "" for one in groups],
+            "mine_type": rows[MINE_TYPE].map(TEXTS["lames"]["mine_types"]).fillna("").to_numpy(),
+        },
+        index=rows[SITE],
+    ).reindex(sites)
+    return facts.assign(name=facts["name"].fillna("site " + facts.index.to_series())).fillna("")
+
+
+def _read_metadata(path: Path) -> pd.DataFrame:
+    """Read the sites' rows as text: semicolons, Latin-1, over the header one of groups."""
+    try:
+        stored = path.read_bytes()
+    except OSError as error:
+        raise MinsegError(f"{path}: cannot be read ({error.strerror}); give the metadata") from None
+    try:
+        text = stored.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = stored.decode("latin-1")
+    try:
+        lines = [
+            [" ".join(cell.split()) for cell in row]
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=";")
+        ]
+    except csv.Error:
+        lines = []
+    header = next((k for k, row in enumerate(lines) if SITE in row), -1)
+    wanted = [SITE, NAME, MINE_TYPE, LATITUDE, *METALS]
+    missing = [name for name in wanted if header < 0 or name not in lines[header]]
+    if missing:
+        raise MinsegError(
+            f"{path}: has no column {summarise(missing)}, so it is no metadata of LAMES, or of "
+            "another edition; give metadata.csv as it lies beside the sectors"
+        )
+    table = pd.DataFrame(
+        [dict(zip(lines[header], row, strict=False)) for row in lines[header + 1 :]]
+    )
+    table = table.reindex(columns=wanted).fillna("")
+    table = table[table[SITE] != ""].reset_index(drop=True)
+    twice = table.loc[table[SITE].duplicated(), SITE]
+    if len(twice):
+        raise MinsegError(f"{path}: has two rows of site {twice.iloc[0]}; keep one of them")
+    return table
+
+
+def _listed(values: Collection[str]) -> str:
+    """List some values for a note."""
+    return summarise(sorted(set(values)))
