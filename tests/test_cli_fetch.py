@@ -95,6 +95,8 @@ def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
         ({"mines": "none.csv"}, "no such file"),
         ({"polygons": "none.gpkg"}, "no such file"),
         ({"api": "nowhere"}, "--api nowhere: unknown"),
+        ({"api": "https://stac.example.org"}, "PATH.toml"),
+        ({"api": "no_such.toml"}, "no_such.toml"),
         ({"api": "earth-search"}, "no terrain-corrected radar; add --no-radar"),
         ({"class_field": "kind"}, "has no field 'kind'"),
         ({"classes": "pit"}, "write value=class name"),
@@ -106,6 +108,8 @@ def test_a_failure_is_listed_and_the_status_tells(minseg, options, tmp_path):
         ({"pin": "bor:2019=x"}, "no such mine"),
         ({"pins": "none.csv"}, "no such file"),
         ({"workers": 0}, "give 1 or more"),
+        ({"margin_m": -1}, "give a margin"),
+        ({"smallest_m": 0}, "give a margin"),
         ({"largest_m": 100}, "give a margin"),
     ],
 )

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -91,34 +92,44 @@ def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
     assert len(geopandas.read_file(polygons)) == 0
 
 
-def test_mistakes_are_told_before_the_work(refused, run, image, tmp_path):
-    output = tmp_path / "out" / "map.tif"
-    (tmp_path / "folder.gpkg").mkdir()
-    (tmp_path / "styled.qml").mkdir()
-    (tmp_path / "file").write_text("in the way")
-    copy = tmp_path / "image.gpkg"  # a raster may be in a GeoPackage too
-    lost = tmp_path / "lost.tif"
-    for path in (copy, lost):
-        shutil.copy(image, path)
-    with rasterio.open(lost, "r+") as target:
+def test_mistakes_are_told_before_the_work(refused, run, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = "folder.gpkg", "folder.tif", "other.tif.aux.xml", "styled.qml"
+    for name in folders:
+        Path(name).mkdir()
+    Path("file").write_text("in the way")
+    copies = "copy.tif", "image.gpkg", "lost.tif"  # a raster may be in a GeoPackage too
+    for name in copies:
+        shutil.copy(image, name)
+    with rasterio.open("lost.tif", "r+") as target:
         target.crs, target.transform = CRS.from_epsg(4326), Affine(10, 0, 4e5, 0, -10, 5e6)
-    before = {path: path.read_bytes() for path in (copy, lost)}
+    before = {name: Path(name).read_bytes() for name in copies}
     cases = {
-        (image, "--polygons", tmp_path / "map.geojson"): "name it",
-        (image, "--polygons", output): "name it",
-        (image, "--polygons", tmp_path / "folder.gpkg"): "is a folder",
-        (image, "--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
-        (image, "--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
-        (copy, "--polygons", copy): "another file of this work",
-        (image, "--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
-        (image, "-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
-        (image, "-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
+        (image, "--polygons", "map.geojson"): "name it",
+        (image, "--polygons", "out/map.tif"): "name it",
+        (image, "--polygons", "folder.gpkg"): "is a folder",
+        (image, "--polygons", "file/map.gpkg"): "cannot write here",
+        (image, "--polygons", "styled.gpkg"): "styled.qml: is a folder",
+        ("image.gpkg", "--polygons", "image.gpkg"): "another file of this work",
+        (image, "--probabilities", "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
+        (image, "--probabilities", "file/p.tif"): "cannot write here",
+        (image, "--probabilities", "file/deeper/p.tif"): "cannot write here",
+        (image, "--probabilities", "folder.tif"): "is a folder",
+        (image, "--probabilities", "out/map.tif"): "need a file each",
+        ("copy.tif", "--probabilities", "copy.tif"): "need a file each",
+        ("copy.tif", "-o", "copy.tif"): "need a file each",
+        (image, "-o", "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
+        (image, "-o", "file/map.tif"): "cannot write here",
+        (image, "-o", "file/deeper/map.tif"): "cannot write here",
+        (image, "-o", "folder.tif"): "is a folder",
+        (image, "-o", "other.tif"): "other.tif.aux.xml: is a folder",
+        (image, "-o", "styled.tif"): "styled.qml: is a folder",
         (image, "--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
         (image, "--smooth", "-1"): "give numbers from 0",
         (image, "--minimum-ha", "-1"): "give numbers from 0",
-        (lost,): "its coordinates lie nowhere on the earth",
+        ("lost.tif",): "its coordinates lie nowhere on the earth",
     }
     for given, message in cases.items():
-        assert message in refused("predict", run, "-o", output, *given)
-    assert {path: path.read_bytes() for path in before} == before
-    assert names(tmp_path) == ["file", "folder.gpkg", "image.gpkg", "lost.tif", "styled.qml"]
+        assert message in refused("predict", run, "-o", "out/map.tif", *given)
+    assert {name: Path(name).read_bytes() for name in copies} == before
+    assert names(tmp_path) == sorted((*copies, *folders, "file"))

@@ -102,13 +102,6 @@ def test_a_wrong_table_is_told_in_one_line(tmp_path, text, said):
     assert said in str(error.value)
 
 
-def test_an_unknown_api_is_told_what_to_give():
-    with pytest.raises(MinsegError, match=r"planetary-computer.*PATH\.toml"):
-        provider_for("https://stac.example.org")
-    with pytest.raises(MinsegError, match=r"no_such\.toml"):
-        provider_for("no_such.toml")
-
-
 PLAIN = replace(PROVIDER, access="free for all")
 
 

@@ -130,8 +130,6 @@ def test_tiles_without_use_are_left_out_and_counted(tmp_path):
     with pytest.raises(MinsegError, match=r"2 mine\(s\): a split by mine needs at least 3"):
         write_recipe(recipe, tmp_path / "recipe")
     assert not (tmp_path / "recipe").exists()
-    with pytest.raises(MinsegError, match="no layer 'outlines'"):
-        tile_recipe(JASANSKY, path, layer="outlines")
 
 
 LISTED = [

@@ -219,52 +219,12 @@ def test_unfinished_work_on_something_else_is_begun_anew(write_image, tmp_path, 
     assert output.read_bytes() == fresh.read_bytes()
 
 
-IMAGE = numbers_of(class_map(64, 64))
-REFUSED = {
-    "no coordinates": ({"grid": Grid(64, 64, grid_at(0).transform, None)}, {},
-                       "no coordinate reference system"),
-    "all missing by the user's word": ({"nodata": None, "numbers": np.full_like(IMAGE, 7)},
-                                       {"nodata": 7}, "no valid pixel"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_images_that_cannot_be_mapped_are_refused_in_one_line(write_image, tmp_path, case):
-    changes, reading, message = REFUSED[case]
-    image = write_image(**({"numbers": IMAGE, "name": "in/image.tif"} | changes))
-    with pytest.raises(MinsegError, match=message) as caught:
-        reading = ImageReading(**reading)
+def test_an_image_that_holds_nothing_is_refused_and_leaves_nothing(write_image, tmp_path):
+    image = write_image(np.full((2, 64, 64), 7, np.uint16), "in/image.tif", nodata=None)
+    with pytest.raises(MinsegError, match=f"{image}: no valid pixel"):
+        reading = ImageReading(nodata=7)
         predict_raster(segmenter_of(), image, tmp_path / "out" / "map.tif", reading=reading)
-    assert str(image) in str(caught.value)
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
-
-
-@pytest.mark.parametrize(
-    ("output", "probabilities", "message"),
-    [
-        *((name, "p.tif", "cannot write here|is a folder")
-          for name in ("file/map.tif", "file/deeper/map.tif", "folder")),
-        *(("map.tif", name, "cannot write here|is a folder")
-          for name in ("file/map.tif", "file/deeper/map.tif", "folder")),
-        ("other.tif", None, "other.tif.aux.xml: is a folder"),
-        ("image.tif", None, "need a file each"),
-        ("map.tif", "image.tif", "need a file each"),
-        ("map.tif", "map.tif", "need a file each"),
-    ],
-)  # fmt: skip
-def test_outputs_that_cannot_be_written_are_refused_before_the_work(
-    write_image, tmp_path, output, probabilities, message
-):
-    (tmp_path / "file").write_text("a file in place of the folder")
-    for name in ("folder", "other.tif.aux.xml"):
-        (tmp_path / name).mkdir()
-    image = write_image(IMAGE)
-    before, beside = image.read_bytes(), probabilities and tmp_path / probabilities
-    with pytest.raises(MinsegError, match=message) as caught:
-        predict_raster(segmenter_of(Failing(0)), image, tmp_path / output, probabilities=beside)
-    assert str(tmp_path) in str(caught.value)
-    assert names(tmp_path) == ["file", "folder", "image.tif", "other.tif.aux.xml"]
-    assert image.read_bytes() == before
 
 
 def test_files_on_different_grids_are_mapped_as_one_image(write_tif, tmp_path):
