@@ -17,8 +17,8 @@ from minseg.audit.averaging import (
 )
 from minseg.scoring.conventions import NAMED, PAPER, STANDARD, Convention, score
 from minseg.study.config import RunConfig
-from minseg.study.tables import Entry, Result
-from tests.study.made_runs import excavation, write_run
+from minseg.study.tables import Result
+from tests.study.made_runs import excavations, made_result
 
 CONFIG = RunConfig(task="model1", bands="RGB", epochs=2)
 ONE_ZERO = Convention("one / zero", "macro-imagewise", False, 1.0, 0.0)
@@ -28,12 +28,7 @@ SKIPPED_ZERO = Convention("skipped / zero", "macro-imagewise", False, None, 0.0)
 
 def result_of(folder, row, *seeds, false=0):
     """From excavation hits by mine, of one or more seeds, to an entry's result."""
-    runs = []
-    for seed, hits in enumerate(seeds):
-        tested = {mine: excavation(number, false) for mine, number in hits.items()}
-        path = folder / f"{row}-{seed}"
-        runs.append(write_run(path, CONFIG.replace(seed=seed), {2: {"test": tested}}))
-    return Result(Entry("model1", row, CONFIG), tuple(runs))
+    return made_result(folder, row, CONFIG, *(excavations(hits, false) for hits in seeds))
 
 
 def test_rows_of_the_print_break_the_identity_in_the_models_of_several_classes_alone():
