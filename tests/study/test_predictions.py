@@ -1,14 +1,9 @@
-import shutil
-
 import numpy as np
 import pytest
 
 from minseg import MinsegError
 from minseg.data.labels import IGNORE, IGNORE_BITS, encode_bits
-from minseg.study.change import scene_maps
-from minseg.study.execution import run
-from minseg.study.runs import Run, RunStore, find_scene, scene_prediction
-from tests.conftest import TINY, write_small_dataset
+from minseg.study.runs import find_scene, scene_prediction
 from tests.study.predicted import rectangle, write_mines, write_predictions
 
 
