@@ -1,7 +1,7 @@
 """The tables of README.md and REPRODUCING.md: ours beside the paper's, from stored outcomes.
 
 `make results` runs this script, which writes the outcomes of the demo study to ``results/`` and
-both tables anew; a test holds the tables to the stored outcomes.
+both tables and the README's picture anew; a test holds the tables to the stored outcomes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,8 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
 from minseg.errors import MinsegError
-from minseg.report.text import model_title, number, signed, span
+from minseg.report.scenes import best_median_worst, overlay
+from minseg.report.style import model_title, number, signed, span
 from minseg.scoring.metrics import CONVENTIONS
 from minseg.study.paper import paper_scores, paper_split_scores
 from minseg.study.runs import Run
@@ -39,6 +40,7 @@ OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
 TIMES = Path("results") / "book_times.csv"
 SPREAD = Path("results") / "demo_spread.csv"
+PICTURE = Path("docs") / "overlay.png"
 BEGIN, END = "<!-- written by `make results` -->", "<!-- end of what `make results` writes -->"
 
 Rows = dict[str, dict[Any, Any]]
@@ -336,7 +338,7 @@ def _origin(run: Run) -> dict:
 
 
 def main() -> None:
-    """Write the outcomes of the demo study, and the tables made from them."""
+    """Write the outcomes of the demo study, and the tables and the picture made from them."""
     study, project = open_study(), project_folder()
     searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
@@ -345,6 +347,10 @@ def main() -> None:
     for name, section in SECTIONS.items():
         path = project / name
         write_text(path, with_section(path.read_text(encoding="utf-8"), section(project), path))
+    run = study.run(study.config(task="model1", bands=PAPER_BANDS["model1"]))
+    mine = best_median_worst(run.scores_by_mine())["median"]
+    with replace_when_done(project / PICTURE) as beside:
+        overlay(run, study.dataset, mine).savefig(beside)
 
 
 if __name__ == "__main__":

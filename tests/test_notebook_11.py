@@ -1,23 +1,17 @@
 import json
 
-import nbformat
-
 from minseg import open_dataset
 from minseg.data.dataset import check_dataset
 from minseg.data.labels import parse_task
 from minseg.fetching.recipes import SOURCES, tile_recipe, write_recipe
-from minseg.report.rerun import find_notebooks, rerun
 from minseg.synthetic.server import serve
 from tests.fetching.pinned_scenes import write_catalogue
 from tests.fetching.test_recipes import write_tiles
+from tests.pages import run_page
 
 
 def test_page_builds_a_dataset_without_a_network(tmp_path):
-    (notebook,) = find_notebooks(["11"])
-    output = tmp_path / "out.ipynb"
-    rerun(notebook, {"output": str(tmp_path / "built"), "years": [2019]}, output)
-    cells = [cell for cell in nbformat.read(output, 4).cells if cell.cell_type == "code"]
-    seen = json.dumps([cell.outputs for cell in cells])
+    seen = run_page("11", tmp_path, output=str(tmp_path / "built"), years=[2019])
     assert seen.count("image/png") == 1
     assert "best by what the box shows" in seen and "of the box" in seen
     assert "No problem found." in seen
@@ -31,14 +25,9 @@ def test_page_builds_a_dataset_of_a_recipe(tmp_path):
     write_recipe(recipe, tmp_path / "recipe")
     items = recipe.pins.set_index("mine")["item"]
     write_catalogue(tmp_path / "catalogue", {items[m]: box for m, box in recipe.boxes.items()})
-    (notebook,) = find_notebooks(["11"])
-    given = {
-        "recipe": str(tmp_path / "recipe"),
-        "licence": "CC BY-SA 4.0",
-        "output": str(tmp_path / "built"),
-    }
+    given = {"recipe": str(tmp_path / "recipe"), "output": str(tmp_path / "built")}
     with serve(tmp_path / "catalogue") as api:
-        rerun(notebook, given | {"api": api}, tmp_path / "out.ipynb")
+        run_page("11", tmp_path, api=api, licence="CC BY-SA 4.0", **given)
     dataset = open_dataset(tmp_path / "built" / "mines")
     assert len(dataset.scenes) == 4 and not dataset.synthetic
     assert dataset.description.licence.endswith("CC BY-SA 4.0")

@@ -1,14 +1,11 @@
-import json
-
-import nbformat
 import pytest
 
 from minseg import MinsegError, open_study
 from minseg.audit.ledger import read_claims
-from minseg.report.rerun import find_notebooks, rerun
 from minseg.study.runs import require, run_key
 from minseg.study.tables import band_entries, split_entries
 from tests.audit.counted_results import many_mines, mines_of
+from tests.pages import study_page
 from tests.study.made_runs import excavation, write_run
 
 HITS = {"RGB": [2, 4, 3, 2, 4, 3, 2, 4], "R+N": [5, 6, 6, 4, 8, 6, 5, 7], "R+N+S": [3] * 8}
@@ -35,26 +32,14 @@ def stored(tmp_path):
         folder = study.store.path / run_key(entry.config, dataset)
         counted[folder] = write_run(folder, entry.config, found, **origin)
     assert len(counted) == 5  # three configurations, and rock and open-pit mines alone
-    return dataset, study.store.path
+    return dataset
 
 
-def run_page(folder, dataset, runs):
-    (notebook,) = find_notebooks(["12"])
-    parameters = {
-        "dataset": str(dataset.path),
-        "tasks": ["model1"],
-        "bands": {"model1": "RGB"},
-        "settings": {"epochs": 2},
-        "runs": str(runs),
-    }
-    rerun(notebook, parameters, folder / "out.ipynb")
-    cells = nbformat.read(folder / "out.ipynb", 4).cells
-    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
-    return json.dumps(outputs, ensure_ascii=False)
+GIVEN = {"tasks": ["model1"], "bands": {"model1": "RGB"}, "settings": {"epochs": 2}}
 
 
 def test_claims_page_judges_what_it_can_and_says_what_it_cannot(stored, tmp_path):
-    seen = run_page(tmp_path, *stored)
+    seen = study_page("12", tmp_path, stored, **GIVEN)
     for claim in read_claims():
         assert f"claim-{claim.id}" in seen
     assert seen.count("image/png") == 1
@@ -66,8 +51,7 @@ def test_claims_page_judges_what_it_can_and_says_what_it_cannot(stored, tmp_path
 
 
 def test_claims_page_refuses_counts_of_other_data(stored, tmp_path):
-    dataset, runs = stored
-    for path in runs.glob("[0-9a-f]*/provenance.json"):
-        path.write_text(path.read_text().replace(dataset.digest, "0123456789abcdef"))
+    for path in tmp_path.glob("runs/[0-9a-f]*/provenance.json"):
+        path.write_text(path.read_text().replace(stored.digest, "0123456789abcdef"))
     with pytest.raises(MinsegError, match="counts are of other data"):
-        run_page(tmp_path, dataset, runs)
+        study_page("12", tmp_path, stored, **GIVEN)

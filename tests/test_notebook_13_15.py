@@ -1,12 +1,9 @@
-import json
-
-import nbformat
 import numpy as np
 import pytest
 
-from minseg.report.rerun import find_notebooks, rerun
 from minseg.study.runs import run_key
 from minseg.study.study import open_study
+from tests.pages import study_page
 from tests.study.made_runs import excavation, write_run
 
 SETTINGS = {"epochs": 2}
@@ -31,12 +28,9 @@ def run_page(dataset, tmp_path):
         for one in stored:
             store(*one)
         before = {path.name for path in (tmp_path / "runs").iterdir()}
-        (notebook,) = find_notebooks([number])
-        given = {"dataset": str(dataset.path), "runs": str(tmp_path / "runs"), "settings": SETTINGS}
-        rerun(notebook, given | parameters, tmp_path / "out.ipynb")
+        seen = study_page(number, tmp_path, dataset, settings=SETTINGS, **parameters)
         assert {path.name for path in (tmp_path / "runs").iterdir()} == before  # none was made
-        cells = nbformat.read(tmp_path / "out.ipynb", 4).cells
-        return json.dumps([cell.outputs for cell in cells if cell.cell_type == "code"])
+        return seen
 
     return run
 
@@ -64,7 +58,7 @@ def test_how_big_a_difference(run_page):
     seen = run_page("15", stored, tasks=["model1"], bands=["RGB", "R+N", "R+N+S"])
     assert seen.count("image/png") == 1
     assert "smallest difference 38 mines resolve" in seen
-    assert "best \\u2212 second" in seen
+    assert "best − second" in seen
     assert "No two of these models" in seen  # targeted and general: no band of M
 
 

@@ -11,8 +11,9 @@ from minseg.report.rerun import rerun
 from minseg.study.runs import RunStore
 from minseg.synthetic.catalogue import FIELDS, write_demo_catalogue
 from minseg.synthetic.server import serve
+from tests.pages import texts
 from tests.study.test_execution import SMALL
-from tests.test_notebooks import NOTEBOOKS, texts
+from tests.test_notebooks import NOTEBOOKS
 
 TASK, BANDS = "model4", "RGB"
 BOX = BoxRule(margin_m=0.0, smallest_m=780.0)  # crops of 64 pixels fit into it

@@ -88,7 +88,9 @@ def test_real_sites_give_a_dataset_with_their_kinds(built):
     require_what_labels_answer(dataset)
     assert len(dataset.mines) == len(dataset.scenes) == len(CHOSEN) >= 20
     assert {"MO", "CL"} <= set(dataset.mines["raw_material"])
-    assert (dataset.class_shares()["train"].drop("total transformed area") > 0).all()
+    shares = dataset.class_shares()["train"]
+    union = shares.pop("total transformed area")  # parts hardly overlap
+    assert (shares > 0).all() and union == pytest.approx(shares.sum(), rel=0.01)
     assert [stored.config.task for stored in RunStore(runs)] == ["model2"]
 
 

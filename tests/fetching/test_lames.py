@@ -1,5 +1,9 @@
 """The recipe for LAMES on a made-up pair of files with all the traps of the real pair."""
 
+import re
+import shlex
+from pathlib import Path
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.recipes import NEIGHBOUR, SOURCES, open_recipe, recipe_lines, write_recipe
 
 LAMES = SOURCES["lames"]
+PAGE = (Path(__file__).parents[2] / "book" / "open_minecam.md").read_text(encoding="utf-8")
 
 # Site, metadata (name, OP or UG, metals) or None, and sections: class, date, column, row of squares
 # of 500 m. Column 0 of the first two sites lies 2 km apart.
@@ -165,10 +170,15 @@ def test_wrong_files_are_one_line(pair, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_what_is_told_of_the_real_pair_is_so(shared_data):
+def test_what_is_told_of_the_real_pair_is_so(shared_data, tmp_path, monkeypatch):
     folder = shared_data / "lames_chile"
     recipe = site_recipe(LAMES, [folder / name for name in REAL])
     assert len(recipe.mines) == len(recipe.scenes) == LAMES.num_scenes
+    assert recipe.num_pixels / len(recipe.scenes) == pytest.approx(LAMES.mean_pixels, rel=1e-2)
     assert recipe.mines["raw_material"].value_counts().to_dict() == {"MO": 125, "": 6, "CL": 3}
     assert "10 invalid polygon(s) repaired" in recipe.notes[0]
     assert set(recipe.polygons["class"]) == {*LAMES.classes.values(), EXTENT.name}
+    monkeypatch.chdir(tmp_path)
+    printed = write_recipe(recipe, Path("lames"))[-1]
+    typed = re.search(r"minseg dataset fetch lames-dataset.*?(?=minseg train)", PAGE, re.DOTALL)
+    assert shlex.split(printed) == shlex.split(typed[0].replace("\\\n", " "))

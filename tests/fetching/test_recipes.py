@@ -37,30 +37,22 @@ def square(longitude, latitude, side=0.02):
 
 def write_tiles(tmp_path, **changed):
     """Four tiles of a tenth of a degree, the last two side by side but of two years."""
-    middles = [(20.0, 45.0), (22.0, 45.0), (24.0, 45.0), (24.1, 45.0)]
     table = {
         "tile_id": [7, 12, 30, 31],
         "s2_tile_id": [SCENE.format(day) for day in (20190527, 20190801, 20190901, 20170901)],
         "source_dataset": ["both", "maus", "tang", "both"],
         "minetype1": ["Surface", "Placer", "Surface", "Surface"],
     } | changed
-    tiles = gpd.GeoDataFrame(
-        table, geometry=[square(x, y, 0.1) for x, y in middles], crs="EPSG:4326"
-    )
-    outlines = gpd.GeoDataFrame(
-        {"tile_id": [7, 12, 12, 30, 31]},
-        geometry=[
-            square(20.0, 45.0),
-            square(22.02, 45.0),
-            square(21.98, 45.0),
-            square(24.04, 45.0),  # up to the edge of its tile
-            square(24.07, 45.0),  # a kilometre and a half farther, in the next
-        ],
-        crs="EPSG:4326",
-    )
+    tiles = [square(x, 45, 0.1) for x in (20.0, 22.0, 24.0, 24.1)]
+    # The last but one reaches the edge of its tile, a kilometre and a half from the last.
+    drawn = [square(x, 45) for x in (20.0, 22.02, 21.98, 24.04, 24.07)]
+    numbers = {"tile_id": [7, 12, 12, 30, 31]}
     path = tmp_path / "tiles.gpkg"
-    tiles.to_file(path, layer="tiles", driver="GPKG")
-    outlines.to_file(path, layer="polygons_annotated", driver="GPKG")
+    for layer, columns, shapes in (
+        ("tiles", table, tiles),
+        ("polygons_annotated", numbers, drawn),
+    ):
+        gpd.GeoDataFrame(columns, geometry=shapes, crs="EPSG:4326").to_file(path, layer=layer)
     return path
 
 
@@ -102,18 +94,14 @@ def test_tiles_become_mines_with_their_scene_and_their_year(tmp_path):
     assert few[0].mines.equals(few[1].mines)
 
 
-def test_a_recipe_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, file_limit):
+def test_ground_that_nobody_looked_at_is_ignored(tmp_path, file_limit):
+    folder = tmp_path / "recipe"
     recipe = tile_recipe(JASANSKY, write_tiles(tmp_path))
     with pytest.raises(MinsegError, match="cannot write here"):
         write_recipe(recipe, tmp_path / "tiles.gpkg" / "recipe")
     with file_limit(8192), pytest.raises(MinsegError, match="recipe: cannot"):
-        write_recipe(recipe, tmp_path / "recipe")
-    assert not (tmp_path / "recipe").exists()
-
-
-def test_ground_that_nobody_looked_at_is_ignored(tmp_path):
-    folder = tmp_path / "recipe"
-    recipe = tile_recipe(JASANSKY, write_tiles(tmp_path))
+        write_recipe(recipe, folder)
+    assert not folder.exists()
     write_recipe(recipe, folder)
     with pytest.raises(MinsegError, match="exists"):
         write_recipe(recipe, folder)
@@ -153,15 +141,8 @@ LISTED = [
     (21.035, 45.0, "coal", "Mine"),  # 3 km from the one before
     (50.0, 10.0, "gold", "Mine"),  # with no outline near
 ]
-AREAS = [
-    square(20.0, 45.0),
-    square(20.5, 45.0),
-    square(20.53, 45.0),
-    square(21.0, 45.0),
-    square(21.035, 45.0),
-    square(20.12, 45.0),  # too far from the first mine to be its own
-    square(0.0, 0.0),
-]
+AREAS = [square(x, 45) for x in (20.0, 20.5, 20.53, 21.0, 21.035)]
+AREAS += [square(20.12, 45), square(0, 0)]  # too far from the first mine to be its own, from all
 
 
 def write_areas(tmp_path, name="areas.gpkg", **columns):
@@ -197,9 +178,14 @@ def test_outlines_go_to_the_nearest_listed_mine(tmp_path, points):
     assert burnt(polygons, grid, 2019, 21.03, 45.0) == class_bit(EXTENT.name)  # the neighbour's
 
 
-def test_years_and_reach_that_cannot_be_are_refused(tmp_path, points):
+def test_years_values_and_reach_that_cannot_be_are_refused(tmp_path, points):
     path, far = write_areas(tmp_path, "areas.shp", Id=range(7)), points.iloc[-1:]
     assert area_recipe(SOURCES["tang"], [path], points, year=2020).years == (2020,)
+    strange = write_areas(tmp_path, **WEAK | {"class_name": ["open_pit"] * 7})
+    with pytest.raises(MinsegError, match="'class_name' holds 'open_pit'"):
+        area_recipe(SOURCES["cheng"], [strange], points)
+    mapped = area_recipe(SOURCES["cheng"], [strange], points, classes={"open_pit": "excavation"})
+    assert set(mapped.polygons["class"]) - {"ignore"} == {"excavation"}
     for name, listed, given, said in (
         ("tang", points, {}, "7 polygons of unknown year.*--year 2019"),
         ("tang", points, {"year": 1999}, "--year 1999: Sentinel-2 began"),
@@ -239,14 +225,6 @@ def test_weak_classes_serve_what_they_can_and_neighbours_of_other_years_are_igno
     assert np.count_nonzero(decode_bits(bits, EXTENT.name)) > 0  # its own water
 
 
-def test_values_spelled_otherwise_are_named_and_can_be_mapped(tmp_path, points):
-    path = write_areas(tmp_path, **WEAK | {"class_name": ["open_pit"] * 7})
-    with pytest.raises(MinsegError, match="'class_name' holds 'open_pit'"):
-        area_recipe(SOURCES["cheng"], [path], points)
-    recipe = area_recipe(SOURCES["cheng"], [path], points, classes={"open_pit": "excavation"})
-    assert set(recipe.polygons["class"]) - {"ignore"} == {"excavation"}
-
-
 @pytest.mark.parametrize(
     ("name", "mines", "models"),
     [
@@ -267,11 +245,10 @@ def test_before_a_download_mines_tiles_classes_and_size_are_told(name, mines, mo
     assert told["mines"].startswith(f"up to {mines}") and "unknown before" in told["mines"]
     assert told["tiles"].startswith("1,514 of 20.5 km" if name == "jasansky" else "none")
     assert told["classes"].endswith(f"they serve: {models}")
-    number = int(mines.replace(",", ""))
-    gigabytes = number * MEAN_PIXELS * COMPRESSED_BYTES_A_PIXEL / 1e9
-    assert told["size on disk"].startswith(
-        f"about {gigabytes:.0f} GB for {mines} scenes, estimated"
-    )
+    source, number = SOURCES[name], int(mines.replace(",", ""))
+    gigabytes = number * source.mean_pixels * COMPRESSED_BYTES_A_PIXEL / 1e9
+    assert f" GB for {mines} scenes, estimated" in told["size on disk"]
+    assert float(told["size on disk"].split()[1]) == pytest.approx(gigabytes, abs=0.5)
     assert "(5 to 162 by its box)" in told["size on disk"]  # 5.16 and 30 km, 18 bytes a pixel
     assert "unknown to us" in told["size on disk"]
 

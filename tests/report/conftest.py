@@ -1,19 +1,39 @@
 """Run folders made by hand: no model, known predictions or known counts."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from rasterio.windows import Window
 
 from minseg.data.labels import IGNORE, parse_task
 from minseg.learning.inference import EvaluationScene, count_scenes, counts_table
 from minseg.maps.class_map import write_class_map
+from minseg.report import style
 from minseg.study.config import RunConfig
 from minseg.study.runs import Run
 from minseg.study.tables import Entry, Result
 from tests.conftest import write_small_dataset
+from tests.study.made_runs import write_run
+
+
+@pytest.fixture(autouse=True)
+def page(monkeypatch):
+    """A page of real mines."""
+    monkeypatch.setitem(style._page, "synthetic", False)
+
+
+@pytest.fixture
+def synthetic(page):
+    """A page of synthetic mines."""
+    style.open_page(SimpleNamespace(synthetic=True))
 
 
 @pytest.fixture(scope="session")
@@ -46,44 +66,30 @@ def perfect_run(dataset, tmp_path_factory):
         table = counts_table(count_scenes(predictions, scenes, 3), scenes, run.task)
         tables.append(table.assign(part=part, epochs=config.epochs))
     pd.concat(tables).to_csv(folder / "counts.csv", index=False)
-    origin = {
-        "git_commit": "0123456789abcdef",
-        "git_dirty": True,
-        "dataset_hash": dataset.digest,
-        "packages": {"torch": "2"},
-        "device": "cpu",
-        "cpu_cores": 2,
-        "wall_time_s": 90,
-    }
+    origin = {"git_commit": "0123456789abcdef", "git_dirty": True, "dataset_hash": dataset.digest}
+    origin |= {"device": "cpu", "cpu_cores": 2, "wall_time_s": 90}
     (folder / "provenance.json").write_text(json.dumps(origin))
     return run
 
 
-def counted_run(folder, config, iou_of_mine, absent=()):
-    """A run of nothing but counts: each class of a mine has the IoU given, absent ones no truth."""
-    union = 2000
-    rows = []
-    for mine, iou in iou_of_mine.items():
-        tp = round(union * iou)
-        wrong = (union - tp) // 2  # as many false positives as negatives
-        for name in parse_task(config.task).target_names:
-            counts = (tp, wrong, wrong, 100_000) if name not in absent else (0, 0, 0, 100_000)
-            rows.append((config.epochs, "test", f"{mine}-2020", mine, name, *counts))
-    columns = ["epochs", "part", "scene", "mine", "class", "tp", "fp", "fn", "tn"]
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(config.model_dump_json())
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "counts.csv", index=False)
-    return Run(folder)
-
-
 def counted_result(folder, task, row, ious_of_mine, bands="RGB", absent=()):
-    """The result of a row: a run for each mapping of mine to IoU, that is for each seed."""
-    config = RunConfig(task=task, bands=bands)
-    runs = tuple(
-        counted_run(folder / f"{task}-{row}-{seed}", config.replace(seed=seed), ious, absent)
-        for seed, ious in enumerate(ious_of_mine)
-    )
-    return Result(Entry(task, row, config), runs)
+    """The result of a row, with a run of nothing but counts for each seed.
+
+    Each class of a mine has the IoU given, with as many false positives as negatives; absent ones
+    have no truth.
+    """
+    config, runs = RunConfig(task=task, bands=bands), []
+    for seed, ious in enumerate(ious_of_mine):
+        tested = {}
+        for mine, iou in ious.items():
+            tp, wrong = round(2000 * iou), (2000 - round(2000 * iou)) // 2
+            tested[mine] = [
+                (0, 0, 0, 100_000) if name in absent else (tp, wrong, wrong, 100_000)
+                for name in parse_task(task).target_names
+            ]
+        path = folder / f"{task}-{row}-{seed}"
+        runs.append(write_run(path, config.replace(seed=seed), {config.epochs: {"test": tested}}))
+    return Result(Entry(task, row, config), tuple(runs))
 
 
 def draw(figure):
@@ -92,12 +98,62 @@ def draw(figure):
     return figure
 
 
-def entries(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+def overlapping_texts(figure):
+    """Pairs of drawn texts that lie on each other, and texts that leave the figure."""
+    drawn = []
+    draw_text = Text.draw
+
+    def draw_and_note(text, renderer):
+        drawn.append(text)
+        draw_text(text, renderer)
+
+    canvas = FigureCanvasAgg(figure)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", draw_and_note)
+        canvas.draw()
+    boxes = [
+        (text.get_text(), text.get_window_extent(canvas.get_renderer()))
+        for text in drawn
+        if text.get_text().strip() and text.get_visible()
+    ]
+    outside = [
+        (text, "the border")
+        for text, box in boxes
+        if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 or box.y1 > figure.bbox.y1
+    ]
+    pairs = itertools.combinations(boxes, 2)
+    return outside + [
+        (one, other) for (one, first), (other, second) in pairs if first.overlaps(second)
+    ]
 
 
-def notes(axes):
-    return [text.get_text() for text in axes.texts]
+def legend(of, number=0):
+    """Entries of the legend of a panel, or of one of a figure."""
+    found = of.get_legend() if hasattr(of, "get_legend") else of.legends[number]
+    return [text.get_text() for text in found.get_texts()]
+
+
+def markers(axes, face, edge=None):
+    """Places of the markers of a colour, from the top row to the lowest."""
+    found = [
+        (float(x), float(y))
+        for dots in axes.collections
+        if isinstance(dots, PathCollection) and len(dots.get_facecolor())
+        if to_hex(dots.get_facecolor()[0]) == face
+        if to_hex(dots.get_edgecolor()[0]) == (edge or face)
+        for x, y in np.ma.filled(dots.get_offsets(), np.nan)
+        if not np.isnan(x)
+    ]
+    return sorted(found, key=lambda place: place[1])
+
+
+def texts(of):
+    """What is written in a figure, outside of its panels, or in a panel."""
+    return [text.get_text() for text in of.texts]
+
+
+def titles(figure):
+    return [axes.get_title(loc="left") for axes in figure.axes]
 
 
 def row_names(axes):

@@ -1,40 +1,28 @@
 import re
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from minseg.report import bands_splits
-from minseg.report.bands_splits import (
-    SPLIT_ROWS,
-    Differences,
-    Table,
-    band_figure,
-    difference_figure,
-    split_figure,
-    with_missing,
-)
 from minseg.scoring.metrics import METRICS
+from minseg.study import tables
 from minseg.study.config import RunConfig
 from minseg.study.paper import paper_images, paper_scores, paper_split_scores, paper_table
 from minseg.study.study import open_study
-from minseg.study.tables import (
-    AVERAGES,
-    DIFFERENCE_COLUMNS,
-    FOREST_SUFFIX,
-    SCORE_COLUMNS,
-    Entry,
-    Result,
-    average,
-    score_table,
-    scored,
-    scored_rows,
+from tests.report.conftest import (
+    counted_result,
+    draw,
+    legend,
+    markers,
+    overlapping_texts,
+    row_names,
+    texts,
+    titles,
 )
-from tests.report.conftest import counted_result, draw, notes, row_names
 
 BANDS = ["RGB", "R+N", "M"]
 
@@ -44,7 +32,7 @@ def of_mines(*ious):
 
 
 def missing(task, row, problem):
-    return Result(Entry(task, row, RunConfig()), (), problem)
+    return tables.Result(tables.Entry(task, row, RunConfig()), (), problem)
 
 
 def cells(styler):
@@ -86,12 +74,14 @@ def band_results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def band_rows(band_results):
-    return scored_rows(band_results, "standard")
+    return tables.scored_rows(band_results, "standard")
 
 
 @pytest.fixture(scope="module")
 def band_scores(band_rows):
-    return with_missing(score_table(band_rows, paper_scores), ["model1"], BANDS, paper_scores)
+    return tables.with_missing(
+        tables.score_table(band_rows, paper_scores), ["model1"], BANDS, paper_scores
+    )
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +93,9 @@ def split_rows(tmp_path_factory):
     results = [
         counted_result(folder, "model4", row, [of_mines(*values)]) for row, values in ious.items()
     ]
-    rows = scored_rows(results, "standard")
-    top = replace(rows[-1], values=np.full(4, 0.99))
+    rows = tables.scored_rows(results, "standard")
+    top = replace(rows[-1], by_seed=np.full((1, 4), 0.99))
     return [*rows[:-1], top]
-
-
-def test_split_rows_are_those_of_the_print():
-    assert list(SPLIT_ROWS) == list(paper_table(4)["split"].unique())
 
 
 def test_images_stand_beside_the_papers(dataset):
@@ -123,86 +109,54 @@ def test_images_stand_beside_the_papers(dataset):
     published = paper_images()
     assert table["paper, Model 3", "val."]["RR"] == str(published["model3", "validation"]["RR"])
     assert table.shape == (7, 3 + 12)
-
-
-def test_images_of_mines_that_nobody_sorted(dataset):
     unsorted = replace(dataset, mines=dataset.mines.assign(raw_material=""))
     ours = cells(bands_splits.image_table(unsorted))["ours"]
     assert set(ours.loc[["RR", "MO", "CL"]].to_numpy().ravel()) == {"not stated"}
     assert ours.loc["OP", "test"] == ours.loc["All", "test"] != "not stated"
 
 
-def test_missing_rows_are_filled_in_with_the_papers_numbers(band_scores):
-    lines = band_scores.set_index(["task", "row", "metric"])
-    assert list(lines.index.unique("row")) == BANDS
-    line = lines.loc["model1", "M", "iou"]
-    assert np.isnan(line["value"])
-    assert line["mines"] == 0
-    assert line["paper"] == paper_scores("model1", "M")["iou"]
-    assert lines.loc[("model1", "R+N", "recall"), "mines"] == 3
-
-
-def test_missing_rows_of_a_dataset_without_any_run():
-    table = with_missing(score_table([], paper_scores), ["model2"], BANDS, paper_scores)
-    texts = cells(bands_splits.paper_layout(table, "model2"))
-    assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
-    assert texts["IoU", "paper"]["RGB"] == "0.644"
-
-
 def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
-    texts = cells(bands_splits.paper_layout(band_scores, "model1"))
+    layout = bands_splits.paper_layout(band_scores, "model1")
+    texts = cells(layout)
     assert texts["IoU", "ours"].tolist() == ["0.520", "0.700", "–"]
     assert texts["IoU", "seed spread"].tolist() == ["0.040", "0.000", "–"]
     low, high = np.quantile(band_rows[1].resampled[:, 0], [0.025, 0.975])
     assert texts["IoU", "95 % interval"]["R+N"] == f"{low:.3f} to {high:.3f}"
     assert texts["IoU", "paper"].tolist() == ["0.694", "0.657", "0.710"]
     assert texts["IoU", "minus paper"].tolist() == ["−0.174", "+0.043", "–"]
-    assert [column for column in texts if column[0] == "recall"] == [
-        ("recall", "ours"),
-        ("recall", "paper"),
-    ]
-
-
-def test_layout_emboldens_the_best_of_ours_and_of_the_paper(band_scores):
-    found = bold(bands_splits.paper_layout(band_scores, "model1"))
-    assert {cell for cell in found if cell[1][0] in ("IoU", "accuracy")} == {
+    assert texts["recall"].columns.tolist() == ["ours", "paper"]
+    assert {cell for cell in bold(layout) if cell[1][0] in ("IoU", "accuracy")} == {
         ("R+N", ("IoU", "ours")),
         ("M", ("IoU", "paper")),
         ("R+N", ("accuracy", "ours")),
         ("RGB", ("accuracy", "paper")),  # the paper prints .977 twice
         ("R+N", ("accuracy", "paper")),
     }
+    nothing = tables.with_missing(
+        tables.score_table([], paper_scores), ["model2"], BANDS, paper_scores
+    )
+    texts = cells(bands_splits.paper_layout(nothing, "model2"))
+    assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
+    assert texts["IoU", "paper"]["RGB"] == "0.644"
 
 
-def test_equal_as_printed_is_equally_bold(band_scores):
-    close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
-    rows = {row for row, column in bold(bands_splits.overview(close)) if column[1] == "IoU"}
-    assert rows == {"R+N", "M"}
-
-
-def test_spread_needs_several_seeds(split_rows):
-    table = score_table(split_rows, paper_split_scores)
-    assert ("IoU", "seed spread") not in bands_splits.paper_layout(table, "model4").columns
-
-
-def test_means_are_never_bold(split_rows):
-    table = score_table(split_rows, paper_split_scores)
-    rows = {row for row, _ in bold(bands_splits.paper_layout(table, "model4"))}
-    assert "GRR" in rows
-    assert not rows & set(AVERAGES)
-
-
-def test_a_single_mine_has_no_interval_and_neither_has_its_mean(split_rows):
-    table = score_table(split_rows, paper_split_scores)
-    interval = cells(bands_splits.paper_layout(table, "model4"))["IoU", "95 % interval"]
+def test_layout_of_splits(split_rows):
+    assert list(bands_splits.SPLIT_ROWS) == list(paper_table(4)["split"].unique())
+    layout = bands_splits.paper_layout(tables.score_table(split_rows, paper_split_scores), "model4")
+    assert ("IoU", "seed spread") not in layout.columns  # there is one seed
+    highest = {row for row, _ in bold(layout)}
+    assert "GRR" in highest
+    assert not highest & set(tables.AVERAGES)
+    interval = cells(layout)["IoU", "95 % interval"]
+    # A single mine has no interval, and neither has a mean over it.
     without = {row for row, text in interval.items() if text == "–"}
     assert without == {"CL", "GCL", "AVG RR+MO+CL", "AVG GM"}
     assert re.fullmatch(r"0\.\d{3} to 0\.\d{3}", interval["RR"])
 
 
-def test_a_table_minus_a_reference_answers_in_a_line(band_results, dataset, tmp_path):
+def test_a_table_minus_a_reference_answers_in_a_line(band_results, dataset, tmp_path, synthetic):
     study = open_study("demo", dataset.path, runs=tmp_path)
-    table3 = Table(3, study, tuple(band_results), "standard")
+    table3 = bands_splits.Table(3, study, tuple(band_results), "standard")
     assert (table3.tasks, table3.row_names) == (["model1"], BANDS)
     assert table3.minus("RGB").table["row"].unique().tolist() == ["R+N"]
     assert table3.minus("RGB").answer() == (
@@ -218,24 +172,19 @@ def test_a_table_minus_a_reference_answers_in_a_line(band_results, dataset, tmp_
     ]
     assert list(cells(table3.overview()).index) == BANDS
     assert table3.minus("RGB").figure().get_suptitle() == "SYNTHETIC"
-
-
-def test_an_answer_names_what_is_told_from_zero_and_the_side():
     table = differences(M=(0.1, 0.05, 0.2, 0.1), S=(-0.1, -0.2, -0.05, 0.1), R=(0, -0.1, 0.1, 0))
     table["told"] = table["row"].isin(["M", "S"])
-    answer = Differences(table, "minus RGB", ("M", "S", "R"), "standard", True).answer()
-    assert answer == (
-        "- **Minus RGB**, on synthetic mines: 2 of 3 differences in IoU told from zero by the "
-        "test mines: above zero Model 1 (M); below zero Model 1 (S)."
+    answer = bands_splits.Differences(table, "minus RGB", ("M", "S", "R"), "standard").answer()
+    assert answer.endswith(
+        "2 of 3 differences in IoU told from zero by the test mines: above zero Model 1 (M); below "
+        "zero Model 1 (S)."
     )
 
 
-def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path):
+def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path, synthetic):
     task = "excavation,dam"
-    rows = [scored(counted_result(tmp_path, task, "RGB", [of_mines(0.5, 0.6)]), "paper")]
-    layout = bands_splits.paper_layout(
-        score_table(rows, paper_scores), task, convention="paper", synthetic=True
-    )
+    rows = [tables.scored(counted_result(tmp_path, task, "RGB", [of_mines(0.5, 0.6)]), "paper")]
+    layout = bands_splits.paper_layout(tables.score_table(rows, paper_scores), task, "paper")
     assert {name for _, name in layout.columns} == {"ours", "95 % interval"}
     assert layout.columns.names == ["excavation, dam", "paper, synthetic"]
 
@@ -245,11 +194,15 @@ def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
     assert list(texts.index) == BANDS
     assert list(texts) == [("Model 1", name) for name in ("IoU", "Rec", "Prec", "Acc")]
     assert texts["Model 1", "IoU"].tolist() == [".520", ".700", "–"]
-    both = pd.concat([band_scores, score_table(split_rows, paper_split_scores)])
+    both = pd.concat([band_scores, tables.score_table(split_rows, paper_split_scores)])
     assert cells(bands_splits.overview(both)).loc["M", ("Model 4", "Rec")] == "–"
+    close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
+    rows = {row for row, column in bold(bands_splits.overview(close)) if column[1] == "IoU"}
+    assert rows == {"R+N", "M"}  # equal as printed
 
 
-def test_notes_give_each_reason_once(tmp_path):
+def test_notes_give_each_reason_once(tmp_path, band_results, band_rows):
+    assert bands_splits.notes(band_results[:2], tables.score_table(band_rows, paper_scores)) == ""
     reason = "subset CL has no mine in test; add mines"
     results = [
         counted_result(tmp_path, "model1", "RR", [of_mines(0.5, 0.6)], absent=["excavation"]),
@@ -258,11 +211,14 @@ def test_notes_give_each_reason_once(tmp_path):
         *(missing(task, row, reason) for task in ("model1", "model2") for row in ("CL", "GCL")),
         missing("model2", "RR", "loss is not finite"),
     ]
-    rows = scored_rows(results, "paper")
-    rows.append(average(rows[:2], "AVG RR+MO+CL"))
+    rows = tables.scored_rows(results, "paper")
+    rows.append(tables.average(rows[:2], "AVG RR+MO+CL"))
     tasks = ["model1", "model2"]
-    table = with_missing(
-        score_table(rows, paper_split_scores), tasks, SPLIT_ROWS, paper_split_scores
+    table = tables.with_missing(
+        tables.score_table(rows, paper_split_scores),
+        tasks,
+        bands_splits.SPLIT_ROWS,
+        paper_split_scores,
     )
     assert bands_splits.notes(results, table).splitlines() == [
         f"- Model 1, Model 2 (CL, GCL): no run: {reason}.",
@@ -270,10 +226,6 @@ def test_notes_give_each_reason_once(tmp_path):
         "- Model 1 (RR): no test scene holds excavation; the scores say nothing about that.",
         "- Model 1, Model 2 (MO): a single test mine, so there is no interval over mines.",
     ]
-
-
-def test_no_notes_where_nothing_is_missing(band_results, band_rows):
-    assert bands_splits.notes(band_results[:2], score_table(band_rows, paper_scores)) == ""
 
 
 TASKS = ["model1", "model2", "model3", "model4"]
@@ -294,7 +246,7 @@ def score_lines(tasks, rows, seed=0):
         mines=9,
         paper=random.uniform(0.5, 0.8, len(table)),
         absent="",
-    )[SCORE_COLUMNS]
+    )[tables.SCORE_COLUMNS]
 
 
 def without_run(scores, task, *rows):
@@ -315,7 +267,7 @@ def differences(task="model1", **rows):
         )
         for row, (value, low, high, paper) in rows.items()
     ]
-    return pd.DataFrame(lines, columns=DIFFERENCE_COLUMNS)
+    return pd.DataFrame(lines, columns=tables.DIFFERENCE_COLUMNS)
 
 
 def iou(scores, task):
@@ -326,18 +278,8 @@ def panels(figure):
     return {axes.get_title(loc="left"): axes for axes in draw(figure).axes}
 
 
-def markers(axes, face, edge=None):
-    """The places of markers, from the top row to the lowest."""
-    found = [
-        (y, x)
-        for collection in axes.collections
-        if isinstance(collection, PathCollection)
-        and to_hex(collection.get_facecolor()[0]) == face
-        and to_hex(collection.get_edgecolor()[0]) == (edge or face)
-        for x, y in collection.get_offsets().filled(np.nan)
-        if not np.isnan(x)
-    ]
-    return [x for _, x in sorted(found)]
+def values(*found):
+    return [x for x, _ in markers(*found)]
 
 
 def segments(axes):
@@ -351,115 +293,55 @@ def segments(axes):
     ]
 
 
-def legend(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def written(figure):
-    """The boxes of all that is written in a figure, and what it says."""
-    figure.draw_without_rendering()
-    texts = [*figure.texts, *figure.legends[0].get_texts()]
-    for axes in figure.axes:
-        texts += [axes._left_title, axes.xaxis.label, *axes.texts]
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            for place, text in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False):
-                if min(low, high) <= place <= max(low, high) and text.get_visible():
-                    texts.append(text)
-    return [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-
-
 def test_bands_stand_in_order_with_their_intervals_and_the_paper():
     scores = score_lines(TASKS, CONFIGURATIONS)
-    figure = band_figure(scores)
+    figure = bands_splits.band_figure(scores)
     axes = panels(figure)["Model 3"]
     expected = iou(scores, "model3")
     assert list(panels(figure)) == ["Model 1", "Model 2", "Model 3", "Model 4"]
     assert row_names(axes) == CONFIGURATIONS
     assert axes.yaxis_inverted()  # the first configuration on top
-    assert markers(axes, OURS) == expected["value"].tolist()
-    assert markers(axes, HOLLOW, PAPER) == expected["paper"].tolist()
+    assert values(axes, OURS) == expected["value"].tolist()
+    assert values(axes, HOLLOW, PAPER) == expected["paper"].tolist()
     assert segments(axes) == list(zip(expected["low"], expected["high"], strict=True))
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
-    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU", "IoU"]
-
-
-def test_the_interval_of_the_row_that_validation_chose_is_shaded():
-    scores = score_lines(TASKS, CONFIGURATIONS)
-    worst = iou(scores, "model3")["value"].idxmin()
-    figure = band_figure(scores, chosen={"model3": worst, "model4": "no such row"})
-    (shade,) = panels(figure)["Model 3"].patches
-    assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx(
-        tuple(iou(scores, "model3").loc[worst, ["low", "high"]])
-    )
-    assert "chosen on validation" in legend(figure)
-    assert list(panels(figure)["Model 4"].patches) == []
-    assert "chosen on validation" not in legend(band_figure(scores))
-
-
-def test_the_forest_is_a_third_marker():
-    scores, forest = (
-        score_lines(TASKS, CONFIGURATIONS),
-        score_lines(TASKS, CONFIGURATIONS, seed=1),
-    )
-    figure = band_figure(scores, forest.assign(row=forest["row"] + FOREST_SUFFIX))
-    axes = panels(figure)["Model 4"]
-    assert markers(axes, FOREST) == iou(forest, "model4")["value"].tolist()
-    assert "per-pixel forest" in legend(figure)
-    assert "per-pixel forest" not in legend(band_figure(scores))
-
-
-def test_rows_without_a_run_say_so_and_keep_the_papers_value():
-    scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model1", "M", "M+S")
-    drawn = panels(band_figure(scores))
-    assert notes(drawn["Model 1"]) == ["no run", "no run"]
-    assert len(markers(drawn["Model 1"], OURS)) == 3
-    assert len(markers(drawn["Model 1"], HOLLOW, PAPER)) == 5
-    assert notes(drawn["Model 2"]) == []
-
-
-def test_the_note_of_a_missing_run_stands_clear_of_the_lowest_value():
-    scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model1", "M")
-    scores.loc[(scores["task"] == "model1") & (scores["row"] == "M"), "paper"] = 0.1
-    axes = panels(band_figure(scores))["Model 1"]
-    lowest_px, _ = axes.transData.transform((0.1, 3))
-    assert axes.texts[0].get_window_extent().x1 < lowest_px - 5
-
-
-def test_a_run_without_anything_to_score_is_undefined():
-    scores = score_lines(["model1"], CONFIGURATIONS)
-    scores.loc[scores["row"] == "M", ["value", "low", "high"]] = np.nan
-    assert notes(panels(band_figure(scores))["Model 1"]) == ["undefined"]
-
-
-def test_one_mine_has_no_interval_and_a_task_of_ones_own_no_paper():
-    scores = score_lines(["excavation,dam"], CONFIGURATIONS[:2]).assign(mines=1, paper=np.nan)
-    figure = band_figure(scores)
-    (axes,) = panels(figure).values()
-    assert axes.get_title(loc="left") == "excavation, dam"
-    assert segments(axes) == []
     assert list(axes.patches) == []
+    assert legend(figure) == ["ours, 95 % interval over mines", "paper (its own mines)"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU", "IoU"]
+    own = score_lines(["excavation,dam"], CONFIGURATIONS[:2]).assign(mines=1, paper=np.nan)
+    figure = bands_splits.band_figure(own)
+    (axes,) = panels(figure).values()
+    assert titles(figure) == ["excavation, dam"]
+    assert segments(axes) == []  # one mine has no interval
     assert legend(figure) == ["ours, 95 % interval over mines"]
 
 
-def test_a_figure_without_any_run_is_drawn():
-    scores = score_lines(TASKS, CONFIGURATIONS)
-    for task in TASKS:
-        scores = without_run(scores, task, *CONFIGURATIONS)
-    figure = draw(band_figure(scores.assign(paper=np.nan)))
-    assert [len(notes(axes)) for axes in figure.axes] == [5, 5, 5, 5]
-
-
-@pytest.mark.parametrize(
-    "figure",
-    [
-        band_figure(pd.DataFrame(columns=SCORE_COLUMNS), synthetic=True),
-        difference_figure(pd.DataFrame(columns=DIFFERENCE_COLUMNS), "M − RGB", synthetic=True),
-        split_figure(pd.DataFrame(columns=SCORE_COLUMNS), synthetic=True),
-    ],
-)
-def test_nothing_to_draw_is_said(figure):
-    words = [text.get_text() for text in draw(figure).texts]
-    assert words == ["no runs to show", "SYNTHETIC"]
+def test_forest_choice_and_rows_without_a_run():
+    complete, forest = (score_lines(TASKS, CONFIGURATIONS, seed) for seed in (0, 1))
+    scores = without_run(complete, "model1", "M", "M+S")
+    scores.loc[(scores["task"] == "model1") & (scores["row"] == "M"), "paper"] = 0.1
+    undefined = (scores["task"] == "model2") & (scores["row"] == "M")
+    scores.loc[undefined, ["value", "low", "high"]] = np.nan
+    worst = iou(scores, "model3")["value"].idxmin()
+    figure = bands_splits.band_figure(
+        scores,
+        forest.assign(row=forest["row"] + tables.FOREST_SUFFIX),
+        {"model3": worst, "model4": "no such row"},
+    )
+    first, second, third, fourth = panels(figure).values()
+    assert values(fourth, FOREST) == iou(forest, "model4")["value"].tolist()
+    assert {"chosen on validation", "per-pixel forest"} <= set(legend(figure))
+    (shade,) = third.patches
+    assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx(
+        tuple(iou(scores, "model3").loc[worst, ["low", "high"]])
+    )
+    assert list(fourth.patches) == []
+    assert texts(first) == ["no run", "no run"]
+    assert len(values(first, OURS)) == 3
+    assert len(values(first, HOLLOW, PAPER)) == 5  # the paper's values stay
+    lowest_px, _ = first.transData.transform((0.1, 3))
+    assert first.texts[0].get_window_extent().x1 < lowest_px - 5
+    assert (texts(second), texts(third)) == (["undefined"], [])
 
 
 def test_differences_are_dark_only_where_they_are_told_from_zero():
@@ -471,102 +353,94 @@ def test_differences_are_dark_only_where_they_are_told_from_zero():
         single=(0.2, 0.2, 0.2, -0.02),
         zero=(0.0, 0.0, 0.0, np.nan),
     )
-    figure = difference_figure(table, "configuration − RGB", convention="paper")
+    figure = bands_splits.difference_figure(table, "configuration − RGB", convention="paper")
     (axes,) = panels(figure).values()
-    assert markers(axes, OURS) == [0.1, -0.1]
-    assert markers(axes, PALE) == [0.03, 0.04]
-    assert markers(axes, NONE) == [0.2, 0.0]  # not drawn as an interval that holds zero
-    assert markers(axes, HOLLOW, PAPER) == [0.05, 0.0, 0.0, -0.02]
+    assert values(axes, OURS) == [0.1, -0.1]
+    assert values(axes, PALE) == [0.03, 0.04]
+    assert values(axes, NONE) == [0.2, 0.0]  # not drawn as an interval that holds zero
+    assert values(axes, HOLLOW, PAPER) == [0.05, 0.0, 0.0, -0.02]
     drawn = {to_hex(line.get_color()): line for line in axes.lines if len(line.get_xdata()) == 2}
     assert list(drawn[PALE].get_xdata()) == [0.0, 0.1]
     assert axes.get_xlabel() == "difference in IoU (paper convention)\nconfiguration − RGB"
+    told = "told from zero (thin: widened for 16 comparisons)"
     assert legend(figure) == [
-        "told from zero (thin: widened for 16 comparisons)",
-        "not told from zero",
-        "a single mine",
-        "paper (its own mines)",
+        told,
+        *("not told from zero", "a single mine", "paper (its own mines)"),
     ]
-
-
-def test_a_mean_over_a_single_mine_has_no_interval_either():
-    table = differences(
-        RR=(-0.1, -0.2, -0.01, 0.1),
-        MO=(-0.1, -0.2, -0.01, 0.1),
-        CL=(0.3, 0.3, 0.3, 0.1),
-        **{"AVG RR+MO+CL": (0.1, 0.05, 0.2, 0.1)},
-    )
-    (axes,) = panels(difference_figure(table, "targeted − general")).values()
-    assert markers(axes, NONE) == [0.3, 0.1]
+    below = (-0.1, -0.2, -0.01, 0.1)
+    mean = {"AVG RR+MO+CL": (0.1, 0.05, 0.2, 0.1)}
+    table = differences(RR=below, MO=below, CL=(0.3, 0.3, 0.3, 0.1), **mean)
+    (axes,) = panels(bands_splits.difference_figure(table, "targeted − general")).values()
+    assert values(axes, NONE) == [0.3, 0.1]  # a mean over a single mine has no interval either
 
 
 def test_differences_stand_in_the_printed_order_and_missing_ones_are_noted():
     numbers = (0.1, 0.05, 0.2, 0.1)
     rows = {"AVG RR+MO+CL": numbers, "MT": numbers, "RR": numbers}
     table = pd.concat([differences(**rows), differences("model2", RR=numbers)])
-    drawn = panels(difference_figure(table, "targeted − general"))
+    drawn = panels(bands_splits.difference_figure(table, "targeted − general"))
     assert row_names(drawn["Model 1"]) == ["RR", "AVG RR+MO+CL", "MT"]
-    assert notes(drawn["Model 2"]) == ["no run", "no run"]
-    wanted = difference_figure(differences(M=numbers), "M − RGB", rows=["R+N", "M"])
-    assert notes(panels(wanted)["Model 1"]) == ["no run"]
+    assert texts(drawn["Model 2"]) == ["no run", "no run"]
+    wanted = bands_splits.difference_figure(differences(M=numbers), "M − RGB", rows=["R+N", "M"])
+    assert texts(panels(wanted)["Model 1"]) == ["no run"]
 
 
 def test_splits_join_targeted_and_general():
-    scores = score_lines(TASKS, SPLIT_ROWS)
-    axes = panels(split_figure(scores))["Model 3"]
+    scores = score_lines(TASKS, bands_splits.SPLIT_ROWS)
+    axes = panels(bands_splits.split_figure(scores))["Model 3"]
     expected = iou(scores, "model3")
     targeted = ["RR", "MO", "CL", "AVG RR+MO+CL", "MT", "OC", "OP", "AVG MT+OC+OP"]
     general = ["GRR", "GMO", "GCL", "AVG GM", "GMT", "GOC", "GOP", "AVG GS"]
     assert row_names(axes) == targeted
-    assert markers(axes, TARGETED) == expected.loc[targeted, "value"].tolist()
-    assert markers(axes, OURS) == expected.loc[general, "value"].tolist()
-    assert markers(axes, HOLLOW, TARGETED) == expected.loc[targeted, "paper"].tolist()
-    assert markers(axes, HOLLOW, OURS) == expected.loc[general, "paper"].tolist()
+    assert values(axes, TARGETED) == expected.loc[targeted, "value"].tolist()
+    assert values(axes, OURS) == expected.loc[general, "value"].tolist()
+    assert values(axes, HOLLOW, TARGETED) == expected.loc[targeted, "paper"].tolist()
+    assert values(axes, HOLLOW, OURS) == expected.loc[general, "paper"].tolist()
     ends = zip(expected.loc[targeted, "value"], expected.loc[general, "value"], strict=True)
     assert segments(axes)[:8] == list(ends)
 
-
-def test_splits_say_which_side_has_no_run():
-    scores = without_run(score_lines(["model1"], SPLIT_ROWS), "model1", "RR", "OC", "GOC", "GMT")
-    axes = panels(split_figure(scores))["Model 1"]
-    assert notes(axes) == ["no targeted run", "no general run", "no run"]
+    scores = without_run(
+        score_lines(["model1"], bands_splits.SPLIT_ROWS), "model1", "RR", "OC", "GOC", "GMT"
+    )
+    axes = panels(bands_splits.split_figure(scores))["Model 1"]
+    assert texts(axes) == ["no targeted run", "no general run", "no run"]
     places = [round(text.xy[1]) for text in axes.texts]
     assert [row_names(axes)[k] for k in places] == ["RR", "MT", "OC"]
 
 
+def test_nothing_to_draw_is_said(synthetic):
+    scores, none = (
+        pd.DataFrame(columns=names) for names in (tables.SCORE_COLUMNS, tables.DIFFERENCE_COLUMNS)
+    )
+    for figure in (
+        bands_splits.band_figure(scores),
+        bands_splits.difference_figure(none, "M − RGB"),
+        bands_splits.split_figure(scores),
+    ):
+        assert texts(draw(figure)) == ["SYNTHETIC", "no runs to show"]
+
+
 @pytest.mark.parametrize("name", ["bands", "differences", "splits"])
-def test_nothing_written_overlaps_or_is_cut_off(name):
+def test_nothing_written_overlaps_or_is_cut_off(name, synthetic):
     """Four tasks, gaps, and the longest words that are used."""
-    looks = {"convention": "standard", "synthetic": True}
     if name == "bands":
         scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model3", "RGB", "M+S")
-        chosen = {"model1": "M"}
-        figure = band_figure(scores, score_lines(TASKS, CONFIGURATIONS, seed=1), chosen, **looks)
+        forest = score_lines(TASKS, CONFIGURATIONS, seed=1)
+        figure = bands_splits.band_figure(scores, forest, {"model1": "M"}, "standard")
     elif name == "splits":
-        scores = without_run(score_lines(TASKS, SPLIT_ROWS), "model1", "RR", "OC", "GOC")
-        figure = split_figure(scores, **looks)
+        scores = without_run(
+            score_lines(TASKS, bands_splits.SPLIT_ROWS), "model1", "RR", "OC", "GOC"
+        )
+        figure = bands_splits.split_figure(scores, "standard")
     else:
-        rows = [row for row in SPLIT_ROWS if "G" not in row.removeprefix("AVG")]
+        rows = [row for row in bands_splits.SPLIT_ROWS if "G" not in row.removeprefix("AVG")]
         table = pd.concat(
             differences(task, **{row: (0.01 * k, -0.02, 0.1, 0.02) for k, row in enumerate(rows)})
             for task in TASKS
         )
-        figure = difference_figure(table.drop(index=[0, 3]), "targeted − general", **looks)
-    boxes = written(figure)
+        figure = bands_splits.difference_figure(
+            table.drop(index=[0, 3]), "targeted − general", (), "standard"
+        )
+    assert figure.get_suptitle() == "SYNTHETIC"
     assert figure.get_size_inches()[0] <= 8
-    assert len(boxes) > 20
-    for text, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0, text
-        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
-    for (one, box), (other, other_box) in combinations(boxes, 2):
-        assert not box.overlaps(other_box), (one, other)
-
-
-@pytest.mark.parametrize("synthetic", [True, False])
-def test_synthetic_results_say_so_on_the_figure(synthetic):
-    word = "SYNTHETIC" if synthetic else ""
-    assert (
-        band_figure(score_lines(TASKS, CONFIGURATIONS), synthetic=synthetic).get_suptitle() == word
-    )
-    assert split_figure(score_lines(TASKS, SPLIT_ROWS), synthetic=synthetic).get_suptitle() == word
-    table = differences(M=(0.1, 0.0, 0.2, 0.1))
-    assert difference_figure(table, "M − RGB", synthetic=synthetic).get_suptitle() == word
+    assert overlapping_texts(draw(figure)) == []

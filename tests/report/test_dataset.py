@@ -10,19 +10,10 @@ from minseg.data.labels import CLASS_NAMES, decode_bits
 from minseg.data.raster import Grid
 from minseg.data.writing import write_dataset
 from minseg.errors import MinsegError
-from minseg.report.dataset import (
-    SOURCES,
-    class_share_figure,
-    dataset_table,
-    fusion_figure,
-    overlap_figure,
-    overlap_table,
-    part_table,
-)
+from minseg.report import dataset as pages
 from minseg.synthetic.dataset import write_synthetic
 from tests.conftest import mine_rows, scene_of
-from tests.report.conftest import draw, entries, notes, row_names
-from tests.report.test_training import overlapping_texts
+from tests.report.conftest import draw, legend, overlapping_texts, row_names, texts
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +27,21 @@ def narrowed(dataset, bands):
     return dataclasses.replace(dataset, description=description)
 
 
-def texts(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
+def sources(figure):
+    return [text for text in texts(figure.axes[0]) if text.startswith("Sentinel")]
 
 
-def titles(figure):
-    return [text for text in texts(figure) if text.startswith("Sentinel")]
+def written(folder, scenes):
+    return write_dataset(
+        folder / "written",
+        name="written",
+        mines=mine_rows(len(scenes)),
+        scenes=iter(scenes),
+        class_names=("excavation", "preparatory work area"),
+        provenance="made by a test",
+        licence="none needed",
+        synthetic=True,
+    )
 
 
 def first(dataset):
@@ -49,42 +49,42 @@ def first(dataset):
 
 
 def test_every_channel_has_one_source():
-    assert sorted(band for source in SOURCES for band in source.bands) == sorted(BANDS)
-    assert all(set(bands) <= set(s.bands) for s in SOURCES for bands in s.pictures)
+    assert sorted(band for source in pages.SOURCES for band in source.bands) == sorted(BANDS)
+    assert all(set(bands) <= set(s.bands) for s in pages.SOURCES for bands in s.pictures)
 
 
 def test_a_full_scene_has_a_row_per_resolution_and_all_channels_in_the_stack(full):
-    figure = fusion_figure(full, first(full))
-    assert titles(figure) == [
+    figure = pages.fusion_figure(full, first(full))
+    assert sources(figure) == [
         "Sentinel-2, 10 m: B02, B03, B04, B08",
         "Sentinel-2, 20 m: B05, B06, B07, B8A, B11, B12",
         "Sentinel-2, 60 m: B01, B09",
         "Sentinel-1, 10 m: VV, VH, VV/(10·VH)",
     ]
-    assert "15 channels on one 10 m grid" in texts(figure)
-    assert any("coarse pixels repeated" in text for text in texts(figure))
+    assert "15 channels on one 10 m grid" in texts(figure.axes[0])
+    assert any("coarse pixels repeated" in text for text in texts(figure.axes[0]))
     assert len(figure.axes[0].images) == 9 + 15 + 1
     assert figure.get_suptitle() == "SYNTHETIC"
     assert overlapping_texts(figure) == []
 
-
-def test_the_legend_names_the_classes_of_the_scene(full):
     row = full.scenes.iloc[0]
-    labels = full.read_labels(row)
-    there = [name for name in CLASS_NAMES if decode_bits(labels, name).any()]
-    figure = fusion_figure(full, row["scene"])
-    entries = [text.get_text() for text in figure.legends[0].get_texts()]
+    there = [name for name in CLASS_NAMES if decode_bits(full.read_labels(row), name).any()]
     # A class that others cover whole is not to be seen.
-    assert set(entries) - {"not annotated"} <= set(there)
-    assert len(entries) >= 2
-
-
-def test_pictures_of_coarse_bands_show_their_blocks(full):
-    figure = fusion_figure(full, first(full))
+    assert set(legend(figure)) - {"not annotated"} <= set(there)
+    assert len(legend(figure)) >= 2
     pictures = [image.get_array() for image in figure.axes[0].images]
     blocks = pictures[4][:60, :60].reshape(10, 6, 10, 6, -1)  # B01, the first of 60 m
     assert np.ptp(blocks, axis=(1, 3)).max() == 0
     assert np.ptp(blocks) > 0
+    with pytest.raises(MinsegError, match="has no scene 'nowhere'"):
+        pages.fusion_figure(full, "nowhere")
+
+
+def test_the_middle_of_a_large_scene_is_shown_if_it_has_coarse_bands(tmp_path):
+    large = write_synthetic(tmp_path / "large", 3, (2021,), 192)
+    figure = pages.fusion_figure(large, first(large))
+    assert any(text.startswith("128 × 128 pixels\n") for text in texts(figure.axes[0]))
+    assert figure.axes[0].images[-1].get_array().shape[:2] == (128, 128)
 
 
 @pytest.mark.parametrize(
@@ -97,45 +97,21 @@ def test_pictures_of_coarse_bands_show_their_blocks(full):
     ],
 )
 def test_rows_of_bands_that_are_not_there_are_left_out(full, bands, rows, captions):
-    figure = fusion_figure(narrowed(full, bands), first(full))
-    assert len(titles(figure)) == rows
-    assert set(captions) <= set(texts(figure))
+    figure = pages.fusion_figure(narrowed(full, bands), first(full))
+    assert len(sources(figure)) == rows
+    assert set(captions) <= set(texts(figure.axes[0]))
     number = f"{len(bands)} channel" + ("s" if len(bands) > 1 else "")
-    assert f"{number} on one 10 m grid" in texts(figure)
+    assert f"{number} on one 10 m grid" in texts(figure.axes[0])
     assert figure.get_suptitle() == ""
     assert overlapping_texts(figure) == []
 
 
 def test_a_scene_without_radar_has_no_row_of_it(tmp_path):
-    scenes = [scene_of(k, 2020, radar=k != 0) for k in range(3)]
-    path = tmp_path / "mixed"
-    written = write_dataset(
-        path,
-        name="mixed",
-        mines=mine_rows(3),
-        scenes=iter(scenes),
-        class_names=("excavation", "preparatory work area"),
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=True,
-    )
-    dataset = open_dataset(written.path)
-    with_radar = dataclasses.replace(
-        dataset,
-        description=dataset.description.model_copy(
-            update={"bands": ("B02", "B03", "B04", "B08", "VV", "VH", "VV/(10·VH)")}
-        ),
-    )
-    assert len(titles(fusion_figure(with_radar, "mine-0-2020"))) == 1
-    assert len(titles(fusion_figure(with_radar, "mine-1-2020"))) == 2
-
-
-def test_the_middle_of_a_large_scene_is_shown_if_it_has_coarse_bands(tmp_path):
-    large = write_synthetic(tmp_path / "large", 3, (2021,), 192)
-    figure = fusion_figure(large, first(large))
-    assert any(text.startswith("128 × 128 pixels\n") for text in texts(figure))
-    shown = figure.axes[0].images[-1].get_array()
-    assert shown.shape[:2] == (128, 128)
+    dataset = written(tmp_path, [scene_of(k, 2020, radar=k != 0) for k in range(3)])
+    bands = ("B02", "B03", "B04", "B08", "VV", "VH", "VV/(10·VH)")
+    with_radar = narrowed(open_dataset(dataset.path), bands)
+    assert len(sources(pages.fusion_figure(with_radar, "mine-0-2020"))) == 1
+    assert len(sources(pages.fusion_figure(with_radar, "mine-1-2020"))) == 2
 
 
 def test_an_oblong_scene_without_coarse_bands_is_shown_whole_and_true_to_shape(tmp_path):
@@ -144,29 +120,14 @@ def test_an_oblong_scene_without_coarse_bands_is_shown_whole_and_true_to_shape(t
     oblong = dataclasses.replace(
         scene, grid=grid, optical=scene.optical[:, :96], labels=scene.labels[:96]
     )
-    others = [scene_of(k, radar=False) for k in (1, 2)]
-    dataset = write_dataset(
-        tmp_path / "oblong",
-        name="oblong",
-        mines=mine_rows(3),
-        scenes=iter([oblong, *others]),
-        class_names=("excavation", "preparatory work area"),
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=True,
-    )
-    figure = fusion_figure(dataset, oblong.scene)
-    assert "4 channels on one 10 m grid" in texts(figure)
-    assert "96 × 160 pixels" in texts(figure)
+    dataset = written(tmp_path, [oblong, *(scene_of(k, radar=False) for k in (1, 2))])
+    figure = pages.fusion_figure(dataset, oblong.scene)
+    assert "4 channels on one 10 m grid" in texts(figure.axes[0])
+    assert "96 × 160 pixels" in texts(figure.axes[0])
     for image in figure.axes[0].images:
         left, right, bottom, top = image.get_extent()
         assert image.get_array().shape[:2] == (96, 160)
         assert (bottom - top) / (right - left) == pytest.approx(96 / 160)
-
-
-def test_an_unknown_scene_is_refused(full):
-    with pytest.raises(MinsegError, match="has no scene 'nowhere'"):
-        fusion_figure(full, "nowhere")
 
 
 def shares(smallest):
@@ -177,32 +138,24 @@ def shares(smallest):
 
 @pytest.mark.parametrize(("smallest", "scale"), [(0.002, "linear"), (0.0009, "log")])
 def test_shares_use_a_logarithmic_axis_beyond_two_decades(smallest, scale):
-    axes = draw(class_share_figure(shares(smallest))).axes[0]
+    axes = draw(pages.class_share_figure(shares(smallest))).axes[0]
     assert axes.get_xscale() == scale
     assert row_names(axes) == list(CLASS_NAMES)
     assert axes.yaxis_inverted()  # the first class on top
-    assert entries(axes) == ["train", "validation", "test"]
-
-
-def test_bars_are_as_long_as_the_shares():
-    table = shares(0.05)
-    axes = draw(class_share_figure(table)).axes[0]
-    for bars, part in zip(axes.containers, table.columns, strict=True):
-        assert [bar.get_width() for bar in bars] == pytest.approx(table[part].tolist())
+    assert legend(axes) == ["train", "validation", "test"]
+    for bars in axes.containers:
+        widths = [bar.get_width() for bar in bars]
+        assert widths == pytest.approx([smallest if name == "dam" else 0.1 for name in CLASS_NAMES])
 
 
 def test_shares_that_are_none_or_unknown_say_so():
     table = shares(0.001)
     table.loc["stockpile", "test"] = 0
     table.loc["excavation", "validation"] = np.nan
-    axes = draw(class_share_figure(table)).axes[0]
-    assert sorted(notes(axes)) == ["none", "unknown"]
-
-
-def test_shares_of_nothing_at_all():
-    axes = draw(class_share_figure(shares(0.0) * 0)).axes[0]
+    axes = draw(pages.class_share_figure(table)).axes[0]
+    assert sorted(texts(axes)) == ["none", "unknown"]
+    axes = draw(pages.class_share_figure(table * 0)).axes[0]
     assert axes.get_xscale() == "linear"
-    assert set(notes(axes)) == {"none"}
 
 
 def test_overlap_figure_writes_every_share_that_is_not_zero():
@@ -210,27 +163,22 @@ def test_overlap_figure_writes_every_share_that_is_not_zero():
     overlaps = pd.DataFrame(
         [[1, 0.25, 0], [1, 1, 0], [0, 0.001, 1]], index=names, columns=names, dtype=float
     )
-    figure = overlap_figure(overlaps, synthetic=True)
-    texts = sorted(text.get_text() for text in figure.axes[0].texts)
-    assert texts == ["0.25", "1.00", "1.00", "1.00", "1.00", "< .01"]
+    figure = pages.overlap_figure(overlaps)
+    assert sorted(texts(figure.axes[0])) == ["0.25", *["1.00"] * 4, "< .01"]
 
 
-def test_dataset_facts(dataset):
-    facts = dataset_table(dataset)[""]
-    assert facts["mines"] == "14"
-    assert facts["years"] == "2019 to 2020"
+def test_facts_and_parts(dataset):
+    facts = pages.dataset_table(dataset)[""]
+    assert facts[["mines", "years"]].tolist() == ["14", "2019 to 2020"]
     assert "synthetic" in facts["kind"]
     assert facts["content hash"] == dataset.digest
-
-
-def test_parts(dataset):
-    parts = part_table(dataset)
+    parts = pages.part_table(dataset)
     assert parts["mines"].sum() == 14
     assert parts.loc["train", "scenes used"] == 2 * parts.loc["train", "mines"]
 
 
 def test_overlaps_match_a_count_by_hand(tmp_path, dataset):
-    found = overlap_table(dataset)
+    found = pages.overlap_table(dataset)
     assert list(found.index) == ["excavation", "preparatory work area"]
     assert np.diag(found).tolist() == [1, 1]
     assert found.loc["excavation", "preparatory work area"] == 0  # pit and strip lie apart

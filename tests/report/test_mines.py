@@ -1,63 +1,38 @@
 import numpy as np
 import pytest
 
-from minseg.report.mines import (
-    CONDITION_COLOURS,
-    answer,
-    claim_table,
-    condition_figure,
-    condition_table,
-    explanation_table,
-    limits,
-    mine_sentences,
-    mine_table,
-    object_figure,
-    paper_mine_table,
-    same_mine,
-    why_figure,
-)
-from minseg.study.errors import (
-    CONDITIONS,
-    SNOW,
-    UNEXPLAINED,
-    WITHIN_1_PX,
-    choose_mines,
-    claims,
-    condition_shares,
-    explain,
-    mine_scores,
-)
-from tests.report.conftest import draw, entries, notes, row_names
+from minseg.report import mines as pages
+from minseg.study import errors
+from tests.report.conftest import draw, legend, row_names, texts
 from tests.study.predicted import rectangle, write_mines, write_predictions
 
 PIT, DUMP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8)
+SHIFTED = {"excavation": rectangle(5, 4, 12, 12) | rectangle(20, 4, 8, 4)}
 NAMES = ["", "", "", "", "Agarak mine", "Elsewhere"]
 
 
 @pytest.fixture
 def make(tmp_path):
-    def make(**dataset):
-        labels = [{"excavation": PIT, "dumping ground": DUMP}] * 2
-        mines = write_mines(tmp_path / "d", labels, name=NAMES, **dataset)
-        predicted = {"excavation": rectangle(5, 4, 12, 12) | rectangle(20, 4, 8, 4)}
-        run = write_predictions(tmp_path / "run", mines, "model1", [predicted, {}])
-        return run, mines
+    """A run with the predictions given, and the mines, each with a pit, a dump and more."""
+
+    def make(predictions=(SHIFTED, {}), task="model1", more=None, **dataset):
+        labels = {"excavation": PIT if more is None else PIT | more, "dumping ground": DUMP}
+        mines = write_mines(tmp_path / "d", [labels] * len(predictions), **dataset)
+        return write_predictions(tmp_path / "run", mines, task, list(predictions)), mines
 
     return make
 
 
 def shown(run, mines):
-    return mine_table(mine_scores(run), mines, "model1", choose_mines(run, mines))
+    return pages.mine_table(
+        errors.mine_scores(run), mines, "model1", errors.choose_mines(run, mines)
+    )
 
 
 def test_the_papers_row_stands_beside_the_same_mine_only(make):
-    table = shown(*make(synthetic=False)).data
-    assert table.loc[("Agarak mine", "excavation"), "paper"].to_list() == [
-        0.674,
-        0.92,
-        0.7161,
-        0.674,
-    ]
+    table = shown(*make(synthetic=False, name=NAMES)).data
+    printed = [0.674, 0.92, 0.7161, 0.674]
+    assert table.loc[("Agarak mine", "excavation"), "paper"].to_list() == printed
     assert table.loc["Elsewhere", "paper"].isna().all(axis=None)
     # The task's other class is neither there nor predicted.
     assert table.index.to_list() == [("Agarak mine", "excavation"), ("Elsewhere", "excavation")]
@@ -67,12 +42,11 @@ def test_the_papers_row_stands_beside_the_same_mine_only(make):
 
 
 def test_the_papers_row_never_stands_beside_a_synthetic_mine(make):
-    styler = shown(*make())
+    styler = shown(*make(name=NAMES))
     assert set(styler.data.columns.get_level_values(0)) == {"", "ours"}
     html = styler.to_html()
-    assert "synthetic" in html
-    assert "0.702" in html  # 132 / 188
-    assert "–" in html  # precision of the mine in which nothing is predicted
+    # 132 / 188, and the precision of the mine in which nothing is predicted
+    assert "synthetic" in html and "0.702" in html and "–" in html
 
 
 @pytest.mark.parametrize(
@@ -86,146 +60,133 @@ def test_the_papers_row_never_stands_beside_a_synthetic_mine(make):
     ],
 )
 def test_names_of_the_same_mine(name, location, same):
-    assert same_mine(name, location) == same
+    assert pages.same_mine(name, location) == same
 
 
 def test_the_papers_rows_as_printed():
-    html = paper_mine_table("model1").to_html()
+    html = pages.paper_mine_table("model1").to_html()
     assert "Table 6" in html
     for text in ("0.7161", "0.920", "Cordero Rojo", "#888888"):
         assert text in html
-    assert paper_mine_table("dam").data.shape == (2, 4)
-    assert paper_mine_table("stockpile").data.empty
-    paper_mine_table("stockpile").to_html()
+    assert pages.paper_mine_table("dam").data.shape == (2, 4)
+    assert pages.paper_mine_table("stockpile").data.empty
+    pages.paper_mine_table("stockpile").to_html()
 
 
 def test_what_explains_a_mine_in_words(make):
     run, mines = make()
-    explanations = explain(run, mines)
-    table = explanation_table(explanations, "mine-4")
+    explanations = errors.explain(run, mines)
+    table = pages.explanation_table(explanations, "mine-4")
     assert list(table.columns) == ["excavation"]  # the other class is neither there nor predicted
     text = table["excavation"]
     assert text["pixels in error"] == "5.5%"  # 56 of 1024
     # 32 of 44 false positives lie on the dump, 12 on nothing.
     assert text["false positives lie on"] == "dumping ground 73%, no annotated class 27%"
     assert text["missed pixels are predicted as"] == "background 100%"
-    assert text[f"error {WITHIN_1_PX}"] == "43% (9.0%)"  # 24 of 56, 92 of 1024
+    assert text[f"error {errors.WITHIN_1_PX}"] == "43% (9.0%)"  # 24 of 56, 92 of 1024
     assert text["objects less than 50% found"] == "0 of 1; found: 1.4 ha"
-    missed = explanation_table(explanations, "mine-5")["excavation"]
+    missed = pages.explanation_table(explanations, "mine-5")["excavation"]
     assert missed["false positives lie on"] == "no such pixels"
     assert missed["objects less than 50% found"] == "1 of 1; missed: 1.4 ha"
 
 
-def test_shares_and_claims_in_words(make):
+def test_shares_and_claims_in_words(make, synthetic):
     run, mines = make()
-    explanations = explain(run, mines)
-    table = condition_table(condition_shares(explanations), synthetic=True)
+    explanations = errors.explain(run, mines)
+    table = pages.condition_table(errors.condition_shares(explanations))
     assert table.columns.name == "synthetic"
     assert table.loc[("excavation", "on another mining class"), "share of the error"] == "16%"
-    words = claim_table(claims(run, explanations))
+    words = pages.claim_table(errors.claims(run, explanations))
     row = words.loc[("4.1", "False positives of excavations lie on dumps")]
     assert row["value"] == "73%"
     assert row["mines"] == 1
     assert row["95 % interval over mines"] == "–"
     assert row["beside"].endswith(": 7.3%")
     assert row["difference, points"] == "+65"  # of one mine, so without an interval
-    assert claim_table(claims(run, explanations).iloc[:0]).empty
+    assert pages.claim_table(errors.claims(run, explanations).iloc[:0]).empty
 
 
 def test_what_cannot_be_told_is_said(make):
     run, mines = make(
         class_names=("excavation", "preparatory work area"), bands=("B02", "B03", "B04")
     )
-    explanations = explain(run, mines)
-    notes = limits(explanations)
+    explanations = errors.explain(run, mines)
+    notes = pages.limits(explanations)
     assert "Nobody annotated dumping ground, stockpile" in notes
     assert notes.count("The dataset lacks") == 2
-    text = explanation_table(explanations, "mine-4")["excavation"]
-    assert text[f"error {SNOW}"] == "cannot be told"
-    assert "water –" in mine_sentences(explanations, "mine-4")
+    text = pages.explanation_table(explanations, "mine-4")["excavation"]
+    assert text[f"error {errors.SNOW}"] == "cannot be told"
+    assert "water –" in pages.mine_sentences(explanations, "mine-4")
 
 
 def test_a_mine_in_two_sentences_and_all_of_them_in_two_lines(make):
     run, mines = make()
-    explanations = explain(run, mines)
-    assert limits(explanations) == ""
-    said = mine_sentences(explanations, "mine-4")
+    explanations = errors.explain(run, mines)
+    assert pages.limits(explanations) == ""
+    said = pages.mine_sentences(explanations, "mine-4")
     assert said.startswith(
         "Most errors are of excavation (5.5% of the pixels): false positives lie on dumping ground "
         "73%, no annotated class 27%; missed pixels are predicted as background 100%. Snow"
     )
-    assert "of the pixels): missed pixels are" in mine_sentences(explanations, "mine-5")
-    score, errors = answer(run, condition_shares(explanations)).splitlines()
+    assert "of the pixels): missed pixels are" in pages.mine_sentences(explanations, "mine-5")
+    score, wrong = pages.answer(run, errors.condition_shares(explanations)).splitlines()
     # 132 of 188 and 0 of 144 pixels; 24 of 56 and 80 of 144 errors are within 2 px.
     assert score.startswith("- **Score:** IoU 0.398 over all test mines, of single ones from 0.00 ")
-    assert "52% of them lie within 2 px" in errors
+    assert "52% of them lie within 2 px" in wrong
 
 
 POND = rectangle(26, 26, 2, 2)
 
 
 @pytest.fixture
-def explained(tmp_path):
-    def explained(predictions, task="model1", **dataset):
-        labels = {"excavation": PIT | POND, "dumping ground": DUMP}
-        mines = write_mines(tmp_path / "d", [labels] * len(predictions), **dataset)
-        return explain(write_predictions(tmp_path / "run", mines, task, predictions), mines)
-
-    return explained
+def explained(make):
+    return lambda *given, **more: errors.explain(*make(*given, **{"more": POND} | more))
 
 
-SHIFTED = {"excavation": rectangle(5, 4, 12, 12) | rectangle(20, 4, 8, 4)}
-
-
-def test_why_on_one_mine(explained):
-    figure = draw(why_figure(explained([SHIFTED]), "mine-4", synthetic=True))
+def test_why_on_one_mine(explained, synthetic):
+    figure = draw(pages.why_figure(explained([SHIFTED]), "mine-4"))
     ground, boundary, sizes = figure.axes
     assert row_names(ground) == ["excavation"]
-    columns = [label.get_text() for label in ground.get_xticklabels()]
-    assert columns == ["dumping ground", "no annotated class"]
+    assert [label.get_text() for label in ground.get_xticklabels()] == [
+        *("dumping ground", "no annotated class")
+    ]
     assert ground.images[0].get_array().tolist() == [pytest.approx([32 / 44, 12 / 44])]
     widths = [bars[0].get_width() for bars in boundary.containers]
     # 24 of 60 errors at the pit's edge and the 2 × 2 object within 1 px of its own; the dump far.
     assert widths == pytest.approx([28 / 60, 0, 32 / 60])
     places = sizes.collections[0].get_offsets()
     assert sorted(map(tuple, places.round(2).tolist())) == [(0.04, 0.0), (1.44, 0.92)]
-    assert any(text.get_text() == "SYNTHETIC" for text in figure.texts)
+    assert texts(figure) == ["mine-4", "SYNTHETIC"]
 
 
 def test_why_without_errors_and_without_false_positives(explained):
     found = explained([{"excavation": PIT | POND}, {"excavation": PIT}])
-    ground, boundary, _ = draw(why_figure(found, "mine-4")).axes
-    assert notes(boundary) == ["no errors"]
-    assert "no false positives" in notes(ground)
-    ground, boundary, _ = draw(why_figure(found, "mine-5")).axes
-    assert notes(boundary) == []
-    assert "no false positives" in notes(ground)
+    ground, boundary, _ = draw(pages.why_figure(found, "mine-4")).axes
+    assert texts(boundary) == ["no errors"]
+    assert "no false positives" in texts(ground)
+    ground, boundary, _ = draw(pages.why_figure(found, "mine-5")).axes
+    assert texts(boundary) == []
+    assert "no false positives" in texts(ground)
 
 
 def test_conditions_over_all_mines(explained):
-    shares = condition_shares(explained([SHIFTED, {"excavation": PIT}]))
-    left, right = draw(condition_figure(shares)).axes
-    assert row_names(left) == list(CONDITIONS)
+    shares = errors.condition_shares(explained([SHIFTED, {"excavation": PIT}]))
+    left, right = draw(pages.condition_figure(shares)).axes
+    assert row_names(left) == list(errors.CONDITIONS)
     assert row_names(right) == ["all classes", "excavation", "preparatory work area"]
-    assert notes(right) == ["no errors"]
-    assert entries(right) == [*CONDITIONS[:-1], UNEXPLAINED]
+    assert texts(right) == ["no errors"]
+    assert legend(right) == [*errors.CONDITIONS[:-1], errors.UNEXPLAINED]
     ends = [sum(bars[row].get_width() for bars in right.containers) for row in range(3)]
     assert ends == pytest.approx([1, 1, 0])
     dots = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "o"]
     of_all = shares[shares["class"] == "all classes"].set_index("condition")["value"]
-    assert dots == pytest.approx(of_all[list(CONDITIONS)].tolist())
-
-
-def test_what_the_dataset_cannot_tell_is_said_in_the_figure(explained):
-    found = explained([SHIFTED], bands=("B02", "B03", "B04"))
-    left = draw(condition_figure(condition_shares(found))).axes[0]
-    assert notes(left) == ["cannot be told here"] * 2  # snow and water
-    assert set(CONDITION_COLOURS) == {*CONDITIONS, UNEXPLAINED}
+    assert dots == pytest.approx(of_all[list(errors.CONDITIONS)].tolist())
+    assert set(pages.CONDITION_COLOURS) == {*errors.CONDITIONS, errors.UNEXPLAINED}
 
 
 def test_objects_by_size(explained):
     found = explained([SHIFTED] * 5)
-    axes = draw(object_figure(found.objects, synthetic=True)).axes[0]
+    axes = draw(pages.object_figure(found.objects)).axes[0]
     assert axes.get_xscale() == "log"
     assert len(axes.collections[0].get_offsets()) == 10
     steps = [
@@ -235,9 +196,9 @@ def test_objects_by_size(explained):
     assert shares == {0.0, 1.0}  # five small ones missed, five large ones found
 
 
-def test_no_objects_at_all(explained):
-    found = explained([{}], task="stockpile")
+def test_what_is_not_there_is_said(explained):
+    found = explained([{}], task="stockpile", bands=("B02", "B03", "B04"))
     assert found.objects.empty
-    axes = draw(object_figure(found.objects)).axes[0]
-    assert "none there" in notes(axes)
-    draw(condition_figure(condition_shares(found)))
+    assert "none there" in texts(draw(pages.object_figure(found.objects)).axes[0])
+    left = draw(pages.condition_figure(errors.condition_shares(found))).axes[0]
+    assert texts(left).count("cannot be told here") == 2  # snow and water

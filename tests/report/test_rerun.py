@@ -6,13 +6,7 @@ import pandas as pd
 import pytest
 
 from minseg import MinsegError
-from minseg.report.rerun import (
-    execute,
-    find_notebooks,
-    format_value,
-    parse_value,
-    plan_executions,
-)
+from minseg.report import rerun as rerun
 from tests.conftest import names
 
 
@@ -37,18 +31,18 @@ def read_outcomes(folder):
 def test_grid_of_values(notebook):
     tasks, seeds = ["model1", "model2"], [[0], [1], [0, 1]]
     each = {"task": ",".join(tasks), "seeds": str(seeds)}
-    executions = plan_executions([notebook], {"share": "2"}, each)
+    executions = rerun.plan_executions([notebook], {"share": "2"}, each)
     assert [dict(execution.parameters) for execution in executions] == [
         {"share": 2, "task": task, "seeds": seed} for task in tasks for seed in seeds
     ]
     assert executions[-1].output == notebook.parent / "executed/page-task=model2-seeds=0_1.ipynb"
-    (single,) = plan_executions([notebook], {"task": "model4"}, {}, notebook.parent / "out")
+    (single,) = rerun.plan_executions([notebook], {"task": "model4"}, {}, notebook.parent / "out")
     assert single.output == notebook.parent / "out" / "page.ipynb"
 
 
 def test_names_of_copies_are_safe_and_unique(notebook):
     tasks = ["../up", ".._up", ".._UP", "a b\n", "a:b*?", "é", "ü", {"k" * 300: 1}, {"k" * 300: 2}]
-    executions = plan_executions([notebook], {}, {"task": str(tasks)})
+    executions = rerun.plan_executions([notebook], {}, {"task": str(tasks)})
     copies = [execution.output.name for execution in executions]
     assert len({copy.lower() for copy in copies}) == len(tasks)
     assert all(len(copy) < 200 and not set(copy) & set('/\\:*?"<>|{} \n') for copy in copies)
@@ -69,7 +63,7 @@ def test_names_of_copies_are_safe_and_unique(notebook):
 def test_mistakes_in_parameters(notebook, parameters, each, message):
     other = write_notebook(notebook.with_name("other.ipynb"), "tsk = task = seeds = 0")
     with pytest.raises(MinsegError, match=message):
-        plan_executions([other, notebook], parameters, each)
+        rerun.plan_executions([other, notebook], parameters, each)
     assert names(notebook.parent) == ["other.ipynb", "page.ipynb"]
 
 
@@ -87,10 +81,10 @@ def test_mistakes_in_notebooks(notebook, tmp_path):
         ([notebook], {}, tmp_path, "more than one notebook would be kept here"),
     ]:
         with pytest.raises(MinsegError, match=message):
-            plan_executions(notebooks, parameters, {}, folder)
-    assert len(plan_executions([notebook, namesake], {}, {})) == 2
+            rerun.plan_executions(notebooks, parameters, {}, folder)
+    assert len(rerun.plan_executions([notebook, namesake], {}, {})) == 2
     with pytest.raises(MinsegError, match="0 found"):
-        find_notebooks([str(tmp_path / "missing.ipynb")])
+        rerun.find_notebooks([str(tmp_path / "missing.ipynb")])
 
 
 TYPED = """dataset: str = "synthetic"
@@ -103,27 +97,41 @@ free = 1"""
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "value"),
+    ("name", "text", "value", "values"),
     [
-        ("dataset", "2021", "2021"),
-        ("dataset", "1e3", "1e3"),
-        ("dataset", "[0]", "[0]"),
-        ("dataset", "'[0]'", "[0]"),
-        ("dataset", "None", "None"),
-        ("dataset", "", ""),
-        ("seeds", "[0, 1]", [0, 1]),
-        ("mines", "['9']", ["9"]),
-        ("share", "1", 1),
-        ("bands", "{'model1': 'M'}", {"model1": "M"}),
-        ("own", "[9]", [9]),
-        ("free", "2021", 2021),
-        ("free", "model1", "model1"),
+        ("dataset", "2021", "2021", ["2021"]),
+        ("dataset", "1e3", "1e3", ["1e3"]),
+        ("dataset", "'[0]'", "[0]", None),
+        ("dataset", "None", "None", ["None"]),
+        ("dataset", "007, 7", "007, 7", ["007", "7"]),
+        ("dataset", "['a,b', '2021']", "['a,b', '2021']", ["a,b", "2021"]),
+        ("seeds", "[0, 1]", [0, 1], None),
+        ("seeds", "[[0],[1]]", None, [[0], [1]]),
+        ("seeds", "[0, 1],[2]", None, [[0, 1], [2]]),
+        ("mines", "['9']", ["9"], None),
+        ("share", "1", 1, [1]),
+        ("bands", "{'model1': 'M'}", {"model1": "M"}, [{"model1": "M"}]),
+        ("own", "[9]", [9], [9]),
+        ("free", "2021", 2021, [2021]),
+        ("free", "RGB, R+N", "RGB, R+N", ["RGB", "R+N"]),
+        ("free", "model1,3", "model1,3", ["model1", 3]),
+        ("free", "0,1", (0, 1), [0, 1]),
+        (
+            "free",
+            "['dam,excavation', 'model1']",
+            ["dam,excavation", "model1"],
+            ["dam,excavation", "model1"],
+        ),
     ],
 )
-def test_a_value_is_read_as_its_notebook_declares(tmp_path, name, text, value):
+def test_a_value_is_read_as_its_notebook_declares(tmp_path, name, text, value, values):
     notebook = write_notebook(tmp_path / "page.ipynb", TYPED)
-    (execution,) = plan_executions([notebook], {name: text}, {})
-    assert execution.parameters == {name: value}
+    if value is not None:
+        (execution,) = rerun.plan_executions([notebook], {name: text}, {})
+        assert execution.parameters == {name: value}
+    if values is not None:
+        executions = rerun.plan_executions([notebook], {}, {name: text})
+        assert [execution.parameters[name] for execution in executions] == values
 
 
 @pytest.mark.parametrize(
@@ -137,40 +145,8 @@ def test_a_value_that_is_not_what_the_notebook_declares_is_refused(tmp_path, nam
         with pytest.raises(
             MinsegError, match=r"parameter \w+ is .*, not .*; write it as in Python"
         ):
-            plan_executions([notebook], *given)
+            rerun.plan_executions([notebook], *given)
     assert names(tmp_path) == ["page.ipynb"]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "values"),
-    [
-        ("free", "model1,model2", ["model1", "model2"]),
-        ("free", "RGB, R+N", ["RGB", "R+N"]),
-        ("free", "0,1", [0, 1]),
-        ("free", "3", [3]),
-        ("free", "model1,3", ["model1", 3]),
-        ("free", "['dam,excavation', 'model1']", ["dam,excavation", "model1"]),
-        ("seeds", "[[0],[1]]", [[0], [1]]),
-        ("seeds", "[0, 1],[2]", [[0, 1], [2]]),
-        ("bands", "{}", [{}]),
-        ("dataset", "2019,2021", ["2019", "2021"]),
-        ("dataset", "007, 7", ["007", "7"]),
-        ("dataset", "2021", ["2021"]),
-        ("dataset", "['a,b', '2021']", ["a,b", "2021"]),
-    ],
-)
-def test_values_to_go_through(tmp_path, name, text, values):
-    notebook = write_notebook(tmp_path / "page.ipynb", TYPED)
-    executions = plan_executions([notebook], {}, {name: text})
-    assert [execution.parameters[name] for execution in executions] == values
-
-
-@pytest.mark.parametrize("value", ["model1", "", "3", 3, "[0]", [0], " x ", "a\nb", {"e": 5}, None])
-def test_values_are_told_apart_in_the_table(value):
-    text = format_value(value)
-    assert parse_value(text) == value
-    assert text
-    assert "\n" not in text
 
 
 def test_failures_do_not_stop_the_others_and_a_batch_has_its_table(tmp_path, monkeypatch):
@@ -182,8 +158,8 @@ def test_failures_do_not_stop_the_others_and_a_batch_has_its_table(tmp_path, mon
         "if mode == 'die':\n    os._exit(3)\nassert mode != 'fail', 'two\\nlines'",
     )
     results = tmp_path / "results"
-    executions = plan_executions([notebook], {}, {"mode": "die,fail"}, results)
-    outcomes = list(execute(executions, "tcp://cluster:8786"))
+    executions = rerun.plan_executions([notebook], {}, {"mode": "die,fail"}, results)
+    outcomes = list(rerun.execute(executions, "tcp://cluster:8786"))
     assert os.environ["MINSEG_SCHEDULER"] == "before"
     assert "MINSEG_PROGRESS" not in os.environ
     errors = ["DeadKernelError: Kernel died", "cell 4: AssertionError: two lines"]
@@ -200,7 +176,7 @@ def test_failures_do_not_stop_the_others_and_a_batch_has_its_table(tmp_path, mon
 
     # The next batch has a table of its own; a copy of an earlier one is none of its outcomes.
     notebook.write_text("{")
-    (outcome,) = execute([executions[1]])
+    (outcome,) = rerun.execute([executions[1]])
     assert outcome.error
     assert read_outcomes(results)[["mode", "status", "executed"]].values.tolist() == [
         ["fail", "failed", ""]
@@ -217,8 +193,8 @@ def test_the_kernel_is_this_python_and_braces_are_plain(tmp_path, monkeypatch):
     notebook = write_notebook(
         tmp_path / "{task}" / "page.ipynb", "task = 0", "import sys\nprint(sys.executable)"
     )
-    (execution,) = plan_executions([notebook], {"task": "5"}, {}, tmp_path / "{task}{x}")
-    (outcome,) = execute([execution])
+    (execution,) = rerun.plan_executions([notebook], {"task": "5"}, {}, tmp_path / "{task}{x}")
+    (outcome,) = rerun.execute([execution])
     assert outcome.error == ""
     assert names(tmp_path / "{task}{x}") == ["outcomes.csv", "page.ipynb"]
     assert sys.executable in execution.output.read_text()
@@ -231,29 +207,29 @@ def test_notebooks_are_those_of_the_study_wherever_it_is_asked_for(tmp_path, mon
         write_notebook(folder / "notebooks" / "01_mine.ipynb", "x = 1")
         (folder / "pyproject.toml").write_text(f'[project]\nname = "{project}"\n')
     monkeypatch.chdir(tmp_path / "thesis" / "notebooks")
-    (found,) = find_notebooks(["01"])
+    (found,) = rerun.find_notebooks(["01"])
     assert found.name == "01_dataset.ipynb"
-    (execution,) = plan_executions([found], {}, {})
+    (execution,) = rerun.plan_executions([found], {}, {})
     assert execution.output == tmp_path / "thesis" / "notebooks" / "executed" / found.name
     monkeypatch.chdir(tmp_path / "clone")
-    (found,) = find_notebooks(["01"])
+    (found,) = rerun.find_notebooks(["01"])
     assert found == tmp_path / "clone" / "notebooks" / "01_mine.ipynb"
-    assert plan_executions([found], {}, {})[0].output.parent == found.parent / "executed"
+    assert rerun.plan_executions([found], {}, {})[0].output.parent == found.parent / "executed"
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'notebook\n"'])
 def test_a_foreign_table_stops_the_batch_before_it_starts(notebook, text):
-    executions = plan_executions([notebook], {}, {})
+    executions = rerun.plan_executions([notebook], {}, {})
     table = notebook.parent / "executed" / "outcomes.csv"
     table.parent.mkdir()
     table.write_text(text)
     with pytest.raises(MinsegError, match=r"outcomes\.csv: .*move"):
-        list(execute(executions))
+        list(rerun.execute(executions))
     assert table.read_text() == text
     assert not executions[0].output.exists()
 
 
 def test_results_folder_that_cannot_be(notebook):
-    (execution,) = plan_executions([notebook], {}, {}, notebook)
+    (execution,) = rerun.plan_executions([notebook], {}, {}, notebook)
     with pytest.raises(MinsegError, match=r"page\.ipynb: cannot write here .*exist"):
-        list(execute([execution]))
+        list(rerun.execute([execution]))

@@ -1,8 +1,6 @@
 import math
-import subprocess
-import sys
+from types import SimpleNamespace
 
-import matplotlib
 import nbformat
 import pytest
 from affine import Affine
@@ -11,6 +9,7 @@ from nbclient import NotebookClient
 from rasterio.crs import CRS
 
 from minseg.data.raster import Grid
+from minseg.errors import MinsegError
 from minseg.report import style
 
 UTM = Grid(100, 200, Affine(10, 0, 500_000, 0, -10, 5_000_000), CRS.from_epsg(32633))
@@ -37,23 +36,23 @@ def test_scale_bar_takes_the_longest_round_length(extent_m, length_m):
     assert style.scale_bar_length_m(extent_m) == pytest.approx(length_m)
 
 
-def test_scale_bar_is_true_on_a_metre_grid():
-    share, text = drawn_bar(UTM)
-    assert text == "500 m"
-    assert share * 200 * 10 == pytest.approx(500)
+# 0.04 degrees of longitude at 60 degrees north, on a sphere of the Earth's mean radius
+DEGREES_M = 0.04 * math.radians(6_371_009) / 2
 
 
-def test_scale_bar_is_true_on_a_degree_grid():
-    share, text = drawn_bar(DEGREES)
-    assert text == "500 m"
-    # 0.04 degrees of longitude at 60 degrees north, on a sphere of the Earth's mean radius
-    extent_m = 0.04 * math.radians(6_371_009) / 2
-    assert share * extent_m == pytest.approx(500, rel=0.005)
-
-
-def test_scale_bar_counts_kilometres_from_one():
-    grid = Grid(1000, 1000, UTM.transform, UTM.crs)
-    assert drawn_bar(grid)[1] == "2 km"
+@pytest.mark.parametrize(
+    ("grid", "width_m", "length_m", "written"),
+    [
+        (UTM, 2000, 500, "500 m"),
+        (DEGREES, DEGREES_M, 500, "500 m"),
+        (Grid(1000, 1000, UTM.transform, UTM.crs), 10_000, 2000, "2 km"),
+    ],
+)
+def test_scale_bar_is_true(grid, width_m, length_m, written):
+    share, text = drawn_bar(grid)
+    assert text == written
+    assert share * width_m == pytest.approx(length_m, rel=0.005)
+    assert drawn_bar(Grid(10, 10, Affine.identity(), None)) is None  # it is nowhere
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(3, 1), (2, 2), (1, 3)])
@@ -74,27 +73,14 @@ def test_legend_fits_into_its_room_below_a_panel(columns, rows):
     assert box.height == pytest.approx(rows * 0.19, abs=0.1)
 
 
-def test_no_scale_bar_on_a_picture_that_is_nowhere():
-    assert drawn_bar(Grid(10, 10, Affine.identity(), None)) is None
-
-
-def test_style_holds_inside_and_leaves_no_trace():
-    before = dict(matplotlib.rcParams)
-    with style.in_style():
-        assert matplotlib.rcParams["figure.dpi"] == 150
-    assert dict(matplotlib.rcParams) == before
-
-
 def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
-    make = "overlap_figure(table)"
+    make = "subset_figure()"
     sources = [
-        "import pandas\n"
-        "from minseg.report.dataset import overlap_figure\n"
-        "table = pandas.DataFrame({'dam': {'dam': 1.0}})",
+        "from minseg.report.ledger import subset_figure",
         make,
         "import matplotlib.pyplot as plt\nplt.plot([1]);",
         make,
-        "figure = overlap_figure(table)",
+        "figure = subset_figure()",
         "display(figure)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
@@ -105,11 +91,12 @@ def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
     assert shown == [0, 1, 1, 1, 0, 1]
 
 
-def test_the_room_of_figures_opens_no_pyplot():
-    code = (
-        "import sys, minseg.report.training, minseg.report.dataset, minseg.report.scenes;"
-        "import minseg.report.bands_splits;"
-        "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_a_page_says_once_whether_its_mines_are_made(monkeypatch):
+    words = []
+    for made in (False, True):
+        style.open_page(SimpleNamespace(synthetic=made))
+        words.append((style.page_figure(4, 2).get_suptitle(), style.kind(), style.made()))
+    assert words == [("", "", ""), ("SYNTHETIC", "synthetic", " on synthetic mines")]
+    monkeypatch.setattr(style, "_page", {})
+    with pytest.raises(MinsegError, match="say whose mines are shown"):
+        style.page_figure(4, 2)

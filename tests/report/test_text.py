@@ -9,8 +9,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from minseg.report.dataset import class_share_figure
 from minseg.report.ledger import open_table
-from minseg.report.style import table_style
-from minseg.report.text import markdown_list, markdown_text, text_table
+from minseg.report.style import markdown_list, markdown_text, table_style, text_table
 from tests.conftest import NASTY
 from tests.report.conftest import draw, row_names
 
@@ -53,7 +52,7 @@ def test_markdown_shows_text(wicked):
 def test_figures_show_text():
     """The mathematics of a title such as ``$A^^`` would end the page, in drawing it."""
     shares = pd.DataFrame({"train": 0.5}, index=list(NASTY))
-    axes = draw(class_share_figure(shares, False)).axes[0]
+    axes = draw(class_share_figure(shares)).axes[0]
     assert row_names(axes) == list(NASTY)
     assert not any(label.get_parse_math() for label in axes.get_yticklabels())
 
@@ -64,4 +63,4 @@ def test_tables_have_one_writer():
     pages = [*(root / "notebooks").glob("*.ipynb"), *(root / "src/minseg/report").glob("*.py")]
     own = re.compile(r"^(?!.*\bimport\b).*\.style\b", re.MULTILINE)
     found = {path.name for path in pages if own.search(path.read_text(encoding="utf-8"))}
-    assert found == {"text.py"}
+    assert found == {"style.py"}

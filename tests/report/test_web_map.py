@@ -2,8 +2,6 @@ import json
 import re
 from base64 import b64decode
 from html import unescape
-from html.parser import HTMLParser
-from importlib.resources import files
 from io import BytesIO
 
 import geopandas as gpd
@@ -12,6 +10,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from bs4 import BeautifulSoup
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 from rasterio.crs import CRS
@@ -25,16 +24,6 @@ from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import vectorise
 from minseg.report import web_map as maps
 from minseg.report.style import PART_STYLES
-from minseg.report.web_map import (
-    MAX_SIDE,
-    EmbeddedMap,
-    LegendGroup,
-    central_meridian,
-    class_pixels,
-    image_pixels,
-    lay_on_mercator,
-    polygon_features,
-)
 from tests.browser import open_browser
 from tests.conftest import NASTY, write_small_dataset
 
@@ -64,22 +53,13 @@ def page_of(shown):
     return unescape(re.search(r'srcdoc="([^"]*)"', frame)[1])
 
 
-class Loads(HTMLParser):
-    """Addresses that a browser would fetch to show a document."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attributes):
-        links = {"href"} if tag == "link" else {"src", "data", "poster"}
-        self.found += [value for name, value in attributes if name in links]
-
-
 def loads(page):
-    reader = Loads()
-    reader.feed(page)
-    return reader.found + re.findall(r"@import|url\((?!#)[^)]*\)", page)
+    """Addresses that a browser would fetch to show a document."""
+    tags = BeautifulSoup(page, "html.parser").find_all(True)
+    names = ("src", "data", "poster")
+    found = [tag[name] for tag in tags for name in names if tag.has_attr(name)]
+    found += [tag["href"] for tag in tags if tag.name == "link"]
+    return found + re.findall(r"@import|url\((?!#)[^)]*\)", page)
 
 
 def layer_names(page):
@@ -112,7 +92,7 @@ def test_an_overlay_lies_where_the_scene_lies(grid):
     for row, column in spots:
         values = np.zeros((grid.height, grid.width), np.uint8)
         values[row - 2 : row + 3, column - 2 : column + 3] = 1
-        overlay = lay_on_mercator(class_pixels(values, WHITE), grid)
+        overlay = maps.lay_on_mercator(maps.class_pixels(values, WHITE), grid)
         rows, columns = np.nonzero(overlay.pixels[..., 3])
         x, y = grid.transform @ (column + 0.5, row + 0.5)
         (longitude,), (latitude,) = warp_points(grid.crs, "EPSG:4326", [x], [y])
@@ -120,43 +100,38 @@ def test_an_overlay_lies_where_the_scene_lies(grid):
         assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx(expected, abs=0.7)
 
 
-def test_corners_of_the_scene_are_corners_of_its_bounds():
-    grid = utm_grid()
-    overlay = lay_on_mercator(class_pixels(np.ones((100, 100), np.uint8), WHITE), grid)
+def test_bounds_are_those_of_the_scene_and_a_large_one_is_thinned():
+    grid = utm_grid(side=3000)
+    overlay = maps.lay_on_mercator(maps.class_pixels(np.ones((3000, 3000), np.uint8), WHITE), grid)
     west, south, east, north = grid.bounds_lonlat
-    pixel = (east - west) / grid.width
-    expected = pytest.approx([south, west, north, east], abs=pixel)
+    expected = pytest.approx([south, west, north, east], abs=(east - west) / maps.MAX_SIDE)
     assert [*overlay.bounds[0], *overlay.bounds[1]] == expected
+    assert max(overlay.pixels.shape) == maps.MAX_SIDE
+    assert (overlay.pixels[..., 3] > 0).mean() > 0.9
 
 
 def test_a_scene_across_the_antimeridian_stays_in_one_piece():
     (x,), (y,) = warp_points("EPSG:4326", "EPSG:32660", [180.0], [-17.0])
     grid = utm_grid(side=60, left=x - 300, top=y, zone=32660)
-    overlay = lay_on_mercator(class_pixels(np.ones((60, 60), np.uint8), WHITE), grid)
+    overlay = maps.lay_on_mercator(maps.class_pixels(np.ones((60, 60), np.uint8), WHITE), grid)
     (_, west), (_, east) = overlay.bounds
     assert 0.005 < east - west < 0.01
     assert west < round(west) < east
     assert round(west) % 360 == 180
     assert (overlay.pixels[..., 3] > 0).mean() > 0.95
-    shown = polygon_features(vectorise(squares(grid, (20, 40), (45, 58))), central_meridian(grid))
+    shown = maps.polygon_features(
+        vectorise(squares(grid, (20, 40), (45, 58))), maps.central_meridian(grid)
+    )
     for feature in shown["features"]:
         left, _, right, _ = shape(feature["geometry"]).bounds
         assert west < left < right < east
-
-
-def test_a_large_raster_is_thinned():
-    grid = utm_grid(side=3000)
-    classes = np.ones((3000, 3000), np.uint8)
-    overlay = lay_on_mercator(class_pixels(classes, WHITE), grid)
-    assert max(overlay.pixels.shape) == MAX_SIDE
-    assert (overlay.pixels[..., 3] > 0).mean() > 0.9
 
 
 def test_colours_and_gaps_survive_packing():
     grid = utm_grid()
     values = squares(grid).classes
     values[:10] = IGNORE
-    overlay = lay_on_mercator(class_pixels(values, {1: "#CC6677", 2: "#999933"}), grid)
+    overlay = maps.lay_on_mercator(maps.class_pixels(values, {1: "#CC6677", 2: "#999933"}), grid)
     kind, packed = overlay.address.split(",")
     assert kind == "data:image/webp;base64"
     opaque = overlay.pixels[..., 3] > 0
@@ -171,32 +146,21 @@ def test_an_image_is_seen_through_where_it_has_no_data():
     image = picture_of(utm_grid())
     image[:, :10] = 0
     image[1, 50, 50] = np.nan
-    opacity = image_pixels(image)[..., 3]
+    opacity = maps.image_pixels(image)[..., 3]
     assert not opacity[:10].any()
     assert opacity[50, 50] == 0
     assert np.count_nonzero(opacity) == 90 * 100 - 1
 
 
-def test_polygons_are_in_degrees_to_a_tenth_of_a_metre():
-    grid = utm_grid()
-    polygons = vectorise(squares(grid))
-    shown = polygon_features(polygons, central_meridian(grid))
-    expected = polygons.to_crs("EPSG:4326").geometry
-    assert len(shown["features"]) == 2
-    for feature, geometry in zip(shown["features"], expected, strict=True):
-        assert shape(feature["geometry"]).hausdorff_distance(geometry) < 1e-6
-        numbers = re.findall(r"\d+\.(\d+)", json.dumps(feature["geometry"]))
-        assert max(map(len, numbers)) <= 6
-
-
-def test_what_lies_nowhere_is_refused():
+def test_what_lies_nowhere_or_on_another_grid_is_refused():
     grid = Grid(50, 50, Affine.identity(), None)
-    classes = np.zeros((50, 50), np.uint8)
-    with pytest.raises(MinsegError, match=r"no coordinate reference system.*rio edit-info"):
-        maps.raster_map(ClassMap(classes, grid, TASK))
     nowhere = gpd.GeoDataFrame({"class": ["excavation"]}, geometry=[box(0, 0, 1, 1)])
+    with pytest.raises(MinsegError, match=r"no coordinate reference system.*rio edit-info"):
+        maps.raster_map(ClassMap(np.zeros((50, 50), np.uint8), grid, TASK))
     with pytest.raises(MinsegError, match="polygons have no coordinate reference system"):
         maps.raster_map(squares(utm_grid()), polygons=nowhere)
+    with pytest.raises(MinsegError, match="differ"):
+        maps.change_map(squares(utm_grid()), squares(utm_grid(left=500_010)))
 
 
 def test_a_page_loads_nothing_but_tiles(dataset, perfect_run):
@@ -209,43 +173,26 @@ def test_a_page_loads_nothing_but_tiles(dataset, perfect_run):
         maps.raster_map(one, picture_of(one.grid), vectorise(one)),
     ]
     tiles = "https://tile.openstreetmap.org/{z}/{x}/{y}.png"
+    licence = "Redistributions in binary form must reproduce the above copyright notice"
+    frame, _ = DisplayFormatter().format(shown[0])
+    assert frame["text/html"].startswith('<iframe title="Map of the 14 mines of squares" ')
     for k, page in enumerate(map(page_of, shown)):
         assert loads(page) == []
+        assert page.count("Leaflet 1.9.4") == 1 and licence in page
+        # Places that were made up lie among no real ones.
+        assert ("\\u003eSYNTHETIC\\u003c" in page) == (k < 2)
         own = page[page.index("L_NO_TOUCH = ") :]  # after Leaflet's own text
         links = set(re.findall(r"https?://[^\s\"'\\]+", own)) - {"https://leafletjs.com"}
         assert links == (set() if k < 2 else {tiles, "https://www.openstreetmap.org/copyright"})
         assert len(page) < 400_000
 
 
-def test_leaflet_stands_in_the_page_with_its_licence(dataset):
-    page = page_of(maps.mine_locations_map(dataset))
-    assert page.count("Leaflet 1.9.4") == 1
-    assert "Redistributions in binary form must reproduce the above copyright notice" in page
-    assert ".leaflet-image-layer" in page
-
-
-def test_a_notebook_shows_a_frame_with_a_title(dataset):
-    shown, _ = DisplayFormatter().format(maps.mine_locations_map(dataset))
-    assert shown["text/html"].startswith('<iframe title="Map of the 14 mines of squares" ')
-    assert 'height="480' in shown["text/html"]
-    assert shown["text/html"].count("L.control.layers(") == 1
-
-
-def test_land_is_small_sourced_and_where_land_is():
-    text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
-    document = json.loads(text)
+def test_mines_are_layers_of_their_parts_over_the_land(dataset):
+    document = json.loads(maps._text("land.geojson"))
     land = shape(document["features"][0]["geometry"])
-    assert len(text) <= 80_000
-    assert "Natural Earth" in document["source"]
-    assert document["licence"] == "Public domain"
-    assert land.is_valid
-    assert land.contains_properly(shapely.Point(21.0, 52.2))  # Warsaw
-    assert land.contains_properly(shapely.Point(133.9, -23.7))  # Alice Springs
+    assert "Natural Earth" in document["source"] and document["licence"] == "Public domain"
+    assert land.is_valid and land.contains_properly(shapely.Point(21.0, 52.2))  # Warsaw
     assert not land.contains(shapely.Point(-30, 30))  # the Atlantic
-    assert not land.contains(shapely.Point(50.5, 42))  # the Caspian Sea, a hole
-
-
-def test_mines_are_layers_of_their_parts(dataset):
     page = page_of(maps.mine_locations_map(dataset))
     assert layer_names(page) == ["train", "validation", "test"]
     sizes = dataset.split["part"].value_counts()
@@ -277,11 +224,6 @@ def test_change_has_a_layer_for_each_class_present():
     assert layer_names(page_of(maps.change_map(empty, empty, synthetic=True))) == choices
 
 
-def test_maps_of_different_grids_are_not_compared():
-    with pytest.raises(MinsegError, match="differ"):
-        maps.change_map(squares(utm_grid()), squares(utm_grid(left=500_010)))
-
-
 def test_popups_of_polygons_say_what_is_known():
     class_map = squares(utm_grid())
     polygons = vectorise(class_map)
@@ -311,15 +253,6 @@ def test_of_very_many_polygons_the_largest_are_drawn():
     assert "polygons" in layer_names(page)
 
 
-def test_made_up_places_lie_among_no_real_ones(dataset):
-    mark = "\\u003eSYNTHETIC\\u003c"
-    for synthetic in (True, False):
-        page = page_of(maps.raster_map(squares(utm_grid()), synthetic=synthetic))
-        assert (mark in page) == synthetic
-        assert ("openstreetmap" in page) != synthetic
-    assert mark in page_of(maps.mine_locations_map(dataset))
-
-
 @pytest.mark.parametrize("wicked", NASTY)
 def test_names_are_text_not_markup_and_no_template(tmp_path, wicked):
     """Branca compiles a finished script as a template once more."""
@@ -327,8 +260,8 @@ def test_names_are_text_not_markup_and_no_template(tmp_path, wicked):
     page = page_of(maps.mine_locations_map(dataset))
     shown = json.loads(re.search(r'"mine": ("(?:[^"\\]|\\.)*")', page)[1])
     assert unescape(shown) == wicked
-    group = LegendGroup(wicked, {wicked: "#FFFFFF"})
-    title = EmbeddedMap(wicked, [group], synthetic=True, attribution=wicked)
+    group = {wicked: {wicked: "#FFFFFF"}}
+    title = maps.EmbeddedMap(wicked, group, synthetic=True, attribution=wicked)
     own = page_of(title.finish(((0, 0), (1, 1)))).partition("L_NO_TOUCH = ")[2]
     assert unescape(json.loads(re.search(r"addAttribution\((.*)\);", own)[1])) == wicked
     assert "<script>alert" not in title._repr_html_()
@@ -384,9 +317,13 @@ def test_a_real_site(shared_data):
             source.read(1), grid_of(source), parse_task("tailing storage facility")
         )
     polygons = vectorise(class_map)
-    overlay = lay_on_mercator(class_pixels(class_map.classes, WHITE), class_map.grid)
-    shown = polygon_features(polygons, central_meridian(class_map.grid))
-    for feature in shown["features"][:20]:
+    overlay = maps.lay_on_mercator(maps.class_pixels(class_map.classes, WHITE), class_map.grid)
+    shown = maps.polygon_features(polygons, maps.central_meridian(class_map.grid))
+    expected = polygons.to_crs("EPSG:4326").geometry
+    for feature, geometry in zip(shown["features"][:20], expected, strict=False):
+        assert shape(feature["geometry"]).hausdorff_distance(geometry) < 1e-6
+        digits = re.findall(r"\d+\.(\d+)", json.dumps(feature["geometry"]))
+        assert max(map(len, digits)) <= 6
         inside = shape(feature["geometry"]).representative_point()
         column, row = pixel_of(overlay, inside.x, inside.y)
         assert overlay.pixels[round(row - 0.5), round(column - 0.5), 3] > 0

@@ -24,6 +24,7 @@ from minseg.data.bands import BANDS
 from minseg.data.grid import ground_within
 from minseg.data.labels import (
     ANNOTATED_NAMES,
+    EXTENT,
     IGNORE_BITS,
     Task,
     class_bit,
@@ -275,7 +276,9 @@ class Dataset:
             scenes = [self.read_labels(row).ravel() for _, row in self.scenes_of(part).iterrows()]
             labels = np.concatenate(scenes)
             known = max(int(np.count_nonzero(labels != IGNORE_BITS)), 1)
-            shares[part] = [np.count_nonzero(decode_bits(labels, name)) / known for name in names]
+            # Of whole mining areas all that was drawn is part, as Model 4 learns it.
+            there = [labels != 0 if n == EXTENT.name else decode_bits(labels, n) for n in names]
+            shares[part] = [np.count_nonzero(m & (labels != IGNORE_BITS)) / known for m in there]
         return shares
 
 

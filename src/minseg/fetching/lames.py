@@ -13,15 +13,15 @@ import shapely
 from minseg.data.labels import EXTENT
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import PolygonFields, read_polygons
+from minseg.fetching.plan import boxes_of, in_boxes
 from minseg.fetching.recipes import (
+    BOX,
     GROUP_OF,
     NEIGHBOUR,
     TEXTS,
     Recipe,
     Source,
-    boxes_of,
     drawn_by_lot,
-    in_boxes,
     mine_table,
     of_other_years,
 )
@@ -71,7 +71,7 @@ def site_recipe(
     mines = mine_table(
         mine=_mine(facts.index.to_series()), **{str(name): told[name] for name in told}
     )
-    boxes = boxes_of(mines, shapes, notes)
+    boxes = boxes_of(mines, shapes, BOX, notes)
     mines = mines[mines["mine"].isin(boxes)].reset_index(drop=True)
     owners = _mine(polygons["site"])
     polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
@@ -14,7 +16,7 @@ from rasterio.warp import transform as warp_points
 from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
-from minseg.data.grid import COARSEST_M, equator_m, seen_from, utm_crs
+from minseg.data.grid import COARSEST_M, equator_m, seen_from, split_box, utm_crs
 from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, read_table, split_mines
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
@@ -91,6 +93,30 @@ def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
     lacking = max(0, math.ceil(rule.smallest_m / COARSEST_M) - (last - first))
     first, last = first - lacking // 2, last + lacking - lacking // 2
     return first * COARSEST_M, (last - first) * COARSEST_M
+
+
+def boxes_of(
+    mines: pd.DataFrame, outlines: Iterable, rule: BoxRule, notes: list[str]
+) -> dict[str, Grid]:
+    """Lay a box round each mine's outlines; note mines where none can be laid."""
+    boxes, problems = {}, []
+    for row, outline in zip(mines.to_dict("records"), outlines, strict=True):
+        try:
+            boxes[row["mine"]] = mine_box(row["longitude"], row["latitude"], outline, rule)
+        except MinsegError as error:
+            problems.append(f"{row['mine']}: {error}")
+    if problems:
+        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
+    return boxes
+
+
+def in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarray:
+    """Return where polygons lie in or a little beside some mine's box."""
+    tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
+    for grid in boxes.values():
+        for bounds in split_box(grid.bounds_lonlat):
+            near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
+    return near
 
 
 FIRST_YEAR = 2015

@@ -13,7 +13,6 @@ import pandas as pd
 import shapely
 
 from minseg.atomic import cannot_write, replace_when_done, require_new_folder
-from minseg.data.grid import split_box
 from minseg.data.labels import EXTENT, TASKS, partial_answers
 from minseg.data.mines import MINE_TABLE, MINE_TYPES, PARTS, RAW_MATERIALS
 from minseg.data.raster import METRES_PER_DEGREE, Grid
@@ -28,7 +27,15 @@ from minseg.fetching.annotations import (
 from minseg.fetching.catalogue import Kind
 from minseg.fetching.choice import read_pins
 from minseg.fetching.owners import FARTHEST_M, pairs_within
-from minseg.fetching.plan import FIRST_YEAR, PIXEL_M, BoxRule, FetchRequest, mine_box, read_mines
+from minseg.fetching.plan import (
+    FIRST_YEAR,
+    PIXEL_M,
+    BoxRule,
+    FetchRequest,
+    boxes_of,
+    in_boxes,
+    read_mines,
+)
 from minseg.fetching.providers import Provider
 
 BYTES_A_PIXEL = 12 * 2 + 3 * 4 + 2
@@ -104,6 +111,9 @@ class Source:
     """Whether its polygons name their mine, of which another file tells."""
     polygons_file: str = "labels.gpkg"
     """Name of the polygons among the files of its recipe."""
+    mean_pixels: int = MEAN_PIXELS
+    """Of its scenes, as measured on boxes of `mean_of`."""
+    mean_of: str = "Jasansky's 116 test tiles"
     limits: tuple[str, ...] = ()
     """What a user should know before a download, a line each."""
 
@@ -180,7 +190,7 @@ def source_lines(source: Source) -> list[str]:
         f"mines: {source.mines}",
         f"tiles: {source.tiles}",
         *_class_lines([*source.classes.values(), *([EXTENT.name] if source.has_sites else [])]),
-        f"size on disk: {_estimated_size(source.num_scenes)}",
+        f"size on disk: {_estimated_size(source)}",
         f"give as FILE: {source.files}",
         *(f"limit: {limit}" for limit in source.limits),
     ]
@@ -265,7 +275,7 @@ def tile_recipe(
         longitude=middle.x,
         latitude=middle.y,
     )
-    boxes = boxes_of(mines, shapes, notes)
+    boxes = boxes_of(mines, shapes, BOX, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
     mines, tiles, shapes = mines[kept], tiles[kept], shapes[kept]
     matches = match_raw_material(points, mines["mine"], shapes, limit_km)
@@ -351,7 +361,7 @@ def area_recipe(
         mine=chosen["id"],
         **{n: chosen[n] for n in ("name", "country", "longitude", "latitude", "raw_material")},
     )
-    boxes = boxes_of(mines, shapes, notes)
+    boxes = boxes_of(mines, shapes, BOX, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
     mines, shapes = mines[kept], shapes[kept]
     matches = match_raw_material(points, mines["mine"], shapes, limit_km)
@@ -463,17 +473,18 @@ def open_recipe(
     return FetchRequest(mines, polygons, years, provider, rule), pins
 
 
-def _estimated_size(num_scenes: int) -> str:
-    """Tell how much disk scenes take of which nothing but their number is known."""
+def _estimated_size(source: Source) -> str:
+    """Tell how much disk scenes take of which nothing but their number and mean size is known."""
     least, most = ((side_m / PIXEL_M) ** 2 for side_m in (BOX.smallest_m, BOX.largest_m))
     low, mean, high = (
-        pixels * COMPRESSED_BYTES_A_PIXEL / 1e6 for pixels in (least, MEAN_PIXELS, most)
+        pixels * COMPRESSED_BYTES_A_PIXEL / 1e6 for pixels in (least, source.mean_pixels, most)
     )
+    gigabytes = source.num_scenes * mean / 1000
     return (
-        f"about {num_scenes * mean / 1000:.0f} GB for {num_scenes:,} scenes, estimated at "
-        f"{mean:.0f} MB a scene ({low:.0f} to {high:.0f} by its box): boxes as measured on "
-        "Jasansky's 116 test tiles, compression as measured on one real scene; the size of the "
-        "download itself is unknown to us"
+        f"about {gigabytes:.{0 if gigabytes > 1 else 1}f} GB for {source.num_scenes:,} scenes, "
+        f"estimated at {mean:.0f} MB a scene ({low:.0f} to {high:.0f} by its box): boxes as "
+        f"measured on {source.mean_of}, compression as measured on one real scene; the size of "
+        "the download itself is unknown to us"
     )
 
 
@@ -535,19 +546,6 @@ def match_raw_material(
             }
         rows.append(row)
     return pd.DataFrame(rows, columns=MATCH_COLUMNS)
-
-
-def boxes_of(mines: pd.DataFrame, outlines: Sequence, notes: list[str]) -> dict[str, Grid]:
-    """Lay a box round each mine's outlines; note mines where none can be laid."""
-    boxes, problems = {}, []
-    for row, outline in zip(mines.to_dict("records"), outlines, strict=True):
-        try:
-            boxes[row["mine"]] = mine_box(row["longitude"], row["latitude"], outline, BOX)
-        except MinsegError as error:
-            problems.append(f"{row['mine']}: {error}")
-    if problems:
-        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
-    return boxes
 
 
 def _read_layer(
@@ -659,15 +657,6 @@ def mine_table(**columns: pd.Series) -> pd.DataFrame:
     table = pd.DataFrame(columns)
     names = [name for name in MINE_TABLE.columns if name != "case"]
     return table.reindex(columns=names, fill_value="").reset_index(drop=True)
-
-
-def in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarray:
-    """Return where polygons lie in or a little beside some mine's box."""
-    tree, near = shapely.STRtree(list(polygons.geometry)), np.zeros(len(polygons), bool)
-    for grid in boxes.values():
-        for bounds in split_box(grid.bounds_lonlat):
-            near[tree.query(shapely.box(*bounds).buffer(0.1))] = True
-    return near
 
 
 def _fetch_command(recipe: Recipe, folder: Path) -> str:

@@ -12,24 +12,17 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from pandas.io.formats.style import Styler
 
 from minseg.audit.averaging import excluded_rows, least_empty_share, ranking_changes
+from minseg.report import style
 from minseg.report.bands_splits import by_model
-from minseg.report.style import (
-    ReportFigure,
-    in_style,
-    legend_marker,
-    mark_synthetic,
-    nothing_figure,
-)
-from minseg.report.text import DASH, model_title, note_table, number, ranges
+from minseg.report.style import DASH, kind, made, model_title, note_table, number, spans
 from minseg.scoring.conventions import NAMED
 
 
-def averaging_answer(printed: pd.DataFrame, ours: pd.DataFrame, synthetic: bool) -> str:
+def averaging_answer(printed: pd.DataFrame, ours: pd.DataFrame) -> str:
     """Say in Markdown how many printed rows break the identity, and whether conventions matter.
 
     See `with_identity` and `convention_scores` of `minseg.audit.averaging`.
     """
-    made = " on synthetic mines" * synthetic
     lines = [
         f"- **In print**, IoU exceeds precision or recall in {printed['breaks'].sum()} of "
         f"{len(printed)} rows: there the four scores were not averaged alike."
@@ -41,7 +34,7 @@ def averaging_answer(printed: pd.DataFrame, ours: pd.DataFrame, synthetic: bool)
         return "\n".join(lines)
     same = changes.groupby("task")["same_best"].all()
     lines.append(
-        f"- **Our runs{made}**: the convention changes which configuration is best in "
+        f"- **Our runs{made()}**: the convention changes which configuration is best in "
         f"{(~same).sum()} of {len(same)} models; Kendall's τ between an order and that under "
         f"`standard` is {number(changes['tau'].min(), 1)} or more."
     )
@@ -61,7 +54,7 @@ def excluded_table(paper: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis(index="if …", columns="rows that cannot be")
 
 
-def empty_table(paper: pd.DataFrame, ours: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+def empty_table(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
     """Return the share of absent classes that Table 3 implies, and that of our test scenes.
 
     See `paper_rows` and `empty_slots` of `minseg.audit.averaging`. Implied is the least share at
@@ -70,15 +63,13 @@ def empty_table(paper: pd.DataFrame, ours: pd.DataFrame, synthetic: bool = False
     tasks = list(dict.fromkeys([*paper["task"], *ours["task"]]))
     rules = least_empty_share(paper)
     columns = {f"implied, {rule}": _shares(rules[rule], paper["task"]) for rule in rules}
-    word = " (synthetic)" * synthetic
+    word = f" ({kind()})" if kind() else ""
     for title, name in (("in neither", "empty"), ("not in the truth", "not_annotated")):
         columns[f"ours{word}, {title}"] = _shares(ours[name], ours["task"])
     return by_model(pd.DataFrame(columns, index=tasks).fillna(DASH))
 
 
-def distance_table(
-    distances: pd.DataFrame, first: int = 10, synthetic: bool = False
-) -> pd.DataFrame | Styler:
+def distance_table(distances: pd.DataFrame, first: int = 10) -> pd.DataFrame | Styler:
     """Return the conventions that come nearest to the paper's pattern, and how many rows break it.
 
     See `minseg.audit.averaging.pattern_distances`; conventions that give the same numbers share a
@@ -102,13 +93,13 @@ def distance_table(
         breaking = {f"{model_title(task)} breaks": f"{line[task]:.0f}" for task in tasks}
         lines[name] = facts | breaking
     table = pd.DataFrame.from_dict(lines, orient="index")
-    return table.rename_axis(index="convention", columns="synthetic" * synthetic)
+    return table.rename_axis(index="convention", columns=kind())
 
 
 def _shares(values: pd.Series, tasks: pd.Series) -> pd.Series:
     """Write the range of shares of each task."""
     groups = values.groupby(tasks, sort=False)
-    return ranges(groups.min(), groups.max(), "{:.2f}".format)
+    return spans(groups.min(), groups.max(), "{:.2f}".format)
 
 
 _POSSIBLE = "#D5DDE3"
@@ -122,7 +113,7 @@ _OURS = (("#0072B2", "o"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v"))
 _LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#555555")
 
 
-@in_style()
+@style.in_style()
 def identity_figure(rows: pd.DataFrame) -> Figure:
     """Show where a printed mean IoU exceeds the printed precision or recall, one panel a task.
 
@@ -148,32 +139,27 @@ def identity_figure(rows: pd.DataFrame) -> Figure:
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_locator(MultipleLocator(0.5))
         axes.grid(axis="x")
-    panels[0].set_ylim(len(names) - 0.4, -0.6)
-    panels[0].set_yticks(range(len(names)), names)
-    for axes in panels:
-        axes.tick_params(axis="y", length=0)
+    style.name_rows(panels[0], names)
     keys = [
         Patch(color=_POSSIBLE, label="possible IoU: up to min(P, R)"),
-        legend_marker("recall", "#777777", "|"),
-        legend_marker("precision", "#777777", "x"),
-        legend_marker("printed IoU, possible", _KEEPS, "D"),
-        legend_marker("not possible", _BREAKS, "D"),
+        style.legend_marker("recall", "#777777", "|"),
+        style.legend_marker("precision", "#777777", "x"),
+        style.legend_marker("printed IoU, possible", _KEEPS, "D"),
+        style.legend_marker("not possible", _BREAKS, "D"),
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    style.legend_at_foot(figure, keys)
     return figure
 
 
-@in_style()
-def pattern_figure(
-    paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame], synthetic: bool = False
-) -> Figure:
+@style.in_style()
+def pattern_figure(paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> Figure:
     """Set our runs' scores under four conventions at most beside the paper's, a point a row.
 
     See `minseg.audit.averaging.with_identity`. Above the diagonal IoU exceeds precision or recall.
     """
     tasks = list(dict.fromkeys(task for rows in ours.values() for task in rows["task"]))
     if not tasks:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     figure, panels = _side_by_side(tasks, 2.75)
     for task, axes in zip(tasks, panels, strict=True):
         axes.fill_between([0, 1], [0, 1], 1, color=_FORBIDDEN, linewidth=0, zorder=0)
@@ -190,44 +176,37 @@ def pattern_figure(
             axis.set_major_locator(MultipleLocator(0.5))
     panels[0].set_ylabel("IoU")
     styles = zip(ours, _OURS, strict=False)
-    keys: list[Artist] = [legend_marker(f"ours, {name}", *style) for name, style in styles]
+    keys: list[Artist] = [style.legend_marker(f"ours, {name}", *looks) for name, looks in styles]
     if paper["task"].isin(tasks).any():
-        keys.append(legend_marker("paper, Table 3", _PAPER, "D", hollow=True))
+        keys.append(style.legend_marker("paper, Table 3", _PAPER, "D", hollow=True))
     keys.append(Patch(color=_FORBIDDEN, label="not possible if all are averaged alike"))
-    figure.legend(handles=keys, loc="outside lower center", ncols=3)
-    mark_synthetic(figure, synthetic)
+    style.legend_at_foot(figure, keys, 3)
+    style.mark_synthetic(figure, bool(kind()))
     return figure
 
 
-@in_style()
-def rank_figure(ranks: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def rank_figure(ranks: pd.DataFrame) -> Figure:
     """Show how the order of a task's rows changes with the convention (`ranks`), a line a row."""
     several = ranks.groupby("task")["row"].transform("nunique") > 1
     ranks = ranks[several.astype(bool)]
     tasks = list(ranks["task"].unique())
     if not tasks:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     conventions, rows = list(ranks["convention"].unique()), list(ranks["row"].unique())
-    across = min(len(tasks), 2)
-    down = -(-len(tasks) // across)
-    height_in = 1.4 + down * (0.5 + 0.27 * len(rows))
-    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[len(tasks) :]:
-        axes.remove()
-    for k, (task, axes) in enumerate(zip(tasks, grid, strict=False)):
+    across, height_in = min(len(tasks), 2), 0.5 + 0.27 * len(rows)
+    figure, panels = style.panel_grid(len(tasks), 7.4, 1.4, height_in, sharex=True, sharey=True)
+    for k, (task, axes) in enumerate(zip(tasks, panels, strict=True)):
         of_task = ranks[ranks["task"] == task]
         table = of_task.pivot(index="row", columns="convention", values="rank")
         _draw_ranks(axes, table.reindex(index=rows, columns=conventions))
         axes.set_title(model_title(task), fontweight="bold")
-        lowest = k + across >= len(tasks)
         axes.set_xticks(range(len(conventions)), conventions, rotation=25, ha="right")
-        axes.tick_params(axis="x", labelbottom=lowest)
+        axes.tick_params(axis="x", labelbottom=k + across >= len(tasks))
         axes.set_ylim(len(rows) + 0.5, 0.5)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if k % across == 0:
             axes.set_ylabel("rank by IoU")
-    mark_synthetic(figure, synthetic)
     return figure
 
 
@@ -241,16 +220,8 @@ def _draw_ranks(axes: Axes, table: pd.DataFrame) -> None:
             named.setdefault(values.iloc[-1], []).append((str(name), colour))
     for rank, ends in named.items():
         for k, (name, colour) in enumerate(ends):  # equal ranks stand beside each other
-            axes.annotate(
-                name,
-                (table.shape[1] - 1, rank),
-                (7 + 40 * k, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-                fontsize=8,
-                annotation_clip=False,
-            )
+            looks = {"color": colour, "fontsize": 8, "annotation_clip": False}
+            style.note(axes, name, (table.shape[1] - 1, rank), 7 + 40 * k, **looks)
     axes.set_xlim(-0.3, table.shape[1] - 0.2)
 
 
@@ -267,6 +238,7 @@ def _scatter(
 
 def _side_by_side(tasks: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]:
     """Make a panel for each task, all in one line."""
-    figure = ReportFigure(figsize=(max(7.4 * len(tasks) / 4, 4.2), height_in), layout="constrained")
+    size_in = max(7.4 * len(tasks) / 4, 4.2), height_in
+    figure = style.ReportFigure(figsize=size_in, layout="constrained")
     grid = figure.subplots(1, len(tasks), sharex=True, sharey=True, squeeze=False)
     return figure, list(grid.ravel())

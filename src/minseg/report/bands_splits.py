@@ -17,46 +17,14 @@ from pandas.io.formats.style_render import CSSDict
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.dataset import Dataset
 from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
-from minseg.report.style import (
-    in_style,
-    legend_marker,
-    mark_synthetic,
-    note_at_axis,
-    nothing_figure,
-    row_panels,
-    table_style,
-)
-from minseg.report.text import (
-    METRIC_TITLES,
-    SHORT_METRIC_TITLES,
-    markdown_text,
-    model_title,
-    signed,
-    spans,
-)
+from minseg.report import style
+from minseg.report.style import kind, made, model_title, signed, spans
 from minseg.scoring.metrics import METRICS
+from minseg.study import tables
 from minseg.study.paper import paper_images, paper_scores, paper_split_scores
 from minseg.study.study import Study
-from minseg.study.tables import (
-    AVERAGES,
-    FOREST_SUFFIX,
-    GENERAL_OF,
-    MODELS,
-    PAPER_BANDS,
-    PaperScores,
-    Result,
-    Scored,
-    band_entries,
-    chosen_rows,
-    difference_table,
-    results,
-    score_table,
-    scored_rows,
-    split_entries,
-    with_missing,
-)
 
-SPLIT_ROWS: tuple[str, ...] = tuple(row for pair in GENERAL_OF.items() for row in pair)
+SPLIT_ROWS: tuple[str, ...] = tuple(row for pair in tables.GENERAL_OF.items() for row in pair)
 """Rows of Table 4 in the printed order."""
 
 FOREST, GENERAL = "per-pixel forest", "general"
@@ -73,7 +41,7 @@ class Table:
 
     number: int
     study: Study
-    results: tuple[Result, ...]
+    results: tuple[tables.Result, ...]
     convention: str
 
     @property
@@ -89,15 +57,15 @@ class Table:
         return list(dict.fromkeys(result.entry.row for result in self.results))
 
     @cached_property
-    def rows(self) -> list[Scored]:
+    def rows(self) -> list[tables.Scored]:
         """The rows that have runs, scored; resamples of the mines with them."""
-        return scored_rows(self.results, self.convention)
+        return tables.scored_rows(self.results, self.convention)
 
     @cached_property
-    def forests(self) -> list[Scored]:
+    def forests(self) -> list[tables.Scored]:
         """The same of per-pixel forests on the same mines; missing runs are made now."""
         entries = [result.entry.baseline() for result in self.results]
-        return scored_rows(results(self.study, entries), self.convention)
+        return tables.scored_rows(tables.results(self.study, entries), self.convention)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -106,8 +74,8 @@ class Table:
         Columns task, row, metric, value, low, high (95 % interval over mines), spread (over
         seeds), mines, paper, absent (classes that no test scene holds).
         """
-        known = score_table(self.rows, self._paper)
-        return with_missing(known, self.tasks, self.row_names, self._paper)
+        known = tables.score_table(self.rows, self._paper)
+        return tables.with_missing(known, self.tasks, self.row_names, self._paper)
 
     def minus(self, reference: str) -> "Differences":
         """Take a reference from each row of a task, paired over the test mines.
@@ -119,47 +87,42 @@ class Table:
             ``general``: from each targeted model the general one on the same mines.
         """
         if reference == FOREST:
-            pairs = {row: row + FOREST_SUFFIX for row in self.row_names}
+            pairs = {row: row + tables.FOREST_SUFFIX for row in self.row_names}
             words = f"network minus {reference}"
         elif reference == GENERAL:
-            pairs, words = GENERAL_OF, f"targeted minus {reference}"
+            pairs, words = tables.GENERAL_OF, f"targeted minus {reference}"
         else:
             pairs = {row: reference for row in self.row_names if row != reference}
             words = f"minus {reference}"
         rows = [*self.rows, *self.forests] if reference == FOREST else self.rows
-        table = difference_table(rows, pairs, self._paper)
-        return Differences(table, words, tuple(pairs), self.convention, self._synthetic)
+        table = tables.difference_table(rows, pairs, self._paper)
+        return Differences(table, words, tuple(pairs), self.convention)
 
     def notes(self) -> str:
         """List in Markdown how many rows have runs, and what a reader must know of the gaps."""
         there = sum(bool(result.runs) for result in self.results)
-        made = ", on **synthetic** mines" * self._synthetic
+        made = ", on **synthetic** mines" * bool(kind())
         count = f"- {there} of {len(self.results)} rows of Table {self.number} have runs{made}."
         return "\n".join(filter(None, [count, notes(self.results, self.scores)]))
 
     def figure(self) -> Figure:
         """Show IoU, one panel a task: with intervals in Table 3, as dumbbells in Table 4."""
-        kind = (self.convention, self._synthetic)
         if self.number == 4:
-            return split_figure(self.scores, *kind)
-        forest = score_table(self.forests, self._paper)
-        return band_figure(self.scores, forest, chosen_rows(self.results), *kind)
+            return split_figure(self.scores, self.convention)
+        forest = tables.score_table(self.forests, self._paper)
+        return band_figure(self.scores, forest, tables.chosen_rows(self.results), self.convention)
 
     def overview(self) -> Styler:
         """Show our scores of all tasks at a glance, the highest of each column bold."""
-        return overview(self.scores, self.convention, self._synthetic)
+        return overview(self.scores, self.convention)
 
     def beside_paper(self, task: str) -> Styler:
         """Lay out one task's columns, our numbers beside the paper's."""
-        return paper_layout(self.scores, task, self.convention, self._synthetic)
+        return paper_layout(self.scores, task, self.convention)
 
     @property
-    def _paper(self) -> PaperScores:
+    def _paper(self) -> tables.PaperScores:
         return paper_split_scores if self.number == 4 else paper_scores
-
-    @property
-    def _synthetic(self) -> bool:
-        return self.study.dataset.synthetic
 
 
 @dataclass(frozen=True)
@@ -173,17 +136,16 @@ class Differences:
     rows: tuple[str, ...]
     """All that should be there."""
     convention: str
-    synthetic: bool
 
     def figure(self) -> Figure:
         """Show the differences in IoU with their intervals, one panel a task."""
-        return difference_figure(self.table, self.words, self.rows, self.convention, self.synthetic)
+        return difference_figure(self.table, self.words, self.rows, self.convention)
 
     def answer(self) -> str:
         """Say in a line of Markdown which differences in IoU are told from zero, and how."""
         lines = self.table[self.table["metric"] == "iou"]
         heading = f"- **{self.words[0].upper()}{self.words[1:]}**"
-        heading += ", on synthetic mines" * self.synthetic
+        heading += f",{made()}" if made() else ""
         if lines.empty:
             return f"{heading}: no two rows could be compared."
         told = lines[lines["told"].astype(bool)]
@@ -202,7 +164,7 @@ class Differences:
 
 def table3(
     study: Study,
-    tasks: Sequence[str] = MODELS,
+    tasks: Sequence[str] = tables.MODELS,
     bands: Sequence[str] = tuple(BAND_CONFIGURATIONS),
     convention: str = "standard",
     **settings: object,
@@ -219,14 +181,14 @@ def table3(
     **settings
         Other fields of `RunConfig`.
     """
-    made = results(study, band_entries(study, tasks, bands, **settings))
+    made = tables.results(study, tables.band_entries(study, tasks, bands, **settings))
     return Table(3, study, tuple(made), convention)
 
 
 def table4(
     study: Study,
-    tasks: Sequence[str] = MODELS,
-    bands: Mapping[str, str] = PAPER_BANDS,
+    tasks: Sequence[str] = tables.MODELS,
+    bands: Mapping[str, str] = tables.PAPER_BANDS,
     convention: str = "standard",
     **settings: object,
 ) -> Table:
@@ -234,23 +196,19 @@ def table4(
 
     Parameters
     ----------
-    study : Study
-    tasks : sequence of str
     bands : mapping of task to band configuration
         RGB for a task that is not named.
-    convention : str
-        See `minseg.scoring.metrics.scores`.
-    **settings
-        Other fields of `RunConfig`.
+    study, tasks, convention, **settings
+        As for `table3`.
     """
-    made = results(study, split_entries(study, tasks, bands, **settings))
+    made = tables.results(study, tables.split_entries(study, tasks, bands, **settings))
     return Table(4, study, tuple(made), convention)
 
 
-def by_model(table: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+def by_model(table: pd.DataFrame) -> pd.DataFrame:
     """Name the tasks of a table's rows as a reader knows them."""
     index = pd.Index([model_title(str(task)) for task in table.index], name="model")
-    return table.set_index(index).rename_axis(columns="synthetic" * synthetic)
+    return table.set_index(index).rename_axis(columns=kind())
 
 
 def image_table(dataset: Dataset) -> Styler:
@@ -273,7 +231,7 @@ def image_table(dataset: Dataset) -> Styler:
     for model in published.columns.unique("model"):
         for part, title in _PART_TITLES.items():
             columns[f"paper, {model_title(model)}", title] = published[model, part]
-    return table_style(pd.DataFrame(columns), ("", "synthetic" * dataset.synthetic))
+    return style.table_style(pd.DataFrame(columns), ("", kind()))
 
 
 def _images(of_scenes: pd.DataFrame, mines: pd.DataFrame, row: str) -> int | str:
@@ -295,7 +253,7 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
     known = set(zip(few["task"], few["row"], strict=True))
     idle = np.array(
         [
-            any((task, part) in known for part in (row, *AVERAGES.get(row, ())))
+            any((task, part) in known for part in (row, *tables.AVERAGES.get(row, ())))
             for task, row in zip(table["task"], table["row"], strict=True)
         ],
         bool,
@@ -303,9 +261,7 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(low=table["low"].mask(idle), high=table["high"].mask(idle))
 
 
-def paper_layout(
-    scores: pd.DataFrame, task: str, convention: str = "", synthetic: bool = False
-) -> Styler:
+def paper_layout(scores: pd.DataFrame, task: str, convention: str = "") -> Styler:
     """Lay out one task's columns of Table 3 or 4, our numbers beside the paper's.
 
     The highest of our scores of each metric is bold, and so is the paper's highest; that chooses
@@ -315,11 +271,11 @@ def paper_layout(
     of_task = without_idle_intervals(scores[scores["task"] == task])
     in_paper = of_task["paper"].notna().any()
     columns: dict[tuple[str, str], pd.Series] = {}
-    for metric, title in METRIC_TITLES.items():
+    for metric, title in style.METRIC_TITLES.items():
         lines = of_task[of_task["metric"] == metric].set_index("row")
         columns[title, OURS] = lines["value"]
         if metric == "iou":
-            columns[title, INTERVAL] = spans(lines)
+            columns[title, INTERVAL] = spans(lines["low"], lines["high"])
             if of_task["spread"].gt(0).any():
                 columns[title, SPREAD] = lines["spread"]
         if in_paper:
@@ -327,31 +283,31 @@ def paper_layout(
         if in_paper and metric == "iou":
             differences = lines["value"] - lines["paper"]
             columns[title, "minus paper"] = differences.map(signed, na_action="ignore")
-    styler = _score_style(pd.DataFrame(columns), model_title(task), convention, synthetic)
+    styler = _score_style(pd.DataFrame(columns), model_title(task), convention)
     gap = CSSDict(selector="", props="margin-bottom: 1.5em")  # one task's table follows another's
     return styler.set_table_styles([gap], overwrite=False)
 
 
-def overview(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Styler:
+def overview(scores: pd.DataFrame, convention: str = "") -> Styler:
     """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold."""
     table = scores.pivot(index="row", columns=["task", "metric"], values="value")
     columns = {
-        (model_title(task), SHORT_METRIC_TITLES[metric]): table[task, metric]
+        (model_title(task), style.SHORT_METRIC_TITLES[metric]): table[task, metric]
         for task in scores["task"].unique()
         for metric in METRICS
     }
     ordered = pd.DataFrame(columns).reindex(scores["row"].unique())
-    return _score_style(ordered, "", convention, synthetic, zero=False)
+    return _score_style(ordered, "", convention, zero=False)
 
 
-def notes(results: Iterable[Result], scores: pd.DataFrame) -> str:
+def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
     """List in Markdown what is missing, each reason once with its rows: no run, class or mine."""
     told = [
         (f"no run: {result.problem or 'none was made'}", result.entry.task, result.entry.row)
         for result in results
         if not result.runs
     ]
-    lines = scores[~scores["row"].isin(list(AVERAGES))].drop_duplicates(["task", "row"])
+    lines = scores[~scores["row"].isin(list(tables.AVERAGES))].drop_duplicates(["task", "row"])
     for task, row, mines, absent in zip(
         lines["task"], lines["row"], lines["mines"], lines["absent"], strict=True
     ):
@@ -365,7 +321,7 @@ def notes(results: Iterable[Result], scores: pd.DataFrame) -> str:
     for reason, task, row in told:
         concerned.setdefault(reason, []).append((task, row))
     return "\n".join(
-        f"- {_names(pairs)}: {markdown_text(reason)}." for reason, pairs in concerned.items()
+        f"- {_names(pairs)}: {style.markdown_text(reason)}." for reason, pairs in concerned.items()
     )
 
 
@@ -380,27 +336,26 @@ def _names(pairs: Iterable[tuple[str, str]]) -> str:
     return "; ".join(f"{', '.join(titles)} ({rows})" for rows, titles in tasks_of.items())
 
 
-def _score_style(
-    table: pd.DataFrame, title: str, convention: str, synthetic: bool, zero: bool = True
-) -> Styler:
+def _score_style(table: pd.DataFrame, title: str, convention: str, zero: bool = True) -> Styler:
     """Write scores with three decimals, with or without their leading zero, the highest in bold."""
     scores = [name for name in table if pd.api.types.is_float_dtype(table[name])]
     compared = table.columns.isin(scores) & (table.columns.get_level_values(1) != SPREAD)
-    kind = ", ".join(word for word in (convention, "synthetic" * synthetic) if word)
+    corner = (title, ", ".join(filter(None, (convention, kind()))))
 
     def three_decimals(value: object) -> str:
         return f"{value:.3f}" if zero else f"{value:.3f}".removeprefix("0")
 
-    averages = table.index.isin(list(AVERAGES))
+    averages = table.index.isin(list(tables.AVERAGES))
     rules = [k for k in range(1, len(table)) if averages[k] != averages[k - 1]]
-    styler = table_style(table, (title, kind), rules)
+    styler = style.table_style(table, corner, rules)
     styler = styler.format(dict.fromkeys(scores, three_decimals), na_rep="–")
     return styler.apply(_embolden_highest, subset=table.columns[compared])
 
 
 def _embolden_highest(column: pd.Series) -> list[str]:
     """Return the style of a column's cells: bold where it is highest as printed, AVG rows apart."""
-    printed = column.map("{:.3f}".format).astype(float).mask(column.index.isin(list(AVERAGES)))
+    averages = column.index.isin(list(tables.AVERAGES))
+    printed = column.map("{:.3f}".format).astype(float).mask(averages)
     return ["font-weight: bold" if best else "" for best in printed == printed.max()]
 
 
@@ -424,13 +379,12 @@ _STEP = 0.18
 """Distance of our values from the middle of a row, upwards, and of the paper's, downwards."""
 
 
-@in_style()
+@style.in_style()
 def band_figure(
     scores: pd.DataFrame,
     forest: pd.DataFrame | None = None,
     chosen: Mapping[str, str] | None = None,
     convention: str = "",
-    synthetic: bool = False,
 ) -> Figure:
     """Show the IoU of each band configuration, one panel a task (Table 3).
 
@@ -438,7 +392,7 @@ def band_figure(
     """
     scores = _iou(scores)
     if scores.empty:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     rows = list(scores["row"].unique())
     figure, panels = _panels(scores, rows)
     step, shaded = _STEP if forest is None else 0.27, False
@@ -449,30 +403,31 @@ def band_figure(
         axes.hlines(at, lines["low"], lines["high"], color=_OURS)
         axes.scatter(lines["value"], at, 28, color=_OURS, zorder=3)
         if forest is not None:
-            of_forest = forest.assign(row=forest["row"].str.removesuffix(FOREST_SUFFIX))
+            of_forest = forest.assign(row=forest["row"].str.removesuffix(tables.FOREST_SUFFIX))
             values = _lines(_iou(of_forest), task, rows)["value"]
             axes.scatter(values, range(len(rows)), 20, color=_FOREST, marker="s", zorder=3)
         _draw_paper(axes, lines["paper"], step)
         for row, value, mines in zip(at, lines["value"], lines["mines"], strict=True):
             if pd.isna(value):
-                note_at_axis(axes, row, "undefined" if mines > 0 else "no run")
-    entries: list[Artist] = [legend_marker("ours, 95 % interval over mines", _OURS, width=1.6)]
+                style.note_at_axis(axes, row, "undefined" if mines > 0 else "no run")
+    entries: list[Artist] = [
+        style.legend_marker("ours, 95 % interval over mines", _OURS, width=1.6)
+    ]
     if forest is not None:
-        entries.append(legend_marker("per-pixel forest", _FOREST, "s"))
+        entries.append(style.legend_marker("per-pixel forest", _FOREST, "s"))
     if scores["paper"].notna().any():
-        entries.append(legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
+        entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
     if shaded:
         entries.append(Patch(color=_SHADE, label="chosen on validation"))
-    return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
+    return _finished(figure, panels, _title("IoU", convention), entries)
 
 
-@in_style()
+@style.in_style()
 def difference_figure(
     differences: pd.DataFrame,
     words: str,
     rows: Sequence[str] = (),
     convention: str = "",
-    synthetic: bool = False,
 ) -> Figure:
     """Show differences in IoU, paired over the test mines, one panel a task.
 
@@ -481,7 +436,7 @@ def difference_figure(
     """
     differences = _iou(differences)
     if differences.empty:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     rows = list(rows) or _in_printed_order(differences["row"].unique())
     figure, panels = _panels(differences, rows)
     met = {TOLD, UNTOLD}
@@ -492,7 +447,7 @@ def difference_figure(
         for row, line in enumerate(lines.to_dict("records")):
             at = row - _STEP
             if pd.isna(line["difference"]):
-                note_at_axis(axes, at, "no run")
+                style.note_at_axis(axes, at, "no run")
                 continue
             certainty = _certainty(line)
             met.add(certainty)
@@ -505,24 +460,24 @@ def difference_figure(
             axes.scatter(line["difference"], at, 30, color=colour, marker=marker, zorder=3)
         _draw_paper(axes, lines["paper"], _STEP)
     entries: list[Artist] = [
-        legend_marker(name + widening * (name == TOLD), *style)
-        for name, style in _CERTAINTIES.items()
+        style.legend_marker(name + widening * (name == TOLD), *looks)
+        for name, looks in _CERTAINTIES.items()
         if name in met
     ]
     if differences["paper"].notna().any():
-        entries.append(legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
+        entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
     title = f"{_title('difference in IoU', convention)}\n{words}"
-    return _finished(figure, panels, title, entries, synthetic)
+    return _finished(figure, panels, title, entries)
 
 
-@in_style()
-def split_figure(scores: pd.DataFrame, convention: str = "", synthetic: bool = False) -> Figure:
+@style.in_style()
+def split_figure(scores: pd.DataFrame, convention: str = "") -> Figure:
     """Show the IoU of targeted beside general models on the same mines, as dumbbells (Table 4)."""
     scores = _iou(scores)
     there = set(scores["row"])
-    pairs = [pair for pair in GENERAL_OF.items() if there.intersection(pair)]
+    pairs = [pair for pair in tables.GENERAL_OF.items() if there.intersection(pair)]
     if not pairs:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     figure, panels = _panels(scores, [targeted for targeted, _ in pairs])
     middle = (scores["value"].min() + scores["value"].max()) / 2
     for task, axes in panels.items():
@@ -539,12 +494,13 @@ def split_figure(scores: pd.DataFrame, convention: str = "", synthetic: bool = F
                 )
         for row, pair in enumerate(zip(targeted["value"], general["value"], strict=True)):
             _note_gap(axes, row - _STEP, pair, middle)
-    entries: list[Artist] = [legend_marker(name, *style) for name, style in _SIDES.items()]
+    entries: list[Artist] = [style.legend_marker(name, *looks) for name, looks in _SIDES.items()]
     if scores["paper"].notna().any():
         entries += [
-            legend_marker(f"paper's {name}", *style, hollow=True) for name, style in _SIDES.items()
+            style.legend_marker(f"paper's {name}", *looks, hollow=True)
+            for name, looks in _SIDES.items()
         ]
-    return _finished(figure, panels, _title("IoU", convention), entries, synthetic)
+    return _finished(figure, panels, _title("IoU", convention), entries)
 
 
 def _iou(table: pd.DataFrame) -> pd.DataFrame:
@@ -566,11 +522,11 @@ def _in_printed_order(rows: Iterable[str]) -> list[str]:
 def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
     """Make a panel for each task, two side by side, with the rows from top to bottom."""
     tasks = list(table["task"].unique())
-    figure, panels = row_panels([model_title(task) for task in tasks], rows, head_in=0.45)
+    figure, panels = style.row_panels([model_title(task) for task in tasks], rows, head_in=0.45)
     for axes in panels:
         for row in range(1, len(rows)):
             # Table 4 closes a group of subsets with its mean.
-            closed = rows[row - 1] in AVERAGES and rows[row] not in AVERAGES
+            closed = rows[row - 1] in tables.AVERAGES and rows[row] not in tables.AVERAGES
             axes.axhline(
                 row - 0.5, color="#999999" if closed else "#EEEEEE", linewidth=0.7, zorder=0
             )
@@ -605,19 +561,10 @@ def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) ->
     """Say which side of a dumbbell has no run: at the axis, or beside the other side's marker."""
     missing = [name for name, value in zip(_SIDES, values, strict=True) if pd.isna(value)]
     if len(missing) == 2:
-        note_at_axis(axes, row, "no run")
+        style.note_at_axis(axes, row, "no run")
     elif missing:
         (value,) = (value for value in values if pd.notna(value))
-        axes.annotate(
-            f"no {missing[0]} run",
-            (value, row),
-            (7 if value < middle else -7, 0),
-            textcoords="offset points",
-            ha="left" if value < middle else "right",
-            va="center",
-            fontsize=7.5,
-            color="#777777",
-        )
+        style.note(axes, f"no {missing[0]} run", (value, row), 7 if value < middle else -7)
 
 
 def _title(quantity: str, convention: str) -> str:
@@ -630,7 +577,6 @@ def _finished(
     panels: dict[str, Axes],
     title: str,
     entries: list[Artist],
-    synthetic: bool,
 ) -> Figure:
     """Set axes, legend and mark of a figure whose panels are drawn."""
     first = next(iter(panels.values()))
@@ -641,7 +587,5 @@ def _finished(
     for axes in list(panels.values())[-2:]:
         axes.set_xlabel(title)
     letters = sum(len(str(entry.get_label())) for entry in entries)
-    columns = len(entries) if letters < 85 else 2
-    figure.legend(handles=entries, loc="outside lower center", ncols=columns)
-    mark_synthetic(figure, synthetic)
+    style.legend_at_foot(figure, entries, 0 if letters < 85 else 2)
     return figure

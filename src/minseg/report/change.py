@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
@@ -15,19 +14,9 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASSES, IGNORE, PRIORITY
 from minseg.maps.change import CHANGES, change_areas, class_change
 from minseg.maps.class_map import ClassMap
+from minseg.report import style
 from minseg.report.scenes import display_bands, paint, picture_row, show, stretch
-from minseg.report.style import (
-    ReportFigure,
-    add_scale_bar,
-    in_style,
-    legend_below,
-    legend_height_in,
-    mark_synthetic,
-    note_at_axis,
-    nothing_figure,
-    row_panels,
-)
-from minseg.report.text import model_title, text_table
+from minseg.report.style import kind, model_title, spans, text_table
 from minseg.study.change import TwoYears
 from minseg.study.cleaning import RULES
 from minseg.study.runs import find_scene
@@ -39,7 +28,7 @@ _CERTAINTY_COLOURS = {True: "#0072B2", False: "#8FBBD9"}
 """Whether the test mines tell a difference from zero, to its colour."""
 
 
-def account_table(account: pd.DataFrame, synthetic: bool = False) -> Styler:
+def account_table(account: pd.DataFrame) -> Styler:
     """Show mapped, adjusted and annotated hectares (`accounts`) beside the floor.
 
     Above the floor: whether the mapped area is larger than the upper end of the floor's interval.
@@ -57,66 +46,68 @@ def account_table(account: pd.DataFrame, synthetic: bool = False) -> Styler:
             "other mines": account["mines"],
         }
     )
-    return _styled(table, account, synthetic, "no mine with scenes of two years")
+    return _styled(table, account, "no mine with scenes of two years")
 
 
 def answer(account: pd.DataFrame, checks: pd.DataFrame) -> str:
     """Say in two lines of Markdown what grew beyond doubt, and how far estimates can be trusted."""
     if account.empty:
         return "No mine has scenes of two years: there is no change to tell."
-    above = account[account["mapped_ha"] > account["floor_high_ha"]]
+    changed = account[account["mapped_ha"] > 0]
+    above = changed[changed["mapped_ha"] > changed["floor_high_ha"]]
     row = int(account["mapped_ha"].argmax())
     largest = account.iloc[row]
     what = f"{largest['class']} {largest['change']} ({model_title(largest['task'])})"
     adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha").iloc[row]
     found = (
-        f"- **Change:** {len(above)} of {len(account)} mapped changes exceed the floor of false "
-        f"change. The largest is {what}: {largest['mapped_ha']:.2f} ha mapped, "
-        f"{adjusted or 'unknown'} adjusted."
+        f"- **Change:** of {len(account)} gains and losses of a class {len(changed)} were mapped "
+        f"at all, and {len(above)} of those exceed the floor of false change. The largest is "
+        f"{what}: {largest['mapped_ha']:.2f} ha mapped, {adjusted or 'unknown'} adjusted."
     )
     if checks.empty:
-        return f"{found}\n- **Trust:** too few mines have two years to check the estimates."
+        return f"{found}\n- **Trust:** too few mines changed between two years to check estimates."
     closer = (checks["adjusted_error_ha"] < checks["mapped_error_ha"]).sum()
     return (
         f"{found}\n- **Trust:** over the test mines in turn, {checks['inside'].sum()} of "
-        f"{checks['mines'].sum()} ranges hold the annotated area, and the adjusted area is nearer "
-        f"to it than the mapped one in {closer} of {len(checks)} rows."
+        f"{checks['mines'].sum()} ranges hold the annotated area, counted where a change was "
+        f"mapped or annotated. On average over those mines the adjusted area is nearer to it than "
+        f"the mapped one for {closer} of {len(checks)} gains and losses."
     )
 
 
-def check_table(checks: pd.DataFrame, synthetic: bool = False) -> Styler:
+def check_table(checks: pd.DataFrame) -> Styler:
     """Show how well mapped and adjusted areas met the annotated ones (`account_checks`)."""
     pairs = zip(checks["inside"], checks["mines"], strict=True)
     inside = [f"{inside} of {mines} mines" for inside, mines in pairs]
     table = pd.DataFrame(
         {
-            "annotated area in the range": inside,
+            "annotated area in the range, of mines with a change": inside,
             "mean error as mapped, ha": checks["mapped_error_ha"].astype(float),
             "mean error as adjusted, ha": checks["adjusted_error_ha"].astype(float),
         }
     )
-    return _styled(table, checks, synthetic, "it takes three test mines with scenes of two years")
+    return _styled(
+        table, checks, "it takes three test mines with scenes of two years, and a change"
+    )
 
 
-def _styled(table: pd.DataFrame, rows: pd.DataFrame, synthetic: bool, empty: str) -> Styler:
+def _styled(table: pd.DataFrame, rows: pd.DataFrame, empty: str) -> Styler:
     """Name the rows and set numbers; say why there are no rows."""
     names = [rows["task"].map(model_title), rows["class"], rows["change"]]
     numbers = [name for name in table if pd.api.types.is_float_dtype(table[name])]
-    table.index = pd.MultiIndex.from_arrays(names, names=["synthetic" * synthetic, "class", ""])
+    table.index = pd.MultiIndex.from_arrays(names, names=[kind(), "class", ""])
     styler = text_table(table).format(dict.fromkeys(numbers, "{:.2f}".format), na_rep="–")
     return styler if len(table) else styler.set_caption(f"Nothing to show: {empty}.")
 
 
 def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str) -> pd.Series:
     """Write ``13.09 (4.41 to 19.18)``."""
-    texts = []
-    for number, *ends in zip(rows[value], rows[low], rows[high], strict=True):
-        interval = "" if pd.isna(ends).any() else " ({:.2f} to {:.2f})".format(*ends)
-        texts.append(None if pd.isna(number) else f"{number:.2f}{interval}")
-    return pd.Series(texts, rows.index, dtype=object)
+    written = rows[value].map("{:.2f}".format, na_action="ignore")
+    interval = " (" + spans(rows[low], rows[high], "{:.2f}".format) + ")"
+    return written.astype(object) + interval.where(rows[low].notna(), "")
 
 
-@in_style()
+@style.in_style()
 def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     """Show the images of two years with predictions of one mine over them (Figures 17 and 18).
 
@@ -139,7 +130,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
         f"{', '.join(titles)}",
         dataset.synthetic,
         scale=0.88,
-        below_in=legend_height_in(len(legend), 5),
+        below_in=style.legend_height_in(len(legend), 5),
     )
     for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
         show(panels[2 * k], pictures[k], f"({letter}) {year}")
@@ -149,12 +140,12 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
             mask = _mask(layers[k], name)
             if mask.any() and not mask.all():
                 panels[2 * k + 1].contour(mask, [0.5], colors=[names[name]], linewidths=0.8)
-    add_scale_bar(panels[0], first.before.grid)
-    legend_below(figure, panels[0], legend, 5)
+    style.add_scale_bar(panels[0], first.before.grid)
+    style.legend_below(figure, panels[0], legend, 5)
     return figure
 
 
-@in_style()
+@style.in_style()
 def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
     """Show what became of one class between two years: the mapped change beside the annotated.
 
@@ -175,44 +166,38 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
         f"{_mine_name(dataset, found.mine)}, {found.years[0]} to {found.years[1]}: {class_name} "
         f"({model_title(found.before.task.name)})",
         dataset.synthetic,
-        below_in=legend_height_in(4, 4),
+        below_in=style.legend_height_in(4, 4),
     )
     fills = dict(enumerate(CHANGES.values(), start=1)) | {IGNORE: "#FFFFFF"}
     show(panels[0], picture, f"{found.years[1]}")
     for panel, (title, values) in zip(panels[1:], states.items(), strict=True):
         show(panel, paint(picture, values, fills), title)
-    add_scale_bar(panels[0], found.before.grid)
+    style.add_scale_bar(panels[0], found.before.grid)
     left_out = {"not compared": "#FFFFFF"} if unknown else {}
-    legend_below(figure, panels[1], CHANGES | left_out, 4)
+    style.legend_below(figure, panels[1], CHANGES | left_out, 4)
     return figure
 
 
-@in_style()
-def change_area_figure(account: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def change_area_figure(account: pd.DataFrame) -> Figure:
     """Show gained and lost hectares of `minseg.study.change.accounts`, one panel a task."""
     if account.empty:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     tasks = list(account["task"].unique())
     heights = [0.35 + account["task"].eq(task).sum() * 0.24 for task in tasks]
-    figure = ReportFigure(
-        figsize=(7.4, sum(heights) + 0.45 * len(tasks) + 0.5), layout="constrained"
-    )
+    figure = style.page_figure(7.4, sum(heights) + 0.45 * len(tasks) + 0.5)
     panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for task, axes in zip(tasks, panels, strict=True):
         _draw_areas(axes, account[account["task"] == task])
         axes.set_title(model_title(task), fontweight="bold")
     panels[-1].set_xlabel("hectares")
-    figure.legend(
-        handles=[
-            Line2D([], [], color=_MAPPED, marker="o", linestyle="", label="mapped"),
-            Line2D([], [], color=_ADJUSTED, marker="s", label="adjusted, range over other mines"),
-            Line2D([], [], color=_TRUE, marker="D", linestyle="", mfc="none", label="annotated"),
-            Patch(color=_FLOOR, label="floor of false change"),
-        ],
-        loc="outside lower center",
-        ncols=4,
-    )
-    mark_synthetic(figure, synthetic)
+    entries = [
+        style.legend_marker("mapped", _MAPPED),
+        style.legend_marker("adjusted, range over other mines", _ADJUSTED, "s", 2),
+        style.legend_marker("annotated", _TRUE, "D", hollow=True),
+        Patch(color=_FLOOR, label="floor of false change"),
+    ]
+    style.legend_at_foot(figure, entries)
     return figure
 
 
@@ -229,10 +214,8 @@ def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
         zorder=5,
     )  # fmt: skip
     names = rows["class"] + ", " + rows["change"]
-    axes.set_yticks(at, names)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    style.name_rows(axes, list(names))
     axes.set_xlim(left=-0.015 * axes.get_xlim()[1])  # room for a marker at zero
-    axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
 
 
@@ -287,30 +270,28 @@ def _mine_name(dataset: Dataset, mine: str) -> str:
     return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
 
 
-@in_style()
-def cleaning_figure(table: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def cleaning_figure(table: pd.DataFrame) -> Figure:
     """Show the difference in IoU that each cleaning rule made, one panel a configuration.
 
     Cleaned minus as predicted (`minseg.study.cleaning.effects`): right of the zero line the rule
     helped. The line is the 95 % interval, dark where the difference is told from zero.
     """
     if table.empty:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     rules = sorted(table["rule"].unique(), key=list(RULES).index)
     lines_of = [lines for _, lines in table.groupby("run", sort=False)]
-    figure, panels = row_panels([_cleaning_title(lines) for lines in lines_of], rules, head_in=0.5)
+    figure, panels = style.row_panels(
+        [_cleaning_title(lines) for lines in lines_of], rules, head_in=0.5
+    )
     for lines, axes in zip(lines_of, panels, strict=True):
         _draw_effects(axes, lines.set_index("rule").reindex(rules))
     for axes in panels[-2:]:
         axes.set_xlabel("difference in IoU (standard convention)")
     panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     labels = (f"told from zero, widened for {len(table)} comparisons", "not told from zero")
-    handles = [
-        Line2D([], [], color=colour, marker="o", linewidth=2, label=label)
-        for label, colour in zip(labels, _CERTAINTY_COLOURS.values(), strict=True)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    mark_synthetic(figure, synthetic)
+    marks = zip(labels, _CERTAINTY_COLOURS.values(), strict=True)
+    style.legend_at_foot(figure, [style.legend_marker(*mark, width=2) for mark in marks])
     return figure
 
 
@@ -327,7 +308,7 @@ def _draw_effects(axes: Axes, lines: pd.DataFrame) -> None:
         lines[["difference", "low", "high", "told"]].itertuples(index=False)
     ):
         if pd.isna(difference):
-            note_at_axis(axes, row, "does not apply", right=True)
+            style.note_at_axis(axes, row, "does not apply", right=True)
             continue
         colour = _CERTAINTY_COLOURS[bool(told)]
         axes.hlines(row, low, high, color=colour, linewidth=2)

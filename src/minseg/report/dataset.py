@@ -17,16 +17,8 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE, Task, decode_bits
 from minseg.data.mines import PARTS
 from minseg.data.raster import Grid
+from minseg.report import style
 from minseg.report.scenes import NOT_ANNOTATED, class_colours, classes_present, paint, stretch
-from minseg.report.style import (
-    PART_STYLES,
-    ReportFigure,
-    colour_patches,
-    in_style,
-    legend_above,
-    mark_synthetic,
-    note_at_axis,
-)
 from minseg.study.runs import find_scene
 
 
@@ -138,7 +130,7 @@ class _Channel:
     source: Source
 
 
-@in_style()
+@style.in_style()
 def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     """Draw how the bands of a scene, each at its own resolution, become one input (Figure 1).
 
@@ -158,7 +150,7 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     rows_in, legend_in = len(sources) * _ROW_IN, 0.15 + len(legend) * _LEGEND_LINE_IN
     middle_in = _TOP_IN + max(rows_in / 2, _STACK_IN / 2 + 0.3)
     height_in = middle_in + max(rows_in / 2, _STACK_IN / 2 + 0.6, _LABELS_IN / 2 + legend_in) + 0.1
-    figure = ReportFigure(figsize=(_WIDTH_IN, height_in))
+    figure = style.ReportFigure(figsize=(_WIDTH_IN, height_in))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, _WIDTH_IN), ylim=(height_in, 0))  # inches, downwards
     axes.set_axis_off()
@@ -183,7 +175,7 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     axes.text(_LABELS_LEFT_IN, top_in - 0.07, "labels on that grid", va="bottom")
     _place(axes, painted, _LABELS_LEFT_IN, top_in, _LABELS_IN, grid)
     figure.legend(
-        handles=colour_patches(legend),
+        handles=style.colour_patches(legend),
         loc="upper left",
         bbox_to_anchor=(
             _LABELS_LEFT_IN / _WIDTH_IN,
@@ -191,7 +183,7 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
         ),
         fontsize=_SMALL,
     )
-    mark_synthetic(figure, dataset.synthetic)
+    style.mark_synthetic(figure, dataset.synthetic)
     return figure
 
 
@@ -315,8 +307,8 @@ LOG_FROM_RATIO = 100
 """Ratio of the largest share to the smallest from which the axis is logarithmic."""
 
 
-@in_style()
-def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def class_share_figure(shares: pd.DataFrame) -> Figure:
     """Show how much of the pixels each class covers, part by part.
 
     Parameters
@@ -324,8 +316,6 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
     shares : pandas.DataFrame
         Indexed by class name, one column per part, values 0 to 1 (`Dataset.class_shares`); NaN is
         unknown. The axis is logarithmic if the shares differ by more than `LOG_FROM_RATIO`.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
     """
     values = shares.to_numpy(float)
     positive = values[values > 0]
@@ -333,7 +323,7 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
     thickness = 0.8 / max(len(shares.columns), 1)
     height_in = 0.8 + len(shares) * max(0.25, 0.14 * len(shares.columns))
 
-    figure = ReportFigure(figsize=(7.2, height_in), layout="constrained")
+    figure = style.page_figure(7.2, height_in)
     axes = figure.add_subplot()
     if logarithmic:
         axes.set_xscale("log")
@@ -342,39 +332,25 @@ def class_share_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
         offset = (column + 0.5) * thickness - 0.4
         rows = [row + offset for row in range(len(shares))]
         # Any other column takes the next colour of the style's cycle.
-        colour = PART_STYLES[part][0] if part in PART_STYLES else None
+        colour = style.PART_STYLES[part][0] if part in style.PART_STYLES else None
         axes.barh(rows, shares[part].fillna(0), thickness * 0.92, color=colour, label=part)
         for row, share in zip(rows, shares[part], strict=True):
             if not share > 0:
-                note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
-    axes.set_yticks(range(len(shares)), shares.index)
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()  # the first class on top
+                style.note_at_axis(axes, row, "unknown" if pd.isna(share) else "none")
+    style.name_rows(axes, list(shares.index))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
     axes.set_xlabel("share of pixels" + (" (logarithmic scale)" if logarithmic else ""))
     axes.grid(axis="x")
-    legend_above(axes)
-    mark_synthetic(figure, synthetic)
+    style.legend_above(axes)
     return figure
 
 
-@in_style()
-def overlap_figure(overlaps: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def overlap_figure(overlaps: pd.DataFrame) -> Figure:
     """Show how far classes overlap: the shares of `overlap_table`."""
-    values = overlaps.to_numpy(float)
     side_in = 0.42 * max(len(overlaps), 3)
-    figure = ReportFigure(figsize=(side_in + 2.6, side_in + 1.7), layout="constrained")
+    figure = style.page_figure(side_in + 2.6, side_in + 1.7)
     axes = figure.add_subplot()
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(values):
-        if share > 0:
-            text = f"{share:.2f}" if share >= 0.005 else "< .01"
-            colour = "white" if share > 0.6 else "#222222"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(overlaps)), overlaps.columns, rotation=40, ha="right")
-    axes.set_yticks(range(len(overlaps)), overlaps.index)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    style.write_shares(axes, overlaps, lambda s: (f"{s:.2f}" if s >= 0.005 else "< .01") * (s > 0))
     axes.set_title("share of the row's pixels that also carry the column's class")
-    mark_synthetic(figure, synthetic)
     return figure

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,44 +19,23 @@ from matplotlib.ticker import PercentFormatter
 from pandas.io.formats.style import Styler
 from pandas.io.formats.style_render import CSSDict
 
+from minseg.audit import measured, printed
 from minseg.audit.ledger import SECTIONS, Claim, Judged, Ledger, NamedTest, printed_table
-from minseg.audit.measured import (
-    CONTRADICTED,
-    INCONCLUSIVE,
-    RUN_VERDICTS,
-    SUPPORTED,
-    UNTESTABLE,
-    Effect,
-    RunFinding,
-)
-from minseg.audit.printed import (
-    FAILS,
-    HOLDS,
-    IN_PART,
-    NOT_STATED,
-    PAPER_VERDICTS,
-    UNDECIDABLE,
-    Comparison,
-    PaperFinding,
-    Region,
-    subset_surplus,
-    title,
-)
-from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic
-from minseg.report.text import SHORT_METRIC_TITLES, markdown_text, number, signed, text_table
+from minseg.report import style
+from minseg.report.style import SHORT_METRIC_TITLES, markdown_text, number, signed, text_table
 from minseg.scoring.metrics import METRICS
 from minseg.study.tables import AVERAGES, GENERAL_OF, GROUPS, MODELS
 
 SYMBOLS: dict[str, tuple[str, str]] = {
-    HOLDS: ("true", "✓"),
-    IN_PART: ("part", "◐"),
-    FAILS: ("false", "✗"),
-    NOT_STATED: ("part", "…"),
-    UNDECIDABLE: ("open", "?"),
-    SUPPORTED: ("true", "✓"),
-    CONTRADICTED: ("false", "✗"),
-    INCONCLUSIVE: ("open", "?"),
-    UNTESTABLE: ("none", "–"),
+    printed.HOLDS: ("true", "✓"),
+    printed.IN_PART: ("part", "◐"),
+    printed.FAILS: ("false", "✗"),
+    printed.NOT_STATED: ("part", "…"),
+    printed.UNDECIDABLE: ("open", "?"),
+    measured.SUPPORTED: ("true", "✓"),
+    measured.CONTRADICTED: ("false", "✗"),
+    measured.INCONCLUSIVE: ("open", "?"),
+    measured.UNTESTABLE: ("none", "–"),
 }
 """Kind and sign of each verdict; the same on both sides, so that the pages read alike."""
 
@@ -123,8 +103,12 @@ def _counted(ledger: Ledger, side: str) -> str:
 def verdict_table(ledger: Ledger) -> pd.DataFrame:
     """Count what the paper's own numbers say: verdict, its meaning, and how many claims have it."""
     counts = ledger.counts("paper").sum()
-    lines = [[meaning, int(counts.get(name, 0))] for name, meaning in PAPER_VERDICTS.items()]
-    return pd.DataFrame(lines, columns=["meaning", "statements"], index=list(PAPER_VERDICTS))
+    lines = [
+        [meaning, int(counts.get(name, 0))] for name, meaning in printed.PAPER_VERDICTS.items()
+    ]
+    return pd.DataFrame(
+        lines, columns=["meaning", "statements"], index=list(printed.PAPER_VERDICTS)
+    )
 
 
 def open_table(points: pd.DataFrame) -> Styler:
@@ -138,7 +122,7 @@ def open_table(points: pd.DataFrame) -> Styler:
 def _badge(verdict: str, synthetic: bool = False) -> Markup:
     """Return a verdict as a label, with the word where its data are made."""
     kind, sign = SYMBOLS[verdict]
-    made = synthetic and verdict != UNTESTABLE
+    made = synthetic and verdict != measured.UNTESTABLE
     label = Markup('<span class="badge {}{}">{} {}</span>').format(
         kind, " made" * made, sign, verdict
     )
@@ -157,7 +141,7 @@ def _call(named: NamedTest) -> str:
     return f"{named.test}({given})"
 
 
-def _claimed(numbers: Sequence[Comparison | Effect]) -> str:
+def _claimed(numbers: Sequence[printed.Comparison | measured.Effect]) -> str:
     """Say where a claim puts its numbers."""
     texts = (getattr(one, "expected", "") or one.claimed.text for one in numbers)
     return "; ".join(dict.fromkeys(texts))
@@ -192,31 +176,30 @@ def _ranges(numbers: Sequence[int]) -> str:
     )
 
 
-def _seeds(effect: Effect) -> str:
+def _seeds(effect: measured.Effect) -> str:
     """Say how many seeds there are, and how far they lie apart."""
     if math.isnan(effect.spread):
         return "one"
     return f"{len(effect.by_seed)}, spread {effect.spread:.3f}"
 
 
-def _paper_strips(finding: PaperFinding) -> list[Markup]:
+def _paper_strips(finding: printed.PaperFinding) -> list[Markup]:
     """Draw the printed differences; nothing where they are no numbers on one scale."""
     if len(finding.comparisons) < 2 or not all(one.drawable for one in finding.comparisons):
         return [Markup("")] * len(finding.comparisons)
     return strips([Span(*3 * (one.value,), one.claimed, exact=True) for one in finding.comparisons])
 
 
-def _run_strips(finding: RunFinding) -> list[Markup]:
+def _run_strips(finding: measured.RunFinding) -> list[Markup]:
     """Draw our effects with their intervals."""
     return strips(
         [Span(one.ends[0], one.value, one.ends[1], one.claimed) for one in finding.effects]
     )
 
 
-WIDTH, HEIGHT = 130, 14
-"""Size of a strip, CSS pixels."""
+WIDTH = 130
+"""Of a strip, CSS pixels."""
 
-_CLAIMED, _EDGE = "#d5e6f2", "#555555"
 _INSIDE, _OUTSIDE, _ACROSS = "#00629b", "#b34700", "#777777"
 
 
@@ -227,7 +210,7 @@ class Span:
     low: float
     value: float
     high: float
-    claimed: Region
+    claimed: printed.Region
     exact: bool = False
     """Whether it is a printed value: on the edge it is not as claimed."""
 
@@ -253,37 +236,17 @@ def _strip(span: Span, left: float, right: float) -> Markup:
     def at(value: float) -> float:
         return round((min(max(value, left), right) - left) / (right - left) * WIDTH, 1)
 
-    start, end, middle = at(span.claimed.low), at(span.claimed.high), HEIGHT / 2
-    edges = Markup("").join(
-        Markup('<line x1="{0}" x2="{0}" y1="0" y2="{1}" stroke="{2}"/>').format(
-            at(edge), HEIGHT, _EDGE
-        )
-        for edge in (span.claimed.low, span.claimed.high)
-        if math.isfinite(edge)
+    claimed = span.claimed
+    value = f"{span.low:.3f} to {span.high:.3f}" if span.low < span.high else f"{span.value:.3f}"
+    drawn = _PAGE.get_template("strip.html").render(
+        at=at,
+        span=span,
+        width=WIDTH,
+        edges=[edge for edge in (claimed.low, claimed.high) if math.isfinite(edge)],
+        text=f"{value}, claimed {claimed.text}",
+        colour=_colour(span),
     )
-    colour = _colour(span)
-    text = f"{span.value:.3f}, claimed {span.claimed.text}"
-    if span.low < span.high:
-        text = f"{span.low:.3f} to {span.high:.3f}, claimed {span.claimed.text}"
-    return Markup(
-        '<svg width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img"><title>{text}</title>'
-        '<rect x="{start}" width="{length}" height="{h}" fill="{shade}"/>{edges}'
-        '<line x1="{low}" x2="{high}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2.2"/>'
-        '<circle cx="{value}" cy="{y}" r="3.4" fill="{colour}"/></svg>'
-    ).format(
-        w=WIDTH,
-        h=HEIGHT,
-        text=text,
-        start=start,
-        length=round(end - start, 1),
-        shade=_CLAIMED,
-        edges=edges,
-        low=at(span.low),
-        high=at(span.high),
-        value=at(span.value),
-        y=middle,
-        colour=colour,
-    )
+    return Markup(drawn)
 
 
 def _colour(span: Span) -> str:
@@ -295,24 +258,16 @@ def _colour(span: Span) -> str:
 
 
 _COLOURS = {
-    "true": "#00629B",
-    "part": "#E69F00",
-    "false": "#B34700",
-    "open": "#B5B5B5",
-    "none": "#FFFFFF",
+    "true": ("#00629B", "white"),
+    "part": ("#E69F00", "#222222"),
+    "false": ("#B34700", "white"),
+    "open": ("#B5B5B5", "#222222"),
+    "none": ("#FFFFFF", "#777777"),
 }
-"""Kind of verdict to its colour: blue and orange differ to every eye, and in grey."""
-
-_SIGN_COLOURS = {
-    "true": "white",
-    "part": "#222222",
-    "false": "white",
-    "open": "#222222",
-    "none": "#777777",
-}
+"""Kind of verdict to its colour and that of its sign: told apart by every eye, and in grey."""
 
 
-@in_style()
+@style.in_style()
 def verdict_figure(ledger: Ledger) -> Figure:
     """Show all verdicts, a tile for each claim: left on the paper's tables, right on our runs.
 
@@ -325,11 +280,11 @@ def verdict_figure(ledger: Ledger) -> Figure:
     ]
     sections = [(name, judged) for name, judged in sections if judged]
     longest = max(len(judged) for _, judged in sections)
-    figure = ReportFigure(figsize=(8.2, 1.35 + 0.25 * len(sections)), layout="constrained")
+    figure = style.ReportFigure(figsize=(8.2, 1.35 + 0.25 * len(sections)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     sides: Sequence[tuple[Axes, str, Sequence[str], str, bool]] = (
-        (left, "paper", tuple(PAPER_VERDICTS), "Against the paper's own tables", False),
-        (right, "runs", RUN_VERDICTS, "Against our runs", ledger.synthetic),
+        (left, "paper", tuple(printed.PAPER_VERDICTS), "Against the paper's own tables", False),
+        (right, "runs", measured.RUN_VERDICTS, "Against our runs", ledger.synthetic),
     )
     for axes, side, verdicts, heading, hollow in sides:
         for row, (_, judged) in enumerate(sections):
@@ -352,7 +307,7 @@ def verdict_figure(ledger: Ledger) -> Figure:
         axes.set_xticks([])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    mark_synthetic(figure, ledger.synthetic)
+    style.mark_synthetic(figure, ledger.synthetic)
     return figure
 
 
@@ -360,19 +315,10 @@ def _tile(axes: Axes, column: int, row: int, verdict: str, hollow: bool) -> None
     """Draw one claim's verdict."""
     kind, sign = SYMBOLS[verdict]
     face, edge, ink = _tile_colours(kind, hollow)
-    axes.add_patch(
-        Rectangle((column, row), 0.88, 0.88, facecolor=face, edgecolor=edge, linewidth=1.1)
-    )
-    axes.text(
-        column + 0.44,
-        row + 0.46,
-        sign,
-        ha="center",
-        va="center",
-        color=ink,
-        fontsize=8,
-        weight="bold",
-    )
+    tile = Rectangle((column, row), 0.88, 0.88, facecolor=face, edgecolor=edge, linewidth=1.1)
+    axes.add_patch(tile)
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "weight": "bold"}
+    axes.text(column + 0.44, row + 0.46, sign, color=ink, **middle)
 
 
 def _entry(verdict: str, number: int, hollow: bool) -> Patch:
@@ -384,16 +330,15 @@ def _entry(verdict: str, number: int, hollow: bool) -> Patch:
 
 def _tile_colours(kind: str, hollow: bool) -> tuple[str, str, str]:
     """Return face, edge and ink of a tile."""
-    colour = _COLOURS[kind]
+    colour, ink = _COLOURS[kind]
     if kind == "none":
-        return colour, "#BBBBBB", _SIGN_COLOURS[kind]
+        return colour, "#BBBBBB", ink
     if hollow:
-        ink = _SIGN_COLOURS[kind] if kind in ("open", "part") else colour
-        return "white", colour, ink
-    return colour, colour, _SIGN_COLOURS[kind]
+        return "white", colour, ink if kind in ("open", "part") else colour
+    return colour, colour, ink
 
 
-@in_style()
+@style.in_style()
 def subset_figure(folder: Path | None = None) -> Figure:
     """Show by how much the subsets of a group exceed all images (Table 2), in percent of All.
 
@@ -401,48 +346,36 @@ def subset_figure(folder: Path | None = None) -> Figure:
     """
     counts = _printed(2, ["split", "model", "part"], folder)
     cases = [(codes, model) for codes in GROUPS.values() for model in MODELS]
-    figure = ReportFigure(figsize=(7.2, 4.6), layout="constrained")
+    figure = style.ReportFigure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
     for row, (codes, model) in enumerate(cases):
         for part, step in (("train", -0.27), ("validation", 0.0), ("test", 0.27)):
-            colour, marker = PART_STYLES[part]
-            surplus = round(subset_surplus(counts, codes, model, part))
+            colour, marker = style.PART_STYLES[part]
+            surplus = round(printed.subset_surplus(counts, codes, model, part))
             share = surplus / counts["All", model, part]
             axes.plot([0, share], [row + step] * 2, color=colour, linewidth=1.2)
             axes.scatter(share, row + step, 26, color=colour, marker=marker, zorder=3)
-            axes.annotate(
-                _surplus(surplus),
-                (share, row + step),
-                (6 if share >= 0 else -6, 0),
-                textcoords="offset points",
-                ha="left" if share >= 0 else "right",
-                va="center",
-                fontsize=7,
-                color=colour,
-            )
+            place, aside = (share, row + step), 6 if share >= 0 else -6
+            style.note(axes, _surplus(surplus), place, aside, fontsize=7, color=colour)
     axes.axvline(0, color="#555555", linewidth=1, zorder=1)
     left, right = axes.get_xlim()
     reach = 1.12 * max(-left, right, 0.01)
     axes.axvspan(0, reach, color="#F3EDE3", linewidth=0, zorder=0)
     axes.set_xlim(-reach, reach)
-    axes.set_yticks(
-        range(len(cases)), [f"{'+'.join(codes)}, {title(model)}" for codes, model in cases]
-    )
-    axes.set_ylim(len(cases) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
+    style.name_rows(axes, [f"{'+'.join(codes)}, {printed.title(name)}" for codes, name in cases])
     axes.axhline(len(MODELS) - 0.5, color="#999999", linewidth=0.7)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("sum of the subsets − All, in percent of All (numbers: images)")
     axes.set_title("shaded: more images than there are")
     entries = [
         Line2D([], [], color=colour, marker=marker, label=part)
-        for part, (colour, marker) in PART_STYLES.items()
+        for part, (colour, marker) in style.PART_STYLES.items()
     ]
     figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
 
 
-@in_style()
+@style.in_style()
 def gain_figure(folder: Path | None = None) -> Figure:
     """Show where targeted models are ahead of the general one (Table 4), in thousandths, framed.
 
@@ -454,7 +387,7 @@ def gain_figure(folder: Path | None = None) -> Figure:
     values = np.array(
         [[scores[row, *of] - scores[GENERAL_OF[row], *of] for of in columns] for row in rows]
     ).round(4)
-    figure = ReportFigure(figsize=(7.4, 3.5), layout="constrained")
+    figure = style.ReportFigure(figsize=(7.4, 3.5), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="PuOr_r", vmin=-0.2, vmax=0.2, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -485,7 +418,7 @@ def gain_figure(folder: Path | None = None) -> Figure:
     above = axes.secondary_xaxis("top")
     middle = (len(METRICS) - 1) / 2
     above.set_xticks(
-        [middle + k * len(METRICS) for k in range(len(MODELS))], [title(m) for m in MODELS]
+        [middle + k * len(METRICS) for k in range(len(MODELS))], [printed.title(m) for m in MODELS]
     )
     above.tick_params(length=0)
     for sides in (axes.spines, above.spines):

@@ -15,41 +15,11 @@ from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, CLASSES
+from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
-from minseg.report.style import (
-    MARK_COLOUR,
-    ReportFigure,
-    colour_patches,
-    in_style,
-    mark_synthetic,
-    note_at_axis,
-    table_style,
-)
-from minseg.report.text import (
-    DASH,
-    SHORT_METRIC_TITLES,
-    markdown_text,
-    model_title,
-    number,
-    signed,
-    spans,
-)
+from minseg.report.style import kind, model_title, number, signed, spans
 from minseg.scoring.metrics import METRICS
-from minseg.study.errors import (
-    CONDITIONS,
-    MISSED_BELOW,
-    NO_CLASS,
-    OTHER_CLASS,
-    SMALL_OBJECT,
-    SNOW,
-    UNEXPLAINED,
-    UNFAMILIAR,
-    WATER,
-    WITHIN_1_PX,
-    WITHIN_2_PX,
-    Explanations,
-    ratio,
-)
+from minseg.study import errors
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
 from minseg.study.runs import Run
 
@@ -57,18 +27,18 @@ _NO_PIXELS = "no such pixels"
 _WRONG, _MISSED = ("false positive", "annotated"), ("false negative", "predicted")
 
 CONDITION_COLOURS: dict[str, str] = {
-    WITHIN_1_PX: "#0072B2",
-    WITHIN_2_PX: "#56B4E9",
-    OTHER_CLASS: "#E69F00",
-    SNOW: "#CC79A7",
-    WATER: "#009E73",
-    SMALL_OBJECT: "#D55E00",
-    UNFAMILIAR: "#555555",
-    UNEXPLAINED: "#DDDDDD",
+    errors.WITHIN_1_PX: "#0072B2",
+    errors.WITHIN_2_PX: "#56B4E9",
+    errors.OTHER_CLASS: "#E69F00",
+    errors.SNOW: "#CC79A7",
+    errors.WATER: "#009E73",
+    errors.SMALL_OBJECT: "#D55E00",
+    errors.UNFAMILIAR: "#555555",
+    errors.UNEXPLAINED: "#DDDDDD",
 }
 """Colour of a condition, the same in every figure."""
 
-_EDGES = (WITHIN_1_PX, WITHIN_2_PX)
+_EDGES = (errors.WITHIN_1_PX, errors.WITHIN_2_PX)
 
 FEWEST_OBJECTS = 5
 """Objects of a size from which a share of found ones is drawn."""
@@ -92,17 +62,17 @@ def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[st
         ("", "shown as"): [mines[mine] for mine in lines["mine"]]
     }
     for metric in METRICS:
-        columns[OURS, SHORT_METRIC_TITLES[metric]] = list(lines[metric])
+        columns[OURS, style.SHORT_METRIC_TITLES[metric]] = list(lines[metric])
     published = paper_mine_scores(task)
     index = pd.MultiIndex.from_arrays([locations, lines["class"]])
     same = [_published(published, dataset, *row) for row in index]
     if any(row is not None for row in same):
         for metric in METRICS:
             values = [np.nan if row is None else row[metric] for row in same]
-            columns[PAPER, SHORT_METRIC_TITLES[metric]] = values
+            columns[PAPER, style.SHORT_METRIC_TITLES[metric]] = values
     table = pd.DataFrame(columns, index=index)
     corner = (model_title(task), "synthetic" * dataset.synthetic)
-    return table_style(table, corner, _group_starts(locations)).format(_decimals)
+    return style.table_style(table, corner, _group_starts(locations)).format(_decimals)
 
 
 def paper_mine_table(task: str) -> Styler:
@@ -111,11 +81,13 @@ def paper_mine_table(task: str) -> Styler:
     heading = f"paper, Table {MINE_TABLES[task]}" if task in MINE_TABLES else "paper, Tables 6–8"
     index = pd.MultiIndex.from_arrays([published["location"], published["class"]])
     columns = {
-        (f"{heading}, its own mines", SHORT_METRIC_TITLES[metric]): published[metric].to_numpy()
+        (f"{heading}, its own mines", style.SHORT_METRIC_TITLES[metric]): published[
+            metric
+        ].to_numpy()
         for metric in METRICS
     }
     table = pd.DataFrame(columns, index=index)
-    styler = table_style(table, ("", ""), _group_starts(list(published["location"])))
+    styler = style.table_style(table, ("", ""), _group_starts(list(published["location"])))
     return styler.format(_as_printed).set_properties(color="#888888")
 
 
@@ -146,7 +118,7 @@ def _group_starts(locations: list[str]) -> list[int]:
     return [k for k in range(1, len(locations)) if locations[k] != locations[k - 1]]
 
 
-def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
+def explanation_table(explanations: errors.Explanations, mine: str) -> pd.DataFrame:
     """Return what explains the errors on one mine: a row a fact, a column a class that is there.
 
     Behind a share of the errors stands in brackets that of all pixels.
@@ -166,19 +138,19 @@ def explanation_table(explanations: Explanations, mine: str) -> pd.DataFrame:
             "missed pixels lie on": _largest(of_mine, name, "false negative", "annotated")
             or _NO_PIXELS,
         }
-        for condition in CONDITIONS[:-1]:
+        for condition in errors.CONDITIONS[:-1]:
             facts[f"error {condition}"] = _error_share(by_condition[condition])
-        facts[f"objects less than {MISSED_BELOW:.0%} found"] = _missed(objects)
+        facts[f"objects less than {errors.MISSED_BELOW:.0%} found"] = _missed(objects)
         columns[name] = facts
     return pd.DataFrame(columns)
 
 
-def mine_sentences(explanations: Explanations, mine: str) -> str:
+def mine_sentences(explanations: errors.Explanations, mine: str) -> str:
     """Say in two sentences which class errs most on a mine and where, and how the scene looks."""
     of_mine = explanations.of_mine(mine)
     scene = of_mine.scenes.iloc[0]
-    errors = of_mine.conditions.drop_duplicates("class").set_index("class")
-    worst = str(errors["errors"].idxmax())
+    by_class = of_mine.conditions.drop_duplicates("class").set_index("class")
+    worst = str(by_class["errors"].idxmax())
     where = "; ".join(
         f"{kind} {grounds}"
         for kind, which in (
@@ -187,7 +159,7 @@ def mine_sentences(explanations: Explanations, mine: str) -> str:
         )
         if (grounds := _largest(of_mine, worst, *which))
     )
-    pixels = _percent(ratio(errors["errors"][worst], errors["pixels"][worst]))
+    pixels = _percent(errors.ratio(by_class["errors"][worst], by_class["pixels"][worst]))
     told = f"Most errors are of {worst} ({pixels} of the pixels): {where}."
     return (
         f"{told if where else 'No pixel is in error.'} Snow-bright ground "
@@ -201,25 +173,27 @@ def answer(run: Run, shares: pd.DataFrame) -> str:
     by_mine = run.scores_by_mine()["iou"].dropna()
     spread = ""
     if len(by_mine):
-        best, worst = (markdown_text(str(mine)) for mine in (by_mine.idxmax(), by_mine.idxmin()))
+        best, worst = (
+            style.markdown_text(str(mine)) for mine in (by_mine.idxmax(), by_mine.idxmin())
+        )
         spread = (
             f", of single ones from {by_mine.min():.2f} ({worst}) to {by_mine.max():.2f} ({best}), "
             f"half of them above {by_mine.median():.2f}"
         )
     together = shares[shares["class"] == shares["class"].iloc[0]].set_index("condition")
-    edge = together.loc[WITHIN_2_PX]
-    farther = together["first_share"].drop([WITHIN_1_PX, WITHIN_2_PX]).dropna()
-    most = farther.idxmax() if len(farther) else UNEXPLAINED
-    where = "under none of the conditions below" if most == UNEXPLAINED else most
+    edge = together.loc[errors.WITHIN_2_PX]
+    farther = together["first_share"].drop([errors.WITHIN_1_PX, errors.WITHIN_2_PX]).dropna()
+    most = farther.idxmax() if len(farther) else errors.UNEXPLAINED
+    where = "under none of the conditions below" if most == errors.UNEXPLAINED else most
     rest = f"; of those farther off most lie {where} ({_percent(farther.max())})"
     return (
         f"- **Score:** IoU {_decimals(run.scores()['iou'])} over all test mines{spread}.\n"
-        f"- **Errors:** {_percent(edge['value'])} of them lie {WITHIN_2_PX}, as do "
+        f"- **Errors:** {_percent(edge['value'])} of them lie {errors.WITHIN_2_PX}, as do "
         f"{_percent(edge['pixel_share'])} of all pixels{rest if len(farther) else ''}."
     )
 
 
-def _largest(of_mine: Explanations, name: str, error: str, by: str) -> str:
+def _largest(of_mine: errors.Explanations, name: str, error: str, by: str) -> str:
     """Name the three grounds, or predictions, that most errors of a class are on."""
     table = of_mine.confusions
     lines = table[(table["class"] == name) & (table["error"] == error) & (table["by"] == by)]
@@ -243,7 +217,7 @@ def _missed(objects: pd.DataFrame) -> str:
     """Write how many objects were missed, and how large those and the found ones are."""
     if objects.empty:
         return "none there"
-    missed = objects["detected"] < MISSED_BELOW
+    missed = objects["detected"] < errors.MISSED_BELOW
     text = f"{missed.sum()} of {len(objects)}"
     for word, areas in (
         ("missed", objects.loc[missed, "area_ha"]),
@@ -266,12 +240,12 @@ def _distance(scene: pd.Series) -> str:
     return f"{text}, farther than {scene['percentile']:.0%} of them from each other"
 
 
-def condition_table(shares: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+def condition_table(shares: pd.DataFrame) -> pd.DataFrame:
     """Return `condition_shares`, what covers how much of all errors, written out."""
     table = pd.DataFrame(
         {
             "share of the error": shares["value"].map(_percent),
-            "95 % interval over mines": spans(shares, write=_percent),
+            "95 % interval over mines": spans(shares["low"], shares["high"], _percent),
             "share of all pixels": shares["pixel_share"].map(_percent),
             "error rate inside": shares["rate_inside"].map(_percent),
             "outside": shares["rate_outside"].map(_percent),
@@ -279,39 +253,39 @@ def condition_table(shares: pd.DataFrame, synthetic: bool = False) -> pd.DataFra
         }
     )
     table.index = pd.MultiIndex.from_frame(shares[["class", "condition"]])
-    return table.rename_axis(columns="synthetic" * synthetic)
+    return table.rename_axis(columns=kind())
 
 
-def claim_table(claims: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame:
+def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
     """Return the paper's claims of section 4 (`errors.claims`), each with what was measured.
 
     The difference and its interval rest on the same resamples of the mines for both sides.
     """
     beside = claims["beside"].astype(str) + ": " + claims["other"].map(_percent).astype(str)
-    interval = " (" + spans(claims, "difference_", _points) + ")"
+    interval = " (" + spans(claims["difference_low"], claims["difference_high"], _points) + ")"
     interval = interval.where(claims["difference_low"].notna(), "")
     table = pd.DataFrame(
         {
             "measured": claims["measured"],
             "value": claims["value"].map(_percent),
-            "95 % interval over mines": spans(claims, write=_percent),
+            "95 % interval over mines": spans(claims["low"], claims["high"], _percent),
             "mines": claims["mines"].astype(int),
             "beside": beside,
             "difference, points": claims["difference"].map(_points) + interval,
         }
     )
     table.index = pd.MultiIndex.from_frame(claims[["section", "claim"]])
-    return table.rename_axis(columns="synthetic" * synthetic)
+    return table.rename_axis(columns=kind())
 
 
-def limits(explanations: Explanations) -> str:
+def limits(explanations: errors.Explanations) -> str:
     """Say in a Markdown list what this dataset cannot tell about the errors; empty if nothing."""
     absent = [name for name in CLASS_NAMES if name not in explanations.annotated]
     notes = []
     if absent:
         notes.append(
             f"Nobody annotated {', '.join(absent)} here: errors on them count as on "
-            f"“{NO_CLASS}”, and are not zero but unknown."
+            f"“{errors.NO_CLASS}”, and are not zero but unknown."
         )
     for ground, bands in (("snow", "B03, B04 and B11"), ("water", "B03 and B08")):
         if explanations.scenes[ground].isna().all():
@@ -329,7 +303,7 @@ def _points(value: float) -> str:
 def _percent(value: float) -> str:
     """Write a share in percent, with a decimal where it is small."""
     if pd.isna(value):
-        return DASH
+        return style.DASH
     if 0 < value < 0.0005:
         return "< 0.1%"
     return f"{value:.1%}" if 0 < value < 0.0995 else f"{value:.0%}"
@@ -348,66 +322,57 @@ def _as_printed(value: object) -> str:
     return short if float(short) == value else f"{value:g}"
 
 
-@in_style()
-def why_figure(explanations: Explanations, mine: str, synthetic: bool = False) -> Figure:
+@style.in_style()
+def why_figure(explanations: errors.Explanations, mine: str) -> Figure:
     """Show what explains the errors on one mine, class by class.
 
     On which ground the false positives lie; how far all errors are from a true boundary; and the
     objects of the truth by size, with the share of each that was found.
     """
     of_mine = explanations.of_mine(mine)
-    errors = of_mine.conditions.drop_duplicates("class").set_index("class")["errors"]
+    wrong = of_mine.conditions.drop_duplicates("class").set_index("class")["errors"]
     there = set(of_mine.objects["class"])
-    names = [name for name in of_mine.class_names if errors[name] or name in there]
+    names = [name for name in of_mine.class_names if wrong[name] or name in there]
     height_in = 1.75 + 0.3 * max(len(names), 2)
-    figure = ReportFigure(figsize=(9.6, height_in), layout="constrained")
+    figure = style.ReportFigure(figsize=(9.6, height_in), layout="constrained")
     ground, boundary, sizes = figure.subplots(1, 3, width_ratios=(1.25, 0.95, 0.85))
     _draw_ground(ground, of_mine, names)
-    _draw_boundary(boundary, of_mine, errors[names])
+    _draw_boundary(boundary, of_mine, wrong[names])
     _draw_sizes(sizes, of_mine.objects, names, legend=False)
     figure.suptitle(mine, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    if synthetic:  # the mine's name takes the place of `mark_synthetic`
-        bold: dict[str, Any] = {"size": 10, "weight": "bold", "color": MARK_COLOUR}
+    if kind():  # the mine's name takes the place of `mark_synthetic`
+        bold: dict[str, Any] = {"size": 10, "weight": "bold", "color": style.MARK_COLOUR}
         figure.text(0.99, 0.985, "SYNTHETIC", ha="right", va="top", **bold)
     return figure
 
 
-def _draw_ground(axes: Axes, of_mine: Explanations, names: Sequence[str]) -> None:
+def _draw_ground(axes: Axes, of_mine: errors.Explanations, names: Sequence[str]) -> None:
     """Draw as a table of colours on which ground the false positives of each class lie."""
     lines = of_mine.confusions[of_mine.confusions["error"] == "false positive"]
     lines = lines.assign(share=lines["errors_there"] / lines["errors"])  # 0/0 is NaN
     table = lines.pivot(index="class", columns="other", values="share")
-    order = [*(n for n in of_mine.annotated if n in table), NO_CLASS]
+    order = [*(n for n in of_mine.annotated if n in table), errors.NO_CLASS]
     table = table.reindex(index=list(names), columns=order)
-    shown = [n for n in order if n == NO_CLASS or table[n].gt(0.005).any()]
-    values = table[shown].to_numpy(float)
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if value > 0.005:
-            colour = "white" if value > 0.6 else "#222222"
-            axes.text(column, row, f"{value:.0%}", ha="center", va="center", size=8, color=colour)
-    for row in range(len(names)):
-        if np.isnan(values[row]).all():
-            note_at_axis(axes, row, "no false positives")
-    grounds = shown if np.isfinite(values).any() else []  # nothing to name without an error
-    axes.set_xticks(range(len(grounds)), grounds, rotation=25, ha="right")
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    table = table[[n for n in order if n == errors.NO_CLASS or table[n].gt(0.005).any()]]
+    style.write_shares(axes, table, lambda share: f"{share:.0%}" * (share > 0.005))
+    for row in np.flatnonzero(table.isna().all(axis=1)):
+        style.note_at_axis(axes, float(row), "no false positives")
+    if table.isna().all(axis=None):  # nothing to name without an error
+        axes.set_xticks([])
     axes.set_title("false positives lie on")
 
 
-def _draw_boundary(axes: Axes, of_mine: Explanations, errors: pd.Series) -> None:
+def _draw_boundary(axes: Axes, of_mine: errors.Explanations, wrong: pd.Series) -> None:
     """Draw how the errors of each class are divided by their distance from a true boundary."""
     table = of_mine.conditions.pivot(index="class", columns="condition", values="errors_there")
-    some = errors.where(errors > 0)
-    near, next_to_it = ((table[c] / some)[errors.index].fillna(0).to_numpy() for c in _EDGES)
+    some = wrong.where(wrong > 0)
+    near, next_to_it = ((table[c] / some)[wrong.index].fillna(0).to_numpy() for c in _EDGES)
     parts = {
-        "≤ 1 px": (WITHIN_1_PX, near),
-        "≤ 2 px": (WITHIN_2_PX, next_to_it - near),
-        "farther": (UNEXPLAINED, (errors > 0).to_numpy() - next_to_it),
+        "≤ 1 px": (errors.WITHIN_1_PX, near),
+        "≤ 2 px": (errors.WITHIN_2_PX, next_to_it - near),
+        "farther": (errors.UNEXPLAINED, (wrong > 0).to_numpy() - next_to_it),
     }
-    _draw_stacks(axes, [""] * len(errors), parts, 0.6)
+    _draw_stacks(axes, [""] * len(wrong), parts, 0.6)
     axes.set_title("errors by distance to true boundary")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3)
 
@@ -422,38 +387,35 @@ def _draw_stacks(
         axes.barh(range(len(rows)), widths, thickness, left, color=colour, label=label)
         left = left + widths
     for row in np.flatnonzero(left == 0):
-        note_at_axis(axes, float(row), "no errors")
+        style.note_at_axis(axes, float(row), "no errors")
     _share_rows(axes, rows)
     axes.set_xlim(0, 1)
 
 
 def _share_rows(axes: Axes, rows: Sequence[str]) -> None:
     """Name rows, the first on top, of an axis of percentages."""
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
+    style.name_rows(axes, rows)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
 
 
-@in_style()
-def object_figure(objects: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def object_figure(objects: pd.DataFrame) -> Figure:
     """Show how much of each object (`Explanations.objects`) was found against its size.
 
     Hollow dots go on beyond the tested part, and so are larger than shown. The line is the share
     of objects of which at least half was found, in each third of a decade with at least
     `FEWEST_OBJECTS` whole objects.
     """
-    figure = ReportFigure(figsize=(7.4, 3.6), layout="constrained")
+    figure = style.page_figure(7.4, 3.6)
     axes = figure.add_subplot()
     names = list(objects["class"].unique())
     _draw_sizes(axes, objects, names, legend=True)
     whole = objects[~objects["cut"].astype(bool)]
     bins = np.floor(3 * np.log10(whole["area_ha"].astype(float)))
-    found = (whole["detected"] >= MISSED_BELOW).groupby(bins).agg(["mean", "size"])
+    found = (whole["detected"] >= errors.MISSED_BELOW).groupby(bins).agg(["mean", "size"])
     for third, line in found[found["size"] >= FEWEST_OBJECTS].iterrows():
         edges = 10 ** (np.array([float(str(third)), float(str(third)) + 1]) / 3)
         axes.plot(edges, [line["mean"]] * 2, color="#222222", linewidth=2.2)
-    mark_synthetic(figure, synthetic)
     return figure
 
 
@@ -473,7 +435,7 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
             linewidth=np.where(cut, 1.2, 0.5),
             zorder=3,
         )
-    axes.axhline(MISSED_BELOW, color="#999999", linewidth=0.8, linestyle="--", zorder=1)
+    axes.axhline(errors.MISSED_BELOW, color="#999999", linewidth=0.8, linestyle="--", zorder=1)
     axes.set_ylim(-0.05, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     if len(objects):
@@ -493,15 +455,15 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
     colours = {name: _CLASS_COLOURS.get(name, _MERGED_COLOUR) for name in names}
     ring: dict[str, Any] = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
     entries: list[Artist] = [
-        *colour_patches(colours),
+        *style.colour_patches(colours),
         Line2D([], [], color="#555555", label="cut off: larger than shown", **ring),
         Line2D([], [], color="#222222", linewidth=2.2, label="share that is at least half found"),
     ]
     axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3)
 
 
-@in_style()
-def condition_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def condition_figure(shares: pd.DataFrame) -> Figure:
     """Show which conditions cover how much of the error over all test mines.
 
     Left, of all classes together: for each condition the share of the error with its 95 % interval
@@ -509,28 +471,27 @@ def condition_figure(shares: pd.DataFrame, synthetic: bool = False) -> Figure:
     """
     names = list(shares["class"].unique())
     height_in = 3.3 + 0.12 * max(len(names) - 3, 0)
-    figure = ReportFigure(figsize=(9.6, height_in), layout="constrained")
+    figure = style.page_figure(9.6, height_in)
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _draw_shares(left, shares[shares["class"] == names[0]].set_index("condition"), names[0])
     _draw_waterfall(right, shares, names)
-    mark_synthetic(figure, synthetic)
     return figure
 
 
 def _draw_shares(axes: Axes, lines: pd.DataFrame, name: str) -> None:
     """Draw the share of the error under each condition beside that of all pixels."""
-    for row, condition in enumerate(CONDITIONS):
+    for row, condition in enumerate(errors.CONDITIONS):
         line = lines.loc[condition]
         if pd.isna(line["value"]):
             unknown = pd.isna(line["pixel_share"])
-            note_at_axis(axes, row, "cannot be told here" if unknown else "no errors")
+            style.note_at_axis(axes, row, "cannot be told here" if unknown else "no errors")
             continue
         colour = CONDITION_COLOURS[condition]
         axes.plot([line["pixel_share"], line["value"]], [row, row], color="#CCCCCC", zorder=1)
         axes.plot([line["low"], line["high"]], [row, row], color=colour, linewidth=3, alpha=0.45)
         axes.plot(line["value"], row, "o", color=colour, markersize=7)
         axes.plot(line["pixel_share"], row, "|", color="#222222", markersize=12, markeredgewidth=2)
-    _share_rows(axes, CONDITIONS)
+    _share_rows(axes, errors.CONDITIONS)
     axes.set_xlim(-0.02, 1.02)
     axes.grid(axis="x")
     axes.set_title(f"{name}: what the errors have in common")
@@ -545,7 +506,8 @@ def _draw_waterfall(axes: Axes, shares: pd.DataFrame, names: Sequence[str]) -> N
     """Draw each class's errors as a bar, each error given to the first condition that holds."""
     table = shares.pivot(index="class", columns="condition", values="first_share")
     table = table.reindex(index=list(names))
-    order = [condition for condition in (*CONDITIONS[:-1], UNEXPLAINED) if condition in table]
+    every = (*errors.CONDITIONS[:-1], errors.UNEXPLAINED)
+    order = [condition for condition in every if condition in table]
     parts = {name: (name, table[name].fillna(0).to_numpy()) for name in order}
     _draw_stacks(axes, names, parts, 0.7)
     axes.set_title("each error once, under the first that holds")

@@ -20,19 +20,8 @@ from minseg.data.stack import ImageFile, open_stack
 from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
-from minseg.report.scenes import (
-    class_colours,
-    classes_present,
-    display_bands,
-    example_scene,
-    paint,
-    picture_row,
-    scene_title,
-    show,
-    stretch,
-)
-from minseg.report.style import add_scale_bar, in_style, legend_below, legend_height_in
-from minseg.report.text import DASH, markdown_text, text_table
+from minseg.report import scenes, style
+from minseg.report.style import DASH, markdown_text, text_table
 from minseg.study.runs import Run, find_scene
 
 if TYPE_CHECKING:  # brings torch
@@ -81,11 +70,11 @@ def own_image(
     files = tuple(ImageFile.parse(text) for text in images)
     title = ", ".join(file.path.name for file in files)
     if not files:
-        scene = find_scene(dataset, example_scene(dataset, "test"))
+        scene = find_scene(dataset, scenes.example_scene(dataset, "test"))
         kinds = {"radar" if BANDS[band].is_radar else "optical" for band in bands}
         files = tuple(ImageFile(dataset.path / scene[kind]) for kind in sorted(kinds))
-        title = scene_title(dataset, scene)
-    shown = display_bands(bands)
+        title = scenes.scene_title(dataset, scene)
+    shown = scenes.display_bands(bands)
     with open_stack(files, bands, how) as image:  # all bands, since they decide on the grid
         grid = image.grid.thinned(SHOWN_SIDE)
         values, valid = image.only(shown).read(shape=(grid.height, grid.width))
@@ -127,22 +116,22 @@ def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
     return replace(mapped.class_map, classes=classes[np.ix_(rows, columns)], grid=image.grid)
 
 
-@in_style()
+@style.in_style()
 def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     """Show an image and its class map side by side."""
     found = shown_map(image, mapped)
-    present = classes_present(found.task, found.classes)
+    present = scenes.classes_present(found.task, found.classes)
     present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
-    below_in = legend_height_in(len(present), _LEGEND_COLUMNS)
-    figure, panels = picture_row(
+    below_in = style.legend_height_in(len(present), _LEGEND_COLUMNS)
+    figure, panels = scenes.picture_row(
         2, found.grid, image.title, image.synthetic, scale=1.3, below_in=below_in
     )
-    picture = stretch(image.picture)
-    colours = class_colours(found.task) | {IGNORE: "#FFFFFF"}
-    show(panels[0], picture, "image")
-    show(panels[1], paint(picture, found.classes, colours), "predicted")
-    add_scale_bar(panels[0], found.grid)
-    legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
+    picture = scenes.stretch(image.picture)
+    colours = scenes.class_colours(found.task) | {IGNORE: "#FFFFFF"}
+    scenes.show(panels[0], picture, "image")
+    scenes.show(panels[1], scenes.paint(picture, found.classes, colours), "predicted")
+    style.add_scale_bar(panels[0], found.grid)
+    style.legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
     return figure
 
 
@@ -158,19 +147,15 @@ def answer(image: OwnImage, mapped: "Products") -> str:
 
 def area_table(mapped: "Products") -> Styler:
     """Sum up the polygons of each class: number, hectares, and mean probability by area."""
-    polygons, rows = mapped.polygons, {}
-    for name in mapped.class_map.task.target_names[1:]:
-        own = polygons[polygons["class"] == name]
-        area_ha = own["area_ha"].sum()
-        rows[name] = {
-            "objects": len(own),
-            "area, ha": area_ha,
-            "largest, ha": own["area_ha"].max(),
-            "mean probability": (own["mean_probability"] * own["area_ha"]).sum() / area_ha
-            if area_ha
-            else math.nan,
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    polygons = mapped.polygons
+    weighed = polygons.assign(weight=polygons["mean_probability"] * polygons["area_ha"])
+    groups = weighed.groupby("class")
+    area_ha = groups["area_ha"].sum()
+    columns = {"objects": groups.size(), "area, ha": area_ha}
+    columns |= {"largest, ha": groups["area_ha"].max()}
+    columns |= {"mean probability": groups["weight"].sum() / area_ha}
+    table = pd.DataFrame(columns).reindex(list(mapped.class_map.task.target_names[1:]))
+    table = table.fillna({"objects": 0, "area, ha": 0}).astype({"objects": int})
     hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep=DASH)
     return hectares.format("{:.2f}", subset=["mean probability"], na_rep=DASH)
 

@@ -1,7 +1,6 @@
 """Tables and charts of how small a difference test mines resolve, and how many one needs."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,22 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
-from minseg.audit.power import (
-    FEWEST_MINES,
-    PAPER_TEST_MINES,
-    paper_differences,
-    with_needed,
-)
+from minseg.audit.power import FEWEST_MINES, PAPER_TEST_MINES, paper_differences, with_needed
+from minseg.report import style
 from minseg.report.bands_splits import by_model
-from minseg.report.style import (
-    in_style,
-    legend_marker,
-    mark_synthetic,
-    nothing_figure,
-    row_panels,
-    table_style,
-)
-from minseg.report.text import model_title, note_table, number, ranges, signed
+from minseg.report.style import kind, made, model_title, note_table, number, signed, spans
 from minseg.study.tables import AVERAGES
 
 UNKNOWN = "The paper has no such model, or no spread is known here: nothing to compute."
@@ -45,14 +32,14 @@ def needed_mines(band_spreads: pd.DataFrame, split_spreads: pd.DataFrame) -> pd.
     return pd.concat(needed, ignore_index=True)
 
 
-def power_answer(needed: pd.DataFrame, band_spreads: pd.DataFrame, synthetic: bool) -> str:
+def power_answer(needed: pd.DataFrame, band_spreads: pd.DataFrame) -> str:
     """Say in Markdown how many printed differences have the mines they need."""
     if needed.empty:
         return f"- {UNKNOWN}"
-    made = " on synthetic mines" * synthetic
     lines = [
         f"- **{needed['enough'].sum()} of {len(needed)} printed differences** in IoU rest on as "
-        f"many test mines as they need, if they vary from mine to mine as those of our runs{made}."
+        f"many test mines as they need, if they vary from mine to mine as those of our runs"
+        f"{made()}."
     ]
     if len(band_spreads):
         resolved = ", ".join(
@@ -66,7 +53,7 @@ def power_answer(needed: pd.DataFrame, band_spreads: pd.DataFrame, synthetic: bo
     return "\n".join(lines)
 
 
-def spread_table(spreads: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame | Styler:
+def spread_table(spreads: pd.DataFrame) -> pd.DataFrame | Styler:
     """Return how pairs of models differ from mine to mine, and what that resolves.
 
     See `minseg.audit.power.task_spreads`.
@@ -77,14 +64,14 @@ def spread_table(spreads: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame
         )
     columns = {
         "pairs": spreads["pairs"],
-        "spread over mines, pairs": _spans(spreads["low"], spreads["high"]),
+        "spread over mines, pairs": spans(spreads["low"], spreads["high"]),
         "typical": spreads["spread"].map(number),
         f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(number),
     }
-    return by_model(pd.DataFrame(columns), synthetic)
+    return by_model(pd.DataFrame(columns))
 
 
-def needed_table(needed: pd.DataFrame, synthetic: bool = False) -> Styler:
+def needed_table(needed: pd.DataFrame) -> Styler:
     """Set the paper's differences beside the mines they have and would need, bold where enough.
 
     See `minseg.audit.power.with_needed`.
@@ -105,7 +92,7 @@ def needed_table(needed: pd.DataFrame, synthetic: bool = False) -> Styler:
     table = pd.DataFrame(columns, index=rows).fillna("–")
     rules = [k for k in range(1, len(rows)) if (rows[k - 1] in AVERAGES) or rows[k] == "RR"]
     styles = pd.DataFrame(bold, index=rows).reindex(columns=table.columns, fill_value="")
-    styler = table_style(table, ("", "synthetic" * synthetic), rules)
+    styler = style.table_style(table, ("", kind()), rules)
     return styler.apply(lambda _: styles, axis=None)
 
 
@@ -121,7 +108,7 @@ def paper_spread_table(spreads: pd.DataFrame) -> pd.DataFrame:
     return by_model(pd.DataFrame(columns))
 
 
-def single_table(singles: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame | Styler:
+def single_table(singles: pd.DataFrame) -> pd.DataFrame | Styler:
     """Return how well the test mines know one model's IoU (`minseg.audit.power.single_spreads`)."""
     if singles.empty:
         return note_table(f"Fewer than {FEWEST_MINES} test mines: their spread is not known.")
@@ -130,12 +117,11 @@ def single_table(singles: pd.DataFrame, synthetic: bool = False) -> pd.DataFrame
     columns = {
         "models": groups.size(),
         "test mines": high["mines"],
-        "IoU": _spans(low["iou"], high["iou"]),
-        "spread over mines": _spans(low["spread"], high["spread"]),
-        f"one score, {PAPER_TEST_MINES} mines": "± "
-        + _spans(low["half_width"], high["half_width"]),
+        "IoU": spans(low["iou"], high["iou"]),
+        "spread over mines": spans(low["spread"], high["spread"]),
+        f"one score, {PAPER_TEST_MINES} mines": "± " + spans(low["half_width"], high["half_width"]),
     }
-    return by_model(pd.DataFrame(columns), synthetic)
+    return by_model(pd.DataFrame(columns))
 
 
 def _mines(number: float) -> str:
@@ -145,15 +131,13 @@ def _mines(number: float) -> str:
     return f"< {FEWEST_TOLD}" if number < FEWEST_TOLD else f"{float(f'{number:.2g}'):,.0f}"
 
 
-_spans = partial(ranges, write=number)
-
 _ENOUGH = "#0072B2"
 _TOO_FEW = "#D55E00"
 _THERE = "#444444"
 
 
-@in_style()
-def needed_figure(needed: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def needed_figure(needed: pd.DataFrame) -> Figure:
     """Show how many test mines the paper's differences need, beside those that it has.
 
     See `minseg.audit.power.with_needed`. A dot is the number at the typical spread over mines, the
@@ -161,10 +145,10 @@ def needed_figure(needed: pd.DataFrame, synthetic: bool = False) -> Figure:
     test mines, the diamond at those of the row.
     """
     if needed.empty:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     tasks, rows = list(needed["task"].unique()), list(needed["row"].unique())
     of_bands = needed.loc[needed["table"] == 3, "row"].nunique() % len(rows)
-    figure, panels = row_panels([model_title(task) for task in tasks], rows, head_in=0.45)
+    figure, panels = style.row_panels([model_title(task) for task in tasks], rows, head_in=0.45)
     for task, axes in zip(tasks, panels, strict=True):
         axes.axvline(PAPER_TEST_MINES, color="#777777", linewidth=1, zorder=1)
         axes.set_xscale("log")
@@ -174,15 +158,8 @@ def needed_figure(needed: pd.DataFrame, synthetic: bool = False) -> Figure:
             at = rows.index(str(row))
             axes.scatter(line["mines"], at, 26, facecolor="white", edgecolor=_THERE, marker="D")
             if not math.isfinite(line["needed"]):
-                axes.annotate(
-                    "printed as equal",
-                    (max(line["mines"], PAPER_TEST_MINES), at),
-                    (8, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=7.5,
-                    color="#777777",
-                )
+                end = max(line["mines"], PAPER_TEST_MINES), at
+                style.note(axes, "printed as equal", end, 8)
                 continue
             colour = _ENOUGH if line["enough"] else _TOO_FEW
             axes.plot([line["needed_low"], line["needed_high"]], [at, at], color=colour)
@@ -194,11 +171,10 @@ def needed_figure(needed: pd.DataFrame, synthetic: bool = False) -> Figure:
     for axes in panels[-2:]:
         axes.set_xlabel("test mines needed")
     keys = [
-        legend_marker("needed: the row has fewer", _TOO_FEW, "o", 1.6),
-        legend_marker("needed: the row has as many", _ENOUGH, "o", 1.6),
-        legend_marker("mines of the row (Table 2)", _THERE, "D", hollow=True),
+        style.legend_marker("needed: the row has fewer", _TOO_FEW, "o", 1.6),
+        style.legend_marker("needed: the row has as many", _ENOUGH, "o", 1.6),
+        style.legend_marker("mines of the row (Table 2)", _THERE, "D", hollow=True),
         Line2D([], [], color="#777777", linewidth=1, label=f"{PAPER_TEST_MINES} mines"),
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
-    mark_synthetic(figure, synthetic)
+    style.legend_at_foot(figure, keys)
     return figure

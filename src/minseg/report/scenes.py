@@ -24,16 +24,8 @@ from minseg.data.labels import (
 )
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
-from minseg.report.style import (
-    MARK_COLOUR,
-    ReportFigure,
-    add_scale_bar,
-    colour_patches,
-    in_style,
-    legend_below,
-    legend_height_in,
-)
-from minseg.report.text import METRIC_TITLES, number
+from minseg.report import style
+from minseg.report.style import METRIC_TITLES, number
 from minseg.study.errors import best_median_worst as best_median_worst
 from minseg.study.runs import Run, find_scene, scene_prediction
 
@@ -93,7 +85,7 @@ def picture_row(
     title_lines: int = 1,
     below_in: float = 0.0,
     right_in: tuple[float, float] = (0.0, 0.0),
-) -> tuple[ReportFigure, list[Axes]]:
+) -> tuple[style.ReportFigure, list[Axes]]:
     """Make a figure with a row of panels that fit the shape of a scene on the ground.
 
     Placed in inches, since matplotlib's automatic layouts leave gaps round fixed shapes. Room for
@@ -110,12 +102,12 @@ def picture_row(
     above_in = _MARGIN_IN + len(lines) * _TITLE_LINE_IN + 0.1 + title_lines * _PANEL_LINE_IN
     all_in = above_in + max(height_in + below_in, right_in[1]) + _MARGIN_IN
 
-    figure = ReportFigure(figsize=(total_in, all_in))
+    figure = style.ReportFigure(figsize=(total_in, all_in))
     left, top = _MARGIN_IN / total_in, 1 - _MARGIN_IN / all_in
     bold: dict[str, Any] = {"va": "top", "fontsize": 10, "fontweight": "bold"}
     figure.text(left, top, "\n".join(lines), ha="left", **bold)
     if synthetic:
-        figure.text(1 - left, top, "SYNTHETIC", ha="right", color=MARK_COLOUR, **bold)
+        figure.text(1 - left, top, "SYNTHETIC", ha="right", color=style.MARK_COLOUR, **bold)
     bottom = (all_in - above_in - height_in) / all_in
     panels = [
         figure.add_axes(
@@ -203,7 +195,7 @@ def agreement(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     return verdict
 
 
-@in_style()
+@style.in_style()
 def overlay_figure(
     image: np.ndarray,
     target: np.ndarray,
@@ -235,7 +227,7 @@ def overlay_figure(
         synthetic,
         scale=0.88,
         title_lines=verdict_title.count("\n") + 1,
-        below_in=max(legend_height_in(len(legend), columns) for legend, columns in legends),
+        below_in=max(style.legend_height_in(len(legend), columns) for legend, columns in legends),
     )
     picture = stretch(image)
     ignored = {IGNORE: "#FFFFFF"}
@@ -245,9 +237,9 @@ def overlay_figure(
     show(panels[2], paint(picture, prediction, classes), "prediction")
     verdicts = paint(picture, verdict, {int(k): c for k, c in AGREEMENT_COLOURS.items()} | ignored)
     show(panels[3], verdicts, verdict_title)
-    add_scale_bar(panels[0], grid)
+    style.add_scale_bar(panels[0], grid)
     for panel, (legend, columns) in zip((panels[0], panels[3]), legends, strict=True):
-        legend_below(figure, panel, legend, columns)
+        style.legend_below(figure, panel, legend, columns)
     return figure
 
 
@@ -258,7 +250,7 @@ def _agreement_title(scores: Mapping[str, float] | None) -> str:
     return "\n".join(filter(None, lines))
 
 
-@in_style()
+@style.in_style()
 def annotation_figure(
     image: np.ndarray, labels: np.ndarray, grid: Grid, title: str, synthetic: bool = False
 ) -> Figure:
@@ -286,10 +278,10 @@ def annotation_figure(
     show(panels[1], paint(picture, uppermost, fills | {IGNORE: "#FFFFFF"}), "annotated classes")
     for name in present:
         panels[1].contour(masks[name], [0.5], colors=[colours[name]], linewidths=0.9)
-    add_scale_bar(panels[0], grid)
+    style.add_scale_bar(panels[0], grid)
     box = panels[1].get_position()
     figure.legend(
-        handles=colour_patches(legend),
+        handles=style.colour_patches(legend),
         loc="upper left",
         bbox_to_anchor=(box.x1 + 0.15 / figure.get_figwidth(), box.y1),
         labelspacing=0.7,

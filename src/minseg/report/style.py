@@ -1,13 +1,24 @@
-"""The look all figures share, their furniture (scale bar, marks, notes), and wide tables."""
+"""How pages look and write: numbers, names, text of users, tables, figures and their furniture.
+
+Names of mines, countries and datasets, licences and messages come from other people's files. They
+reach tables through `text_table`, Markdown through `markdown_text` and web maps through
+`html_text`, never as markup, a formula or a template; figures take all text as it stands by
+``text.parse_math`` of ``minseg.mplstyle``.
+"""
 
 import math
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from html import escape
 from io import BytesIO
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import patheffects, style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,8 +26,124 @@ from matplotlib.patches import Patch
 from pandas.io.formats.style import Styler
 from pandas.io.formats.style_render import CSSDict
 
+from minseg.data.dataset import Dataset
+from minseg.data.labels import parse_task, partial_answers
 from minseg.data.raster import Grid
-from minseg.report.text import text_table
+from minseg.errors import MinsegError
+
+_page: dict[str, bool] = {}
+
+
+def open_page(dataset: Dataset) -> None:
+    """Say once which dataset a page shows: whatever rests on synthetic mines bears the word."""
+    _page["synthetic"] = dataset.synthetic
+
+
+def kind() -> str:
+    """Return the word for a corner if the page's mines are made, not observed; else nothing."""
+    if not _page:
+        raise MinsegError("say whose mines are shown: minseg.report.style.open_page(dataset)")
+    return "synthetic" * _page["synthetic"]
+
+
+def made() -> str:
+    """Return the words for a sentence."""
+    return " on synthetic mines" * bool(kind())
+
+
+DASH = "–"
+"""Where there is no number."""
+
+METRIC_TITLES = {
+    "iou": "IoU",
+    "recall": "recall",
+    "precision": "precision",
+    "accuracy": "accuracy",
+}
+SHORT_METRIC_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
+
+
+def model_title(task: str) -> str:
+    """Return a task's name for a reader: ``Model 1``, or its classes."""
+    return parse_task(task).title
+
+
+def partial_labels(dataset: Dataset) -> str:
+    """Tell in a paragraph what partial labels answer of Models 1-4; empty where they are whole."""
+    answers = partial_answers(dataset.description.class_names)
+    if not answers:
+        return ""
+    return (
+        f"\n\n**Partial labels.** They answer {'; '.join(answers)}. What nobody looked for is "
+        "background here, or part of what it was drawn into, and no score tells of it."
+    )
+
+
+def number(value: float, decimals: int = 3) -> str:
+    """Write a number; a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """Write a difference with its sign; a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def span(low: float, high: float, write: Callable[[float], str] = number) -> str:
+    """Write an interval, ``0.512 to 0.701``: one number without width, a dash if there is none."""
+    if math.isnan(low):
+        return DASH
+    first, last = write(low), write(high)
+    return first if first == last else f"{first} to {last}"
+
+
+def spans(low: pd.Series, high: pd.Series, write: Callable[[float], str] = number) -> pd.Series:
+    """Write the intervals between two columns."""
+    texts = [span(*ends, write) for ends in zip(low, high, strict=True)]
+    return pd.Series(texts, low.index, dtype=object)
+
+
+def html_text(text: str) -> str:
+    """Write text for HTML, and for scripts that are compiled as a Jinja template once more."""
+    return escape(text).replace("{", "&#123;")
+
+
+def markdown_text(text: str) -> str:
+    """Write text for one line of Markdown: whatever could be markup has a backslash before it."""
+    return re.sub(r"(?![,;:'\"?/%(])([!-/:-@[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def markdown_list(texts: Iterable[str]) -> str:
+    """Write texts as a Markdown list; empty without any."""
+    return "\n".join(f"- {markdown_text(text)}" for text in texts)
+
+
+def text_table(table: pd.DataFrame) -> Styler:
+    """Return a table for a page: its cells, labels and names are text, and no mathematics.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+
+    Returns
+    -------
+    pandas Styler
+        What is formatted or hidden afterwards finds the text of cells and labels as HTML.
+    """
+    safe = table.map(_cell).rename(index=_cell, columns=_cell)
+    safe = safe.rename_axis(index=_cell, columns=_cell)
+    return safe.style.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
+
+
+def note_table(note: str) -> Styler:
+    """Return a table of nothing but a sentence, in place of one that has no lines."""
+    return text_table(pd.DataFrame([note])).hide(axis="index").hide(axis="columns")
+
+
+def _cell(value: object) -> object:
+    """Write a text for HTML; leave numbers and what is missing to the table."""
+    return html_text(value) if isinstance(value, str) else value
+
 
 in_style = partial(style.context, "minseg.report.minseg")
 """Context, or decorator, under which figures are drawn: the settings of ``minseg.mplstyle``."""
@@ -100,6 +227,13 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
     )
 
 
+def page_figure(width_in: float, height_in: float) -> ReportFigure:
+    """Make a figure of the page's mines, marked SYNTHETIC at its upper right if they are."""
+    figure = ReportFigure(figsize=(width_in, height_in), layout="constrained")
+    mark_synthetic(figure, bool(kind()))
+    return figure
+
+
 def mark_synthetic(figure: Figure, synthetic: bool) -> None:
     """Write SYNTHETIC at the upper right of a figure if its data are made, not observed."""
     if synthetic:
@@ -108,19 +242,38 @@ def mark_synthetic(figure: Figure, synthetic: bool) -> None:
         )
 
 
-def note_at_axis(axes: Axes, row: float, note: str, right: bool = False) -> None:
+def note(axes: Axes, text: str, place: tuple[float, float], step: float, **looks: Any) -> None:
+    """Write a note right of a place, or left of it if the step, points, is negative."""
+    usual = {"va": "center", "ha": "left" if step > 0 else "right", "fontsize": 7.5}
+    looks = usual | {"color": "#777777", "textcoords": "offset points"} | looks
+    axes.annotate(text, place, (step, 0), **looks)
+
+
+def note_at_axis(axes: Axes, row: float, text: str, right: bool = False) -> None:
     """Say at the left or right end of a row why nothing is drawn there."""
-    axes.annotate(
-        note,
-        (1, row) if right else (0, row),
-        (-4, 0) if right else (4, 0),
-        xycoords=axes.get_yaxis_transform(),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="center",
-        fontsize=7.5,
-        color="#777777",
-    )
+    end, step = (1, -4) if right else (0, 4)
+    note(axes, text, (end, row), step, xycoords=axes.get_yaxis_transform())
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a panel, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def write_shares(axes: Axes, shares: pd.DataFrame, write: Callable[[float], str]) -> None:
+    """Draw a table of shares in shades of blue, with what is written of each."""
+    values = shares.to_numpy(float)
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(values):
+        if text := write(float(share)):
+            colour = "white" if share > 0.6 else "#222222"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(shares.shape[1]), shares.columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(shares)), shares.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def colour_patches(colours: Mapping[str, str]) -> list[Patch]:
@@ -171,7 +324,7 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
     groups = table.columns.get_level_values(0)
     columns = [f".col{k}" for k in range(1, len(groups)) if groups[k] != groups[k - 1]]
     line = "1px solid rgba(128, 128, 128, 0.5)"  # shows on light pages and on dark ones
-    small = "padding: 0.25em 0.3em; font-size: 0.8rem; text-align: right; vertical-align: bottom"
+    small = "padding: 0.25em 0.25em; font-size: 0.8rem; text-align: right; vertical-align: bottom"
     styles = {
         "td, th": small,
         "td, th.row_heading": "white-space: nowrap",
@@ -195,27 +348,42 @@ def row_panels(
 
     `head_in` is the height of a panel's title and margins, inches.
     """
+    height_in = head_in + 0.27 * len(rows)
+    figure, panels = panel_grid(len(titles), 7.4, 1.0, height_in, sharex=True, sharey=True)
     across = min(len(titles), 2)
-    down = -(-len(titles) // across)
-    height_in = 1.0 + down * (head_in + 0.27 * len(rows))
-    figure = ReportFigure(figsize=(7.4, height_in), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[len(titles) :]:
-        axes.remove()
-    panels = list(grid[: len(titles)])
     for k, (title, axes) in enumerate(zip(titles, panels, strict=True)):
         axes.set_title(textwrap.fill(title, 88 // across), fontweight="bold")
-        axes.set_yticks(range(len(rows)), rows)
-        axes.tick_params(axis="y", length=0)
+        name_rows(axes, rows)
         axes.tick_params(axis="x", labelbottom=k + across >= len(titles))
         axes.grid(axis="x")
-    panels[0].set_ylim(len(rows) - 0.5, -0.5)  # the first row on top; all panels share it
     return figure, panels
 
 
-def nothing_figure(synthetic: bool) -> Figure:
+def panel_grid(
+    count: int,
+    width_in: float,
+    margin_in: float,
+    height_in: float,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Lay out panels of a height, two side by side, in a figure of the page's mines."""
+    across, down = min(count, 2), -(-count // 2)
+    figure = page_figure(width_in, margin_in + down * height_in)
+    grid = figure.subplots(down, across, sharex=sharex, sharey=sharey, squeeze=False).ravel()
+    for spare in grid[count:]:
+        spare.remove()
+    return figure, list(grid[:count])
+
+
+def legend_at_foot(figure: Figure, entries: Sequence[Artist], columns: int = 0) -> None:
+    """Put a legend below all panels, in one line unless it has columns."""
+    columns = columns or len(entries)
+    figure.legend(handles=list(entries), loc="outside lower center", ncols=columns)
+
+
+def nothing_figure() -> Figure:
     """Return a figure that says that there is nothing to draw."""
-    figure = ReportFigure(figsize=(7.4, 0.8))
+    figure = page_figure(7.4, 0.8)
     figure.text(0.5, 0.4, "no runs to show", ha="center", color="#777777")
-    mark_synthetic(figure, synthetic)
     return figure

@@ -15,16 +15,8 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from minseg.errors import MinsegError
-from minseg.report.style import (
-    PART_STYLES,
-    ReportFigure,
-    colour_patches,
-    in_style,
-    legend_above,
-    mark_synthetic,
-    note_at_axis,
-)
-from minseg.report.text import METRIC_TITLES, number, span
+from minseg.report import style
+from minseg.report.style import METRIC_TITLES, number, span
 from minseg.scoring.intervals import interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import paper_scores
@@ -56,7 +48,7 @@ class _Box:
     height: float
 
 
-@in_style()
+@style.in_style()
 def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draw a network as boxes, each the output of a stage, and arrows (Figure 4).
 
@@ -82,7 +74,7 @@ def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
     tops_in = [_TOP_IN + sum(heights_in[:row]) + row * _ROW_GAP_IN for row in range(len(sizes))]
     total_in = tops_in[-1] + heights_in[-1] + _ROW_GAP_IN + _BOTTOM_IN
 
-    figure = ReportFigure(figsize=(_WIDTH_IN, total_in))
+    figure = style.ReportFigure(figsize=(_WIDTH_IN, total_in))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, _WIDTH_IN), ylim=(total_in, 0))
     axes.set_axis_off()
@@ -198,7 +190,7 @@ def _legend(figure: Figure) -> None:
         Line2D([], [], color=SKIP_COLOUR, linestyle=(0, (4, 1.5)), label="skip connection"),
     ]
     figure.legend(
-        handles=[*colour_patches(PART_COLOURS), *lines],
+        handles=[*style.colour_patches(PART_COLOURS), *lines],
         title="below a box: its channels · at the left: height × width, pixels",
         loc="lower center",
         ncols=5,
@@ -210,8 +202,8 @@ _NETWORK = "network"
 _MODEL_STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 
 
-@in_style()
-def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def learning_curve_figure(history: pd.DataFrame) -> Figure:
     """Show loss and validation IoU over the epochs, with the best epoch marked.
 
     Parameters
@@ -219,17 +211,15 @@ def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Fig
     history : pandas.DataFrame
         Columns `epoch`, `train_loss`, `validation_iou` and perhaps `validation_loss`; NaN where an
         epoch was not validated.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
     """
-    figure = ReportFigure(figsize=(7.2, 4.4), layout="constrained")
+    figure = style.page_figure(7.2, 4.4)
     above, below = figure.subplots(2, sharex=True)
     for part in ("train", "validation"):
         if f"{part}_loss" in history:
             _curve(above, history, f"{part}_loss", part)
     _curve(below, history, "validation_iou", "validation")
     above.set_ylabel("loss")
-    legend_above(above)
+    style.legend_above(above)
     below.set_ylabel("validation IoU")
     below.set_ylim(0, 1)
     below.set_xlabel("epoch")
@@ -250,12 +240,11 @@ def learning_curve_figure(history: pd.DataFrame, synthetic: bool = False) -> Fig
             textcoords="offset points",
             ha="right" if left else "left",
         )
-    mark_synthetic(figure, synthetic)
     return figure
 
 
-@in_style()
-def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
+@style.in_style()
+def score_figure(per_mine: pd.DataFrame) -> Figure:
     """Show each mine's IoU, the network's beside the per-pixel baseline's.
 
     Parameters
@@ -263,8 +252,6 @@ def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
     per_mine : pandas.DataFrame
         Columns `mine`, `model` (`network`, and others such as `per-pixel forest`) and `iou` (0 to
         1, NaN where undefined). Several rows of a mine and model, such as seeds, are averaged.
-    synthetic : bool
-        Marks the figure as made from synthetic data.
 
     Returns
     -------
@@ -280,7 +267,7 @@ def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
     if models:
         table = table.sort_values(models[0], ascending=False, na_position="last", kind="stable")
 
-    figure = ReportFigure(figsize=(7.2, 1.0 + 0.24 * max(len(table), 2)), layout="constrained")
+    figure = style.page_figure(7.2, 1.0 + 0.24 * max(len(table), 2))
     axes = figure.add_subplot()
     axes.hlines(range(len(table)), table.min(axis=1), table.max(axis=1), color="#BBBBBB", zorder=1)
     for model, (colour, marker) in zip(models, cycle(_MODEL_STYLES), strict=False):
@@ -298,23 +285,20 @@ def score_figure(per_mine: pd.DataFrame, synthetic: bool = False) -> Figure:
         )
     for row, (_, scores) in enumerate(table.iterrows()):
         if scores.isna().all():
-            note_at_axis(axes, row, "undefined")
-    axes.set_yticks(range(len(table)), [str(mine) for mine in table.index])
-    axes.set_ylim(len(table) - 0.4, -0.6)  # the best on top
-    axes.tick_params(axis="y", length=0)
+            style.note_at_axis(axes, row, "undefined")
+    style.name_rows(axes, [str(mine) for mine in table.index])
     axes.set_xlim(-0.02, 1.02)
     left_out = len(table) - len(compared)
     axes.set_xlabel(f"IoU (means without {left_out} of {len(table)} mines)" if left_out else "IoU")
     axes.grid(axis="both")
-    legend_above(axes)
-    mark_synthetic(figure, synthetic)
+    style.legend_above(axes)
     return figure
 
 
 def _curve(axes: Axes, history: pd.DataFrame, column: str, part: str) -> None:
     """Draw one column over the epochs, bridging epochs without a value."""
     known = history.dropna(subset=[column])
-    colour, marker = PART_STYLES[part]
+    colour, marker = style.PART_STYLES[part]
     # Markers where points are few; in a long run they would hide the line.
     marker = marker if len(known) <= 30 else ""
     axes.plot(known["epoch"], known[column], color=colour, marker=marker, label=part)

@@ -1,6 +1,5 @@
 """The paper's Table 5 as a page shows it: what was searched, found, and gained by selecting."""
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from optuna.trial import TrialState
 
+from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
-from minseg.report.style import PART_STYLES, ReportFigure, in_style, mark_synthetic, nothing_figure
-from minseg.report.text import DASH, model_title, number, signed, span
+from minseg.report.style import DASH, kind, model_title, number, signed, span
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
 from minseg.study.selection import Candidates
@@ -72,7 +71,7 @@ def hyperparameter_table(
             tried[name].update(dict.fromkeys(values))
     columns[TRIED, ""] = [", ".join(map(_text, tried[name])) for name in HYPERPARAMETER_TITLES]
     table = pd.DataFrame(columns, index=list(HYPERPARAMETER_TITLES.values()))
-    return table.rename_axis(columns=["", _mark(searches)])
+    return table.rename_axis(columns=["", kind()])
 
 
 def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]) -> pd.DataFrame:
@@ -99,10 +98,10 @@ def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]
             "trials, pruned": states.count(TrialState.PRUNED),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis(columns=_mark(searches))
+    return table.rename_axis(columns=kind())
 
 
-def flattery_table(found: Mapping[str, Candidates], synthetic: bool = False) -> pd.DataFrame:
+def flattery_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
     """Return how much it flatters to select on the test part, as section 3.3 does.
 
     The difference between both choices has its share of luck with the validation part; the column
@@ -120,7 +119,7 @@ def flattery_table(found: Mapping[str, Candidates], synthetic: bool = False) -> 
             "test mines": len(set(models.mines)),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis(columns="synthetic" * synthetic)
+    return table.rename_axis(columns=kind())
 
 
 def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
@@ -154,11 +153,6 @@ def _test_iou(found: Candidates, row: int) -> float:
     return float(found.table["test_iou"].iloc[row])
 
 
-def _mark(searches: Mapping[str, Search]) -> str:
-    """Return the word for a table's corner if its data are made, not observed."""
-    return "synthetic" if any(s.dataset.synthetic for s in searches.values()) else ""
-
-
 def _texts(values: Mapping[str, Any] | pd.Series) -> list[str]:
     return [_text(values[name]) for name in HYPERPARAMETER_TITLES]
 
@@ -171,26 +165,26 @@ def _text(value: object) -> str:
     return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
-@in_style()
-def search_figure(trials: Mapping[str, pd.DataFrame], synthetic: bool = False) -> Figure:
+@style.in_style()
+def search_figure(trials: Mapping[str, pd.DataFrame]) -> Figure:
     """Show the course of searches: the validation IoU of each trial, and the best so far.
 
     From task to `minseg.study.selection.trial_table`; pruned trials are shown at the last value
     that they reported, if any.
     """
     if not trials:
-        return nothing_figure(synthetic)
-    figure, panels = _panels(len(trials), 7.6, 2.3, sharey=True)
+        return style.nothing_figure()
+    figure, panels = style.panel_grid(len(trials), 7.6, 0.5, 2.3, sharey=True)
     for axes, (task, table) in zip(panels, trials.items(), strict=True):
         table = table.dropna(subset=["validation_iou"]).sort_values("trial")
         complete = table[table["state"] == "complete"]
         pruned = table[table["state"] == "pruned"]
         ring: dict[str, Any] = {"facecolor": "none", "edgecolor": _GREY, "linewidth": 0.9}
-        for lines, label, style in (
+        for lines, label, looks in (
             (pruned, "pruned, at its last value", ring | {"s": 12}),
             (complete, "complete", {"color": _BLUE, "s": 20}),
         ):
-            axes.scatter(lines["trial"], lines["validation_iou"], label=label, **style)
+            axes.scatter(lines["trial"], lines["validation_iou"], label=label, **looks)
         text = "no complete trial"
         if len(complete):
             best = complete["validation_iou"].cummax().to_numpy()
@@ -209,22 +203,22 @@ def search_figure(trials: Mapping[str, pd.DataFrame], synthetic: bool = False) -
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(axis="y")
     _label_edges(panels, "trial", "validation IoU")
-    return _finished(figure, panels, synthetic)
+    return _finished(figure, panels)
 
 
-@in_style()
-def importance_figure(importances: Mapping[str, pd.Series], synthetic: bool = False) -> Figure:
+@style.in_style()
+def importance_figure(importances: Mapping[str, pd.Series]) -> Figure:
     """Show how much each hyperparameter mattered to the validation IoU, one panel a model.
 
     From task to `minseg.study.selection.importances`, empty where the trials say nothing. The
     hyperparameter that matters most on average is on top.
     """
     if not importances:
-        return nothing_figure(synthetic)
+        return style.nothing_figure()
     table = pd.DataFrame(dict(importances)).fillna(0.0)
     table = table.loc[table.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     rows = max(len(table), 3)
-    figure = ReportFigure(figsize=(7.6, 0.8 + 0.3 * rows), layout="constrained")
+    figure = style.page_figure(7.6, 0.8 + 0.3 * rows)
     panels = list(figure.subplots(1, len(importances), sharex=True, sharey=True, squeeze=False)[0])
     for axes, (task, shares) in zip(panels, importances.items(), strict=True):
         axes.set_title(textwrap.fill(model_title(task), 84 // len(importances)))
@@ -243,16 +237,15 @@ def importance_figure(importances: Mapping[str, pd.Series], synthetic: bool = Fa
     panels[0].set_xlim(0, min(1.0, table.to_numpy().max(initial=0.5)) * 1.25)
     text = "importance for the validation IoU (fANOVA; sums to 1)"
     figure.supxlabel(text, fontsize=9)
-    mark_synthetic(figure, synthetic)
     return figure
 
 
-@in_style()
-def selection_figure(found: Mapping[str, Candidates], synthetic: bool = False) -> Figure:
+@style.in_style()
+def selection_figure(found: Mapping[str, Candidates]) -> Figure:
     """Set the test IoU of all candidates against their validation IoU, with both choices marked."""
     if not found:
-        return nothing_figure(synthetic)
-    figure, panels = _panels(len(found), 7.6 if len(found) > 1 else 4.8, 3.3)
+        return style.nothing_figure()
+    figure, panels = style.panel_grid(len(found), 7.6 if len(found) > 1 else 4.8, 0.5, 3.3)
     for axes, (task, models) in zip(panels, found.items(), strict=True):
         table = models.table
         scores = table[["validation_iou", "test_iou"]].to_numpy(float)
@@ -266,28 +259,16 @@ def selection_figure(found: Mapping[str, Candidates], synthetic: bool = False) -
             (models.by_validation, "validation", 75),
             (models.by_test, "test", 34),
         ):
-            colour, marker = PART_STYLES[part]
+            colour, marker = style.PART_STYLES[part]
             axes.axhline(scores[row, 1], color=colour, linewidth=1, linestyle=":", zorder=1)
-            style = edge | {"s": size, "color": colour, "marker": marker}
-            axes.scatter(scores[row, 0], scores[row, 1], label=f"chosen on {part}", **style)
+            looks = edge | {"s": size, "color": colour, "marker": marker}
+            axes.scatter(scores[row, 0], scores[row, 1], label=f"chosen on {part}", **looks)
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
         _set_title(axes, task, f"choosing on test adds {gain_on_test(models):.3f}")
     _label_edges(panels, "validation IoU", "test IoU")
-    return _finished(figure, panels, synthetic)
-
-
-def _panels(
-    number: int, width_in: float, height_in: float, sharey: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """Make panels of a height, two in a row."""
-    columns, rows = min(2, number), math.ceil(number / 2)
-    figure = ReportFigure(figsize=(width_in, height_in * rows + 0.5), layout="constrained")
-    panels = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel())
-    for spare in panels[number:]:
-        spare.set_axis_off()
-    return figure, panels[:number]
+    return _finished(figure, panels)
 
 
 def _set_title(axes: Axes, task: str, text: str) -> None:
@@ -304,7 +285,7 @@ def _label_edges(panels: list[Axes], below: str, left: str) -> None:
             axes.set_xlabel(below)
 
 
-def _finished(figure: Figure, panels: list[Axes], synthetic: bool) -> Figure:
+def _finished(figure: Figure, panels: list[Axes]) -> Figure:
     """Add the legend that all panels share, and the mark."""
     entries: dict[str, Artist] = {}
     for axes in panels:
@@ -317,5 +298,4 @@ def _finished(figure: Figure, panels: list[Axes], synthetic: bool) -> Figure:
         ncols=len(entries) if figure.get_figwidth() > 6 else 2,
         borderaxespad=0.7,
     )
-    mark_synthetic(figure, synthetic)
     return figure

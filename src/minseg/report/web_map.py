@@ -1,7 +1,6 @@
 """Maps to click on and to switch layers of, on a static page without a network."""
 
 import base64
-import itertools
 import json
 import math
 import re
@@ -36,20 +35,8 @@ from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.maps.change import CHANGES, class_change, require_comparable
 from minseg.maps.class_map import ClassMap
-from minseg.report.scenes import (
-    AGREEMENT_COLOURS,
-    NOT_ANNOTATED,
-    OPACITY,
-    Agreement,
-    agreement,
-    class_colours,
-    classes_present,
-    display_bands,
-    scene_title,
-    stretch,
-)
-from minseg.report.style import MARK_COLOUR, PART_STYLES
-from minseg.report.text import html_text
+from minseg.report import scenes
+from minseg.report.style import PART_STYLES, html_text
 from minseg.study.runs import Run, scene_prediction
 
 EARTH_RADIUS_M = 6_378_137.0
@@ -89,7 +76,7 @@ def image_pixels(image: np.ndarray) -> np.ndarray:
     """Stretch an image for display, see-through without data: uint8 (height, width, 4)."""
     shown = image[:3] if len(image) >= 3 else image[:1]
     valid = np.isfinite(shown).all(axis=0) & (shown != 0).any(axis=0)
-    colours = (255 * stretch(image, valid)).round()
+    colours = (255 * scenes.stretch(image, valid)).round()
     return np.dstack([colours, np.where(valid, 255, 0)]).astype(np.uint8)
 
 
@@ -97,7 +84,7 @@ def class_pixels(values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
     """Colour a raster of class numbers, see-through where a value has no colour."""
     table = np.zeros((256, 4), np.uint8)
     for value, colour in colours.items():
-        table[value] = [round(255 * level) for level in (*to_rgb(colour), OPACITY)]
+        table[value] = [round(255 * level) for level in (*to_rgb(colour), scenes.OPACITY)]
     return table[values]
 
 
@@ -143,14 +130,7 @@ def polygon_features(polygons: gpd.GeoDataFrame, meridian: float) -> dict:
         return np.column_stack([longitudes, points[:, 1]]).round(DEGREE_DECIMALS)
 
     shapes = shapely.transform(polygons.geometry.to_crs("EPSG:4326").to_numpy(), rounded)
-    facts = polygons.drop(columns=polygons.geometry.name).to_dict("records")
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": fact}
-            for shape, fact in zip(shapes, facts, strict=True)
-        ],
-    }
+    return polygons.set_geometry(shapes, crs="EPSG:4326").to_geo_dict()
 
 
 def central_meridian(grid: Grid) -> float:
@@ -180,43 +160,6 @@ def _degrees(place_m: tuple[float, float], meridian: float) -> tuple[float, floa
 
 HEIGHT_PX = 480
 
-_STYLE = f"""
-.leaflet-container {{ background: #E9ECEF; font-family: system-ui, sans-serif; }}
-.leaflet-control-layers, .legend {{ background: rgba(255, 255, 255, 0.92); border-radius: 5px; }}
-.legend {{ padding: 6px 9px; max-width: 165px; box-shadow: 0 1px 5px rgba(0, 0, 0, 0.4); }}
-.legend b {{ display: block; }}
-.legend div {{ display: flex; align-items: center; gap: 6px; }}
-.legend i {{ flex: none; width: 14px; height: 14px; border: 1px solid #555; }}
-.legend .mark {{ color: {MARK_COLOUR}; font-weight: bold; }}
-.leaflet-popup-content th {{ text-align: left; padding-right: 8px; font-weight: normal;
-  color: #555; vertical-align: top; }}
-"""
-
-# `add_features` has made text of what other people's tables hold.
-_POPUP = JsCode(
-    """function (feature, layer) {
-        const table = document.createElement("table");
-        for (const [name, value] of Object.entries(feature.properties)) {
-            if (value === "") continue;
-            const row = table.insertRow();
-            const head = row.appendChild(document.createElement("th"));
-            head.scope = "row";
-            head.innerHTML = name;
-            row.insertCell().innerHTML = value;
-        }
-        layer.bindPopup(table);
-    }"""
-)
-
-
-@dataclass(frozen=True)
-class LegendGroup:
-    """A part of a legend under a heading."""
-
-    heading: str
-    colours: Mapping[str, str]
-    """Name to colour."""
-
 
 class EmbeddedMap(Map):
     """A map of leafmap's that needs no network but for background tiles.
@@ -234,7 +177,7 @@ class EmbeddedMap(Map):
     def __init__(
         self,
         title: str,
-        legend: Sequence[LegendGroup],
+        legend: Mapping[str, Mapping[str, str]],
         *,
         synthetic: bool,
         attribution: str = "",
@@ -255,7 +198,6 @@ class EmbeddedMap(Map):
         figure.header.add_child(Element('<base target="_blank">'), name="links_leave_the_frame")
         figure.header.add_child(_Verbatim("style", _leaflet("leaflet.css")), name="leaflet_css")
         figure.header.add_child(_Verbatim("script", _leaflet("leaflet.js")), name="leaflet_js")
-        figure.header.add_child(_Verbatim("style", _STYLE), name="map_style")
         if not synthetic:
             folium.TileLayer("OpenStreetMap", name="OpenStreetMap", overlay=True).add_to(self)
 
@@ -281,20 +223,19 @@ class EmbeddedMap(Map):
             return _shape_style(feature["geometry"]["type"], colour_of[feature["properties"][key]])
 
         folium.GeoJson(
-            {**features, "features": [*map(_as_html, features["features"], itertools.count())]},
+            {**features, "features": [*map(_as_html, features["features"])]},
             name=html_text(name),
             style_function=style,
             marker=folium.CircleMarker(radius=5, fill=True),
-            on_each_feature=_POPUP,
+            on_each_feature=JsCode("popup"),
             smooth_factor=0,
         ).add_to(self)
 
     def add_land(self) -> None:
         """Draw the outlines of the land, which need no network, under the layers to come."""
-        text = files("minseg.report").joinpath("land.geojson").read_text(encoding="utf-8")
         style = {"color": "#A9A59B", "weight": 1, "fillColor": "#E6E3DC", "fillOpacity": 1}
         folium.GeoJson(
-            json.loads(text),
+            json.loads(_text("land.geojson")),
             style_function=lambda _: style,
             interactive=False,
             smooth_factor=0,
@@ -312,6 +253,11 @@ class EmbeddedMap(Map):
         return frame.replace("<iframe ", f'<iframe title="{escape(self.title)}" ', 1)
 
 
+def _text(name: str) -> str:
+    """Read a file of this folder."""
+    return files("minseg.report").joinpath(name).read_text(encoding="utf-8")
+
+
 class _Verbatim(Element):
     """Text of a style or a script, which is no template."""
 
@@ -323,60 +269,22 @@ class _Verbatim(Element):
 
 
 class _Furniture(MacroElement):
-    """Scale bar, legend with the mark of synthetic data, what a screen reader says, and the view.
+    """Scale bar, legend with the mark of synthetic data, popups, what a reader hears, the view."""
 
-    The ground is shown beside the map's controls where there is room and behind them if not.
-    """
-
-    _template = Template(
-        """
-        {% macro script(this, kwargs) %}
-        (function (map) {
-            map.getContainer().setAttribute("role", "region");
-            map.getContainer().setAttribute("aria-label", document.title);
-            map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
-            map.attributionControl.addAttribution({{ this.attribution|tojson }});
-            L.control.scale({ imperial: false }).addTo(map);
-            const legend = L.control({ position: "bottomleft" });
-            legend.onAdd = function () {
-                const box = L.DomUtil.create("div", "legend");
-                box.innerHTML = {{ this.legend|tojson }};
-                return box;
-            };
-            legend.addTo(map);
-            map.setMaxZoom(19);
-            // A page is scrolled past a map, not caught by it.
-            map.scrollWheelZoom.disable();
-            map.once("click", () => map.scrollWheelZoom.enable());
-            const fit = function () {
-                const width = map.getSize().x;
-                const sides = width > 500 ? [180, 130] : [8, 8];
-                if (width > 0) {
-                    map.fitBounds({{ this.bounds|tojson }}, {
-                        animate: false, maxZoom: 17,
-                        paddingTopLeft: [sides[0], 8], paddingBottomRight: [sides[1], 24],
-                    });
-                }
-            };
-            fit();
-            map.on("resize", fit);
-        })({{ this._parent.get_name() }});
-        {% endmacro %}
-        """
-    )
+    _template = Template(_text("map.html"))
 
     def __init__(self, legend: str, attribution: str, bounds: Sequence[Sequence[float]]) -> None:
         super().__init__()
         self.legend, self.attribution, self.bounds = legend, attribution, bounds
 
 
-def _as_html(feature: dict, number: int) -> dict:
-    """Give a feature a number to be told by, and write its properties as HTML."""
+def _as_html(feature: dict) -> dict:
+    """Write the properties of a feature as HTML."""
     facts = {
         html_text(name): html_text(value) if isinstance(value, str) else value
         for name, value in feature["properties"].items()
     }
-    return {**feature, "id": str(number), "properties": facts}
+    return {**feature, "properties": facts}
 
 
 def _shape_style(shape: str, colour: str) -> dict[str, object]:
@@ -386,24 +294,21 @@ def _shape_style(shape: str, colour: str) -> dict[str, object]:
     return {"color": colour, "weight": 2, "fillColor": colour, "fillOpacity": 0.2}
 
 
-def _legend_html(legend: Sequence[LegendGroup], synthetic: bool) -> str:
+def _legend_html(legend: Mapping[str, Mapping[str, str]], synthetic: bool) -> str:
     """Write a legend: names beside their colours, under headings."""
     parts = ['<div class="mark">SYNTHETIC</div>'] if synthetic else []
-    for group in filter(lambda group: group.colours, legend):
-        parts.append(f"<b>{html_text(group.heading)}</b>")
-        for name, colour in group.colours.items():
+    for heading, colours in legend.items():
+        parts.append(f"<b>{html_text(heading)}</b>" if colours else "")
+        for name, colour in colours.items():
             parts.append(f'<div><i style="background: {colour}"></i>{html_text(name)}</div>')
     return "".join(parts)
 
 
 def _leaflet(name: str) -> str:
     """Read a file of Leaflet's, under its licence, without what it would load beside itself."""
-    folder = files("minseg.report").joinpath("leaflet")
-    licence = folder.joinpath("LICENSE").read_text(encoding="utf-8")
-    text = folder.joinpath(name).read_text(encoding="utf-8")
     # Icons of markers and of a closed layer control, which these maps have not; a debugger's map.
-    text = re.sub(r"background-image: url\(images/[^)]*\);|//# sourceMappingURL=\S+", "", text)
-    return f"/* {licence} */\n{text}"
+    spare = r"background-image: url\(images/[^)]*\);|//# sourceMappingURL=\S+"
+    return f"/* {_text('leaflet/LICENSE')} */\n{re.sub(spare, '', _text(f'leaflet/{name}'))}"
 
 
 MOST_POLYGONS = 2000
@@ -421,7 +326,7 @@ def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
     legend = {f"{part} ({counts[part]})": colours[part] for part in colours if part in counts}
     shown = EmbeddedMap(
         f"Map of the {len(mines)} mines of {dataset.description.name}",
-        [LegendGroup("mines by part", legend)],
+        {"mines by part": legend},
         synthetic=dataset.synthetic,
         attribution=_attribution(dataset),
     )
@@ -447,22 +352,22 @@ def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
     """
     scene = scene_prediction(run, dataset, mine)
     picture, _ = dataset.read_inputs(
-        scene.scene, display_bands(dataset.description.bands), scene.window
+        scene.scene, scenes.display_bands(dataset.description.bands), scene.window
     )
-    verdict = agreement(scene.prediction, scene.target)
-    unknown = {IGNORE: NOT_ANNOTATED["not annotated"]}
-    classes = class_colours(run.task)
-    verdicts = {int(kind): colour for kind, colour in AGREEMENT_COLOURS.items()}
+    verdict = scenes.agreement(scene.prediction, scene.target)
+    unknown = {IGNORE: scenes.NOT_ANNOTATED["not annotated"]}
+    classes = scenes.class_colours(run.task)
+    verdicts = {int(kind): colour for kind, colour in scenes.AGREEMENT_COLOURS.items()}
     seen = set(np.unique(verdict))
-    names = {kind.title: colour for kind, colour in AGREEMENT_COLOURS.items() if kind in seen}
-    names |= NOT_ANNOTATED if Agreement.IGNORED in seen else {}
+    names = {
+        kind.title: colour for kind, colour in scenes.AGREEMENT_COLOURS.items() if kind in seen
+    }
+    present = scenes.classes_present(run.task, scene.target, scene.prediction)
+    names |= scenes.NOT_ANNOTATED if scenes.Agreement.IGNORED in seen else {}
     shown = EmbeddedMap(
-        f"Map of {scene_title(dataset, scene.scene)}: {run.task.title}, "
+        f"Map of {scenes.scene_title(dataset, scene.scene)}: {run.task.title}, "
         "image, truth, prediction and agreement",
-        [
-            LegendGroup("classes", classes_present(run.task, scene.target, scene.prediction)),
-            LegendGroup("agreement", names),
-        ],
+        {"classes": present, "agreement": names},
         synthetic=dataset.synthetic,
         attribution=_attribution(dataset),
     )
@@ -498,10 +403,10 @@ def change_map(
     """
     require_comparable(before, after)
     task, grid = before.task, before.grid
-    colours = classes_present(task, before.classes, after.classes)
+    colours = scenes.classes_present(task, before.classes, after.classes)
     shown = EmbeddedMap(
         f"Map of change between two years: {task.title}",
-        [LegendGroup("classes", colours), LegendGroup("change", CHANGES)],
+        {"classes": colours, "change": CHANGES},
         synthetic=synthetic,
     )
     for name, image in zip(("before", "after"), images or (), strict=bool(images)):
@@ -513,7 +418,7 @@ def change_map(
         change = lay_on_mercator(class_pixels(class_change(before, after, name), kinds), grid)
         shown.add_overlay(f"change: {name}", change, choice=True, show=name == present[0])
     for name, class_map in (("before", before), ("after", after)):
-        overlay = lay_on_mercator(class_pixels(class_map.classes, class_colours(task)), grid)
+        overlay = lay_on_mercator(class_pixels(class_map.classes, scenes.class_colours(task)), grid)
         shown.add_overlay(name, overlay, choice=True, show=name == "after" and not present)
     return _finish_choice(shown, overlay)
 
@@ -540,13 +445,13 @@ def raster_map(
     task, grid = class_map.task, class_map.grid
     shown = EmbeddedMap(
         f"Map of the predicted classes: {task.title}",
-        [LegendGroup("classes", classes_present(task, class_map.classes))],
+        {"classes": scenes.classes_present(task, class_map.classes)},
         synthetic=synthetic,
     )
     if image is not None:
         overlay = lay_on_mercator(image_pixels(image), grid, photograph=True)
         shown.add_overlay("image", overlay, below=True, show=True)
-    classes = lay_on_mercator(class_pixels(class_map.classes, class_colours(task)), grid)
+    classes = lay_on_mercator(class_pixels(class_map.classes, scenes.class_colours(task)), grid)
     shown.add_overlay("class map", classes, show=True)
     if polygons is not None and len(polygons):
         colours = dict(zip(task.target_names, task.target_colours, strict=True))

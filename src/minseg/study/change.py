@@ -346,9 +346,10 @@ def change_account(
 def account_check(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) -> pd.DataFrame:
     """Check mapped and adjusted areas on every mine in turn, estimated from the others.
 
-    Rows class, change, mines (with an annotated area and an interval), inside (how many of their
-    annotated areas lie in the interval), mapped_error_ha and adjusted_error_ha (mean absolute
-    difference from the annotated area).
+    Rows class, change, mines (with an annotated area, an interval, and a change that is mapped or
+    annotated: what never changes is no test), inside (how many of their annotated areas lie in the
+    interval), mapped_error_ha and adjusted_error_ha (mean absolute difference from the annotated
+    area).
     """
     crossed = cross_tables(found, true)
     of_mines = [
@@ -357,20 +358,18 @@ def account_check(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) -
     if len(of_mines) < 2:
         return pd.DataFrame(columns=CHECK_COLUMNS)
     rows = pd.concat(of_mines).dropna(subset=["true_ha", "adjusted_ha", "low_ha"])
+    rows = rows[(rows["true_ha"] > 0) | (rows["mapped_ha"] > 0)]
     slack = 1e-9  # of sums in another order
     rows["inside"] = rows["true_ha"].between(rows["low_ha"] - slack, rows["high_ha"] + slack)
     for name in ("mapped", "adjusted"):
         rows[f"{name}_error_ha"] = (rows[f"{name}_ha"] - rows["true_ha"]).abs()
-    return (
-        rows.groupby(KEYS, sort=False)
-        .agg(
-            mines=("inside", "size"),
-            inside=("inside", "sum"),
-            mapped_error_ha=("mapped_error_ha", "mean"),
-            adjusted_error_ha=("adjusted_error_ha", "mean"),
-        )
-        .reset_index()[CHECK_COLUMNS]
+    checked = rows.groupby(KEYS).agg(
+        mines=("inside", "size"),
+        inside=("inside", "sum"),
+        mapped_error_ha=("mapped_error_ha", "mean"),
+        adjusted_error_ha=("adjusted_error_ha", "mean"),
     )
+    return of_mines[0][KEYS].merge(checked.reset_index())[CHECK_COLUMNS]
 
 
 def accounts(compared: Comparison) -> pd.DataFrame:
