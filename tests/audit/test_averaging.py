@@ -78,10 +78,8 @@ def test_no_fewer_absent_classes_can_give_the_scores(absent, convention):
 def test_scores_of_runs_are_means_over_seeds(tmp_path):
     result = result_of(tmp_path, "RGB", {"a": 4, "b": 6}, {"a": 8, "b": 8})
     found = convention_scores([result, Result(result.entry, (), "none")], [STANDARD, PAPER])
-    assert found[["convention", "task", "row"]].to_numpy().tolist() == [
-        ["standard", "model1", "RGB"],
-        ["paper", "model1", "RGB"],
-    ]
+    names = found[["convention", "task", "row"]].to_numpy().tolist()
+    assert names == [["standard", "model1", "RGB"], ["paper", "model1", "RGB"]]
     assert found["iou"].iloc[0] == pytest.approx((0.5 + 0.8) / 2)
     assert found["iou"].iloc[1] == pytest.approx(
         np.mean([run.scores(convention="paper")["iou"] for run in result.runs])
@@ -115,14 +113,9 @@ def test_the_convention_that_made_the_scores_is_the_nearest(tmp_path):
 
 
 def test_rankings_under_two_conventions():
-    def lines(name, ious):
-        task = {"convention": name, "task": "model1"}
-        return [task | {"row": row, "iou": iou} for row, iou in ious.items()]
-
-    ours = pd.DataFrame(
-        lines("standard", {"RGB": 0.5, "R+N": 0.4, "M": 0.3})
-        + lines("paper", {"RGB": 0.5, "R+N": 0.8, "M": 0.3})
-    )
+    ious = {"RGB": (0.5, 0.5), "R+N": (0.4, 0.8), "M": (0.3, 0.3)}
+    wide = pd.DataFrame(ious, index=["standard", "paper"]).rename_axis("convention").reset_index()
+    ours = wide.melt("convention", var_name="row", value_name="iou").assign(task="model1")
     found = ranking_changes(ours).set_index("convention")
     assert found.loc["standard", "tau"] == 1
     assert found.loc["paper", "tau"] == pytest.approx(1 / 3)  # one of three pairs is turned
@@ -130,11 +123,8 @@ def test_rankings_under_two_conventions():
     assert found.loc["paper", "lead"] == pytest.approx(0.3)
     assert found["same_best"].tolist() == [True, False]
     order = ranks(ours, [STANDARD, PAPER])
-    assert order.query("convention == 'paper'").set_index("row")["rank"].to_dict() == {
-        "RGB": 2,
-        "R+N": 1,
-        "M": 3,
-    }
+    order = order.query("convention == 'paper'").set_index("row")["rank"]
+    assert order.to_dict() == {"RGB": 2, "R+N": 1, "M": 3}
     alone = ranking_changes(ours[ours["row"] == "RGB"])
     assert alone["tau"].isna().all()
     assert alone["lead"].isna().all()

@@ -101,11 +101,8 @@ def test_pairs_of_band_configurations(tmp_path):
     other_task = result_of(tmp_path, "RGB", ious["RGB"], "dam")
     none = Result(other_task.entry, (), "none")
     found = band_pairs(scored_rows([*results, other_task, none], "standard"))
-    assert list(zip(found["row"], found["other"], strict=True)) == [
-        ("RGB", "R+N"),
-        ("RGB", "M"),
-        ("R+N", "M"),
-    ]
+    pairs = found[["row", "other"]].to_numpy().tolist()
+    assert pairs == [["RGB", "R+N"], ["RGB", "M"], ["R+N", "M"]]
     assert found["difference"].iloc[0] == pytest.approx(-0.1)
     assert found["spread"].iloc[0] == pytest.approx(0, abs=1e-9)  # the same gain in every mine
     line = found.iloc[1]
