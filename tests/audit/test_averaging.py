@@ -88,11 +88,9 @@ def test_scores_of_runs_are_means_over_seeds(tmp_path):
 
 def test_absent_classes_are_counted(tmp_path):
     result = result_of(tmp_path, "RGB", {"a": 4, "b": 0}, false=0)
-    with_background = empty_slots([result]).iloc[0]
-    assert with_background["slots"] == 6
-    assert with_background["empty"] == pytest.approx(2 / 6)  # the second class, in both mines
-    foreground = empty_slots([result], background=False).iloc[0]
-    assert foreground["not_annotated"] == pytest.approx(2 / 4)
+    slots = empty_slots([result]).iloc[0]
+    assert slots["slots"] == 6  # the background is a class too
+    assert slots["empty"] == slots["not_annotated"] == pytest.approx(2 / 6)  # the second class
 
 
 def test_the_convention_that_made_the_scores_is_the_nearest(tmp_path):
@@ -122,7 +120,7 @@ def test_rankings_under_two_conventions():
     assert found.loc["paper", "best"] == "R+N"
     assert found.loc["paper", "lead"] == pytest.approx(0.3)
     assert found["same_best"].tolist() == [True, False]
-    order = ranks(ours, [STANDARD, PAPER])
+    order = ranks(ours)
     order = order.query("convention == 'paper'").set_index("row")["rank"]
     assert order.to_dict() == {"RGB": 2, "R+N": 1, "M": 3}
     alone = ranking_changes(ours[ours["row"] == "RGB"])
