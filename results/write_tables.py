@@ -38,6 +38,7 @@ from minseg.study.tuning import Search, tune_all
 
 OUTCOMES = Path("results") / "demo_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
+STARTS, ARMS = (Path("results") / f"tailings_starts{of}.csv" for of in ("", "_arms"))
 TIMES = Path("results") / "book_times.csv"
 SPREAD = Path("results") / "demo_spread.csv"
 PICTURE = Path("docs") / "overlay.png"
@@ -85,6 +86,7 @@ def results_section(project: Path) -> str:
         "| on real mines | the paper | minseg | how to reproduce |",
         "|---|---|---|---|",
         *_tailings(_read(project / TAILINGS, "python benchmarks/tailings_brazil.py FOLDER")),
+        _best_start(project),
         "",
         _spread_line(project),
     ]
@@ -218,6 +220,21 @@ def _tailings(real: pd.DataFrame) -> list[str]:
             )
         )
     return lines
+
+
+def _best_start(project: Path) -> str:
+    """Return the line of the start that is best on the validation sites."""
+    command = "python benchmarks/tailings_starts.py FOLDER"
+    runs, arms = (_read(project / path, command) for path in (STARTS, ARMS))
+    best = arms.loc[arms["validation_iou"].idxmax(), "arm"]
+    ious = runs[runs["arm"] == best].groupby("split_seed")["iou"].mean()
+    return _line(
+        f"the same, the best of {len(arms)} ways by validation ({best}): mean IoU of {len(ious)} "
+        "splits",
+        "not among its data",
+        f"{_three(ious.mean())} ({span(ious.min(), ious.max(), _three)})",
+        f"`{command}`",
+    )
 
 
 def _spread_line(project: Path) -> str:

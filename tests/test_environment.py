@@ -146,3 +146,10 @@ def test_a_wheel_holds_all_that_a_page_reads(tmp_path):
     count = len(list((ROOT / "notebooks").glob("*.ipynb")))
     assert done.stdout.split() == [f"{package}/__init__.py", str(count), f"{tmp_path}/executed"]
     assert (package / "results" / "tailings_brazil.csv").is_file()
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("benchmarks/*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_takes_from_the_project_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minseg"):
+            exec(ast.unparse(node), {})

@@ -22,8 +22,8 @@ from tests.conftest import SHARED_DATA
 from tests.fetching.rendered_scenes import write_rendered
 from tests.fetching.test_jasansky import run
 from tests.fetching.test_lames import REAL, SITES, write_metadata, write_sectors
+from tests.pages import texts
 from tests.study.test_execution import SMALL
-from tests.test_notebooks import texts
 
 # Coal and metals, sites of two years, invalid outlines, leaching heaps and stockyards; small ones.
 CHOSEN = (

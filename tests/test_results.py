@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 def project(tmp_path):
     """A copy of what the section is made from."""
     (tmp_path / "results").mkdir()
-    for path in (write_tables.OUTCOMES, write_tables.TAILINGS, write_tables.SPREAD):
-        shutil.copy(ROOT / path, tmp_path / path)
+    for path in ROOT.glob("results/*.csv"):
+        shutil.copy(path, tmp_path / "results")
     return tmp_path
 
 
