@@ -7,7 +7,8 @@ import pytest
 
 from minseg import MinsegError
 from minseg.audit.ledger import against_paper, judge_print
-from minseg.audit.printed import PAPER_TESTS, PAPER_VERDICTS, Compared, weigh
+from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.printed import PAPER_VERDICTS, Compared, weigh
 from minseg.study.paper import PAPER_FOLDER, open_points, paper_statements
 from minseg.study.tuning import SearchSpace
 

@@ -175,11 +175,7 @@ def test_false_positives_are_traced_to_classes_that_the_model_does_not_know(make
 
 
 def test_missed_pixels_are_traced_to_predictions_and_to_what_lies_there(make_explanations):
-    labels = {
-        "excavation": PIT,
-        "preparatory work area": DUMP,
-        "stockpile": rectangle(20, 4, 2, 8),
-    }
+    labels = {"excavation": PIT, "preparatory work area": DUMP, "stockpile": rectangle(20, 4, 2, 8)}
     predicted = {"excavation": PIT | rectangle(20, 4, 3, 8)}
     found = make_explanations("model1", [labels], [predicted])
     strip = {"class_name": "preparatory work area", "error": "false negative"}

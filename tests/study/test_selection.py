@@ -11,12 +11,7 @@ from minseg.scoring.intervals import bootstrap, interval
 from minseg.study import selection
 from minseg.study.config import RunConfig
 from minseg.study.runs import RunStore
-from minseg.study.selection import (
-    Candidates,
-    candidates,
-    importances,
-    trial_table,
-)
+from minseg.study.selection import Candidates, candidates, importances, trial_table
 from minseg.study.tuning import Search
 from tests.study.made_runs import DRAWN, SPACE, ask_trial, complete_trial, excavation
 

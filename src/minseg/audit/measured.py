@@ -12,15 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from minseg.audit.power import POWER, mine_spread, needed_mines
-from minseg.audit.printed import (
-    ABOVE_ZERO,
-    BELOW_ZERO,
-    CONTRASTS,
-    Contrast,
-    Region,
-    Rows,
-    title,
-)
+from minseg.audit.printed import ABOVE_ZERO, BELOW_ZERO, CONTRASTS, Contrast, Region, Rows, title
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
 from minseg.scoring.metrics import METRICS
