@@ -8,7 +8,6 @@ import pytest
 
 from minseg import MinsegError, atomic
 from minseg.data.labels import TASKS
-from minseg.data.writing import resplit
 from minseg.learning import options
 from minseg.scoring.metrics import counts, scores
 from minseg.study.config import RunConfig
@@ -70,10 +69,8 @@ def test_key_depends_on_config_data_and_split(own_dataset, monkeypatch):
     key = run_key(config, own_dataset)
     assert key == run_key(RunConfig(), own_dataset)
     assert key != run_key(config.replace(seed=1), own_dataset)
-    for seed in range(20):
-        other = resplit(own_dataset, seed)
-        same = other.split.equals(own_dataset.split)
-        assert (run_key(config, other) == key) == same
+    turned = own_dataset.split["part"].replace({"train": "test", "test": "train"})
+    assert run_key(config, replace(own_dataset, split=own_dataset.split.assign(part=turned))) != key
     monkeypatch.setattr(type(own_dataset), "digest", "data")
     monkeypatch.setattr(type(own_dataset), "split_digest", "split")
     fresh = replace(own_dataset)
@@ -213,24 +210,9 @@ def test_requirements_of_a_configuration(tmp_path):
     dataset.split["part"] = parts
     scope = require(CONFIG.replace(subset="RR"), dataset)
     assert list(scope.mines["mine"]) == ["mine-0", "mine-3", "mine-6"]
-    for changes, message in (
-        ({"task": "model3"}, "nobody annotated"),
-        ({"bands": "M"}, "has no band"),
-        ({"subset": "MO"}, "subset MO has no mine in validation"),
-        ({"subset": "CL"}, "no mine has raw_material CL"),
-    ):
+    for subset, message in (("MO", "has no mine in validation"), ("CL", "no mine has raw_mat")):
         with pytest.raises(MinsegError, match=message):
-            require(CONFIG.replace(**changes), dataset)
-
-
-def test_whole_run_is_found_with_or_without_weights(tmp_path):
-    store = RunStore(tmp_path)
-    write_run(tmp_path / "abc", CONFIG, FOUND)
-    assert store.find("abc").config == CONFIG
-    (tmp_path / "abc" / "weights.safetensors").write_bytes(b"0")
-    assert open_run(store.find("abc").path).scores()["iou"] == pytest.approx(0.6)
-    write_run(tmp_path / "def", CONFIG.baseline(), {150: FOUND[4]})
-    assert store.find("def").history.empty
+            require(CONFIG.replace(subset=subset), dataset)
 
 
 @pytest.mark.parametrize("name", RUN_FILES)

@@ -19,15 +19,8 @@ from minseg.audit.measured import (
     RunFinding,
     decide,
 )
-from minseg.audit.printed import (
-    HOLDS,
-    NOT_A_KEY,
-    PAPER_TESTS,
-    UNDECIDABLE,
-    PaperFinding,
-    Rows,
-    weigh,
-)
+from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.printed import HOLDS, NOT_A_KEY, UNDECIDABLE, PaperFinding, Rows, weigh
 from minseg.errors import MinsegError, summarise
 from minseg.study.paper import TABLES, paper_statements, paper_table
 
@@ -333,22 +326,6 @@ class Ledger:
     def contradictions(self) -> Self:
         """Those claims that the paper's own numbers do not bear out as they are worded."""
         return replace(self, judged=tuple(one for one in self.judged if one.contrary))
-
-    def table(self) -> pd.DataFrame:
-        """Return one row a claim: id, place, claim, paper, runs (verdicts), synthetic."""
-        return pd.DataFrame(
-            [
-                {
-                    "id": one.claim.id,
-                    "place": ", ".join(one.claim.place),
-                    "claim": one.claim.says,
-                    "paper": one.paper.verdict,
-                    "runs": one.runs.verdict,
-                    "synthetic": self.synthetic,
-                }
-                for one in self.judged
-            ]
-        )
 
     def counts(self, side: str) -> pd.DataFrame:
         """Count verdicts of a side, paper or runs: a row a section (its first place), int."""
