@@ -153,20 +153,19 @@ def scene_of(k: int, year: int = 2020, side: int = SIDE, radar: bool = True) -> 
     )
 
 
+def write_scenes(path: Path, mines: pd.DataFrame, scenes, **about: object) -> Dataset:
+    made = {"provenance": "made by a test", "licence": "none needed", "synthetic": True}
+    made |= {"name": path.name, "class_names": ("excavation", "preparatory work area")}
+    return write_dataset(path, mines=mines, scenes=iter(scenes), **made | about)
+
+
 def write_small_dataset(
     path: Path, count: int = 8, years=(2019, 2020), side: int = SIDE, **columns: object
 ) -> Dataset:
     """Squares of one raw material and mine type, unless `columns` of the mine table say more."""
-    return write_dataset(
-        path,
-        name="squares",
-        mines=mine_rows(count, **{"raw_material": "RR", "mine_type": "OP"} | columns),
-        scenes=(scene_of(k, year, side) for k in range(count) for year in years),
-        class_names=("excavation", "preparatory work area"),
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=True,
-    )
+    mines = mine_rows(count, **{"raw_material": "RR", "mine_type": "OP"} | columns)
+    scenes = (scene_of(k, year, side) for k in range(count) for year in years)
+    return write_scenes(path, mines, scenes, name="squares")
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,10 @@ from rasterio.windows import Window
 from minseg import MinsegError
 from minseg.data.labels import IGNORE, TASKS, encode_bits
 from minseg.data.radiometry import training_statistics
-from minseg.data.writing import write_dataset
 from minseg.learning import patches as patches_module
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches, change_colours, read_patch
-from tests.conftest import OPTICAL, SIDE, mine_rows, scene_of, write_small_dataset
+from tests.conftest import OPTICAL, SIDE, mine_rows, scene_of, write_scenes, write_small_dataset
 
 MODEL1 = TASKS["model1"]
 BANDS = ("B04", "VV", "B02")
@@ -53,16 +52,8 @@ def positions(tmp_path_factory):
             labels=encode_bits({"excavation": classes == 1, "preparatory work area": classes == 2}),
         )
 
-    return write_dataset(
-        tmp_path_factory.mktemp("positions") / "positions",
-        name="positions",
-        mines=mine_rows(4),
-        scenes=(scene(k) for k in range(4)),
-        class_names=("excavation", "preparatory work area"),
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=True,
-    )
+    path = tmp_path_factory.mktemp("made") / "positions"
+    return write_scenes(path, mine_rows(4), map(scene, range(4)))
 
 
 def places_of(patches, inputs):

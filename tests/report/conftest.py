@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from rasterio.windows import Window
@@ -145,6 +145,17 @@ def markers(axes, face, edge=None):
         if not np.isnan(x)
     ]
     return sorted(found, key=lambda place: place[1])
+
+
+def segments(axes):
+    """The ends of horizontal lines, in the order of the rows."""
+    return [
+        tuple(segment[:, 0])
+        for collection in axes.collections
+        if isinstance(collection, LineCollection)
+        for segment in collection.get_segments()
+        if len(segment)
+    ]
 
 
 def texts(of):

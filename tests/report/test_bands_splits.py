@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from minseg.report import bands_splits
@@ -20,6 +19,7 @@ from tests.report.conftest import (
     markers,
     overlapping_texts,
     row_names,
+    segments,
     texts,
     titles,
 )
@@ -280,17 +280,6 @@ def panels(figure):
 
 def values(*found):
     return [x for x, _ in markers(*found)]
-
-
-def segments(axes):
-    """The ends of horizontal lines, in the order of the rows."""
-    return [
-        tuple(segment[:, 0])
-        for collection in axes.collections
-        if isinstance(collection, LineCollection)
-        for segment in collection.get_segments()
-        if len(segment)
-    ]
 
 
 def test_bands_stand_in_order_with_their_intervals_and_the_paper():

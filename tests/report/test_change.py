@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from minseg.data.labels import IGNORE, TASKS
@@ -15,7 +14,7 @@ from minseg.study import change
 from minseg.study.cleaning import EFFECT_COLUMNS, RULES
 from minseg.study.study import open_study
 from tests.conftest import write_small_dataset
-from tests.report.conftest import draw, legend, row_names, texts, titles
+from tests.report.conftest import draw, legend, markers, row_names, segments, texts, titles
 
 
 @pytest.fixture(scope="module")
@@ -153,23 +152,6 @@ TABLE = pd.DataFrame(
 )
 
 
-def drawn(axes):
-    """From row to (difference, low, high, colour)."""
-    points = {
-        round(y): (x, to_hex(dots.get_facecolor()[0]))
-        for dots in axes.collections
-        if not isinstance(dots, LineCollection)
-        for x, y in dots.get_offsets()
-    }
-    spans = {
-        round(segment[0, 1]): tuple(segment[:, 0])
-        for lines in axes.collections
-        if isinstance(lines, LineCollection)
-        for segment in lines.get_segments()
-    }
-    return {row: (x, *spans[row], colour) for row, (x, colour) in points.items()}
-
-
 def test_each_rule_is_a_row_with_its_difference_and_interval():
     figure = draw(pages.cleaning_figure(TABLE))
     second, first = figure.axes
@@ -177,17 +159,12 @@ def test_each_rule_is_a_row_with_its_difference_and_interval():
         f"{name}: IoU 0.46 as predicted" for name in ("Model 2, M", "Model 1, RGB")
     ]
     assert row_names(second) == list(RULES)  # the left panel, whose rows both have
-    assert drawn(first) == {
-        0: (0.01, 0.005, 0.02, CLEAR),
-        1: (0, 0, 0, OPEN),
-        2: (0.02, 0.01, 0.03, CLEAR),
-        3: (0.025, 0.01, 0.05, CLEAR),
-    }
-    assert drawn(second) == {
-        0: (-0.02, -0.03, -0.01, CLEAR),
-        1: (0.004, -0.001, 0.01, OPEN),
-        3: (0.001, -0.001, 0.01, OPEN),
-    }
+    assert markers(first, CLEAR) == [(0.01, 0), (0.02, 2), (0.025, 3)]
+    assert markers(first, OPEN) == [(0, 1)]
+    assert segments(first) == [(0.005, 0.02), (0, 0), (0.01, 0.03), (0.01, 0.05)]
+    assert markers(second, CLEAR) == [(-0.02, 0)]
+    assert markers(second, OPEN) == [(0.004, 1), (0.001, 3)]
+    assert segments(second) == [(-0.03, -0.01), (-0.001, 0.01), (-0.001, 0.01)]
     assert (texts(first), texts(second)) == ([], ["does not apply"])
     helped = TABLE[TABLE["run"] == "a"].assign(low=0.01, difference=0.02, high=0.03)
     (axes,) = draw(pages.cleaning_figure(helped)).axes

@@ -8,11 +8,10 @@ from minseg.data.bands import BANDS
 from minseg.data.dataset import open_dataset
 from minseg.data.labels import CLASS_NAMES, decode_bits
 from minseg.data.raster import Grid
-from minseg.data.writing import write_dataset
 from minseg.errors import MinsegError
 from minseg.report import dataset as pages
 from minseg.synthetic.dataset import write_synthetic
-from tests.conftest import mine_rows, scene_of
+from tests.conftest import mine_rows, scene_of, write_scenes
 from tests.report.conftest import draw, legend, overlapping_texts, row_names, texts
 
 
@@ -32,16 +31,7 @@ def sources(figure):
 
 
 def written(folder, scenes):
-    return write_dataset(
-        folder / "written",
-        name="written",
-        mines=mine_rows(len(scenes)),
-        scenes=iter(scenes),
-        class_names=("excavation", "preparatory work area"),
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=True,
-    )
+    return write_scenes(folder / "written", mine_rows(len(scenes)), scenes)
 
 
 def first(dataset):

@@ -35,16 +35,6 @@ def fewer_draws(monkeypatch):
     monkeypatch.setattr("minseg.scoring.intervals.RESAMPLES", 300)
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
-def test_interval_holds_the_score_itself(convention):
-    counts = mines(12)
-    found = intervals_of(counts, convention)
-    point = scores(counts, convention)
-    assert list(found) == list(METRICS)
-    for metric, (low, high) in found.items():
-        assert 0 <= low < point[metric] < high <= 1
-
-
 def test_every_resample_is_over_the_classes_of_the_truth():
     counts = np.zeros((6, 3, 4), np.int64)
     counts[:, 1] = [60, 20, 20, 100]  # found alike in each mine: IoU .6
@@ -68,6 +58,7 @@ def test_a_mine_has_the_same_luck_whatever_mines_are_drawn_with_it():
     few, many = draw_mines(["b", "a"]), draw_mines(["a", "c", "b", "d"])
     more = many[:, 0] > many[:, 2]
     assert ((few[:, 1] > few[:, 0]) == more).all()
+    assert (draw_mines(["b", "c"]) != few).any()
 
 
 def test_resamples_are_scores_of_the_mines_as_they_are_weighed():
@@ -93,26 +84,6 @@ def test_one_rule_widens_for_the_number_of_comparisons():
     assert told_from_zero(-above, 6, 1)
     assert not told_from_zero(above, 5, 1)
     assert not told_from_zero(above, 38, 2)
-
-
-def test_same_mines_meet_the_same_resamples_whatever_their_order():
-    counts = mines(12)
-    names = [f"m{k}" for k in range(12)]
-    there = bootstrap(counts, names, "standard")
-    assert (bootstrap(counts[::-1], names[::-1], "standard") == there).all()
-    assert (bootstrap(counts, [f"n{k}" for k in range(12)], "standard") != there).any()
-
-
-def test_paired_differences_are_narrower_than_the_intervals():
-    counts = mines(12)
-    better = counts.copy()
-    better[:, 1, 0] += 5  # five more pixels found in every mine
-    better[:, 1, 2] -= 5
-    names = [f"m{k}" for k in range(12)]
-    one, other = (bootstrap(c, names, "standard")[:, 0] for c in (counts, better))
-    low, high = interval(other - one)
-    assert 0 < low < high < 0.1
-    assert high - low < 0.2 * np.subtract(*interval(one)[::-1])
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

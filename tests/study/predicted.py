@@ -10,12 +10,12 @@ import pandas as pd
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.labels import CLASS_NAMES, IGNORE, encode_bits, parse_task
-from minseg.data.writing import SceneRasters, write_dataset
+from minseg.data.writing import SceneRasters
 from minseg.learning.inference import EvaluationScene, count_scenes, counts_table
 from minseg.maps.class_map import write_class_map
 from minseg.study.config import RunConfig
 from minseg.study.runs import Run
-from tests.conftest import grid_at, mine_rows
+from tests.conftest import grid_at, mine_rows, write_scenes
 
 SIDE = 32
 BANDS = ("B02", "B03", "B04", "B08", "B11")
@@ -68,16 +68,8 @@ def write_mines(
                 labels=labels,
             )
         )
-    write_dataset(
-        path,
-        name="drawn",
-        mines=mine_rows(len(scenes), **columns),
-        scenes=scenes,
-        class_names=class_names,
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=synthetic,
-    )
+    about = {"name": "drawn", "class_names": class_names, "synthetic": synthetic}
+    write_scenes(path, mine_rows(len(scenes), **columns), scenes, **about)
     parts = ["train"] * 3 + ["validation"] + ["test"] * len(test_labels)
     split = pd.DataFrame({"mine": [f"mine-{k}" for k in range(len(parts))], "part": parts})
     split.to_csv(path / "split.csv", index=False)

@@ -8,7 +8,6 @@ import pytest
 import rasterio
 
 from minseg.data.labels import IGNORE, TASKS, encode_bits, parse_task
-from minseg.data.writing import write_dataset
 from minseg.errors import MinsegError
 from minseg.maps.change import change_areas
 from minseg.maps.class_map import ClassMap
@@ -32,7 +31,7 @@ from minseg.study.change import (
 from minseg.study.execution import predict_scenes_of, run
 from minseg.study.runs import Run, RunStore
 from minseg.study.study import Study
-from tests.conftest import TINY, grid_at, mine_rows, scene_of, write_small_dataset
+from tests.conftest import TINY, grid_at, mine_rows, scene_of, write_scenes, write_small_dataset
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +62,9 @@ def test_the_mine_that_grew_most(tmp_path):
         labels = encode_bits({"excavation": pit, "preparatory work area": ~pit & (k == 0)})
         return replace(scene_of(k, year), labels=labels)
 
-    grown = write_dataset(
-        tmp_path / "grown",
-        name="grown",
-        mines=mine_rows(14, raw_material="RR", mine_type="OP"),
-        scenes=(scene(k, year) for k in range(14) for year in (2019, 2020)),
-        class_names=("excavation", "preparatory work area"),
-        provenance="made by a test",
-        licence="none needed",
-        synthetic=True,
-    )
+    mines = mine_rows(14, raw_material="RR", mine_type="OP")
+    scenes = (scene(k, year) for k in range(14) for year in (2019, 2020))
+    grown = write_scenes(tmp_path / "grown", mines, scenes)
     tested = mines_with_two_years(grown)
     number = [int(mine.removeprefix("mine-")) for mine in tested]
     assert len({k % 5 for k in number}) > 1
