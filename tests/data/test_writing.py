@@ -39,15 +39,6 @@ def test_window_is_a_slice_of_the_whole(dataset):
     ).all()
 
 
-def test_train_has_all_years_and_the_other_parts_one_scene_a_mine(dataset):
-    for part, mines in dataset.split.groupby("part")["mine"]:
-        scenes = dataset.scenes_of(part)
-        assert set(scenes["mine"]) == set(mines)
-        assert len(scenes) == len(mines) * (2 if part == "train" else 1)
-        if part != "train":
-            assert (scenes["year"] == 2020).all()
-
-
 def test_class_shares_match_a_count_by_hand(dataset):
     shares = dataset.class_shares()
     scenes = dataset.scenes_of("test")
@@ -70,13 +61,6 @@ def test_digest_depends_on_content_and_not_on_place(tmp_path, dataset):
 def write(path, scenes, count=4):
     about = {"name": "x", "class_names": ("excavation",), "provenance": "", "licence": ""}
     return write_dataset(path, mines=mine_rows(count), scenes=scenes, synthetic=True, **about)
-
-
-def test_existing_folder_is_not_touched(own_dataset):
-    before = names(own_dataset.path)
-    with pytest.raises(MinsegError, match="not an empty folder"):
-        write(own_dataset.path, [scene_of(0)])
-    assert names(own_dataset.path) == before
 
 
 def broken_scenes():

@@ -50,26 +50,6 @@ def test_polygons_over_the_largest_box_are_refused():
         mine_box(22, 44, far, SMALL)
 
 
-def test_box_crosses_the_date_line():
-    west, east = shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.98, -16.99)
-    grid = mine_box(179.99, -17, shapely.union_all([west, east]), SMALL)
-    assert grid.crs.to_epsg() == 32701
-    assert 3000 < grid.width * 10 < 4000
-    assert grid.bounds_lonlat[0] > 179.9 and grid.bounds_lonlat[2] < -179.9
-
-
-@pytest.mark.parametrize("latitude", [85, -81])
-def test_near_the_poles_it_is_refused(latitude):
-    with pytest.raises(MinsegError, match="UTM ends"):
-        mine_box(0, latitude)
-
-
-@pytest.mark.parametrize("rule", [(-1, 600, 9000), (100, 0, 9000), (100, 9000, 600)])
-def test_impossible_rules_are_refused(rule):
-    with pytest.raises(MinsegError, match="give a margin"):
-        BoxRule(*rule)
-
-
 def test_plans_that_make_no_dataset_are_refused(request_):
     for changed, said in (
         ({"years": (2010, 2019)}, "began in 2015"),
@@ -124,9 +104,8 @@ def named(tmp_path, name):
     ],
 )
 def test_a_name_that_is_no_safe_folder_is_refused(tmp_path, name, message):
-    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}") as told:
+    with pytest.raises(MinsegError, match=rf"mines\.csv.*{message}"):
         read_mines(named(tmp_path, name))
-    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["b" * 100, "console", "com0", "Bor.2", "Борский"])
