@@ -201,6 +201,7 @@ def test_counts_are_those_of_an_epoch_count_the_last_by_default(tmp_path):
         run.scores("train")
     with pytest.raises(MinsegError, match="part 'test' at 7 epochs; it has validation, test at 2"):
         run.scores(epochs=7)
+    assert open_run(tmp_path) == run
     with pytest.raises(MinsegError, match="no finished run"):
         open_run(tmp_path / "elsewhere")
 
