@@ -54,7 +54,6 @@ def test_bands_are_found_by_name_or_by_position(indexes_of, names, how, found):
         (None, {}, "carry no names"),
         (None, {"wanted": ("B02", "B03")}, "carry no names"),
         (None, {"wanted": ("-", "B04")}, "has 3 bands, but 2 are listed"),
-        (NAMES, {"wanted": ("B02", "B08")}, "has no band B08"),
         (["B2", "B02_median", "B04"], {}, r"called B02.*--bands -,B02,B04$"),
         (NAMES, {"scale": None, "numbers": (NUMBERS // 20).astype(np.uint8)},
          r"B02 has 8-bit numbers without a scale.*original image"),

@@ -197,13 +197,11 @@ def test_image_arguments_are_paths_or_bands_and_a_path(tmp_path, monkeypatch):
         ImageFile.parse("missing=name.tif")
 
 
-SITE = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
 TURNED = Grid(96, 96, grid_of(10).transform @ Affine.rotation(5), UTM)
 REFUSED = {
     "elsewhere": ({"B08": grid_of(10, left=7e5)}, {}, "B08.tif: lies outside of the other files"),
     "rotated": ({"B08": TURNED}, {}, "B08.tif: its grid is rotated.*gdalwarp"),
     "nowhere": ({"B08": grid_of(10, crs=None)}, {}, "B08.tif: has no coordinate"),
-    "of a site": ({"B08": grid_of(10, crs=SITE)}, {}, "B08.tif: its coordinates lie nowhere"),
     "metres": ({"B08": grid_of(10, crs=WGS84)}, {}, "B08.tif: its coordinates lie nowhere"),
     "missing": ({"B04": grid_of(10)}, {}, "needs band B08 and the image has B02, B04"),
     "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, {}, "band B08 is in two files"),

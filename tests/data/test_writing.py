@@ -81,25 +81,10 @@ def test_an_error_leaves_nothing(tmp_path, scenes, count, message):
     assert names(tmp_path) == []
 
 
-def test_several_scenes_of_a_mine_in_one_year_are_kept_apart(tmp_path):
-    scenes = [*map(scene_of, range(4)), replace(scene_of(0), scene="second")]
+def test_scenes_of_one_year_are_kept_apart_and_one_without_radar_gives_none(tmp_path):
+    scenes = [*(scene_of(k, radar=k > 0) for k in range(4)), replace(scene_of(1), scene="second")]
     found = write(tmp_path / "new", scenes)
-    assert found.scenes["labels"].is_unique
-    assert len(found.scenes) == 5
-
-
-@pytest.mark.parametrize(
-    ("task", "band", "message"),
-    [("dam", "B04", "nobody annotated"), ("model4", "B04", "nobody annotated"),
-     ("model1", "B8A", "has no band B8A")],
-)  # fmt: skip
-def test_unannotated_class_and_missing_band_are_refused(dataset, task, band, message):
-    with pytest.raises(MinsegError, match=message):
-        dataset.require(parse_task(task), (band,))
-
-
-def test_scene_without_radar_is_refused_when_radar_is_asked_for(tmp_path):
-    found = write(tmp_path / "new", [scene_of(k, radar=k > 0) for k in range(4)])
+    assert found.scenes["labels"].is_unique and len(found.scenes) == 5
     scene = found.scenes.set_index("mine", drop=False).loc["mine-0"]
     with pytest.raises(MinsegError, match="has no radar"):
         found.read_inputs(scene, ("VV",))

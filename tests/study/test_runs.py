@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from minseg import MinsegError, atomic
-from minseg.data.labels import TASKS
+from minseg.data.labels import IGNORE, IGNORE_BITS, TASKS, encode_bits
 from minseg.learning import options
 from minseg.scoring.metrics import counts, scores
 from minseg.study.config import RunConfig
@@ -17,13 +17,16 @@ from minseg.study.runs import (
     RunStore,
     counted_mines,
     counts_array,
+    find_scene,
     git_state,
     open_run,
     require,
     run_key,
+    scene_prediction,
 )
 from tests.conftest import names, write_small_dataset
 from tests.study.made_runs import excavation, write_run
+from tests.study.predicted import rectangle, write_mines, write_predictions
 
 
 def test_commit_and_changes_of_the_code(tmp_path, monkeypatch):
@@ -198,6 +201,7 @@ def test_counts_are_those_of_an_epoch_count_the_last_by_default(tmp_path):
         run.scores("train")
     with pytest.raises(MinsegError, match="part 'test' at 7 epochs; it has validation, test at 2"):
         run.scores(epochs=7)
+    assert open_run(tmp_path) == run
     with pytest.raises(MinsegError, match="no finished run"):
         open_run(tmp_path / "elsewhere")
 
@@ -277,3 +281,35 @@ def test_runs_on_an_earlier_content_of_a_dataset_are_counted(own_dataset, tmp_pa
     (write_run(store.path / "ff", CONFIG, FOUND).path / "provenance.json").write_text("cut off")
     assert store.outdated(own_dataset) == 2
     assert RunStore(tmp_path / "none").outdated(own_dataset) == 0
+
+
+def test_prediction_with_truth_and_all_labels(tmp_path):
+    pit, dump = rectangle(4, 4, 10, 10), rectangle(20, 20, 5, 5)
+    labels = encode_bits({"excavation": pit, "dumping ground": dump})
+    labels[:, -1] = IGNORE_BITS
+    mines = write_mines(tmp_path / "d", [labels], looks={0: [(rectangle(0, 0, 2, 2), [0] * 5)]})
+    run = write_predictions(tmp_path / "run", mines, "model1", [{"excavation": dump}])
+    one = scene_prediction(run, mines, "mine-4")
+    assert one.scene["scene"] == "mine-4-2020"
+    assert np.array_equal(one.prediction == 1, dump)
+    assert np.array_equal(one.target == 1, pit)
+    assert np.array_equal(one.target == IGNORE, (labels == IGNORE_BITS) | rectangle(0, 0, 2, 2))
+    assert np.array_equal(one.labels, labels)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    mines = write_mines(tmp_path / "d", [{}])
+    run = write_predictions(tmp_path / "run", mines, "model1", [{}])
+    with pytest.raises(MinsegError, match="no prediction of mine 'mine-0'; test mines are mine-4"):
+        scene_prediction(run, mines, "mine-0")
+    elsewhere = run.path / "predictions" / "mine-4-2020.tif"
+    other = write_mines(tmp_path / "other", [{}, {}])
+    longer = write_predictions(tmp_path / "longer", other, "model1", [{}, {}])
+    (longer.path / "predictions" / "mine-5-2020.tif").replace(elsewhere)
+    with pytest.raises(MinsegError, match="another grid than scene 'mine-4-2020'"):
+        scene_prediction(run, mines, "mine-4")
+    elsewhere.unlink()
+    with pytest.raises(MinsegError, match="no such file"):
+        scene_prediction(run, mines, "mine-4")
+    with pytest.raises(MinsegError, match="has no scene 'nowhere'"):
+        find_scene(mines, "nowhere")
