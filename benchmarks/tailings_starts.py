@@ -36,6 +36,7 @@ from minseg.study.runs import COUNT_COLUMNS, Run, RunStore
 from minseg.study.study import Study
 
 FOREST, REFERENCE = "pixel forest", "ResNet-18, random"
+TUNED, FROZEN = "Lite0, ImageNet, encoder's rate 0.3", "Lite0, ImageNet, frozen"
 LITE0, B4 = "tu-tf_efficientnet_lite0", "efficientnet-b4"
 SETTINGS = COMMON | {"crop": 384, "coarsen": 2, "epochs": 12, "orientations": 8}
 IMAGENET = {"encoder": LITE0, "weights": "imagenet-lite0"}
@@ -44,27 +45,34 @@ SENTINEL = {"encoder": B4, "weights": "sentinel2-b4", "epochs": 6}  # twice as l
 
 ARMS: dict[str, dict] = {
     FOREST: {},
-    "ResNet-18, random": {},
+    REFERENCE: {},
     "Lite0, random": {"encoder": LITE0},
-    "Lite0, ImageNet, encoder's rate 0.3": GENTLE,
-    "Lite0, ImageNet, frozen": IMAGENET | {"encoder_rate": 0},
+    TUNED: GENTLE,
+    FROZEN: IMAGENET | {"encoder_rate": 0},
     "B4, Sentinel-2": SENTINEL,
+    "B4, Sentinel-2, its normalisation neglected": SENTINEL | {"weights": "neglected"},
+    f"{TUNED}, seed 1": GENTLE | {"seed": 1},
+    f"{TUNED}, seed 2": GENTLE | {"seed": 2},
     "B4, Sentinel-2, frozen": SENTINEL | {"encoder_rate": 0},
     "B4, Sentinel-2, frozen, its normalisation neglected": SENTINEL
     | {"encoder_rate": 0, "weights": "neglected"},
     "Lite0, ImageNet, rate 0.3, colour 0.3": GENTLE | {"colour": 0.3},
     "Lite0, ImageNet": IMAGENET,
-    "Lite0, ImageNet, rate 0.3, pixels of 40 m": GENTLE | {"coarsen": 4},
-    "Lite0, ImageNet, rate 0.3, Tversky": GENTLE | {"loss": "tversky"},
     "Lite0, ImageNet, rate 0.3, its normalisation": GENTLE | {"weights": "respected"},
+    "Lite0, ImageNet, rate 0.3, Tversky": GENTLE | {"loss": "tversky"},
+    "Lite0, ImageNet, rate 0.3, pixels of 40 m": GENTLE | {"coarsen": 4},
     "Lite0, ImageNet, rate 0.3, pixels of 10 m": GENTLE | {"coarsen": 1, "crop": 224},
 }
 """Arm to what differs from `SETTINGS`."""
 
-NO_COLOUR = "Lite0, ImageNet, encoder's rate 0.3"
 DERIVED: dict[str, tuple[tuple[str, ...], int]] = {
-    f"{NO_COLOUR}, one orientation": ((NO_COLOUR,), 1),
-    "mean of all starts": (("ResNet-18, random", "Lite0, random", NO_COLOUR), 8),
+    f"{TUNED}, one orientation": ((TUNED,), 1),
+    "mean of Lite0, ImageNet, rate 0.3 and frozen": ((TUNED, FROZEN), 8),
+    "mean of ResNet-18, random and Lite0, ImageNet, rate 0.3 and frozen": (
+        (REFERENCE, TUNED, FROZEN),
+        8,
+    ),
+    f"mean of three seeds of {TUNED}": ((TUNED, f"{TUNED}, seed 1", f"{TUNED}, seed 2"), 8),
 }
 """Arm to the arms whose probabilities it averages, and in how many orientations."""
 
@@ -131,7 +139,12 @@ def outcomes(folder: Path, work: Path, splits: list[int]) -> Iterator[tuple[dict
     """Make every run, or load it, and yield its row and its counts."""
     store = RunStore(work / "runs")
     datasets = {split_seed: open_split(folder, work, split_seed) for split_seed in splits}
-    for arm, (split_seed, dataset) in itertools.product((*ARMS, *DERIVED), datasets.items()):
+    order = [
+        name
+        for arm in ARMS
+        for name in (arm, *(one for one, (sources, _) in DERIVED.items() if sources[-1] == arm))
+    ]
+    for arm, (split_seed, dataset) in itertools.product(order, datasets.items()):
         study = Study("paper", dataset, (0,), store)
         sources, orientations = DERIVED.get(arm, ((arm,), 0))
         runs = [study.run(config_of(study, source, work)) for source in sources]
