@@ -226,7 +226,7 @@ def _best_start(project: Path) -> str:
     """Return the line of the start that is best on the validation sites."""
     command = "python benchmarks/tailings_starts.py FOLDER"
     runs, arms = (_read(project / path, command) for path in (STARTS, ARMS))
-    best = arms.loc[arms["validation_iou"].idxmax(), "arm"]
+    best = arms["arm"].iloc[arms["validation_iou"].argmax()]
     ious = runs[runs["arm"] == best].groupby("split_seed")["iou"].mean()
     return _line(
         f"the same, the best of {len(arms)} ways by validation ({best}): mean IoU of {len(ious)} "

@@ -7,7 +7,7 @@ from minseg.study.runs import RunStore
 from minseg.study.study import Study
 from minseg.study.tables import Entry, Result
 from tests.conftest import write_small_dataset
-from tests.study.made_runs import excavation, write_run
+from tests.study.made_runs import excavations, made_result
 
 CONFIG = RunConfig(task="model1", epochs=2)
 
@@ -27,26 +27,16 @@ def mines_of(dataset, part="test"):
 
 def result_of_hits(study, hits_of_seeds, bands="RGB", row=None, false=0, problem=None, **changes):
     """A result whose runs find so many of ten excavation pixels in each test mine, in order."""
-    row = row or bands
     config = CONFIG.replace(bands=bands, **changes)
-    entry = Entry("model1", row, config, None, problem)
     if problem:
-        return Result(entry, (), problem)
-    runs = []
-    for seed, hits in enumerate(hits_of_seeds):
-        tested = {
-            mine: excavation(number, false)
-            for mine, number in zip(mines_of(study.dataset), hits, strict=False)
-        }
-        first = mines_of(study.dataset, "validation")[0]
-        found = {config.epochs: {"validation": {first: excavation(10)}, "test": tested}}
-        runs.append(
-            write_run(
-                study.store.path / f"{row}-{seed}".replace("+", ""),
-                config.replace(seed=seed),
-                found,
-                dataset_hash=study.dataset.digest,
-                split_hash=study.dataset.split_digest,
-            )
-        )
-    return Result(entry, tuple(runs))
+        return Result(Entry("model1", row or bands, config, None, problem), (), problem)
+    mines = mines_of(study.dataset)
+    return made_result(
+        study.store.path,
+        row or bands,
+        config,
+        *(excavations(dict(zip(mines, hits, strict=False)), false) for hits in hits_of_seeds),
+        validation=mines_of(study.dataset, "validation")[0],
+        dataset_hash=study.dataset.digest,
+        split_hash=study.dataset.split_digest,
+    )

@@ -17,8 +17,8 @@ from minseg.audit.averaging import (
 )
 from minseg.scoring.conventions import NAMED, PAPER, STANDARD, Convention, score
 from minseg.study.config import RunConfig
-from minseg.study.tables import Entry, Result
-from tests.study.made_runs import excavation, write_run
+from minseg.study.tables import Result
+from tests.study.made_runs import excavations, made_result
 
 CONFIG = RunConfig(task="model1", bands="RGB", epochs=2)
 ONE_ZERO = Convention("one / zero", "macro-imagewise", False, 1.0, 0.0)
@@ -28,12 +28,7 @@ SKIPPED_ZERO = Convention("skipped / zero", "macro-imagewise", False, None, 0.0)
 
 def result_of(folder, row, *seeds, false=0):
     """From excavation hits by mine, of one or more seeds, to an entry's result."""
-    runs = []
-    for seed, hits in enumerate(seeds):
-        tested = {mine: excavation(number, false) for mine, number in hits.items()}
-        path = folder / f"{row}-{seed}"
-        runs.append(write_run(path, CONFIG.replace(seed=seed), {2: {"test": tested}}))
-    return Result(Entry("model1", row, CONFIG), tuple(runs))
+    return made_result(folder, row, CONFIG, *(excavations(hits, false) for hits in seeds))
 
 
 def test_rows_of_the_print_break_the_identity_in_the_models_of_several_classes_alone():
@@ -83,10 +78,8 @@ def test_no_fewer_absent_classes_can_give_the_scores(absent, convention):
 def test_scores_of_runs_are_means_over_seeds(tmp_path):
     result = result_of(tmp_path, "RGB", {"a": 4, "b": 6}, {"a": 8, "b": 8})
     found = convention_scores([result, Result(result.entry, (), "none")], [STANDARD, PAPER])
-    assert found[["convention", "task", "row"]].to_numpy().tolist() == [
-        ["standard", "model1", "RGB"],
-        ["paper", "model1", "RGB"],
-    ]
+    names = found[["convention", "task", "row"]].to_numpy().tolist()
+    assert names == [["standard", "model1", "RGB"], ["paper", "model1", "RGB"]]
     assert found["iou"].iloc[0] == pytest.approx((0.5 + 0.8) / 2)
     assert found["iou"].iloc[1] == pytest.approx(
         np.mean([run.scores(convention="paper")["iou"] for run in result.runs])
@@ -95,11 +88,9 @@ def test_scores_of_runs_are_means_over_seeds(tmp_path):
 
 def test_absent_classes_are_counted(tmp_path):
     result = result_of(tmp_path, "RGB", {"a": 4, "b": 0}, false=0)
-    with_background = empty_slots([result]).iloc[0]
-    assert with_background["slots"] == 6
-    assert with_background["empty"] == pytest.approx(2 / 6)  # the second class, in both mines
-    foreground = empty_slots([result], background=False).iloc[0]
-    assert foreground["not_annotated"] == pytest.approx(2 / 4)
+    slots = empty_slots([result]).iloc[0]
+    assert slots["slots"] == 6  # the background is a class too
+    assert slots["empty"] == slots["not_annotated"] == pytest.approx(2 / 6)  # the second class
 
 
 def test_the_convention_that_made_the_scores_is_the_nearest(tmp_path):
@@ -120,26 +111,18 @@ def test_the_convention_that_made_the_scores_is_the_nearest(tmp_path):
 
 
 def test_rankings_under_two_conventions():
-    def lines(name, ious):
-        task = {"convention": name, "task": "model1"}
-        return [task | {"row": row, "iou": iou} for row, iou in ious.items()]
-
-    ours = pd.DataFrame(
-        lines("standard", {"RGB": 0.5, "R+N": 0.4, "M": 0.3})
-        + lines("paper", {"RGB": 0.5, "R+N": 0.8, "M": 0.3})
-    )
+    ious = {"RGB": (0.5, 0.5), "R+N": (0.4, 0.8), "M": (0.3, 0.3)}
+    wide = pd.DataFrame(ious, index=["standard", "paper"]).rename_axis("convention").reset_index()
+    ours = wide.melt("convention", var_name="row", value_name="iou").assign(task="model1")
     found = ranking_changes(ours).set_index("convention")
     assert found.loc["standard", "tau"] == 1
     assert found.loc["paper", "tau"] == pytest.approx(1 / 3)  # one of three pairs is turned
     assert found.loc["paper", "best"] == "R+N"
     assert found.loc["paper", "lead"] == pytest.approx(0.3)
     assert found["same_best"].tolist() == [True, False]
-    order = ranks(ours, [STANDARD, PAPER])
-    assert order.query("convention == 'paper'").set_index("row")["rank"].to_dict() == {
-        "RGB": 2,
-        "R+N": 1,
-        "M": 3,
-    }
+    order = ranks(ours)
+    order = order.query("convention == 'paper'").set_index("row")["rank"]
+    assert order.to_dict() == {"RGB": 2, "R+N": 1, "M": 3}
     alone = ranking_changes(ours[ours["row"] == "RGB"])
     assert alone["tau"].isna().all()
     assert alone["lead"].isna().all()

@@ -64,18 +64,17 @@ def test_a_difference_with_its_interval(banded, claims):
     assert "it was not run" in found.missing[0].reason
 
 
-def five(best, rest, **others):
-    return {"RGB": [rest], "R_N": [rest], "R_N_S": [rest], "M": [rest], "M_S": [rest]} | {
-        best: [others.pop("hits")]
-    }
+def with_m(hits, others):
+    """Hits of every configuration, those of M apart from the others."""
+    return {"RGB": [others], "R_N": [others], "R_N_S": [others], "M": [hits], "M_S": [others]}
 
 
 def test_supported_contradicted_and_inconclusive(banded, claims):
     claim = claims["bands-model1-m"]
-    assert against_runs(claim, banded(**five("M", WORSE, hits=BETTER))).verdict == "supported"
-    assert against_runs(claim, banded(**five("M", BETTER, hits=WORSE))).verdict == "contradicted"
+    assert against_runs(claim, banded(**with_m(BETTER, WORSE))).verdict == "supported"
+    assert against_runs(claim, banded(**with_m(WORSE, BETTER))).verdict == "contradicted"
     uneven = [9, 1, 2, 3, 4, 2, 9, 1]
-    open_one = against_runs(claim, banded(**five("M", WORSE, hits=uneven)))
+    open_one = against_runs(claim, banded(**with_m(uneven, WORSE)))
     assert open_one.verdict == "inconclusive"
     assert "test mines, not 8" in open_one.decides
     seeds = banded(RGB=[WORSE, WORSE], M=[BETTER, [k + 1 for k in BETTER]])
@@ -210,9 +209,8 @@ def test_counts_of_other_origin_are_refused_with_file_and_line(study, file, old,
 
 def test_verdicts_on_synthetic_mines_are_no_evidence(banded, study, claims):
     chosen = [claims["bands-model1-m"], claims["mines-noranda-recall"]]
-    ledger = judge(chosen, banded(**five("M", WORSE, hits=BETTER)))
-    assert list(ledger.table()["runs"]) == ["supported", "not testable here"]
-    assert ledger.table()["synthetic"].all()
+    ledger = judge(chosen, banded(**with_m(BETTER, WORSE)))
+    assert [one.runs.verdict for one in ledger.judged] == ["supported", "not testable here"]
     assert ledger.evidence_about_real_mines == 0
     assert ledger.counts("runs").loc["3.1 Band configuration", "supported"] == 1
     real = ledger.__class__(ledger.judged, "d", False)

@@ -22,8 +22,8 @@ from minseg.audit.power import (
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.config import RunConfig
 from minseg.study.paper import paper_table
-from minseg.study.tables import Entry, Result, scored_rows
-from tests.study.made_runs import write_run
+from minseg.study.tables import Result, scored_rows
+from tests.study.made_runs import made_result
 
 CONFIG = RunConfig(task="excavation", bands="RGB", epochs=2)
 UNION = 10_000
@@ -53,10 +53,8 @@ def resampled_difference(one, other):
 
 
 def result_of(folder, row, ious, task="excavation"):
-    config = CONFIG.replace(task=task)
     tested = {f"m{k}": counts.tolist() for k, counts in enumerate(counted(np.asarray(ious)))}
-    run = write_run(folder / f"{task}-{row}", config, {2: {"test": tested}})
-    return Result(Entry(task, row, config), (run,))
+    return made_result(folder, row, CONFIG.replace(task=task), tested)
 
 
 def test_a_difference_of_the_smallest_size_is_found_four_times_in_five(monkeypatch):
@@ -103,11 +101,8 @@ def test_pairs_of_band_configurations(tmp_path):
     other_task = result_of(tmp_path, "RGB", ious["RGB"], "dam")
     none = Result(other_task.entry, (), "none")
     found = band_pairs(scored_rows([*results, other_task, none], "standard"))
-    assert list(zip(found["row"], found["other"], strict=True)) == [
-        ("RGB", "R+N"),
-        ("RGB", "M"),
-        ("R+N", "M"),
-    ]
+    pairs = found[["row", "other"]].to_numpy().tolist()
+    assert pairs == [["RGB", "R+N"], ["RGB", "M"], ["R+N", "M"]]
     assert found["difference"].iloc[0] == pytest.approx(-0.1)
     assert found["spread"].iloc[0] == pytest.approx(0, abs=1e-9)  # the same gain in every mine
     line = found.iloc[1]

@@ -252,5 +252,3 @@ def test_rows_that_a_test_asks_for_in_vain():
     rows = rows_of(RGB=0.7, M=0.6)
     with pytest.raises(MinsegError, match="no rows to compare bands M and R"):
         PAPER_TESTS["above"](rows, of="bands", pairs=[["M", "RGB"], ["M", "R+N"]])
-    with pytest.raises(MinsegError, match=r"bands R\+N: 0 of them among RGB, M"):
-        PAPER_TESTS["highest"](rows, of="bands", row="R+N")

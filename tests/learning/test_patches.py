@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -10,11 +11,11 @@ from rasterio.windows import Window
 from minseg import MinsegError
 from minseg.data.labels import IGNORE, TASKS, encode_bits
 from minseg.data.radiometry import training_statistics
-from minseg.data.writing import SceneRasters, write_dataset
+from minseg.data.writing import write_dataset
 from minseg.learning import patches as patches_module
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches, change_colours, read_patch
-from tests.conftest import OPTICAL, SIDE, grid_at, mine_rows, write_small_dataset
+from tests.conftest import OPTICAL, SIDE, mine_rows, scene_of, write_small_dataset
 
 MODEL1 = TASKS["model1"]
 BANDS = ("B04", "VV", "B02")
@@ -41,18 +42,14 @@ def class_at(scene, row, column):
 def positions(tmp_path_factory):
     """A dataset whose bands say where a pixel is: B02 its row, B03 its column, B04 its scene."""
 
+    row, column = np.indices((SIDE, SIDE))
+
     def scene(k):
-        row, column = np.indices((SIDE, SIDE))
         classes = class_at(k, row, column)
-        return SceneRasters(
-            scene=f"mine-{k}",
-            mine=f"mine-{k}",
-            year=2020,
-            date="",
-            grid=grid_at(k),
+        return replace(
+            scene_of(k, radar=False),
             optical=(np.stack([row, column, np.full_like(row, k)]) + 1).astype(np.uint16),
             optical_bands=("B02", "B03", "B04"),
-            radar=None,
             labels=encode_bits({"excavation": classes == 1, "preparatory work area": classes == 2}),
         )
 

@@ -10,6 +10,7 @@ from minseg.data.bands import parse_bands
 from minseg.data.labels import parse_task
 from minseg.study.config import PIXEL_FOREST, RunConfig
 from minseg.study.runs import COUNT_COLUMNS, Run, run_key
+from minseg.study.tables import Entry, Result
 from minseg.study.tuning import Search, SearchSpace
 
 SPACE = SearchSpace(
@@ -39,6 +40,30 @@ def excavation(hits: int, false: int = 0) -> list[list[int]]:
         [hits, false, missed, 90 - false],
         [0, 0, 0, 100],
     ]
+
+
+def excavations(hits: Mapping[str, int], false: int = 0) -> dict[str, list]:
+    """Counts by mine, from the hits in each."""
+    return {mine: excavation(number, false) for mine, number in hits.items()}
+
+
+def made_result(
+    folder: Path,
+    row: str,
+    config: RunConfig,
+    *tested: Mapping[str, Sequence],
+    mines: tuple[str, ...] | None = None,
+    validation: str = "v",
+    **provenance: object,
+) -> Result:
+    """The result of a row: a run for each seed, from the counts by test mine."""
+    runs = []
+    for seed, counts in enumerate(tested):
+        path = folder / f"{row}-{seed}-{len(list(folder.glob('*')))}"
+        found = {"validation": {validation: next(iter(counts.values()))}, "test": counts}
+        found = {config.epochs: found}
+        runs.append(write_run(path, config.replace(seed=seed), found, **provenance))
+    return Result(Entry(config.task, row, config, mines), tuple(runs))
 
 
 def write_run(

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from itertools import product
 
@@ -25,10 +26,11 @@ from minseg.study.change import (
     mines_with_two_years,
     most_grown_mine,
     predicted,
+    scene_maps,
     scenes_of_two_years,
 )
 from minseg.study.execution import predict_scenes_of, run
-from minseg.study.runs import RunStore
+from minseg.study.runs import Run, RunStore
 from minseg.study.study import Study
 from tests.conftest import TINY, grid_at, mine_rows, scene_of, write_small_dataset
 
@@ -112,6 +114,28 @@ def test_pixels_without_an_image_have_no_prediction(tmp_path, tiny_run):
     gap = np.zeros(classes.shape, bool)
     gap[5:15, 7:27] = True
     assert np.array_equal(classes == IGNORE, gap)
+
+
+def test_maps_are_kept_and_need_no_network_again(wide, tiny_run, tmp_path):
+    scenes = list(scenes_of_two_years(wide, mines_with_two_years(wide)[0])["scene"])
+    drawn = scene_maps(tiny_run, wide, scenes)
+    copy = Run(shutil.copytree(tiny_run.path, tmp_path / "copy"))
+    (copy.path / "weights.safetensors").unlink()
+    again = scene_maps(copy, wide, scenes)
+    for scene in scenes:
+        assert np.array_equal(again[scene].classes, drawn[scene].classes)
+        assert again[scene].grid.matches(drawn[scene].grid)
+        assert again[scene].task == tiny_run.task
+    other = write_small_dataset(tmp_path / "other", 14, side=96)
+    assert scene_maps(tiny_run, other, scenes)[scenes[1]].grid.height == 96  # not those kept
+    kept = next(copy.path.glob(f"scene_maps/*/{scenes[1]}.tif"))
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(MinsegError, match=kept.name):
+        scene_maps(copy, wide, scenes)
+    # A run that cannot be written to is mapped all the same.
+    shut = Run(shutil.copytree(tiny_run.path, tmp_path / "shut", ignore=lambda *_: ["scene_maps"]))
+    (shut.path / "scene_maps").write_text("in the way")
+    assert set(scene_maps(shut, wide, scenes[1:])) == {scenes[1]}
 
 
 def test_mines_seen_in_training_are_refused(wide, tiny_run):
@@ -203,19 +227,6 @@ def test_cross_table_counts_every_pixel_with_data_and_annotation():
     assert both["gained", "stable background"] == np.count_nonzero(gained & ~was & ~became)
 
 
-def test_a_perfect_predictor_has_no_floor_and_needs_no_adjustment():
-    table = pd.concat([cross_table(growing(mine), growing(mine)) for mine in "bcd"])
-    floor = false_change(table)
-    assert (floor[["share", "low", "high"]] == 0).all(axis=None)
-    assert set(floor["mines"]) == {3}
-    own = growing()
-    areas = change_areas(own.before, own.after)
-    for change, rows in adjusted_areas(areas, table).groupby("change"):
-        mapped = areas.loc["dumping ground", f"{change}_ha"]
-        assert mapped > 30
-        assert np.allclose(rows[["mapped_ha", "adjusted_ha", "low_ha", "high_ha"]], mapped)
-
-
 def test_a_predictor_that_errs_at_random_has_a_floor_and_is_put_right():
     share, mines = 0.1, [growing(mine) for mine in "bcde"]
     table = pd.concat([cross_table(flipped(one, share, k), one) for k, one in enumerate(mines)])
@@ -269,6 +280,7 @@ def test_account_takes_the_mine_at_hand_for_its_truth_only():
     account = change_account(true, true, "a")
     assert list(account["change"]) == ["gained", "lost"]
     assert list(account["mines"]) == [2, 2]
+    assert (account["mapped_ha"] > 30).all()
     for column in ("true_ha", "adjusted_ha", "low_ha", "high_ha"):
         assert np.allclose(account["mapped_ha"], account[column])
     assert (account[["floor_ha", "floor_high_ha"]] == 0).all(axis=None)

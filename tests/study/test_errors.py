@@ -32,7 +32,6 @@ from minseg.study.errors import (
     find_objects,
     mine_scores,
     pooled,
-    ratio,
     snow_bright,
     spectral_distances,
     water,
@@ -41,19 +40,6 @@ from minseg.study.runs import scene_prediction
 from tests.study.predicted import BANDS, GROUND, SIDE, rectangle, write_mines, write_predictions
 from tests.study.predicted import SNOW as SNOW_LOOK
 from tests.study.predicted import WATER as WATER_LOOK
-
-
-def test_shares_of_numbers_arrays_and_series_and_of_nothing():
-    assert ratio(1, 4) == 0.25
-    assert isinstance(ratio(1, 4), float)
-    assert np.isnan(ratio(0, 0))
-    assert np.isnan(ratio(1, 0))
-    assert np.isnan(ratio(np.nan, 2))
-    assert np.isnan(ratio(1, np.nan))
-    found = ratio(np.array([[1, 3], [0, 0]]), np.array([4, 0]))
-    assert np.array_equal(found, [[0.25, np.nan], [0, np.nan]], equal_nan=True)
-    assert ratio(pd.Series([1, 0]), pd.Series([2, 5])).tolist() == [0.5, 0]
-
 
 PIT, DUMP, STRIP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8), rectangle(4, 16, 12, 4)
 EVERYWHERE = np.ones((SIDE, SIDE), bool)
@@ -66,10 +52,10 @@ def pits_with(*ious):
 
 @pytest.fixture
 def make(tmp_path):
-    def make(predictions, labels=None, **columns):
+    def make(predictions, labels=None, task="model1", **dataset):
         labels = labels or [{"excavation": PIT}] * len(predictions)
-        mines = write_mines(tmp_path / "d", labels, **columns)
-        return write_predictions(tmp_path / "run", mines, "model1", predictions), mines
+        mines = write_mines(tmp_path / "d", labels, **dataset)
+        return write_predictions(tmp_path / "run", mines, task, predictions), mines
 
     return make
 
@@ -121,7 +107,7 @@ def test_best_median_worst_and_hard_cases_are_shown(make):
         choose_mines(run, mines, ["mine-3", "mine-6"])
 
 
-def test_few_mines_ties_and_none_marked(make):
+def test_few_mines_and_ties(make):
     run, mines = make(pits_with(0.5))
     assert choose_mines(run, mines) == {"mine-4": "best IoU; median IoU; worst IoU"}
     by_mine = pd.DataFrame({"iou": [0.1, 0.9, float("nan"), 0.5]}, index=list("abcd"))
@@ -130,12 +116,11 @@ def test_few_mines_ties_and_none_marked(make):
 
 
 @pytest.fixture
-def make_explanations(tmp_path):
+def make_explanations(make):
     """From labels and predictions of the test mines to what explains the errors."""
 
     def make_explanations(task, labels, predictions, **dataset):
-        mines = write_mines(tmp_path / "d", labels, **dataset)
-        run = write_predictions(tmp_path / "run", mines, task, predictions)
+        run, mines = make(predictions, labels, task, **dataset)
         explanations = explain(run, mines)
         # The errors are those that the run was scored by.
         counted = run.counts_of("test").set_index(["mine", "class"])
@@ -409,12 +394,11 @@ def test_spectral_distance_to_the_nearest_training_mine(tmp_path):
 
 
 @pytest.fixture
-def measured(tmp_path):
+def measured(make):
     """From labels and predictions to the claims, by the words they hold."""
 
     def measure(task, labels, predictions, **dataset):
-        mines = write_mines(tmp_path / "d", labels, **dataset)
-        run = write_predictions(tmp_path / "run", mines, task, predictions)
+        run, mines = make(predictions, labels, task, **dataset)
         table = claims(run, explain(run, mines))
         assert list(table.columns) == CLAIM_COLUMNS
         return table.set_index("claim")

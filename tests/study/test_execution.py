@@ -11,13 +11,12 @@ import rasterio
 from minseg import MinsegError
 from minseg.data.bands import parse_bands
 from minseg.data.radiometry import training_statistics
-from minseg.data.writing import resplit
 from minseg.learning import baseline as pixel_forest
 from minseg.learning import training
 from minseg.scoring.metrics import counts
 from minseg.study.config import profile_config
 from minseg.study.execution import evaluate, open_segmenter, run
-from minseg.study.runs import RunStore, run_key
+from minseg.study.runs import RUN_FILES, RunStore, run_key
 from tests.conftest import TINY, names, write_small_dataset
 
 SMALL = {
@@ -42,16 +41,8 @@ def network(dataset, store):
 
 
 def test_run_folder_holds_everything(network, dataset):
-    assert names(network.path) == [
-        "config.json",
-        "counts.csv",
-        "history.csv",
-        "network.json",
-        "predictions",
-        "provenance.json",
-        "statistics.json",
-        "weights.safetensors",
-    ]
+    files = ["network.json", "predictions", "weights.safetensors"]
+    assert names(network.path) == sorted([*RUN_FILES, *files])
     assert network.key == run_key(network.config, dataset)
     assert len(network.history) == 2
     origin = network.provenance
@@ -91,15 +82,9 @@ def test_same_run_elsewhere_and_evaluated_again_gives_the_stored_counts(network,
 
 def test_evaluating_on_mines_seen_in_training_is_refused(network, dataset, tmp_path):
     copy = write_small_dataset(tmp_path / "squares")  # the same data in another folder
-    seen = {m for m, part in network.provenance["parts"].items() if part == "train"}
-    for seed in range(50):
-        other = resplit(copy, seed)
-        tested = set(other.split.loc[other.split["part"] == "test", "mine"])
-        if tested & seen:
-            with pytest.raises(MinsegError, match="was trained on"):
-                evaluate(network, other, "test")
-            return
-    pytest.fail("no split tested a training mine")
+    turned = copy.split["part"].replace({"train": "test", "test": "train"})
+    with pytest.raises(MinsegError, match="was trained on"):
+        evaluate(network, replace(copy, split=copy.split.assign(part=turned)), "test")
 
 
 def test_baseline_is_a_run_without_model(dataset, store, network):
@@ -120,19 +105,15 @@ def test_baseline_is_a_run_without_model(dataset, store, network):
         ({"test_crop": 128}, "smaller than the test crop"),
         (SMALL | {"architecture": "transformer"}, "transformer"),
         (SMALL | {"encoder": "resnet51"}, "resnet51"),
+        (SMALL | {"weights": "imagenet"}, "none"),  # without network never a random start
     ],
 )
-def test_what_cannot_be_trained_is_refused_in_one_line(dataset, store, changes, message):
-    with pytest.raises(MinsegError, match=message) as error:
-        run(profile_config("demo", **({"task": "model1"} | changes)), dataset, store)
-    assert "\n" not in str(error.value)
-
-
-def test_pretrained_weights_without_network_are_never_a_random_start(dataset, store, monkeypatch):
+def test_what_cannot_be_trained_is_refused(dataset, store, monkeypatch, changes, message):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    config = profile_config("demo", task="model1", **(SMALL | {"weights": "imagenet"}))
-    with pytest.raises(MinsegError, match="none"):
+    config = profile_config("demo", **({"task": "model1"} | changes))
+    with pytest.raises(MinsegError, match=message) as error:
         run(config, dataset, store)
+    assert "\n" not in str(error.value)
     assert store.find(run_key(config, dataset)) is None
 
 
@@ -190,12 +171,7 @@ def test_subset_is_trained_and_tested_on_its_own_mines(dataset, tmp_path):
     config = CONSTANT.replace(subset="MO", epochs=1)
     store = RunStore(tmp_path)
     made = run(config, mixed, store)
-    assert made.provenance["parts"] == {
-        "mine-1": "train",
-        "mine-3": "train",
-        "mine-5": "validation",
-        "mine-7": "test",
-    }
+    assert set(made.provenance["parts"]) == {"mine-1", "mine-3", "mine-5", "mine-7"}
     assert made.provenance["dataset_hash"] == mixed.digest
     assert set(made.counts["mine"]) == {"mine-5", "mine-7"}
     assert made.statistics == training_statistics(mixed.subset("MO"), parse_bands(config.bands))

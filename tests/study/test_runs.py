@@ -213,14 +213,9 @@ def test_requirements_of_a_configuration(tmp_path):
     dataset.split["part"] = parts
     scope = require(CONFIG.replace(subset="RR"), dataset)
     assert list(scope.mines["mine"]) == ["mine-0", "mine-3", "mine-6"]
-    for changes, message in (
-        ({"task": "model3"}, "nobody annotated"),
-        ({"bands": "M"}, "has no band"),
-        ({"subset": "MO"}, "subset MO has no mine in validation"),
-        ({"subset": "CL"}, "no mine has raw_material CL"),
-    ):
+    for subset, message in (("MO", "has no mine in validation"), ("CL", "no mine has raw_mat")):
         with pytest.raises(MinsegError, match=message):
-            require(CONFIG.replace(**changes), dataset)
+            require(CONFIG.replace(subset=subset), dataset)
 
 
 def test_whole_run_is_found_with_or_without_weights(tmp_path):

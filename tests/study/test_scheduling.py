@@ -125,47 +125,34 @@ def test_scheduler_without_workers(dataset, tmp_path, monkeypatch):
         alone.stop()
 
 
-def test_environment_names_a_scheduler_and_an_argument_another(
+def test_environment_names_a_scheduler_an_argument_another_and_paths_may_be_relative(
     cluster, dataset, tmp_path, monkeypatch
 ):
-    store = RunStore(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    relative, store = open_dataset(Path(os.path.relpath(dataset.path))), RunStore(Path("runs"))
     monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, NOWHERE)
     with monkeypatch.context() as patch, pytest.raises(MinsegError, match=NOWHERE):
         patch.setattr(scheduling, "ANSWER_WITHIN_S", 0.5)
-        run_all([TINY], dataset, store)
-    (outcome,) = run_all([TINY], dataset, store, cluster.address)
-    assert outcome.run.config == TINY
-
-
-def test_relative_paths_serve_workers_in_other_folders(cluster, dataset, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(scheduling.SCHEDULER_VARIABLE, cluster.address)
-    relative = open_dataset(Path(os.path.relpath(dataset.path)))
-    (outcome,) = run_all([TINY], relative, RunStore(Path("runs")))
-    assert outcome.problem is None
+        run_all([TINY], relative, store)
+    (outcome,) = run_all([TINY], relative, store, cluster.address)
+    assert (outcome.config, outcome.problem) == (TINY, None)
     assert outcome.run.path.parent == tmp_path / "runs"
-    assert [run.key for run in RunStore(Path("runs"))] == [outcome.run.key]
+    assert [run.key for run in store] == [outcome.run.key]
 
 
-def test_runs_that_cannot_be_made_do_not_stop_the_others(cluster, dataset, tmp_path):
-    store = RunStore(tmp_path)
-    no_band, too_large = TINY.replace(bands="M"), TINY.replace(crop=96)
-    outcomes = run_all([no_band, too_large, TINY], dataset, store, cluster.address)
-    assert [outcome.run is None for outcome in outcomes] == [True, True, False]
-    assert "has no band" in outcomes[0].problem
-    assert "smaller than the crop" in outcomes[1].problem
-    assert [run.config for run in store] == [TINY]
-
-
-def test_damaged_run_is_named_and_the_others_go_on(cluster, dataset, undisturbed, tmp_path, capsys):
+def test_runs_that_cannot_be_made_are_named_and_the_others_go_on(
+    cluster, dataset, undisturbed, tmp_path, capsys
+):
     store = RunStore(tmp_path / "runs")
     shutil.copytree(undisturbed[0].path, store.path)
     damaged = store.path / run_key(GRID[2], dataset)
     (damaged / "counts.csv").unlink()
-    outcomes = run_all([*GRID, TINY], dataset, store, cluster.address)
-    assert [outcome.problem is None for outcome in outcomes] == [True, True, False, True]
-    assert str(damaged) in outcomes[2].problem
-    assert "counts.csv is missing; delete the folder" in outcomes[2].problem
+    wanted = [GRID[0], GRID[2], TINY.replace(bands="M"), TINY.replace(crop=96), TINY]
+    problems = [one.problem for one in run_all(wanted, dataset, store, cluster.address)]
+    assert problems[0] is problems[-1] is None
+    assert problems[1].startswith(f"{damaged}: counts.csv is missing; delete the folder")
+    assert "has no band" in problems[2]
+    assert "smaller than the crop" in problems[3]
     shutil.rmtree(damaged)
     (again,) = run_all([GRID[2]], dataset, store, cluster.address)
     expected = (undisturbed[0].path / damaged.name / "counts.csv").read_bytes()

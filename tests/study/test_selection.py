@@ -89,6 +89,15 @@ def test_optimism_is_that_of_choosing_on_all_mines():
     assert found == pytest.approx(luck, rel=0.25)
 
 
+def test_optimism_rises_with_the_number_of_models():
+    random = np.random.default_rng(1)
+    few, many = (
+        np.mean([candidates_of(*random.integers(0, 11, (n, 8))).optimism() for _ in range(8)])
+        for n in (2, 12)
+    )
+    assert 0 < few < many
+
+
 def test_optimism_is_nothing_where_nothing_is_chosen_by_luck_or_cannot_be_told():
     assert candidates_of([8] * 6, [7] * 6, [2] * 6).optimism() == pytest.approx(0)
     # Mines that are hard for every model flatter none.

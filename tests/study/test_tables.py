@@ -5,31 +5,29 @@ import numpy as np
 import pytest
 
 from minseg.scoring.intervals import RESAMPLES, interval
-from minseg.scoring.metrics import CONVENTIONS, METRICS, scores
+from minseg.scoring.metrics import CONVENTIONS, METRICS
 from minseg.study import scheduling
 from minseg.study.config import PROFILES, RunConfig
-from minseg.study.runs import RunStore, counts_array, run_key
+from minseg.study.runs import RunStore, run_key
 from minseg.study.study import Study
 from minseg.study.tables import (
     DIFFERENCE_COLUMNS,
     GENERAL_OF,
     GROUPS,
     MODELS,
-    SCORE_COLUMNS,
     Entry,
     Result,
     band_entries,
     chosen_rows,
     difference_table,
     results,
-    score_table,
     scored,
     scored_rows,
     split_entries,
     validation_iou,
 )
 from tests.conftest import write_small_dataset
-from tests.study.made_runs import excavation, write_run
+from tests.study.made_runs import excavation, excavations, made_result, write_run
 
 TESTED = {"mine-6": excavation(2), "mine-7": excavation(8)}
 FOUND = {"validation": {"mine-3": excavation(5)}, "test": TESTED}
@@ -92,6 +90,9 @@ def test_splits_table_tests_general_models_on_the_mines_of_each_subset(study):
         assert targeted.config.replace(subset=None) == general.config
         assert targeted.mines == general.mines
     assert by_row["MO"].mines == ("mine-1", "mine-4", "mine-7")
+    forest, config = by_row["MO"].baseline(), by_row["MO"].config.baseline()
+    assert forest == Entry("model1", "MO, per-pixel forest", config, by_row["MO"].mines)
+    assert config.subset == "MO"
     assert len(by_row["GOP"].mines) == 9
     bands = Counter((entry.task, entry.config.bands) for entry in entries)
     assert bands == {("model1", "M"): 12, ("model4", "RGB"): 12}
@@ -121,26 +122,13 @@ def test_results_are_the_runs_of_every_seed(study):
     assert set(found["RGB"].counts(found["RGB"].runs[1])["mine"]) == {"mine-6", "mine-7"}
     assert found["M"].runs == ()
     assert "has no band" in found["M"].problem
-
-
-def test_an_entry_without_all_of_its_runs_has_no_result(study):
-    (entry,) = band_entries(study, ["model1"], ["RGB"])
-    _, damaged = store_runs(study, entry.config)
-    (damaged.path / "history.csv").unlink()
     lacking = Entry("model1", "OC", study.config(), problem="no mine has mine_type OC")
-    broken, unrun = results(study, [entry, lacking])
+    damaged = found["RGB"].runs[1].path / "history.csv"
+    damaged.unlink()
+    broken, unrun = results(study, [found["RGB"].entry, lacking])
     assert broken.runs == ()
-    assert broken.problem.startswith(f"{damaged.path}: history.csv is missing")
+    assert broken.problem.startswith(f"{damaged.parent}: history.csv is missing")
     assert unrun == Result(lacking, (), "no mine has mine_type OC")
-
-
-def test_baseline_of_an_entry_is_a_row_of_its_own_on_the_same_mines(study):
-    entry = split_entries(study, ["model1"])[2]
-    forest = entry.baseline()
-    assert forest.row == "MO, per-pixel forest"
-    assert forest.config == entry.config.baseline()
-    assert forest.config.subset == "MO"
-    assert (forest.mines, forest.task) == (entry.mines, "model1")
 
 
 CONFIG = RunConfig(task="model1", bands="RGB", epochs=2)
@@ -153,13 +141,8 @@ def result_of(tmp_path):
     """From excavation hits by test mine, of one or more seeds, to an entry's result."""
 
     def make(*seeds, row="RGB", mines=None, false=0):
-        runs = []
-        for seed, hits in enumerate(seeds):
-            tested = {mine: excavation(number, false) for mine, number in hits.items()}
-            found = {2: {"validation": {"v": excavation(10)}, "test": tested}}
-            folder = tmp_path / f"{row}-{seed}-{len(list(tmp_path.iterdir()))}"
-            runs.append(write_run(folder, CONFIG.replace(seed=seed), found))
-        return Result(Entry("model1", row, CONFIG, mines), tuple(runs))
+        tested = (excavations(hits, false) for hits in seeds)
+        return made_result(tmp_path, row, CONFIG, *tested, mines=mines)
 
     return make
 
@@ -226,23 +209,6 @@ def test_rows_are_averaged_each_weighing_the_same_where_all_their_parts_have_run
     assert average.absent == ("preparatory work area",)
 
 
-def test_score_table_sets_each_score_beside_the_papers(result_of):
-    rows = [scored(result_of(HITS, row=row), "standard") for row in ("RGB", "M")]
-    published = {"iou": 0.7, "recall": 0.8, "precision": 0.9, "accuracy": 0.99}
-    table = score_table(rows, lambda task, row: published if row == "M" else None)
-    assert list(table.columns) == SCORE_COLUMNS
-    assert table["row"].tolist() == ["RGB"] * 4 + ["M"] * 4
-    assert table["metric"].tolist() == list(METRICS) * 2
-    assert table["paper"][:4].isna().all()
-    assert table["paper"][4:].tolist() == list(published.values())
-    iou = table.iloc[4 + IOU]
-    assert iou["value"] == pytest.approx(0.5)
-    assert (iou["low"], iou["high"]) == interval(rows[1].resampled[:, IOU])
-    assert 0.2 <= iou["low"] < 0.4 < 0.6 < iou["high"] <= 0.9
-    assert set(table["mines"]) == {4}
-    assert set(table["absent"]) == {"preparatory work area"}
-
-
 def test_differences_are_paired_over_mines(result_of):
     better = {mine: hits + 1 for mine, hits in HITS.items()}
     rows = [
@@ -295,8 +261,7 @@ def test_differences_are_told_from_zero_by_one_rule_for_many(result_of):
 def test_the_validation_part_chooses_rows(tmp_path):
     def result(row, validation, test):
         found = {2: {"validation": {"v": excavation(validation)}, "test": {"m": excavation(test)}}}
-        run = write_run(tmp_path / row, CONFIG, found)
-        return Result(Entry("model1", row, CONFIG), (run,))
+        return Result(Entry("model1", row, CONFIG), (write_run(tmp_path / row, CONFIG, found),))
 
     results = [result("RGB", 8, 3), result("M", 5, 9)]
     results.append(Result(Entry("model2", "M", CONFIG), problem="no run"))
@@ -305,12 +270,9 @@ def test_the_validation_part_chooses_rows(tmp_path):
     assert chosen_rows([]) == {}
 
 
-def test_class_that_only_one_mine_holds_is_not_absent(result_of, tmp_path):
+def test_class_that_only_one_mine_holds_is_not_absent(tmp_path):
     with_strip = [[80, 0, 5, 15], [5, 0, 5, 90], [5, 5, 0, 90]]
     tested = {"m0": excavation(3), "m1": with_strip}
-    found = {2: {"validation": {"v": excavation(1)}, "test": tested}}
-    run = write_run(tmp_path / "strip", CONFIG, found)
-    row = scored(Result(Entry("model1", "RGB", CONFIG), (run,)), "standard")
+    row = scored(made_result(tmp_path, "RGB", CONFIG, tested), "standard")
     assert row.absent == ()
-    expected = scores(counts_array(run.counts_of("test"), run.task))
-    assert row.values[IOU] == pytest.approx(expected["iou"]) == pytest.approx((8 / 20 + 0.5) / 2)
+    assert row.values[IOU] == pytest.approx((8 / 20 + 0.5) / 2)

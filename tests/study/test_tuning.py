@@ -434,9 +434,6 @@ def test_trial_is_keyed_like_any_run_of_a_store(study):
     assert (config.schedule, config.checkpoint) == ("constant", "last")
     assert (config.score_epochs, config.epochs) == ((1, 2), 3)
     assert trial.params == {name: getattr(config, name) for name in SPACE.sampled}
-    found.trials.tell(trial.number, 0.5)
-    with pytest.raises(MinsegError, match=f"has no run {trial.user_attrs['run']}.*run store"):
-        found.run_of(found.known()[0])
 
 
 def test_key_of_a_search_depends_on_all_but_the_number_of_trials(study, monkeypatch):

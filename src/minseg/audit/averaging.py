@@ -97,14 +97,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 granted an IoU of 1, so that nothing is excluded for a background that was found badly."""
 
 
-def excluded_rows(rows: pd.DataFrame, rounding: float = ROUNDING) -> pd.DataFrame:
-    """Count the printed rows, by task, that each hypothesis cannot give, granted some rounding."""
-    bound = iou_bound(rows).to_numpy() + rounding
+def excluded_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count the printed rows, by task, that each hypothesis cannot give, granted the rounding."""
+    bound = iou_bound(rows).to_numpy() + ROUNDING
     classes = np.array([parse_task(task).num_classes - 1 for task in rows["task"]])
-    unequal = (rows["recall"] - rows["precision"]).abs() > 2 * rounding + 1e-9
+    unequal = (rows["recall"] - rows["precision"]).abs() > 2 * ROUNDING + 1e-9
     excluded = {}
     for one in HYPOTHESES:
-        beyond = rows["iou"] - rounding > one.largest_iou(bound, classes) + 1e-9
+        beyond = rows["iou"] - ROUNDING > one.largest_iou(bound, classes) + 1e-9
         excluded[one.name] = beyond | unequal if one.equal_ratios else beyond
     counted = pd.DataFrame(excluded).groupby(rows["task"], sort=False).sum()
     return counted.T.rename_axis(index="hypothesis", columns="task")
@@ -206,15 +206,13 @@ def pattern_distances(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     return found.join(breaking.astype(int)).sort_values("distance", kind="stable")
 
 
-def empty_slots(results: Sequence[Result], background: bool = True) -> pd.DataFrame:
-    """Count the slots, a class in an image, that hold nothing, and what they must have been.
+def empty_slots(results: Sequence[Result]) -> pd.DataFrame:
+    """Count the slots, a class or the background in an image, that hold nothing.
 
     Parameters
     ----------
     results : sequence of Result
         Those without runs are left out.
-    background : bool
-        Whether the background is one of the classes.
 
     Returns
     -------
@@ -227,7 +225,7 @@ def empty_slots(results: Sequence[Result], background: bool = True) -> pd.DataFr
         shares = []
         for run in result.runs:
             counts = counts_array(result.counts(run), run.task)
-            counts = counts[counts.sum(axis=(1, 2)) > 0][:, 0 if background else 1 :]
+            counts = counts[counts.sum(axis=(1, 2)) > 0]
             tp, fp, fn = np.moveaxis(counts[..., :3], -1, 0)
             shares.append([tp.size, (tp + fp + fn == 0).mean(), (tp + fn == 0).mean()])
         if shares:
@@ -236,39 +234,37 @@ def empty_slots(results: Sequence[Result], background: bool = True) -> pd.DataFr
     return pd.DataFrame(lines, columns=columns).astype({"slots": int})
 
 
-def ranks(ours: pd.DataFrame, conventions: Sequence[Convention] = NAMED) -> pd.DataFrame:
-    """Rank the rows of each task by IoU, under each convention.
+def ranks(ours: pd.DataFrame) -> pd.DataFrame:
+    """Rank the rows of each task by IoU, under each of the named conventions.
 
     Parameters
     ----------
     ours : pandas.DataFrame
         See `convention_scores`.
-    conventions : sequence of Convention
 
     Returns
     -------
     pandas.DataFrame
         Columns task, convention, row, iou, rank (1 = highest IoU; equal ones share the mean).
     """
-    chosen = [convention.name for convention in conventions]
-    lines = ours[ours["convention"].isin(chosen)]
+    lines = ours[ours["convention"].isin([convention.name for convention in NAMED])]
     rank = lines.groupby(["task", "convention"])["iou"].rank(ascending=False)
     return lines.assign(rank=rank)[["task", "convention", "row", "iou", "rank"]]
 
 
-def ranking_changes(ours: pd.DataFrame, reference: Convention = STANDARD) -> pd.DataFrame:
-    """Tell how each convention orders the rows of a task, beside the order of another.
+def ranking_changes(ours: pd.DataFrame) -> pd.DataFrame:
+    """Tell how each convention orders the rows of a task, beside the order of the standard one.
 
     From `convention_scores`: columns convention, task, tau (Kendall's tau-b of the IoU of a task's
-    rows against the reference: 1 the same order, -1 the reverse; NaN with fewer than two rows),
+    rows against the standard: 1 the same order, -1 the reverse; NaN with fewer than two rows),
     best (the row with the highest IoU), lead (how far it is ahead of the second), same_best
-    (whether that row is best under the reference too).
+    (whether that row is best under the standard too).
     """
     lines = []
     for task, of_task in ours.groupby("task", sort=False):
         table = of_task.pivot(index="row", columns="convention", values="iou")
         table = table[list(dict.fromkeys(of_task["convention"]))]
-        base = table[reference.name]
+        base = table[STANDARD.name]
         for name, values in table.items():
             known = values.notna() & base.notna()
             tau = kendalltau(values[known], base[known]).statistic if known.sum() > 1 else np.nan

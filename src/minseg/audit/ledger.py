@@ -334,22 +334,6 @@ class Ledger:
         """Those claims that the paper's own numbers do not bear out as they are worded."""
         return replace(self, judged=tuple(one for one in self.judged if one.contrary))
 
-    def table(self) -> pd.DataFrame:
-        """Return one row a claim: id, place, claim, paper, runs (verdicts), synthetic."""
-        return pd.DataFrame(
-            [
-                {
-                    "id": one.claim.id,
-                    "place": ", ".join(one.claim.place),
-                    "claim": one.claim.says,
-                    "paper": one.paper.verdict,
-                    "runs": one.runs.verdict,
-                    "synthetic": self.synthetic,
-                }
-                for one in self.judged
-            ]
-        )
-
     def counts(self, side: str) -> pd.DataFrame:
         """Count verdicts of a side, paper or runs: a row a section (its first place), int."""
         verdicts = [getattr(one, side).verdict for one in self.judged]

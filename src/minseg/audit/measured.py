@@ -162,7 +162,7 @@ def _summary(
     beyond = sum(one.outside() for one in effects)
     text = f"{inside} of {number} {what} on the claimed side, {beyond} on the other"
     text += f" ({outside} after widening for their number)" if number > 1 and beyond else ""
-    text += f"; {len(missing)} {_are(len(missing))} missing" if missing else ""
+    text += f"; {len(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing else ""
     few = min(one.mines for one in effects)
     if few < fewest_mines():
         text += f"; with {few} mines an interval decides nothing (it takes {fewest_mines()})"
@@ -207,10 +207,6 @@ def _rounded(number: float) -> int:
     """Round up to two significant digits: the estimate is no better."""
     step = 10 ** max(math.floor(math.log10(max(number, 1))) - 1, 0)
     return math.ceil(number / step - 1e-9) * step
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 # What claims are tested on -----------------------------------------------------------------------

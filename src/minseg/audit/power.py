@@ -56,14 +56,12 @@ def needed_mines(difference: float, spread: float, comparisons: int = 1) -> floa
     return float(ceil(((STANDARD_ERRORS + widened) * spread / difference) ** 2 - 1e-9))
 
 
-def needed_correlation(
-    difference: float, spread: float, num_mines: int = PAPER_TEST_MINES
-) -> float:
-    """Return the correlation over mines at which two models' difference is just resolved.
+def needed_correlation(difference: float, spread: float) -> float:
+    """Return the correlation over mines at which 38 just resolve two models' difference.
 
     That is r in spread * sqrt(2 (1 - r)), the spread of a difference; `spread` is of one score.
     """
-    of_difference = abs(difference) * sqrt(num_mines) / STANDARD_ERRORS
+    of_difference = abs(difference) * sqrt(PAPER_TEST_MINES) / STANDARD_ERRORS
     return max(-1.0, 1 - (of_difference / spread) ** 2 / 2)
 
 
@@ -237,11 +235,7 @@ def with_needed(differences: pd.DataFrame, spreads: pd.DataFrame, table: int) ->
     """
     lines = differences[(differences["table"] == table) & differences["task"].isin(spreads.index)]
     lines = lines.reset_index(drop=True)
-    for column, spread in (
-        ("needed", "spread"),
-        ("needed_low", "low"),
-        ("needed_high", "high"),
-    ):
+    for column, spread in {"needed": "spread", "needed_low": "low", "needed_high": "high"}.items():
         lines[column] = [
             needed_mines(difference, spreads.loc[task, spread])
             for task, difference in zip(lines["task"], lines["difference"], strict=True)

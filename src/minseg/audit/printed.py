@@ -110,6 +110,16 @@ class Group:
     cells: Mapping[str, Cell]
     """Value of that column to the cell."""
 
+    @property
+    def printed(self) -> pd.Series:
+        """Value of that column to the printed value."""
+        return pd.Series({name: cell.printed for name, cell in self.cells.items()})
+
+    @property
+    def model(self) -> str:
+        """The model that all cells are about."""
+        return next(iter(self.cells.values())).keys["model"]
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -289,7 +299,7 @@ def gain_above(
 ) -> Iterator[Contrast]:
     """Compare gains (row minus reference) of pairs of models: the first's is claimed larger."""
     row, reference = pair
-    by_model = {_model_of(group): group for group in groups(rows, of)}
+    by_model = {group.model: group for group in groups(rows, of)}
     for more, less in models:
         signed = [
             (sign, by_model[model].cells[name])
@@ -351,10 +361,6 @@ def _difference(
     )
 
 
-def _model_of(group: Group) -> str:
-    return next(iter(group.cells.values())).keys["model"]
-
-
 # Tests of printed values alone -------------------------------------------------------------------
 
 
@@ -372,7 +378,7 @@ def no_gain(rows: Rows, *, of: str, pairs: Sequence[Sequence[str]]) -> Compared:
 def ranges_exceed(rows: Rows, *, of: str, by: float) -> Iterator[Comparison]:
     """Test that the values of each group span more than `by`."""
     for group in groups(rows, of):
-        values = pd.Series({name: cell.printed for name, cell in group.cells.items()})
+        values = group.printed
         top, bottom = str(values.idxmax()), str(values.idxmin())
         span = round(values[top] - values[bottom], EXACT)
         arithmetic = f"{written(values[top])} − {written(values[bottom])} = {written(span)}"
@@ -406,10 +412,8 @@ def labels_need_bands(rows: Rows) -> Compared:
     """Test that the best configuration has the more channels the more labels a model predicts."""
     best = []
     for group in groups(rows, "bands"):
-        values = pd.Series({name: cell.printed for name, cell in group.cells.items()})
-        model, bands = _model_of(group), str(values.idxmax())
-        labels = parse_task(model).num_classes - 1
-        best.append((labels, len(BAND_CONFIGURATIONS[bands]), title(model), bands))
+        bands, labels = str(group.printed.idxmax()), parse_task(group.model).num_classes - 1
+        best.append((labels, len(BAND_CONFIGURATIONS[bands]), title(group.model), bands))
     found = [
         Comparison(
             f"{more[2]} ({more[0]} labels) against {fewer[2]} ({fewer[0]})",
@@ -462,7 +466,7 @@ def highest_rounds_to(rows: Rows, *, value: float, decimals: int) -> Compared:
 def mean_bounds(rows: Rows) -> Iterator[Comparison]:
     """Test the bound that one averaging puts on means: IoU is not above recall or precision."""
     for group in groups(rows, "metric"):
-        iou, recall, precision = (group.cells[name].printed for name in METRICS[:3])
+        iou, recall, precision = group.printed[list(METRICS[:3])]
         room = round(min(recall, precision) - iou, EXACT)
         yield Comparison(
             f"{group.name}: min(recall, precision) − IoU",
@@ -503,6 +507,8 @@ def sums(rows: Rows, *, of: Mapping[str, Sequence[str | float]]) -> Iterator[Com
 
 # Images and mines (Table 2) ----------------------------------------------------------------------
 
+_PARTS = ["test", "validation", "train"]
+
 
 def images(rows: Rows, *, more_than: int, years: int) -> Compared:
     """Test how many images there are, by the split of one model (Table 2).
@@ -513,7 +519,7 @@ def images(rows: Rows, *, more_than: int, years: int) -> Compared:
     """
     found, used = [], []
     for group in groups(rows, "part"):
-        test, validation, train = _parts(group.cells)
+        test, validation, train = group.printed[_PARTS]
         most = train + years * (test + validation)
         used.append(train + test + validation)
         arithmetic = (
@@ -533,7 +539,7 @@ def mines(rows: Rows, *, more_than: int, test_and_validation: float) -> Iterator
     Test and validation hold one image a mine (section 2.3), and are a known share of all mines.
     """
     for group in groups(rows, "part"):
-        test, validation, train = _parts(group.cells)
+        test, validation, train = group.printed[_PARTS]
         total = (test + validation) / test_and_validation
         each = train / max(more_than - test - validation, 1)
         yield Comparison(
@@ -554,16 +560,16 @@ def volume_helps(rows: Rows) -> Iterator[Comparison]:
     sizes = _values(rows[0], ["model", "split"])
     for group in groups(rows[1:], "split"):
         pairs = [(a, b) for a, b in GENERAL_OF.items() if {a, b} <= set(group.cells)]
-        model = _model_of(group)
-        train = [sizes[model, row] for row, _ in pairs]
-        gaps = [round(group.cells[a].printed - group.cells[b].printed, EXACT) for a, b in pairs]
+        train = [sizes[group.model, row] for row, _ in pairs]
+        gaps = [round(group.printed[a] - group.printed[b], EXACT) for a, b in pairs]
         text = listed(
             f"{pairs[k][0]} {written(train[k])}: {written(gaps[k], signed=True)}"
             for k in np.argsort(train)
         )
         rank = round(float(spearmanr(train, gaps).statistic), EXACT)
+        model = title(group.model)
         yield Comparison(
-            f"{title(model)}: rank correlation of images with the lead over the general model",
+            f"{model}: rank correlation of images with the lead over the general model",
             f"{text}; Spearman {rank:+.2f}".replace("-", "−"),
             rank,
             ABOVE_ZERO,
@@ -574,9 +580,10 @@ def ratio_of_mines(
     rows: Rows, *, train: float, held_out: float, fewest: float, most: float
 ) -> Compared:
     """Test that training mines can be to the others in a ratio, with so many images each."""
-    found = []
+    found, share = [], ""
     for group in groups(rows, "part"):
-        test, validation, images_of = _parts(group.cells)
+        test, validation, images_of = counted = group.printed[_PARTS]
+        share = share or f"{images_of / counted.sum():.0%}"
         needed = images_of / ((test + validation) * train / held_out)
         found.append(
             Comparison(
@@ -589,16 +596,15 @@ def ratio_of_mines(
             )
         )
     values = [one.value for one in found]
-    shares = [f"{c[2] / sum(c):.0%}" for c in (_parts(g.cells) for g in groups(rows, "part"))]
     span = f"{min(values):.1f} to {max(values):.1f}"
-    return Compared(found, {"span": span, "share": shares[0]})
+    return Compared(found, {"span": span, "share": share})
 
 
 def subsets_add_up(rows: Rows) -> Compared:
     """Test that subsets, which are parts of all images, are no more than all (Table 2)."""
     counts = _values(pd.concat(rows), ["split", "model", "part"])
     found = []
-    for codes, model, part in product(GROUPS.values(), MODELS, ("test", "validation", "train")):
+    for codes, model, part in product(GROUPS.values(), MODELS, _PARTS):
         surplus = subset_surplus(counts, codes, model, part)
         whole = counts["All", model, part]
         name = f"{'+'.join(codes)}, {title(model)}, {part}: sum − All"
@@ -618,7 +624,7 @@ def union_has_most(rows: Rows, *, union: str) -> Compared:
     """Test that the model of all labels has no fewer images than any other (Table 2)."""
     counts = _values(pd.concat(rows), ["split", "model", "part"])
     splits = list(dict.fromkeys(split for split, _, _ in counts))
-    parts = {part: (part,) for part in ("test", "validation", "train")}
+    parts = {part: (part,) for part in _PARTS}
     found, together = [], 0
     for split, (name, of), model in product(
         splits, (parts | {"together": tuple(parts)}).items(), MODELS
@@ -676,10 +682,7 @@ def whole_between_parts(rows: Rows) -> Iterator[Comparison]:
 
     Rows are Tables 3 and 4.
     """
-    bands, splits = (
-        _values(table, [name, "model", "metric"])
-        for table, name in zip(rows, ("bands", "split"), strict=True)
-    )
+    bands, splits = _bands_and_splits(rows)
     for model, codes, metric in product(MODELS, GROUPS.values(), METRICS):
         parts = [splits[GENERAL_OF[code], model, metric] for code in codes]
         whole = bands[PAPER_BANDS[model], model, metric]
@@ -747,7 +750,7 @@ def one_accuracy(rows: Rows) -> Compared:
 def one_class_identity(rows: Rows) -> Iterator[Comparison]:
     """Test that IoU = 1 / (1/P + 1/R − 1), as it is for one class counted over all its pixels."""
     for group in groups(rows, "metric"):
-        iou, recall, precision = (group.cells[name].printed for name in METRICS[:3])
+        iou, recall, precision = group.printed[list(METRICS[:3])]
         low, high = (
             _iou(max(precision + step, 0.0), max(recall + step, 0.0))
             for step in (-ROUNDING, ROUNDING)
@@ -768,10 +771,7 @@ def more_of_both_is_more(rows: Rows) -> Compared:
 
     Rows are Tables 3 and 4 of models with one class; rows are compared that have the same mines.
     """
-    bands, splits = (
-        _values(table, [name, "model", "metric"])
-        for table, name in zip(rows, ("bands", "split"), strict=True)
-    )
+    bands, splits = _bands_and_splits(rows)
     subsets = [pair for pair in GENERAL_OF.items() if pair[0] not in AVERAGES]
     pairs: list[tuple[str, str]] = [
         *permutations(dict.fromkeys(one for one, _, _ in bands), 2),
@@ -797,7 +797,7 @@ def one_share_of_class(rows: Rows) -> Compared:
     """
     spans: dict[str, tuple[float, float]] = {}
     for group in groups(rows, "metric"):
-        values = [group.cells[name].printed for name in ("recall", "precision", "accuracy")]
+        values = group.printed[["recall", "precision", "accuracy"]]
         corners = product(*((max(v - ROUNDING, 1e-9), min(v + ROUNDING, 1.0)) for v in values))
         shares = [_prevalence(*corner) for corner in corners]
         spans[group.name] = min(shares), max(shares)
@@ -882,13 +882,11 @@ def _values(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple, float]:
     return {tuple(line[k] for k in keys): line["value"] for line in table.to_dict("records")}
 
 
-def _parts(cells: Mapping[str, Cell]) -> tuple[float, float, float]:
-    """Return the images of test, validation and train."""
-    try:
-        test, validation, train = (cells[name].printed for name in ("test", "validation", "train"))
-    except KeyError as missing:
-        raise MinsegError(f"Table 2: rows of part {missing} are needed") from None
-    return test, validation, train
+def _bands_and_splits(rows: Rows) -> tuple[dict[tuple, float], dict[tuple, float]]:
+    """Return the values of Tables 3 and 4 by row, model and metric."""
+    bands, splits = rows
+    rest = ["model", "metric"]
+    return _values(bands, ["bands", *rest]), _values(splits, ["split", *rest])
 
 
 def _iou(precision: float, recall: float) -> float:

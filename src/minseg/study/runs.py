@@ -117,13 +117,10 @@ ADDED_LATER = ("encoder_rate", "colour", "coarsen", "orientations")
 """Settings that are no part of a key at their default, so that earlier runs keep theirs."""
 
 
-def _default(name: str) -> object:
-    return RunConfig.model_fields[name].default
-
-
 def run_key(config: RunConfig, dataset: Dataset) -> str:
     """Return a run's name: hash of configuration (weights by their content), dataset and split."""
-    later = {name for name in ADDED_LATER if getattr(config, name) == _default(name)}
+    fields = RunConfig.model_fields
+    later = {name for name in ADDED_LATER if getattr(config, name) == fields[name].default}
     choices = config.model_dump(exclude=later)
     if config.weights and config.weights.lower().endswith(".safetensors"):
         choices["weights"] = _digest(Path(config.weights))

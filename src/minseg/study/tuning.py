@@ -156,11 +156,6 @@ class Search:
             return make_url(self.storage).render_as_string(hide_password=True)
         return self.storage
 
-    @property
-    def in_database(self) -> bool:
-        """Whether the storage is a database, not a journal."""
-        return "://" in self.storage
-
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other programs from starting trials meanwhile."""
@@ -423,7 +418,7 @@ def open_search(
         store=store,
         default_epochs=study.config().epochs,
     )
-    if search.in_database:
+    if "://" in search.storage:
         with search.alone():  # two programs cannot both make the tables
             search.finished()
     search.finished()
