@@ -32,7 +32,7 @@ from minseg.learning.weights import describe_inputs, pretrained_file
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.config import RunConfig
 from minseg.study.execution import open_segmenter
-from minseg.study.runs import COUNT_COLUMNS, Run, RunStore
+from minseg.study.runs import COUNT_COLUMNS, Run, RunStore, run_key
 from minseg.study.study import Study
 
 FOREST, REFERENCE = "pixel forest", "ResNet-18, random"
@@ -135,8 +135,10 @@ def describe(row: dict, counted: dict[str, pd.DataFrame], task: Task) -> tuple[d
     return row, pd.concat(sites).assign(**keys)[[*keys, "part", "site", *COUNT_COLUMNS]]
 
 
-def outcomes(folder: Path, work: Path, splits: list[int]) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Make every run, or load it, and yield its row and its counts."""
+def outcomes(
+    folder: Path, work: Path, splits: list[int], stored: bool
+) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Make every run, or load it, and yield its row and its counts; only load it if `stored`."""
     store = RunStore(work / "runs")
     datasets = {split_seed: open_split(folder, work, split_seed) for split_seed in splits}
     order = [
@@ -147,7 +149,10 @@ def outcomes(folder: Path, work: Path, splits: list[int]) -> Iterator[tuple[dict
     for arm, (split_seed, dataset) in itertools.product(order, datasets.items()):
         study = Study("paper", dataset, (0,), store)
         sources, orientations = DERIVED.get(arm, ((arm,), 0))
-        runs = [study.run(config_of(study, source, work)) for source in sources]
+        configs = [config_of(study, source, work) for source in sources]
+        if stored and not all(store.find(run_key(config, dataset)) for config in configs):
+            continue
+        runs = [study.run(config) for config in configs]
         row = {
             "arm": arm,
             "split_seed": split_seed,
@@ -181,7 +186,7 @@ def summarise(runs: pd.DataFrame, sites: pd.DataFrame) -> pd.DataFrame:
             continue  # not yet made on every split
         counted = sites[sites["arm"] == arm]
         iou, resampled = pooled(counted, "test")
-        difference = resampled - reference
+        difference = resampled - reference if arm != REFERENCE else np.full(1, np.nan)
         row = {
             "arm": arm,
             "runs": len(made),
@@ -202,9 +207,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/tailings_brazil"))
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--splits", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stored", action="store_true", help="tell of the runs that are there")
     given = parser.parse_args()
     rows, sites = [], []
-    for row, counts in outcomes(given.folder, given.work, given.splits):
+    for row, counts in outcomes(given.folder, given.work, given.splits, given.stored):
         rows.append(row)
         sites.append(counts)
         print(
