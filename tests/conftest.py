@@ -2,6 +2,7 @@
 
 import resource
 import shlex
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from click.testing import CliRunner
 from rasterio.crs import CRS
 from rasterio.rio.main import main_group
 
+from minseg import MinsegError
+from minseg.cli import main
 from minseg.data.dataset import Dataset
 from minseg.data.labels import IGNORE_BITS, encode_bits
 from minseg.data.mines import MINE_TABLE
@@ -49,6 +52,43 @@ NASTY = (
     *('1. "quoted"', "[x](http://x)", "_hidden_"),
 )
 """Names that are code, markup or mathematics to one program or another."""
+
+
+def in_one_line(error: MinsegError, message: str) -> None:
+    """Begin a refusal, as every test wants it."""
+    assert "\n" not in message, message
+    Exception.__init__(error, message)
+
+
+MinsegError.__init__ = in_one_line
+
+
+def run(*arguments: object) -> int:
+    """Run the command line in this process; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    return stop.value.code or 0
+
+
+@pytest.fixture
+def minseg(capsys):
+    """Run the command line in this process; return exit status, output and errors."""
+    return lambda *arguments: (run(*arguments), *capsys.readouterr())
+
+
+@pytest.fixture
+def refused(minseg):
+    """Run a command that is refused in one line, and return it."""
+
+    def call(*arguments):
+        status, out, err = minseg(*arguments)
+        assert (status, out, len(err.splitlines())) == (1, "", 1)
+        assert err.startswith("minseg: ")
+        return err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,7 @@ import pytest
 from minseg.data.labels import TASKS
 from minseg.maps.change import CHANGES
 from minseg.maps.class_map import write_class_map
-from tests import test_cli
 from tests.conftest import grid_at, names
-
-minseg, refused = test_cli.minseg, test_cli.refused
 
 
 @pytest.fixture
@@ -66,7 +63,7 @@ def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
         ("2019.tif 2021.tif -o 2021.tif", "GeoPackage"),
         ("2019.tif 2021.tif -o .", "folder"),
         ("2019.tif missing.tif -o out.gpkg", "no such file"),
-        ("2019.tif large.tif -o out.gpkg", "size (20×20 and 30×30 pixels)"),
+        ("2019.tif large.tif -o out.gpkg", "size (20×20 and 30×30 pixels); predict both"),
         ("2019.tif total.tif -o out.gpkg", "model1 and the later of model4"),
         ("2019.tif notes.txt -o out.gpkg", "cannot be read as a raster"),
         ("2019.tif clouds.tif -o out.gpkg", "no ground has data in both maps"),

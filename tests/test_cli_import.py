@@ -7,10 +7,7 @@ from rasterio.enums import ColorInterp
 from minseg.data.dataset import open_dataset
 from minseg.data.labels import IGNORE_BITS, class_bit
 from minseg.data.raster import Grid
-from tests import test_cli
 from tests.conftest import follow_advice, grid_at, names
-
-minseg, refused = test_cli.minseg, test_cli.refused
 
 SIDE = 20
 NOWHERE = Grid(SIDE, SIDE, Affine.identity(), None)
@@ -47,11 +44,6 @@ def run_import(minseg, tmp_path, write_tif):
     return run
 
 
-def labels_of(tmp_path):
-    dataset = open_dataset(tmp_path / "new")
-    return dataset.read_labels(dataset.scenes.iloc[0])
-
-
 def hide(path):
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as target:
         target.write_mask(np.arange(SIDE)[:, None] * np.ones(SIDE) > 0)
@@ -70,51 +62,36 @@ def as_float(value, of=1):
     return mask
 
 
-@pytest.mark.parametrize(
-    ("value", "nodata"),
-    [(np.nan, np.nan), (np.nan, None), *((v, v) for v in (-np.inf, 1.7, -9999, -3.4028235e38))],
-)
-def test_what_is_no_data_in_a_mask_is_ignored(run_import, tmp_path, value, nodata):
-    assert run_import(as_float(value), *BOTH, nodata=nodata)[::2] == (0, "")
-    labels = labels_of(tmp_path)
-    assert labels[0, 0] == IGNORE_BITS
-    assert (labels == IGNORE_BITS).sum() == 1
-    assert (labels == class_bit("dam")).sum() == 7 * SIDE
+NEGATIVE = MASK.astype(np.int16)
+NEGATIVE[0, 0] = -1
 
 
 @pytest.mark.parametrize(
-    ("bands", "change", "nodata"),
-    [(1, hide, None), (2, hide_by_alpha, None), (2, hide_by_alpha, 9)],
-)
-def test_hidden_pixels_of_a_mask_are_ignored(run_import, tmp_path, bands, change, nodata):
-    mask = MASK.repeat(bands, 0)
-    assert run_import(mask, *BOTH, change=change, nodata=nodata)[::2] == (0, "")
-    labels = labels_of(tmp_path)
-    assert (labels[0] == IGNORE_BITS).all()
-    assert (labels[1:] == IGNORE_BITS).sum() == 0
-
-
-@pytest.mark.parametrize(
-    ("classes", "first"),
+    ("mask", "classes", "how", "ignored"),
     [
-        ("1=dam,2=excavation", 0),  # the usual raster of polygons, on no data 0
-        ("1=dam,2=background", IGNORE_BITS),
-        ("0=ignore,1=dam,2=excavation", IGNORE_BITS),
-        ("0=background,1=dam,2=background", 0),
+        (as_float(np.nan), BOTH, {}, 1),
+        *((as_float(value), BOTH, {"nodata": value}, 1)
+          for value in (np.nan, -np.inf, 1.7, -9999, -3.4028235e38)),
+        (MASK, BOTH, {"change": hide}, SIDE),
+        *((MASK.repeat(2, 0), BOTH, {"change": hide_by_alpha, "nodata": nodata}, SIDE)
+          for nodata in (None, 9)),
+        (NEGATIVE, ("--classes", "-1=ignore,1=dam", "--classes", "2=background"), {}, SIDE),
+        # Zero as no data is background, as in the usual raster of polygons, unless another is.
+        *((MASK, ("--classes", classes), {"nodata": 0}, ignored) for classes, ignored in (
+            ("1=dam,2=excavation", 0),
+            ("1=dam,2=background", 10 * SIDE),
+            ("0=ignore,1=dam,2=excavation", 10 * SIDE),
+            ("0=background,1=dam,2=background", 0),
+        )),
     ],
-)
-def test_zero_as_no_data_is_background_unless_another_value_is(
-    run_import, tmp_path, classes, first
-):
-    assert run_import(MASK, "--classes", classes, nodata=0)[0] == 0
-    assert labels_of(tmp_path)[0, 0] == first
-
-
-def test_negative_values_can_be_named(run_import, tmp_path):
-    mask = MASK.astype(np.int16)
-    mask[0, 0] = -1
-    assert run_import(mask, "--classes", "-1=ignore,1=dam", "--classes", "2=background")[0] == 0
-    assert (labels_of(tmp_path)[0] == IGNORE_BITS).all()
+)  # fmt: skip
+def test_what_is_no_data_in_a_mask_is_ignored(run_import, tmp_path, mask, classes, how, ignored):
+    assert run_import(mask, *classes, **how)[::2] == (0, "")
+    dataset = open_dataset(tmp_path / "new")
+    labels = dataset.read_labels(dataset.scenes.iloc[0])
+    assert (labels == IGNORE_BITS).sum() == ignored
+    assert (labels[0, : min(ignored, SIDE)] == IGNORE_BITS).all()
+    assert (labels == class_bit("dam")).sum() == 7 * SIDE
 
 
 ONE_HOT = np.stack([MASK[0] == value for value in (1, 2)]).astype(np.uint8)

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -6,17 +7,14 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.features import rasterize
 
 from minseg.maps import prediction
 from minseg.maps.class_map import read_class_map
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.study import execution
 from minseg.study.runs import RunStore
-from tests import test_cli
 from tests.conftest import TINY, names
-
-minseg, refused = test_cli.minseg, test_cli.refused
+from tests.maps.conftest import require_agreement
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +29,11 @@ def image(dataset):
     return dataset.path / dataset.scenes["optical"][0]
 
 
-def require_agreement(polygons, output):
-    """The polygons cover what the map holds, class by class."""
-    layer, class_map = geopandas.read_file(polygons), read_class_map(output)
+def agreeing(polygons, output):
+    """Polygons that are those of a map."""
+    layer = geopandas.read_file(polygons)
     assert len(layer)
-    burned = rasterize(
-        zip(layer.geometry, layer["class"].map(class_map.task.target_names.index), strict=True),
-        class_map.classes.shape,
-        transform=class_map.grid.transform,
-    )
-    assert np.array_equal(burned, np.where(class_map.classes == 255, 0, class_map.classes))
+    require_agreement(layer, read_class_map(output))
     return layer
 
 
@@ -48,7 +41,7 @@ def test_polygons_agree_with_the_map_and_nothing_else_is_left(minseg, run, image
     output, polygons = tmp_path / "out" / "map.tif", tmp_path / "gis" / "mine.gpkg"
     status, out, _ = minseg("predict", run, image, "-o", output, "--polygons", polygons)
     assert (status, out.splitlines()) == (0, [str(output), str(polygons)])
-    layer = require_agreement(polygons, output)
+    layer = agreeing(polygons, output)
     assert layer["mean_probability"].between(1 / 3, 1).all()
     assert layer["area_ha"].sum() == pytest.approx(layer.geometry.area.sum() / 1e4, rel=2e-3)
     assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml"]
@@ -66,7 +59,7 @@ def test_cleaning_changes_map_and_polygons_alike(minseg, run, image, tmp_path):
     expected = clean(read_class_map(raw), Cleaning(1, 0.2, True)).classes
     assert not np.array_equal(expected, read_class_map(raw).classes)
     assert np.array_equal(read_class_map(output).classes, expected)
-    layer = require_agreement(polygons, output)
+    layer = agreeing(polygons, output)
     assert layer["area_ha"].min() >= 0.2 * 0.999
     with rasterio.open(probabilities) as source:  # the user's own file stays
         assert source.count == 3
@@ -87,7 +80,7 @@ def test_interrupted_work_says_where_it_goes_on(minseg, run, image, tmp_path, mo
     assert status == 0
     assert "goes on at row 64 of 64, where it was interrupted\n" in err
     assert names(tmp_path) == ["map.gpkg", "map.qml", "map.tif", "map.tif.aux.xml"]
-    require_agreement(tmp_path / "map.gpkg", tmp_path / "map.tif")
+    agreeing(tmp_path / "map.gpkg", tmp_path / "map.tif")
 
 
 def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
@@ -99,34 +92,44 @@ def test_a_map_of_background_says_so_in_one_line(minseg, run, image, tmp_path):
     assert len(geopandas.read_file(polygons)) == 0
 
 
-def test_mistakes_are_told_before_the_work(refused, run, image, tmp_path):
-    output = tmp_path / "out" / "map.tif"
-    (tmp_path / "folder.gpkg").mkdir()
-    (tmp_path / "styled.qml").mkdir()
-    (tmp_path / "file").write_text("in the way")
-    copy = tmp_path / "image.gpkg"  # a raster may be in a GeoPackage too
-    lost = tmp_path / "lost.tif"
-    for path in (copy, lost):
-        shutil.copy(image, path)
-    with rasterio.open(lost, "r+") as target:
+def test_mistakes_are_told_before_the_work(refused, run, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = "folder.gpkg", "folder.tif", "other.tif.aux.xml", "styled.qml"
+    for name in folders:
+        Path(name).mkdir()
+    Path("file").write_text("in the way")
+    copies = "copy.tif", "image.gpkg", "lost.tif"  # a raster may be in a GeoPackage too
+    for name in copies:
+        shutil.copy(image, name)
+    with rasterio.open("lost.tif", "r+") as target:
         target.crs, target.transform = CRS.from_epsg(4326), Affine(10, 0, 4e5, 0, -10, 5e6)
-    before = {path: path.read_bytes() for path in (copy, lost)}
+    before = {name: Path(name).read_bytes() for name in copies}
     cases = {
-        (image, "--polygons", tmp_path / "map.geojson"): "name it",
-        (image, "--polygons", output): "name it",
-        (image, "--polygons", tmp_path / "folder.gpkg"): "is a folder",
-        (image, "--polygons", tmp_path / "file" / "map.gpkg"): "cannot write here",
-        (image, "--polygons", tmp_path / "styled.gpkg"): "styled.qml: is a folder",
-        (copy, "--polygons", copy): "another file of this work",
-        (image, "--probabilities", tmp_path / "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
-        (image, "-o", tmp_path / "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
-        (image, "-o", tmp_path / "styled.tif"): "styled.qml: is a folder",
+        (image, "--polygons", "map.geojson"): "name it",
+        (image, "--polygons", "out/map.tif"): "name it",
+        (image, "--polygons", "folder.gpkg"): "is a folder",
+        (image, "--polygons", "file/map.gpkg"): "cannot write here",
+        (image, "--polygons", "styled.gpkg"): "styled.qml: is a folder",
+        ("image.gpkg", "--polygons", "image.gpkg"): "another file of this work",
+        (image, "--probabilities", "p.jpg"): "p.jpg: is written as a GeoTIFF; name it",
+        (image, "--probabilities", "file/p.tif"): "cannot write here",
+        (image, "--probabilities", "file/deeper/p.tif"): "cannot write here",
+        (image, "--probabilities", "folder.tif"): "is a folder",
+        (image, "--probabilities", "out/map.tif"): "need a file each",
+        ("copy.tif", "--probabilities", "copy.tif"): "need a file each",
+        ("copy.tif", "-o", "copy.tif"): "need a file each",
+        (image, "-o", "map.gpkg"): "map.gpkg: is written as a GeoTIFF; name it",
+        (image, "-o", "file/map.tif"): "cannot write here",
+        (image, "-o", "file/deeper/map.tif"): "cannot write here",
+        (image, "-o", "folder.tif"): "is a folder",
+        (image, "-o", "other.tif"): "other.tif.aux.xml: is a folder",
+        (image, "-o", "styled.tif"): "styled.qml: is a folder",
         (image, "--gsd-m", "1e-9"): "pixels of 1e-09 m would make an image of",
         (image, "--smooth", "-1"): "give numbers from 0",
         (image, "--minimum-ha", "-1"): "give numbers from 0",
-        (lost,): "its coordinates lie nowhere on the earth",
+        ("lost.tif",): "its coordinates lie nowhere on the earth",
     }
     for given, message in cases.items():
-        assert message in refused("predict", run, "-o", output, *given)
-    assert {path: path.read_bytes() for path in before} == before
-    assert names(tmp_path) == ["file", "folder.gpkg", "image.gpkg", "lost.tif", "styled.qml"]
+        assert message in refused("predict", run, "-o", "out/map.tif", *given)
+    assert {name: Path(name).read_bytes() for name in copies} == before
+    assert names(tmp_path) == sorted((*copies, *folders, "file"))

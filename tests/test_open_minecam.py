@@ -18,9 +18,8 @@ from minseg.fetching.recipes import open_recipe
 from minseg.report.rerun import find_notebooks, rerun
 from minseg.study.runs import RunStore
 from minseg.synthetic.server import serve
-from tests.conftest import SHARED_DATA
+from tests.conftest import SHARED_DATA, run
 from tests.fetching.rendered_scenes import write_rendered
-from tests.fetching.test_jasansky import run
 from tests.fetching.test_lames import REAL, SITES, write_metadata, write_sectors
 from tests.pages import texts
 from tests.study.test_execution import SMALL

@@ -3,9 +3,6 @@
 from pathlib import Path
 
 from minseg.study.config import RunConfig
-from minseg.study.runs import RunStore
-from minseg.study.study import Study
-from minseg.study.tables import Entry, Result
 from tests.conftest import write_small_dataset
 from tests.study.made_runs import excavations, made_result
 
@@ -17,19 +14,13 @@ def many_mines(folder: Path):
     return write_small_dataset(folder / "many", count=54, years=(2020,), side=32)
 
 
-def study_of(dataset, folder: Path) -> Study:
-    return Study("demo", dataset, (0,), RunStore(folder / "runs"))
-
-
 def mines_of(dataset, part="test"):
     return sorted(dataset.split.loc[dataset.split["part"] == part, "mine"])
 
 
-def result_of_hits(study, hits_of_seeds, bands="RGB", row=None, false=0, problem=None, **changes):
+def result_of_hits(study, hits_of_seeds, bands="RGB", row=None, false=0, **changes):
     """A result whose runs find so many of ten excavation pixels in each test mine, in order."""
     config = CONFIG.replace(bands=bands, **changes)
-    if problem:
-        return Result(Entry("model1", row or bands, config, None, problem), (), problem)
     mines = mines_of(study.dataset)
     return made_result(
         study.store.path,

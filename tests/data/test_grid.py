@@ -49,9 +49,6 @@ def test_a_shape_over_the_line_is_whole_from_either_side(shape):
     assert shape_seen_from(shape, 179).equals(shapely.box(178, -20, 182, -16))
     assert shape_seen_from(shape, -179).equals(shapely.box(-182, -20, -178, -16))
     assert not shape_seen_from(shape, 0).intersects(shapely.box(-90, -20, 90, -16))
-
-
-def test_elsewhere_nothing_changes():
     holed = shapely.box(10, 40, 20, 50) - shapely.box(14, 44, 15, 45)
     assert shape_seen_from(holed, 15).equals(holed)
     assert shape_seen_from(holed, 370).equals(shapely.affinity.translate(holed, 360))

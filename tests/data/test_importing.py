@@ -81,12 +81,6 @@ def test_imported_scene_equals_its_files(tmp_path, imported):
     assert "case" not in dataset.mines
 
 
-def test_cases_of_mines_are_carried_on_where_there_are_any(imported):
-    dataset = imported("chip,site,case\n0,a,snow\n1,b,\n2,b,\n3,c,\n4,e,flood\n")
-    assert list(dataset.mines["case"]) == ["snow", "", "", "flood"]
-    assert check_dataset(dataset.path) == []
-
-
 def all_missing(image):
     image.write(np.full((3, 40, 50), 7, np.uint16))
 
@@ -113,9 +107,8 @@ def test_wrong_meaning_is_one_clear_line(tmp_path, folders, imported, changes, e
     for path in (tmp_path / "images").iterdir() if edit else ():
         with rasterio.open(path, "r+") as image:
             edit(image)
-    with pytest.raises(MinsegError, match=message) as error:
+    with pytest.raises(MinsegError, match=message):
         imported(folders=changed(folders, **changes))
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("column", ["Mine", " mine", "SITE", "Site "])
@@ -137,20 +130,18 @@ def test_the_key_may_have_any_name_and_what_is_taken_for_granted_is_told(importe
         assert "no column mine or site: each scene is taken for a mine of its own" in first[0]
 
 
-def test_the_latest_scene_is_the_latest_by_date(imported):
+def test_what_a_mines_scenes_say_together_is_kept_and_the_latest_is_so_by_date(imported):
     dataset = imported(
-        "chip,mine,date\n0,a,2021-08-01\n1,a,2019-06-01\n2,a,2021-07-01\n3,b,\n4,c,\n"
+        "chip,mine,date,raw_material,longitude,case\n0,a,2021-08-01,,,snow\n"
+        "1,a,2019-06-01,CL,10.1,\n2,a,2021-07-01,,,\n3,b,,MO,,\n4,c,,,,flood\n"
     )
+    assert check_dataset(dataset.path) == []
+    assert list(dataset.mines["raw_material"]) == ["CL", "MO", ""]
+    assert list(dataset.mines["case"]) == ["snow", "", "flood"]
+    assert dataset.mines["longitude"][0] == 10.1
     assert list(dataset.scenes["year"])[:3] == [2021, 2019, 2021]
     dataset.split["part"] = ["test", "train", "validation"]
     assert list(dataset.scenes_of("test")["date"]) == ["2021-08-01"]
-
-
-def test_what_a_mines_scenes_say_together_is_kept(imported):
-    text = "chip,mine,raw_material,longitude\n0,a,,\n1,a,CL,10.1\n2,b,MO,\n3,c,,\n"
-    dataset = imported(text)
-    assert list(dataset.mines["raw_material"]) == ["CL", "MO", ""]
-    assert dataset.mines["longitude"][0] == 10.1
 
 
 @pytest.mark.parametrize(
@@ -160,10 +151,8 @@ def test_what_a_mines_scenes_say_together_is_kept(imported):
         ("chip,mine\n0,bor\n1,Bor\n2,c\n", "mines 'bor' and 'Bor' would share the folder"),
         ("chip,mine\n0,7\n1,007\n2,c\n", "mines '7' and '007' would share the folder 'mine-007'"),
         ("chip,mine\n0,..\n1,b\n2,c\n", r"mine '\.\.' cannot name a folder; begin it with"),
-        ("chip,mine\n0,.\n1,b\n2,c\n", r"mine '\.' cannot name a folder; begin it with"),
         ("chip,mine\n0,???\n1,b\n2,c\n", r"mine '\?\?\?' cannot name a folder; begin it with"),
         ("chip,mine\n0,Aux\n1,b\n2,c\n", "mine 'Aux' cannot name a folder on Windows"),
-        (f"chip,mine\n0,{'b' * 260}\n1,b\n2,c\n", "it takes more than 100 bytes"),
         (f"chip,mine\n{'b' * 260},a\n1,b\n2,c\n", "has too long a name with its mine"),
         ("chip,site\n0,\n1,b\n2,c\n", "row 2 column 'site': an empty cell cannot stand here"),
         ("chip,mine\n,a\n1,b\n2,c\n", "row 2 column 'chip': an empty cell cannot stand here"),
@@ -184,9 +173,8 @@ def test_what_a_mines_scenes_say_together_is_kept(imported):
     ],
 )
 def test_a_table_is_refused_before_any_raster_is_read(folders, imported, text, message):
-    with pytest.raises(MinsegError, match=rf"{message}") as told:
+    with pytest.raises(MinsegError, match=rf"{message}"):
         imported(text, changed(folders, images="none/*.tif"))
-    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("place", ["45,10", "0,0", "-170,45"])

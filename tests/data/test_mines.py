@@ -17,7 +17,6 @@ from minseg.data.mines import (
     split_problems,
     validate_table,
 )
-from minseg.fetching.choice import PIN_TABLE
 
 
 def mine_table(count):
@@ -101,7 +100,6 @@ SCENE = {
     "scene": "bor-2019", "mine": "bor", "year": "2019", "date": "2019-07-31",
     "optical": "optical.tif", "radar": "", "labels": "labels.tif",
 }  # fmt: skip
-PIN = {"mine": "bor", "year": "2019", "item": "S2A", "kind": "radar"}
 SPLIT = {"mine": "bor", "part": "test"}
 
 
@@ -112,35 +110,25 @@ def problems_of(rows, schema=MINE_TABLE):
 @pytest.mark.parametrize(
     ("row", "schema", "column", "value", "message"),
     [
-        (MINE, MINE_TABLE, "mine", "a b", "'a b' cannot stand here; give letters, digits, _ . and"),
         (MINE, MINE_TABLE, "mine", "bor\n", "give letters, digits, _ . and - only"),
         (MINE, MINE_TABLE, "mine", "", "an empty cell cannot stand here; give letters"),
         (MINE, MINE_TABLE, "longitude", "abc", "'abc' cannot stand here; give a number from -180"),
         (MINE, MINE_TABLE, "longitude", "700", "700.0 cannot stand here; give a number from -180"),
         (MINE, MINE_TABLE, "latitude", "", "an empty cell cannot stand here; give a number from"),
         (MINE, MINE_TABLE, "latitude", "nan", "an empty cell cannot stand here; give a number"),
-        (MINE, MINE_TABLE, "raw_material", "gold", "'gold' cannot stand here; give one of RR, MO"),
         (MINE, MINE_TABLE, "mine_type", "pit", "give one of OC, OP, MT, or nothing"),
         (MINE | {"case": ""}, MINE_TABLE, "case", "x" * 61, "give text of at most 60 characters"),
         (SCENE, SCENE_TABLE, "year", "soon", "'soon' cannot stand here; give a whole number from"),
-        (SCENE, SCENE_TABLE, "year", "1066", "give a whole number from 1972 to 2100"),
-        (SCENE, SCENE_TABLE, "date", "31.7.2019", "give a date such as 2019-07-31, or nothing"),
         (SCENE, SCENE_TABLE, "labels", "", "an empty cell cannot stand here; give a path"),
         (SCENE, SCENE_TABLE, "optical", "/data/a.tif", "give a path from the dataset's folder"),
         (SCENE, SCENE_TABLE, "optical", "C:\\data\\a.tif", "that stays in it"),
         (SCENE, SCENE_TABLE, "labels", "scenes/../../a.tif", "that stays in it"),
         (SCENE, SCENE_TABLE, "radar", "..", "that stays in it, or nothing"),
-        (SCENE, SCENE_TABLE, "year", "2019-07-31", "give a whole number from 1972 to 2100"),
-        (SCENE, SCENE_TABLE, "year", "n/a", "'n/a' cannot stand here; give a whole number"),
         (SCENE, SCENE_TABLE, "year", "²", "'²' cannot stand here; give a whole number"),
         (SCENE, SCENE_TABLE, "year", "2019.5", "'2019.5' cannot stand here"),
         (SCENE, SCENE_TABLE, "date", "2019-02-30", "give a date such as 2019-07-31, or nothing"),
         (SCENE, SCENE_TABLE, "scene", "..", "but no dots alone"),
         (MINE, MINE_TABLE, "mine", ".", "but no dots alone"),
-        (MINE, MINE_TABLE, "longitude", "22,1", "-180 to 180, with a decimal point"),
-        (PIN, PIN_TABLE, "year", "soon", "'soon' cannot stand here; give a whole number"),
-        (PIN, PIN_TABLE, "item", "", "an empty cell cannot stand here; give text"),
-        (PIN, PIN_TABLE, "kind", "lidar", "give one of optical, radar"),
         (SPLIT, SPLIT_TABLE, "part", "half", "give one of train, validation, test"),
     ],
 )
@@ -225,7 +213,6 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path, content, message):
     with pytest.raises(MinsegError, match=message) as told:
         read_cells(path, list(MINE_TABLE.columns))
     assert str(told.value).startswith(f"{path}: ")
-    assert "\n" not in str(told.value)
 
 
 def test_rows_are_counted_as_a_spreadsheet_does(tmp_path):
@@ -238,9 +225,3 @@ def test_rows_are_counted_as_a_spreadsheet_does(tmp_path):
     assert "the table is empty" in read_table(write(tmp_path, f"{HEADER}\n"), MINE_TABLE)[1][0]
     year = pd.DataFrame([SCENE | {"year": "2019.0"}])  # as a spreadsheet has it
     assert list(validate_table(year, SCENE_TABLE, "t")[0]["year"]) == [2019]
-
-
-@pytest.mark.parametrize("name", [".", "none.csv", "a" * 260])
-def test_what_cannot_be_opened_is_refused(tmp_path, name):
-    with pytest.raises(MinsegError, match=r"no such file|cannot be read"):
-        read_cells(tmp_path / name)

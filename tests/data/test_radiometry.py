@@ -3,10 +3,7 @@ import pytest
 
 from minseg import MinsegError
 from minseg.data.radiometry import (
-    amplitude_to_db,
     encode_reflectance,
-    power_to_db,
-    radar_channels,
     training_statistics,
 )
 
@@ -25,21 +22,6 @@ def test_reflectance_is_stored_in_ten_thousandths_and_zero_stays_for_missing():
 def test_numbers_that_are_no_reflectance_are_refused(value, message):
     with pytest.raises(MinsegError, match=message):
         encode_reflectance(np.full((1, 4, 4), value), np.full((4, 4), value > 0), "scene")
-
-
-def test_decibels_of_power_and_amplitude_agree():
-    assert power_to_db(np.array([1.0, 0.1, 0.0])).tolist()[:2] == pytest.approx([0, -10])
-    assert np.isnan(power_to_db(np.array([0.0, -1.0]))).all()
-    power = np.array([0.3, 2.0])
-    assert amplitude_to_db(np.sqrt(power)) == pytest.approx(power_to_db(power), abs=1e-5)
-
-
-def test_third_radar_channel_is_the_ratio_of_powers():
-    vv, vh = np.array([[0.2]]), np.array([[0.03]])
-    channels = radar_channels(power_to_db(vv), power_to_db(vh))
-    assert channels[2] == pytest.approx(power_to_db(vv / (10 * vh)), abs=1e-5)
-    missing = radar_channels(np.array([[np.nan]]), np.array([[1.0]]))
-    assert np.isnan(missing).all()
 
 
 def test_statistics_come_from_train_scenes_only_and_standardise_them(dataset):

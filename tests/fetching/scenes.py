@@ -7,7 +7,6 @@ import numpy as np
 import pystac
 import rasterio
 from affine import Affine
-from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.warp import transform, transform_bounds
 
@@ -98,17 +97,3 @@ def item(item_id: str, date: str, hrefs: dict[str, str], bounds=None, **properti
             "assets": {key: {"href": href} for key, href in hrefs.items()},
         }
     )
-
-
-def ground_range(path: Path, numbers: np.ndarray) -> Path:
-    """Write numbers as GRD is: no coordinate reference system, a lattice of control points."""
-    height, width = numbers.shape
-    points = [
-        GroundControlPoint(row, column, 14.97 + 1.4e-4 * column, 46.965 - 9.5e-5 * row, 300.0)
-        for row in np.linspace(0, height, 6)
-        for column in np.linspace(0, width, 8)
-    ]
-    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=numbers.dtype) as target:
-        target.write(numbers, 1)
-        target.gcps = (points, CRS.from_epsg(4326))
-    return path

@@ -38,7 +38,6 @@ def refused(provider, said, kind="optical", start=START):
     """Search and be refused in one line."""
     with pytest.raises(MinsegError, match=said) as error:
         search(provider, kind, BOX, start, END)
-    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -133,7 +132,7 @@ def test_a_malformed_item_is_left_out_by_its_id_and_reason(server, provider, nam
     if name not in ("other year", "number"):
         with pytest.raises(MinsegError, match=r"^B: .*; pin another item$") as error:
             find(provider, "optical", "B")
-        assert said in str(error.value) and "\n" not in str(error.value)
+        assert said in str(error.value)
 
 
 def test_what_is_unusual_and_sound_stays(server, provider):
@@ -206,23 +205,14 @@ def test_what_is_no_stac_api_or_no_network_is_told(server, provider):
 
 
 def test_an_item_is_found_by_its_id_even_where_the_server_does_not_know_the_parameter(
-    server, provider
-):
-    answer_with(server, item("A", "2020-03-01", {}), item("B", "2020-03-02", {}))
-    assert find(provider, "optical", "B").id == "B"
-    with pytest.raises(MinsegError, match=r"C: .* no such item"):
-        find(provider, "optical", "C")
-
-
-def test_a_server_that_does_not_know_the_parameter_is_not_read_to_its_end(
     server, provider, monkeypatch
 ):
     items = [item(f"S{number}", "2020-03-01", {}) for number in range(6)]
     answer_with(server, *items, pages=6)
     assert find(provider, "optical", "S2").id == "S2"
     assert server.requests.count("POST /search") == 3
-    monkeypatch.setattr(catalogue, "ITEMS_A_PAGE", 4)
-    with pytest.raises(MinsegError, match="no such item"):
+    monkeypatch.setattr(catalogue, "ITEMS_A_PAGE", 4)  # it is not read to its end
+    with pytest.raises(MinsegError, match=r"S5: .* no such item"):
         find(provider, "optical", "S5")
     assert server.requests.count("POST /search") == 3 + 4
 

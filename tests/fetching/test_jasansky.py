@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 
 import geopandas as gpd
 import numpy as np
@@ -13,7 +12,6 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
-from minseg.cli import main
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import check_dataset
 from minseg.data.labels import EXTENT, IGNORE, parse_task
@@ -22,19 +20,12 @@ from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.recipes import open_recipe
 from minseg.synthetic.server import serve
+from tests.conftest import run
 from tests.fetching.pinned_scenes import expected, write_catalogue
 
 # A small mine at its tile's edge, one that lies in another UTM zone than its scene, one of 2017,
 # and one of 2021 that was processed again since, with the offset of 1000.
 TILES = (1248, 441, 2322, 1326)
-
-
-def run(*arguments):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["minseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def test_radar_power_is_what_odc_stac_reads(server):
     for channel in ("vv", "vh"):
         power = random.gamma(4, 0.02, (240, 240)).astype(np.float32)
         power[40:50, 60:70] = -32768
+        power[60, 80] = 0  # no power either
         tif(server.folder / f"{channel}.tif", power, TILE.transform, nodata=-32768)
     hrefs = {channel: f"{server.url}/{channel}.tif" for channel in ("vv", "vh")}
     scene = item("S1A", "2020-07-02", hrefs)
@@ -78,7 +79,9 @@ def test_radar_power_is_what_odc_stac_reads(server):
     missing = ~(expected > 0)
     assert 0 < missing.mean() < 0.1
     channels = read_radar(scene, PROVIDER, BOX)
+    assert channels.dtype == np.float32
     assert np.array_equal(np.isnan(channels[:2]), missing)
+    assert channels[2] == pytest.approx(channels[0] - channels[1] - 10, abs=1e-4, nan_ok=True)
     power = 10 ** (channels[:2][~missing] / 10)
     assert power == pytest.approx(expected[~missing], rel=1e-5)
 

@@ -77,16 +77,11 @@ def test_a_name_of_several_mines_is_refused_and_their_ids_are_taken(tmp_path):
     assert found.polygons["mine"].tolist() == ["mine-0", "mine-1", ""]
 
 
-def test_polygons_far_from_the_mine_that_they_name_are_refused(tmp_path):
-    here = written(tmp_path, [square(0, 0), square(20, 0)], **{"class": ["dam"] * 2, "m": "mine-0"})
-    read(here, mines((21.0, 45.15)), mine_field="m")
-    read(here, mines((21.35, 45.15)), mine_field="m")  # 27 km: a district, or a poor position
+def test_polygons_far_from_the_mine_that_they_name_are_refused_unless_ignored(tmp_path):
+    far = shapely.box(800_000, 5_000_000, 800_100, 5_000_100)  # ignored or background: anywhere
+    columns = {"class": ["dam", "dam", "ignore", "background"], "m": "mine-0"}
+    path = written(tmp_path, [square(0, 0), square(20, 0), far, far], **columns)
+    assert len(read(path, mine_field="m").polygons) == 3
+    read(path, mines((21.35, 45.15)), mine_field="m")  # 27 km: a district, or a poor position
     with pytest.raises(MinsegError, match=r"2 polygon.*'mine-0' \(31 km\).*position in the mine"):
-        read(here, mines((21.4, 45.15)), mine_field="m")
-
-
-def test_ground_that_is_ignored_or_background_may_lie_anywhere(tmp_path):
-    far = shapely.box(800_000, 5_000_000, 800_100, 5_000_100)
-    columns = {"class": ["dam", "ignore", "background"], "m": "mine-0"}
-    path = written(tmp_path, [square(0, 0), far, far], **columns)
-    assert len(read(path, mine_field="m").polygons) == 2
+        read(path, mines((21.4, 45.15)), mine_field="m")

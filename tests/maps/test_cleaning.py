@@ -20,6 +20,7 @@ from minseg.maps.cleaning import (
 )
 from minseg.maps.polygons import vectorise
 from tests.conftest import grid_at
+from tests.maps.conftest import speckled
 
 MODEL1, MODEL3 = TASKS["model1"], TASKS["model3"]
 PIT, AHEAD = 1, 2
@@ -30,16 +31,6 @@ def drawn(text):
     """Read a map drawn with digits; a dot is background, a hash has no data."""
     rows = text.replace(".", "0").split()
     return np.array([[255 if c == "#" else int(c) for c in row] for row in rows], np.uint8)
-
-
-def speckled(height, width, seed=0):
-    random = np.random.default_rng(seed)
-    field = ndimage.gaussian_filter(random.normal(size=(height, width)), 3)
-    classes = np.digitize(field / field.std(), [0.3, 1]).astype(np.uint8)
-    dots = random.random((height, width)) < 0.05
-    classes[dots] = random.integers(0, 3, dots.sum())
-    classes[:, 40:45] = 255
-    return classes
 
 
 def majority(classes, radius):

@@ -5,7 +5,6 @@ import shapely
 from affine import Affine
 from pyproj import Geod
 from rasterio.crs import CRS
-from rasterio.features import rasterize
 from rasterio.warp import transform as warp_points
 from scipy import ndimage
 
@@ -15,6 +14,7 @@ from minseg.data.raster import Grid, RowFile
 from minseg.maps.class_map import ClassMap
 from minseg.maps.polygons import LAYER, vectorise, write_polygons
 from tests.conftest import grid_at, names
+from tests.maps.conftest import require_agreement, speckled
 
 MODEL1 = TASKS["model1"]
 COLUMNS = ("class", "area_ha", "mean_probability")
@@ -39,17 +39,6 @@ PLACES = {
 }
 
 
-def noise(height, width, seed=0):
-    """Single pixels, large objects, holes and corners, with a block without data."""
-    random = np.random.default_rng(seed)
-    field = ndimage.gaussian_filter(random.normal(size=(height, width)), 2)
-    classes = np.digitize(field / field.std(), [0.3, 1]).astype(np.uint8)
-    dots = random.random((height, width)) < 0.1
-    classes[dots] = random.integers(0, 3, dots.sum())
-    classes[:9, :14] = 255
-    return classes
-
-
 def geodesic_area_ha(polygon, crs):
     """The area by the geodesics between the polygon's corners."""
 
@@ -63,7 +52,7 @@ def geodesic_area_ha(polygon, crs):
 @pytest.mark.parametrize("place", PLACES)
 def test_areas_are_those_on_the_ground(place):
     grid = grid_of_size(60, 90, *PLACES[place])
-    frame = vectorise(ClassMap(noise(60, 90), grid, MODEL1))
+    frame = vectorise(ClassMap(speckled(60, 90), grid, MODEL1))
     assert len(frame) > 100
     expected = [geodesic_area_ha(polygon, grid.crs) for polygon in frame.geometry]
     assert frame["area_ha"].to_numpy() == pytest.approx(expected, rel=1e-3, abs=2e-5)
@@ -72,7 +61,7 @@ def test_areas_are_those_on_the_ground(place):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_polygons_are_the_objects_of_the_map(seed):
-    classes, grid = noise(70, 90, seed), grid_of_size(70, 90, *PLACES["rotated, oblong pixels"])
+    classes, grid = speckled(70, 90, seed), grid_of_size(70, 90, *PLACES["rotated, oblong pixels"])
     frame = vectorise(ClassMap(classes, grid, MODEL1))
     assert tuple(frame.columns) == (*COLUMNS, "geometry")
     assert frame.crs == grid.crs
@@ -81,12 +70,7 @@ def test_polygons_are_the_objects_of_the_map(seed):
     expected = [ndimage.label(classes == value)[1] for value in (1, 2)]  # joined by sides
     found = frame["class"].value_counts()
     assert [found["excavation"], found["preparatory work area"]] == expected
-    burned = rasterize(
-        zip(frame.geometry, frame["class"].map(MODEL1.target_names.index), strict=True),
-        classes.shape,
-        transform=grid.transform,
-    )
-    assert np.array_equal(burned, np.where(classes == 255, 0, classes))
+    require_agreement(frame, ClassMap(classes, grid, MODEL1))
 
 
 def write_probabilities(path, numbers, grid, task=MODEL1):
@@ -98,7 +82,7 @@ def write_probabilities(path, numbers, grid, task=MODEL1):
 
 def test_mean_probability_is_that_of_the_polygons_class(tmp_path):
     height, width = 1100, 60  # several strips
-    classes, grid = noise(height, width), grid_of_size(height, width, *PLACES["feet"])
+    classes, grid = speckled(height, width), grid_of_size(height, width, *PLACES["feet"])
     classes[100:1000, 30:33] = 2  # through the strips
     random = np.random.default_rng(1)
     numbers = random.integers(0, 10_001, (3, height, width)).astype(np.uint16)
@@ -139,7 +123,7 @@ def test_probabilities_of_another_map_and_strange_numbers_are_refused(
 
 @pytest.mark.parametrize("value", [None, 0, 255])
 def test_a_geopackage_has_one_layer_with_the_attributes(tmp_path, value):
-    classes = noise(40, 50) if value is None else np.full((40, 50), value, np.uint8)
+    classes = speckled(40, 50) if value is None else np.full((40, 50), value, np.uint8)
     frame = vectorise(ClassMap(classes, grid_of_size(40, 50, *PLACES["feet"]), MODEL1))
     assert (len(frame) > 0) == (value is None)
     assert frame["mean_probability"].isna().all()  # none is claimed

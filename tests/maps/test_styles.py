@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 
 from minseg.data.labels import TASKS
 from minseg.maps.class_map import ClassMap, write_class_map
@@ -75,10 +75,7 @@ def test_a_tasks_style_names_and_colours_polygons_and_pixels(tmp_path, task):
 QGIS_PROGRAM = """
 import json, os, sys
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
-from qgis.core import (
-    QgsApplication, QgsMapRendererParallelJob, QgsMapSettings, QgsRasterLayer, QgsVectorLayer)
-from qgis.PyQt.QtCore import QSize
-from qgis.PyQt.QtGui import QColor
+from qgis.core import QgsApplication, QgsRasterLayer, QgsVectorLayer
 
 folder = sys.argv[1]
 application = QgsApplication([], False)
@@ -93,27 +90,9 @@ found = {
     "legend": [[c.value(), c.label(), c.symbol().color().name()] for c in renderer.categories()],
     "palette": [[c.value, c.label, c.color.name()] for c in layers["map"].renderer().classes()],
 }
-for name, layer in layers.items():
-    settings = QgsMapSettings()
-    settings.setLayers([layer])
-    settings.setDestinationCrs(layer.crs())
-    settings.setExtent(layers["map"].extent())
-    settings.setOutputSize(QSize(240, 240))
-    settings.setBackgroundColor(QColor("#00ff00"))
-    job = QgsMapRendererParallelJob(settings)
-    job.start()
-    job.waitForFinished()
-    image = job.renderedImage()
-    found[name] = [image.pixelColor(int(x), 120).name() for x in sys.argv[2:]]
 print(json.dumps(found), flush=True)
 os._exit(0)  # leaving it to Python ends in a crash of the layers
 """
-
-
-def blend(colour, alpha, ground):
-    """The colour of a translucent fill on a ground."""
-    levels, below = (255 * np.array(to_rgb(one)) for one in (colour, ground))
-    return levels * alpha / 255 + below * (1 - alpha / 255)
 
 
 def test_qgis_shows_names_and_colours_by_itself(tmp_path):
@@ -126,8 +105,7 @@ def test_qgis_shows_names_and_colours_by_itself(tmp_path):
     classes = np.repeat(np.arange(8, dtype=np.uint8), 8)[None, :].repeat(64, axis=0)  # stripes
     write_class_map(tmp_path / "mine.tif", classes, grid_at(0), MODEL3)
     write_polygons(vectorise(ClassMap(classes, grid_at(0), MODEL3)), tmp_path / "mine.gpkg", MODEL3)
-    middles = [str(15 + 30 * k) for k in range(8)]
-    program = [python, "-c", QGIS_PROGRAM, str(tmp_path), *middles]
+    program = [python, "-c", QGIS_PROGRAM, str(tmp_path)]
     answer = subprocess.run(program, capture_output=True, text=True)
     found = json.loads(answer.stdout.splitlines()[-1])
     colours = [colour.lower() for colour in MODEL3.target_colours]
@@ -135,8 +113,3 @@ def test_qgis_shows_names_and_colours_by_itself(tmp_path):
     assert found["types"] == ["categorizedSymbol", "paletted"]
     assert found["legend"] == [[name, name, colour] for name, colour in entries[1:]]
     assert found["palette"] == [[k, name, colour] for k, (name, colour) in enumerate(entries)]
-    green = "#00ff00"
-    assert found["map"] == [green, *colours[1:]]  # nothing hides what lies under the background
-    assert found["polygons"][0] == green
-    for shown, colour in zip(found["polygons"][1:], colours[1:], strict=True):
-        assert blend(shown, 255, green) == pytest.approx(blend(colour, FILL_ALPHA, green), abs=3)

@@ -35,11 +35,7 @@ def excavation(hits: int, false: int = 0) -> list[list[int]]:
     The task's other class is neither there nor predicted: IoU = hits / (10 + false).
     """
     missed = 10 - hits
-    return [
-        [90 - false, missed, false, hits],
-        [hits, false, missed, 90 - false],
-        [0, 0, 0, 100],
-    ]
+    return [[90 - false, missed, false, hits], [hits, false, missed, 90 - false], [0, 0, 0, 100]]
 
 
 def excavations(hits: Mapping[str, int], false: int = 0) -> dict[str, list]:

@@ -1,7 +1,7 @@
 """Mines with labels drawn by hand, and runs whose stored predictions are drawn by hand."""
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,13 @@ import pandas as pd
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.labels import CLASS_NAMES, IGNORE, encode_bits, parse_task
-from minseg.data.writing import SceneRasters, write_dataset
-from minseg.learning.inference import EvaluationScene, count_scenes, counts_table
+from minseg.data.writing import write_dataset
 from minseg.maps.class_map import write_class_map
+from minseg.scoring.metrics import counts
 from minseg.study.config import RunConfig
 from minseg.study.runs import Run
-from tests.conftest import grid_at, mine_rows
+from tests.conftest import mine_rows, scene_of
+from tests.study.made_runs import write_run
 
 SIDE = 32
 BANDS = ("B02", "B03", "B04", "B08", "B11")
@@ -54,20 +55,9 @@ def write_mines(
         if not isinstance(labels, np.ndarray):
             empty = dict.fromkeys(["excavation"], np.zeros((SIDE, SIDE), bool))
             labels = encode_bits(empty | dict(labels))
-        optical = reflectance[[BANDS.index(band) for band in bands]]
-        scenes.append(
-            SceneRasters(
-                scene=f"mine-{k}-2020",
-                mine=f"mine-{k}",
-                year=2020,
-                date="2020-06-01",
-                grid=grid_at(k, SIDE),
-                optical=np.rint(optical * 1e4).astype(np.uint16),
-                optical_bands=bands,
-                radar=None,
-                labels=labels,
-            )
-        )
+        optical = np.rint(reflectance[[BANDS.index(band) for band in bands]] * 1e4)
+        drawn = {"optical": optical.astype(np.uint16), "optical_bands": bands, "labels": labels}
+        scenes.append(replace(scene_of(k, side=SIDE, radar=False), **drawn))
     write_dataset(
         path,
         name="drawn",
@@ -86,25 +76,16 @@ def write_mines(
 
 def write_predictions(folder: Path, dataset: Dataset, task: str, predictions: list) -> Run:
     """Write a run that predicts what is given: for each test mine a mapping of class to mask."""
-    config = RunConfig(task=task, bands="RGB", test_crop=0)
-    folder.mkdir(parents=True)
-    scenes, drawn = [], []
-    names = parse_task(task).target_names
+    config, known = RunConfig(task=task, bands="RGB", test_crop=0), parse_task(task)
+    tested = {}
     for (_, row), masks in zip(dataset.scenes_of("test").iterrows(), predictions, strict=True):
-        target = dataset.read_target(row, parse_task(task))
+        target = dataset.read_target(row, known)
         _, valid = dataset.read_inputs(row, parse_bands(config.bands))
         target[~valid] = IGNORE
         classes = np.zeros((SIDE, SIDE), np.uint8)
         for name, mask in masks.items():
-            classes[mask] = names.index(name)
-        scenes.append(EvaluationScene(row["scene"], row["mine"], dataset.grid(row), None, target))
-        drawn.append(classes)
+            classes[mask] = known.target_names.index(name)
         path = folder / "predictions" / f"{row['scene']}.tif"
-        write_class_map(path, classes, dataset.grid(row), parse_task(task))
-    table = counts_table(count_scenes(drawn, scenes, len(names)), scenes, parse_task(task))
-    table.assign(part="test", epochs=config.epochs).to_csv(folder / "counts.csv", index=False)
-    (folder / "config.json").write_text(config.model_dump_json() + "\n")
-    bands = parse_bands(config.bands)
-    statistics = {"bands": bands, "mean": [0.1] * 3, "deviation": [0.01] * 3}
-    (folder / "statistics.json").write_text(json.dumps(statistics) + "\n")
-    return Run(folder)
+        write_class_map(path, classes, dataset.grid(row), known)
+        tested[row["mine"]] = counts(classes[None], target[None], known.num_classes)[0].tolist()
+    return write_run(folder, config, {config.epochs: {"test": tested}})

@@ -32,9 +32,7 @@ from minseg.study.errors import (
     find_objects,
     mine_scores,
     pooled,
-    snow_bright,
     spectral_distances,
-    water,
 )
 from minseg.study.runs import scene_prediction
 from tests.study.predicted import BANDS, GROUND, SIDE, rectangle, write_mines, write_predictions
@@ -177,11 +175,7 @@ def test_false_positives_are_traced_to_classes_that_the_model_does_not_know(make
 
 
 def test_missed_pixels_are_traced_to_predictions_and_to_what_lies_there(make_explanations):
-    labels = {
-        "excavation": PIT,
-        "preparatory work area": DUMP,
-        "stockpile": rectangle(20, 4, 2, 8),
-    }
+    labels = {"excavation": PIT, "preparatory work area": DUMP, "stockpile": rectangle(20, 4, 2, 8)}
     predicted = {"excavation": PIT | rectangle(20, 4, 3, 8)}
     found = make_explanations("model1", [labels], [predicted])
     strip = {"class_name": "preparatory work area", "error": "false negative"}
@@ -344,14 +338,6 @@ def test_no_boundary_without_the_class_nor_against_unknown_ground():
     assert np.isinf(boundary_distance_px(~nothing, ~nothing)).all()
     assert np.isinf(boundary_distance_px(half, half)[half]).all()  # the rest was never looked at
     assert set(boundary_distance_px(half, ~nothing)[0]) == {1, 2, 3, 4}
-
-
-def test_snow_and_water_are_told_from_ground():
-    for look, is_snow, is_water in ((SNOW_LOOK, 1, 1), (WATER_LOOK, 0, 1), (GROUND, 0, 0)):
-        values = dict(zip(BANDS, np.reshape(look, (-1, 1, 1)), strict=True))
-        found = snow_bright(values["B03"], values["B04"], values["B11"])
-        assert (found.item(), water(values["B03"], values["B08"]).item()) == (is_snow, is_water)
-    assert not water(np.zeros((1, 1)), np.zeros((1, 1))).any()  # nothing was observed
 
 
 def test_objects_with_their_area_and_what_was_found_of_them():

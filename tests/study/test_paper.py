@@ -1,5 +1,6 @@
 import shutil
 
+import pandas as pd
 import pytest
 
 from minseg import MinsegError
@@ -98,23 +99,6 @@ def thousandths(table, *by):
     return whole.groupby(list(by), sort=False)["value"].sum()
 
 
-def test_table_3_is_whole():
-    table = paper_table(3)
-    assert len(table) == 5 * 4 * 4
-    assert set(table["bands"]) == set(BAND_CONFIGURATIONS)
-    # Sums of the printed columns, added up by hand from the paper.
-    sums = thousandths(table, "model", "metric").unstack()[COLUMNS]
-    assert sums.to_numpy().tolist() == [
-        [3408, 2868, 2854, 4868],
-        [3179, 3446, 3749, 4827],
-        [3583, 1498, 2430, 4933],
-        [4112, 4633, 4378, 4808],
-    ]
-    found = dict(zip(COLUMNS, [0.720, 0.311, 0.489, 0.987], strict=True))
-    assert paper_scores("model3", "RGB") == found
-    assert paper_scores("dam", "RGB") is paper_scores("model1", "B04") is None
-
-
 def test_table_2_is_whole():
     table = paper_table(2)
     assert len(table) == 7 * 4 * 3
@@ -131,23 +115,29 @@ def test_table_2_is_whole():
     assert images.loc["RR", ("model3", "validation")] == 33
 
 
-def test_table_4_is_whole():
-    table = paper_table(4)
-    assert len(table) == 16 * 4 * 4
-    # Sums of the printed columns and rows, added up apart from the table.
-    sums = thousandths(table, "model", "metric").unstack()[COLUMNS]
-    assert sums.to_numpy().tolist() == [
-        [10845, 9847, 10020, 15535],
-        [10573, 11646, 12304, 15489],
-        [11556, 7005, 8950, 15788],
-        [13118, 14956, 13894, 15343],
+def test_tables_3_and_4_are_whole():
+    assert set(paper_table(3)["bands"]) == set(BAND_CONFIGURATIONS)
+    # Sums of the printed columns and rows, added up apart from the tables.
+    of_model = [thousandths(paper_table(k), "model", "metric").unstack()[COLUMNS] for k in (3, 4)]
+    assert pd.concat(of_model, axis=1).to_numpy().tolist() == [
+        [3408, 2868, 2854, 4868, 10845, 9847, 10020, 15535],
+        [3179, 3446, 3749, 4827, 10573, 11646, 12304, 15489],
+        [3583, 1498, 2430, 4933, 11556, 7005, 8950, 15788],
+        [4112, 4633, 4378, 4808, 13118, 14956, 13894, 15343],
     ]
-    by_row = thousandths(table, "split")
+    by_row = thousandths(paper_table(4), "split")
     assert " ".join(by_row.index) == (
         "RR GRR MO GMO CL GCL AVG RR+MO+CL AVG GM MT GMT OC GOC OP GOP AVG MT+OC+OP AVG GS"
     )
     assert list(by_row[:8]) == [11826, 11931, 12246, 13289, 12389, 12937, 12150, 12719]
     assert list(by_row[8:]) == [12186, 12699, 11382, 12299, 12084, 12388, 11883, 12461]
+    assert (len(paper_table(3)), len(paper_table(4))) == (5 * 4 * 4, 16 * 4 * 4)
+
+
+def test_scores_of_a_row_of_tables_3_and_4():
+    found = dict(zip(COLUMNS, [0.720, 0.311, 0.489, 0.987], strict=True))
+    assert paper_scores("model3", "RGB") == found
+    assert paper_scores("dam", "RGB") is paper_scores("model1", "B04") is None
     found = dict(zip(COLUMNS, [0.817, 0.932, 0.866, 0.962], strict=True))
     assert paper_split_scores("model4", "AVG GS") == found
     assert paper_split_scores("dam", "RR") is paper_split_scores("model1", "All") is None

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from minseg import MinsegError, atomic
-from minseg.data.labels import TASKS
-from minseg.data.writing import resplit
+from minseg.data.labels import IGNORE, IGNORE_BITS, TASKS, encode_bits
 from minseg.learning import options
 from minseg.scoring.metrics import counts, scores
 from minseg.study.config import RunConfig
@@ -18,13 +17,16 @@ from minseg.study.runs import (
     RunStore,
     counted_mines,
     counts_array,
+    find_scene,
     git_state,
     open_run,
     require,
     run_key,
+    scene_prediction,
 )
 from tests.conftest import names, write_small_dataset
 from tests.study.made_runs import excavation, write_run
+from tests.study.predicted import rectangle, write_mines, write_predictions
 
 
 def test_commit_and_changes_of_the_code(tmp_path, monkeypatch):
@@ -70,10 +72,8 @@ def test_key_depends_on_config_data_and_split(own_dataset, monkeypatch):
     key = run_key(config, own_dataset)
     assert key == run_key(RunConfig(), own_dataset)
     assert key != run_key(config.replace(seed=1), own_dataset)
-    for seed in range(20):
-        other = resplit(own_dataset, seed)
-        same = other.split.equals(own_dataset.split)
-        assert (run_key(config, other) == key) == same
+    turned = own_dataset.split["part"].replace({"train": "test", "test": "train"})
+    assert run_key(config, replace(own_dataset, split=own_dataset.split.assign(part=turned))) != key
     monkeypatch.setattr(type(own_dataset), "digest", "data")
     monkeypatch.setattr(type(own_dataset), "split_digest", "split")
     fresh = replace(own_dataset)
@@ -201,6 +201,7 @@ def test_counts_are_those_of_an_epoch_count_the_last_by_default(tmp_path):
         run.scores("train")
     with pytest.raises(MinsegError, match="part 'test' at 7 epochs; it has validation, test at 2"):
         run.scores(epochs=7)
+    assert open_run(tmp_path) == run
     with pytest.raises(MinsegError, match="no finished run"):
         open_run(tmp_path / "elsewhere")
 
@@ -216,16 +217,6 @@ def test_requirements_of_a_configuration(tmp_path):
     for subset, message in (("MO", "has no mine in validation"), ("CL", "no mine has raw_mat")):
         with pytest.raises(MinsegError, match=message):
             require(CONFIG.replace(subset=subset), dataset)
-
-
-def test_whole_run_is_found_with_or_without_weights(tmp_path):
-    store = RunStore(tmp_path)
-    write_run(tmp_path / "abc", CONFIG, FOUND)
-    assert store.find("abc").config == CONFIG
-    (tmp_path / "abc" / "weights.safetensors").write_bytes(b"0")
-    assert open_run(store.find("abc").path).scores()["iou"] == pytest.approx(0.6)
-    write_run(tmp_path / "def", CONFIG.baseline(), {150: FOUND[4]})
-    assert store.find("def").history.empty
 
 
 @pytest.mark.parametrize("name", RUN_FILES)
@@ -290,3 +281,35 @@ def test_runs_on_an_earlier_content_of_a_dataset_are_counted(own_dataset, tmp_pa
     (write_run(store.path / "ff", CONFIG, FOUND).path / "provenance.json").write_text("cut off")
     assert store.outdated(own_dataset) == 2
     assert RunStore(tmp_path / "none").outdated(own_dataset) == 0
+
+
+def test_prediction_with_truth_and_all_labels(tmp_path):
+    pit, dump = rectangle(4, 4, 10, 10), rectangle(20, 20, 5, 5)
+    labels = encode_bits({"excavation": pit, "dumping ground": dump})
+    labels[:, -1] = IGNORE_BITS
+    mines = write_mines(tmp_path / "d", [labels], looks={0: [(rectangle(0, 0, 2, 2), [0] * 5)]})
+    run = write_predictions(tmp_path / "run", mines, "model1", [{"excavation": dump}])
+    one = scene_prediction(run, mines, "mine-4")
+    assert one.scene["scene"] == "mine-4-2020"
+    assert np.array_equal(one.prediction == 1, dump)
+    assert np.array_equal(one.target == 1, pit)
+    assert np.array_equal(one.target == IGNORE, (labels == IGNORE_BITS) | rectangle(0, 0, 2, 2))
+    assert np.array_equal(one.labels, labels)
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    mines = write_mines(tmp_path / "d", [{}])
+    run = write_predictions(tmp_path / "run", mines, "model1", [{}])
+    with pytest.raises(MinsegError, match="no prediction of mine 'mine-0'; test mines are mine-4"):
+        scene_prediction(run, mines, "mine-0")
+    elsewhere = run.path / "predictions" / "mine-4-2020.tif"
+    other = write_mines(tmp_path / "other", [{}, {}])
+    longer = write_predictions(tmp_path / "longer", other, "model1", [{}, {}])
+    (longer.path / "predictions" / "mine-5-2020.tif").replace(elsewhere)
+    with pytest.raises(MinsegError, match="another grid than scene 'mine-4-2020'"):
+        scene_prediction(run, mines, "mine-4")
+    elsewhere.unlink()
+    with pytest.raises(MinsegError, match="no such file"):
+        scene_prediction(run, mines, "mine-4")
+    with pytest.raises(MinsegError, match="has no scene 'nowhere'"):
+        find_scene(mines, "nowhere")

@@ -19,15 +19,8 @@ from minseg.audit.measured import (
     RunFinding,
     decide,
 )
-from minseg.audit.printed import (
-    HOLDS,
-    NOT_A_KEY,
-    PAPER_TESTS,
-    UNDECIDABLE,
-    PaperFinding,
-    Rows,
-    weigh,
-)
+from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.printed import HOLDS, NOT_A_KEY, UNDECIDABLE, PaperFinding, Rows, weigh
 from minseg.errors import MinsegError, summarise
 from minseg.study.paper import TABLES, paper_statements, paper_table
 

@@ -12,15 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from minseg.audit.power import POWER, mine_spread, needed_mines
-from minseg.audit.printed import (
-    ABOVE_ZERO,
-    BELOW_ZERO,
-    CONTRASTS,
-    Contrast,
-    Region,
-    Rows,
-    title,
-)
+from minseg.audit.printed import ABOVE_ZERO, BELOW_ZERO, CONTRASTS, Contrast, Region, Rows, title
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
 from minseg.scoring.metrics import METRICS
@@ -230,6 +222,7 @@ class Evidence:
     results: Mapping[tuple[int, str, str], Result]
     searches: Mapping[str, Search]
     """Searches for hyperparameters, by task."""
+    _section4: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def synthetic(self) -> bool:
@@ -258,10 +251,6 @@ class Evidence:
             reason = result.problem if result else "it was not run"
             raise UntestableError(f"no run of {task} with {PAPER_BANDS[task]}: {reason}")
         return result
-
-    @cached_property
-    def _section4(self) -> dict[str, pd.DataFrame]:
-        return {}
 
     def section4(self, task: str) -> pd.DataFrame:
         """Return what section 4 says of errors, measured (`minseg.study.errors.claims`).

@@ -47,13 +47,18 @@ class Segmenter:
         margin = (0, -width % stride, 0, -height % stride)
         padded = functional.pad(inputs.to(self.device).float(), margin, mode="replicate")
         padded = padded.contiguous(memory_format=torch.channels_last)
+        turns = (self._turned(padded, number) for number in range(self.orientations))
+        total = next(turns)[..., :height, :width]
+        for other in turns:
+            total = total + other[..., :height, :width]
+        return total if self.orientations == 1 else total / self.orientations
+
+    def _turned(self, padded: Tensor, number: int) -> Tensor:
+        """Return the probabilities of an image, seen in one of its eight orientations."""
         reduced = self.precision == "bf16-mixed"
-        total: Tensor | float = 0.0
-        for number in range(self.orientations):
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
-                logits = self.network(turn(padded, number))
-            total = total + turn_back(logits, number)[..., :height, :width].float().softmax(dim=1)
-        return torch.as_tensor(total) / self.orientations
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
+            logits = self.network(turn(padded, number))
+        return turn_back(logits, number).float().softmax(dim=1)
 
 
 def turn(image: Tensor, number: int) -> Tensor:

@@ -19,7 +19,7 @@ from matplotlib.ticker import PercentFormatter
 from pandas.io.formats.style import Styler
 from pandas.io.formats.style_render import CSSDict
 
-from minseg.audit import measured, printed
+from minseg.audit import measured, paper_tests, printed
 from minseg.audit.ledger import SECTIONS, Claim, Judged, Ledger, NamedTest, printed_table
 from minseg.report import style
 from minseg.report.style import SHORT_METRIC_TITLES, markdown_text, number, signed, text_table
@@ -351,7 +351,7 @@ def subset_figure(folder: Path | None = None) -> Figure:
     for row, (codes, model) in enumerate(cases):
         for part, step in (("train", -0.27), ("validation", 0.0), ("test", 0.27)):
             colour, marker = style.PART_STYLES[part]
-            surplus = round(printed.subset_surplus(counts, codes, model, part))
+            surplus = round(paper_tests.subset_surplus(counts, codes, model, part))
             share = surplus / counts["All", model, part]
             axes.plot([0, share], [row + step] * 2, color=colour, linewidth=1.2)
             axes.scatter(share, row + step, 26, color=colour, marker=marker, zorder=3)

@@ -288,11 +288,10 @@ def condition_shares(explanations: Explanations) -> pd.DataFrame:
     rows = []
     for name in names:
         of_class = table[table["class"] == name].set_index("mine")
-        errors = of_class.loc[of_class["condition"] == CONDITIONS[0], "errors"].sum()
         first = {}
         for condition in CONDITIONS:
             lines = of_class[of_class["condition"] == condition]
-            first[condition] = ratio(lines["errors_first"].sum(skipna=False), errors)
+            first[condition] = ratio(lines["errors_first"].sum(skipna=False), lines["errors"].sum())
             found = pooled(lines["errors_there"], lines["errors"])
             low, high = found.interval
             rows.append(
@@ -301,8 +300,7 @@ def condition_shares(explanations: Explanations) -> pd.DataFrame:
                 | _rates(lines)
                 | {"first_share": first[condition]}
             )
-        explained = [first[c] for c in WATERFALL if not np.isnan(first[c])]
-        rest = 1 - sum(explained) if explained else np.nan
+        rest = 1 - pd.Series(first).sum(min_count=1)
         rows.append({"class": name, "condition": UNEXPLAINED, "first_share": rest})
     return pd.DataFrame(rows)
 

@@ -25,10 +25,7 @@ MODELS: tuple[str, ...] = ("model1", "model2", "model3", "model4")
 PAPER_BANDS: dict[str, str] = {"model1": "M", "model2": "R+N", "model3": "M+S", "model4": "R+N"}
 """Band configuration that the paper settles on for each model (sections 3.1 and 4.1-4.3)."""
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "GM": tuple(RAW_MATERIALS),
-    "GS": ("MT", "OC", "OP"),
-}
+GROUPS: dict[str, tuple[str, ...]] = {"GM": tuple(RAW_MATERIALS), "GS": ("MT", "OC", "OP")}
 """General model of section 2.4.2 to the subsets that it is tested on, in the order of Table 4."""
 
 
