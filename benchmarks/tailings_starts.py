@@ -32,10 +32,11 @@ from minseg.learning.weights import describe_inputs, pretrained_file
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.config import RunConfig
 from minseg.study.execution import open_segmenter
-from minseg.study.runs import COUNT_COLUMNS, Run, RunStore
+from minseg.study.runs import COUNT_COLUMNS, Run, RunStore, run_key
 from minseg.study.study import Study
 
 FOREST, REFERENCE = "pixel forest", "ResNet-18, random"
+TUNED, FROZEN = "Lite0, ImageNet, encoder's rate 0.3", "Lite0, ImageNet, frozen"
 LITE0, B4 = "tu-tf_efficientnet_lite0", "efficientnet-b4"
 SETTINGS = COMMON | {"crop": 384, "coarsen": 2, "epochs": 12, "orientations": 8}
 IMAGENET = {"encoder": LITE0, "weights": "imagenet-lite0"}
@@ -44,27 +45,34 @@ SENTINEL = {"encoder": B4, "weights": "sentinel2-b4", "epochs": 6}  # twice as l
 
 ARMS: dict[str, dict] = {
     FOREST: {},
-    "ResNet-18, random": {},
+    REFERENCE: {},
     "Lite0, random": {"encoder": LITE0},
-    "Lite0, ImageNet, encoder's rate 0.3": GENTLE,
-    "Lite0, ImageNet, frozen": IMAGENET | {"encoder_rate": 0},
+    TUNED: GENTLE,
+    FROZEN: IMAGENET | {"encoder_rate": 0},
     "B4, Sentinel-2": SENTINEL,
+    "B4, Sentinel-2, its normalisation neglected": SENTINEL | {"weights": "neglected"},
+    f"{TUNED}, seed 1": GENTLE | {"seed": 1},
+    f"{TUNED}, seed 2": GENTLE | {"seed": 2},
     "B4, Sentinel-2, frozen": SENTINEL | {"encoder_rate": 0},
     "B4, Sentinel-2, frozen, its normalisation neglected": SENTINEL
     | {"encoder_rate": 0, "weights": "neglected"},
     "Lite0, ImageNet, rate 0.3, colour 0.3": GENTLE | {"colour": 0.3},
     "Lite0, ImageNet": IMAGENET,
-    "Lite0, ImageNet, rate 0.3, pixels of 40 m": GENTLE | {"coarsen": 4},
-    "Lite0, ImageNet, rate 0.3, Tversky": GENTLE | {"loss": "tversky"},
     "Lite0, ImageNet, rate 0.3, its normalisation": GENTLE | {"weights": "respected"},
+    "Lite0, ImageNet, rate 0.3, Tversky": GENTLE | {"loss": "tversky"},
+    "Lite0, ImageNet, rate 0.3, pixels of 40 m": GENTLE | {"coarsen": 4},
     "Lite0, ImageNet, rate 0.3, pixels of 10 m": GENTLE | {"coarsen": 1, "crop": 224},
 }
 """Arm to what differs from `SETTINGS`."""
 
-NO_COLOUR = "Lite0, ImageNet, encoder's rate 0.3"
 DERIVED: dict[str, tuple[tuple[str, ...], int]] = {
-    f"{NO_COLOUR}, one orientation": ((NO_COLOUR,), 1),
-    "mean of all starts": (("ResNet-18, random", "Lite0, random", NO_COLOUR), 8),
+    f"{TUNED}, one orientation": ((TUNED,), 1),
+    "mean of Lite0, ImageNet, rate 0.3 and frozen": ((TUNED, FROZEN), 8),
+    "mean of ResNet-18, random and Lite0, ImageNet, rate 0.3 and frozen": (
+        (REFERENCE, TUNED, FROZEN),
+        8,
+    ),
+    f"mean of three seeds of {TUNED}": ((TUNED, f"{TUNED}, seed 1", f"{TUNED}, seed 2"), 8),
 }
 """Arm to the arms whose probabilities it averages, and in how many orientations."""
 
@@ -127,14 +135,24 @@ def describe(row: dict, counted: dict[str, pd.DataFrame], task: Task) -> tuple[d
     return row, pd.concat(sites).assign(**keys)[[*keys, "part", "site", *COUNT_COLUMNS]]
 
 
-def outcomes(folder: Path, work: Path, splits: list[int]) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Make every run, or load it, and yield its row and its counts."""
+def outcomes(
+    folder: Path, work: Path, splits: list[int], stored: bool
+) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Make every run, or load it, and yield its row and its counts; only load it if `stored`."""
     store = RunStore(work / "runs")
     datasets = {split_seed: open_split(folder, work, split_seed) for split_seed in splits}
-    for arm, (split_seed, dataset) in itertools.product((*ARMS, *DERIVED), datasets.items()):
+    order = [
+        name
+        for arm in ARMS
+        for name in (arm, *(one for one, (sources, _) in DERIVED.items() if sources[-1] == arm))
+    ]
+    for arm, (split_seed, dataset) in itertools.product(order, datasets.items()):
         study = Study("paper", dataset, (0,), store)
         sources, orientations = DERIVED.get(arm, ((arm,), 0))
-        runs = [study.run(config_of(study, source, work)) for source in sources]
+        configs = [config_of(study, source, work) for source in sources]
+        if stored and not all(store.find(run_key(config, dataset)) for config in configs):
+            continue
+        runs = [study.run(config) for config in configs]
         row = {
             "arm": arm,
             "split_seed": split_seed,
@@ -168,7 +186,7 @@ def summarise(runs: pd.DataFrame, sites: pd.DataFrame) -> pd.DataFrame:
             continue  # not yet made on every split
         counted = sites[sites["arm"] == arm]
         iou, resampled = pooled(counted, "test")
-        difference = resampled - reference
+        difference = resampled - reference if arm != REFERENCE else np.full(1, np.nan)
         row = {
             "arm": arm,
             "runs": len(made),
@@ -189,9 +207,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/tailings_brazil"))
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--splits", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stored", action="store_true", help="tell of the runs that are there")
     given = parser.parse_args()
     rows, sites = [], []
-    for row, counts in outcomes(given.folder, given.work, given.splits):
+    for row, counts in outcomes(given.folder, given.work, given.splits, given.stored):
         rows.append(row)
         sites.append(counts)
         print(
