@@ -64,5 +64,6 @@ def test_spreads_as_tables(spreads, synthetic):
     assert found.loc["Model 1"].tolist() == [10, "0.020 to 0.100", "0.050", "0.010"]
     assert found.columns.name == "synthetic"
     own = pages.paper_spread_table(paper_mine_spreads())
+    assert own.columns.name is None  # the paper's mines are no drawings
     assert own.index.tolist() == ["Model 1", "Model 2", "Model 3"]
     assert own["correlation needed"].str.fullmatch(r"0\.9\d{3}").all()

@@ -208,7 +208,7 @@ def table4(
 def by_model(table: pd.DataFrame) -> pd.DataFrame:
     """Name the tasks of a table's rows as a reader knows them."""
     index = pd.Index([model_title(str(task)) for task in table.index], name="model")
-    return table.set_index(index).rename_axis(columns=kind())
+    return table.set_index(index)
 
 
 def image_table(dataset: Dataset) -> Styler:

@@ -68,7 +68,7 @@ def spread_table(spreads: pd.DataFrame) -> pd.DataFrame | Styler:
         "typical": spreads["spread"].map(number),
         f"smallest difference {PAPER_TEST_MINES} mines resolve": spreads["resolvable"].map(number),
     }
-    return by_model(pd.DataFrame(columns))
+    return by_model(pd.DataFrame(columns)).rename_axis(columns=kind())
 
 
 def needed_table(needed: pd.DataFrame) -> Styler:
@@ -121,7 +121,7 @@ def single_table(singles: pd.DataFrame) -> pd.DataFrame | Styler:
         "spread over mines": spans(low["spread"], high["spread"]),
         f"one score, {PAPER_TEST_MINES} mines": "± " + spans(low["half_width"], high["half_width"]),
     }
-    return by_model(pd.DataFrame(columns))
+    return by_model(pd.DataFrame(columns)).rename_axis(columns=kind())
 
 
 def _mines(number: float) -> str:
