@@ -23,7 +23,7 @@ _COMBINATIONS = (
 )
 
 
-BELTS = pd.read_csv(Path(__file__).with_name("belts.csv"), float_precision="round_trip")
+BELTS = pd.read_csv(Path(__file__).with_name("belts.csv"))
 """Mining regions of five continents, about their middle, with the biome of each."""
 
 

@@ -62,7 +62,7 @@ class Material:
 def _read_materials() -> dict[str, Material]:
     """Read reflectance (percent, a column a band), backscatter and contrast of each material."""
     path = Path(__file__).with_name("materials.csv")
-    table = pd.read_csv(path, index_col="material", float_precision="round_trip").astype(float)
+    table = pd.read_csv(path, index_col="material").astype(float)
     curves = table[[band.name for band in OPTICAL_BANDS]].to_numpy() / 100
     others = table[["vv_db", "vh_db", "contrast"]].to_numpy().tolist()
     return {
