@@ -50,15 +50,16 @@ ARMS: dict[str, dict] = {
     TUNED: GENTLE,
     FROZEN: IMAGENET | {"encoder_rate": 0},
     "B4, Sentinel-2": SENTINEL,
-    "B4, Sentinel-2, its normalisation neglected": SENTINEL | {"weights": "neglected"},
+    "B4, Sentinel-2, its normalisation": SENTINEL | {"standardise": "start"},
     f"{TUNED}, seed 1": GENTLE | {"seed": 1},
     f"{TUNED}, seed 2": GENTLE | {"seed": 2},
     "B4, Sentinel-2, frozen": SENTINEL | {"encoder_rate": 0},
-    "B4, Sentinel-2, frozen, its normalisation neglected": SENTINEL
-    | {"encoder_rate": 0, "weights": "neglected"},
+    "B4, Sentinel-2, frozen, its normalisation": SENTINEL
+    | {"encoder_rate": 0, "standardise": "start"},
     "Lite0, ImageNet, rate 0.3, colour 0.3": GENTLE | {"colour": 0.3},
     "Lite0, ImageNet": IMAGENET,
-    "Lite0, ImageNet, rate 0.3, its normalisation": GENTLE | {"weights": "respected"},
+    "Lite0, ImageNet, rate 0.3, its normalisation": GENTLE
+    | {"weights": "its own file", "standardise": "start"},
     "Lite0, ImageNet, rate 0.3, Tversky": GENTLE | {"loss": "tversky"},
     "Lite0, ImageNet, rate 0.3, pixels of 40 m": GENTLE | {"coarsen": 4},
     "Lite0, ImageNet, rate 0.3, pixels of 10 m": GENTLE | {"coarsen": 1, "crop": 224},
@@ -80,28 +81,20 @@ WHITE = 0.3558
 """Reflectance of 255 in an 8-bit picture of Sentinel-2, as its true-colour images have it."""
 
 
-def weights_file(kind: str, work: Path) -> str:
-    """Write a start that tells another normalisation than the package's own, or none."""
-    start = SENTINEL if kind == "neglected" else IMAGENET
-    path = work / f"{kind}.safetensors"
-    source = pretrained_file(start["encoder"], start["weights"])
-    if kind == "neglected":
-        facts = {"bands": "B02,B03,B04,B08,B11,B12"}
-    else:  # trained on (pixel - 127) / 128
-        mean, deviation = WHITE * 127 / 255, WHITE * 128 / 255
-        facts = describe_inputs(
-            ChannelStatistics(("B04", "B03", "B02"), (mean,) * 3, (deviation,) * 3)
-        )
+def weights_file(path: Path) -> str:
+    """Write Lite0 with the normalisation it was trained with, which its package does not tell."""
+    mean, deviation = WHITE * 127 / 255, WHITE * 128 / 255  # (pixel - 127) / 128
+    facts = describe_inputs(ChannelStatistics(("B04", "B03", "B02"), (mean,) * 3, (deviation,) * 3))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(load_file(source), path, facts)
+    save_file(load_file(pretrained_file(IMAGENET["encoder"], IMAGENET["weights"])), path, facts)
     return str(path)
 
 
 def config_of(study: Study, arm: str, work: Path) -> RunConfig:
     """Return the configuration of an arm."""
     changes = dict(ARMS[arm])
-    if changes.get("weights") in ("neglected", "respected"):
-        changes["weights"] = weights_file(changes["weights"], work)
+    if changes.get("weights") == "its own file":
+        changes["weights"] = weights_file(work / "imagenet-lite0.safetensors")
     config = study.config(**(SETTINGS | changes))
     return config.baseline() if arm == FOREST else config
 

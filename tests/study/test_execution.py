@@ -164,6 +164,20 @@ def test_stopped_training_keeps_its_earlier_epoch_counts(dataset, tmp_path, monk
     pd.testing.assert_frame_equal(resumed.counts, whole.counts)
 
 
+def test_inputs_are_standardised_as_the_start_had_them_where_asked(network, dataset, tmp_path):
+    turned = dataset.split["part"].replace({"train": "test", "test": "train"})
+    other = replace(dataset, split=dataset.split.assign(part=turned))
+    own = training_statistics(other, network.statistics.bands)
+    weights = str(network.path / "weights.safetensors")
+    config = network.config.replace(epochs=1, weights=weights)
+    store = RunStore(tmp_path)
+    assert run(config, other, store).statistics == own != network.statistics
+    asked = config.replace(standardise="start")
+    assert run(asked, other, store).statistics == network.statistics
+    with pytest.raises(MinsegError, match="None tell no mean and spread of RGB"):
+        run(asked.replace(weights=None), other, store)
+
+
 def test_subset_is_trained_and_tested_on_its_own_mines(dataset, tmp_path):
     mines = dataset.mines.assign(raw_material=["RR", "MO"] * 4)
     parts = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2

@@ -79,9 +79,10 @@ def test_key_depends_on_config_data_and_split(own_dataset, monkeypatch):
     fresh = replace(own_dataset)
     keys = [run_key(RunConfig(weights=name), fresh) for name in ("imagenet", None)]
     assert keys == ["ad8f484516463c7f", "b1c9a6072020727a"]  # which must stay
-    changes = ({"encoder_rate": 0.1}, {"colour": 0.2}, {"coarsen": 2}, {"orientations": 8})
-    changed = {run_key(RunConfig().replace(**change), fresh) for change in changes}
-    assert len(changed - set(keys)) == 4
+    changes = {"encoder_rate": 0.1, "standardise": "start", "colour": 0.2, "coarsen": 2}
+    changes |= {"orientations": 8}
+    changed = {run_key(RunConfig().replace(**{name: changes[name]}), fresh) for name in changes}
+    assert len(changed - set(keys)) == 5
 
 
 def test_key_depends_on_the_content_of_a_weights_file_and_not_on_its_place(own_dataset, tmp_path):

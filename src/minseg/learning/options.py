@@ -32,6 +32,8 @@ class TrainingOptions(BaseModel):
     """Weights that are kept: of the epoch with the best validation IoU, or of the last one."""
     encoder_rate: float = Field(1.0, ge=0, allow_inf_nan=False)
     """Learning rate of the encoder as a multiple of the rest's; 0 keeps it frozen as it starts."""
+    standardise: Literal["scenes", "start"] = "scenes"
+    """Inputs by mean and spread of the training scenes, or as a pretrained start had them."""
     colour: float = Field(0.0, ge=0, lt=1)
     """Largest random change of brightness and colour of a training crop (`change_colours`)."""
     precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"

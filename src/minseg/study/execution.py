@@ -133,11 +133,17 @@ class _Work:
 
 
 def _statistics(config: RunConfig, scope: Dataset) -> ChannelStatistics:
-    """Return how the inputs are standardised: a network's as its start expects."""
+    """Return how the inputs are standardised."""
     statistics = training_statistics(scope, parse_bands(config.bands))
-    if config.architecture == PIXEL_FOREST:
+    if config.standardise == "scenes":
         return statistics
-    return standardised_as_trained(statistics, config.encoder, config.weights)
+    of_start = standardised_as_trained(statistics, config.encoder, config.weights)
+    if of_start == statistics:
+        raise MinsegError(
+            f"setting standardise = 'start': weights {config.weights!r} tell no mean and spread of "
+            f"{config.bands}; use standardise=scenes, or a start that tells them"
+        )
+    return of_start
 
 
 def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None, devices: int) -> None:

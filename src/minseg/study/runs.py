@@ -113,7 +113,7 @@ RUN_FILES: dict[str, str] = {
 """File to the property of `Run` that reads it; a network's weights are not needed for scores."""
 
 
-ADDED_LATER = ("encoder_rate", "colour", "coarsen", "orientations")
+ADDED_LATER = ("encoder_rate", "standardise", "colour", "coarsen", "orientations")
 """Settings that are no part of a key at their default, so that earlier runs keep theirs."""
 
 
