@@ -147,7 +147,7 @@ def outcomes(
             continue
         runs = [study.run(config) for config in configs]
         row = {
-            "arm": arm,
+            "arm": arm.partition(", seed ")[0],  # seeds of an arm are summed up together
             "split_seed": split_seed,
             "seed": runs[0].config.seed,
             "settings": json.dumps([ARMS[source] for source in sources]),
