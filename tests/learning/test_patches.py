@@ -18,7 +18,6 @@ from tests.conftest import OPTICAL, SIDE, mine_rows, scene_of, write_scenes, wri
 
 MODEL1 = TASKS["model1"]
 BANDS = ("B04", "VV", "B02")
-TRAIN_SCENES = 12
 
 
 def patches_of(dataset, bands=BANDS, **settings):

@@ -23,7 +23,6 @@ from minseg.learning.weights import (
 )
 
 RGB = BAND_CONFIGURATIONS["RGB"]
-ALL_BANDS = BAND_CONFIGURATIONS["M+S"]
 
 
 def random_kernels(channels=3):

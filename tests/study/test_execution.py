@@ -174,6 +174,7 @@ def test_inputs_are_standardised_as_the_start_had_them_where_asked(network, data
     assert run(config, other, store).statistics == own != network.statistics
     asked = config.replace(standardise="start")
     assert run(asked, other, store).statistics == network.statistics
+    assert run(asked, dataset, store).statistics == network.statistics  # no other than its own
     with pytest.raises(MinsegError, match="None tell no mean and spread of RGB"):
         run(asked.replace(weights=None), other, store)
 

@@ -51,7 +51,7 @@ from minseg.learning.models import (
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
 from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
-from minseg.learning.weights import pretrained_file, standardised_as_trained
+from minseg.learning.weights import pretrained_file, standardised_as_trained, trained_inputs
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress
 from minseg.study.config import PIXEL_FOREST, RunConfig
@@ -137,13 +137,7 @@ def _statistics(config: RunConfig, scope: Dataset) -> ChannelStatistics:
     statistics = training_statistics(scope, parse_bands(config.bands))
     if config.standardise == "scenes":
         return statistics
-    of_start = standardised_as_trained(statistics, config.encoder, config.weights)
-    if of_start == statistics:
-        raise MinsegError(
-            f"setting standardise = 'start': weights {config.weights!r} tell no mean and spread of "
-            f"{config.bands}; use standardise=scenes, or a start that tells them"
-        )
-    return of_start
+    return standardised_as_trained(statistics, config.encoder, config.weights)
 
 
 def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None, devices: int) -> None:
@@ -198,6 +192,14 @@ def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
     """Refuse what would fail after hours, before a raster is read."""
     for part in ("validation", "test"):
         evaluation_windows(scope, part, config.test_crop)
+    if config.standardise == "start":
+        start = pretrained_file(config.encoder, config.weights)
+        told = trained_inputs(start) if start else {}
+        if not any(told.get(band) for band in parse_bands(config.bands)):
+            raise MinsegError(
+                f"setting standardise = 'start': weights {config.weights!r} tell no mean and "
+                f"spread of {config.bands}; use standardise=scenes, or a start that tells them"
+            )
     if config.architecture == PIXEL_FOREST:
         return
     require_known(config.architecture, config.encoder)
