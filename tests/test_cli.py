@@ -189,6 +189,7 @@ def test_rerun_over_values_tells_which_failed(minseg, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.kills
 def test_interrupted_rerun_keeps_outcomes_and_leaves_no_kernel(tmp_path):
     note = f"open({str(tmp_path / 'kernel')!r}, 'w').write(str(os.getpid()))"
     notebook = write_notebook(
