@@ -60,7 +60,7 @@ def validation_of(dataset, precision="32-true"):
 
     def validate(network):
         segmenter = Segmenter(network, MODEL1, statistics, CPU, precision)
-        return count_scenes(predict_scenes(segmenter, scenes), scenes, MODEL1.num_classes)
+        return count_scenes(predict_scenes(segmenter, scenes), scenes, MODEL1)
 
     return validate
 

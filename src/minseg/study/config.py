@@ -18,7 +18,8 @@ class RunConfig(TrainingOptions):
     """All that decides a run's outcome beside the data; defaults = the paper (section 2.4)."""
 
     task: str = "model1"
-    """`model1` … `model4`, or class names of Table 1 separated by commas."""
+    """`model1` … `model4`, or class names of Table 1 separated by commas; with + in place of
+    commas they may overlap, and `all` is all ten so."""
     bands: str = "RGB"
     """Band configuration of section 2.4.1, or band names separated by commas."""
     architecture: str = "unet++"
