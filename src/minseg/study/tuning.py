@@ -70,6 +70,13 @@ class SearchSpace(BaseModel):
 SPACES: dict[str, SearchSpace] = {
     "paper": SearchSpace(),
     # The same dimensions, at sizes that two CPU cores can search.
+    "laptop": SearchSpace(
+        learning_rate=(1e-3, 2e-3, 4e-3),
+        batch_size=(8, 16, 32),
+        epochs=(10, 20, 30),
+        crop=(64, 128),
+        encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
+    ),
     "demo": SearchSpace(
         learning_rate=(1e-3, 2e-3, 4e-3),
         batch_size=(8, 16, 32),
