@@ -43,7 +43,7 @@ class RunConfig(TrainingOptions):
     test_crop: int = Field(512, ge=0)
     """Side of the centre crop that is evaluated, pixels; 0 = the whole scene."""
 
-    @field_validator("weights", "subset", mode="before")
+    @field_validator("weights", "subset", "weight_decay", mode="before")
     @classmethod
     def _none_by_name(cls, value: object) -> object:
         """Let the word ``none`` stand for nothing on a command line."""

@@ -412,6 +412,9 @@ def open_search(
     base = study.config(
         **{**fixed, "task": task, "bands": bands, "epochs": space.epochs[-1], **settings}
     )
+    for name, values in space.sampled.items():
+        for value in values:
+            base.replace(**{name: value})  # refused now rather than at some trial
     require(base, study.dataset)
     content = [space.model_dump(), run_key(base, study.dataset)]
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
@@ -558,5 +561,6 @@ def _tell(search: Search, number: int, future: Future) -> str | None:
 
 def validation_by_epochs(run: Run) -> dict[int, float]:
     """Return a tuning run's validation IoU at each epoch count it was scored at."""
-    history = run.history.set_index("epoch")["validation_iou"]
-    return {n: float(history[n]) for n in (*run.config.score_epochs, run.config.epochs)}
+    history, config = run.history["validation_iou"], run.config
+    # One that stopped early would have done so at every later count.
+    return {n: float(history[:n].iloc[-1]) for n in (*config.score_epochs, config.epochs)}
