@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, softmax
+from torch.nn import functional
 from torch.nn.functional import one_hot
 
 from minseg.data.labels import parse_task
@@ -118,6 +119,22 @@ def test_a_batch_without_annotated_pixels_costs_nothing(task, name):
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+WEIGHTS = torch.tensor([0.5, 2, 1, 3])
+
+
+def test_weights_are_those_of_the_true_classes():
+    logits, target = random_batch(EXCLUSIVE)
+    expected = functional.cross_entropy(logits, target.long(), WEIGHTS, ignore_index=255)
+    weighed = {n: build_loss(n, EXCLUSIVE, WEIGHTS) for n in ("focal", "crossentropy")}
+    assert weighed["crossentropy"](logits, target) == pytest.approx(expected)
+    rows, _, truth = annotated_pixels(EXCLUSIVE, logits, target)
+    each = [focal_loss(*pair, FOCAL_GAMMA) for pair in zip(rows, truth, strict=True)]
+    expected = np.average(each, weights=truth @ WEIGHTS.numpy())
+    assert weighed["focal"](logits, target).item() == pytest.approx(expected, rel=1e-5)
+    nothing = torch.full_like(target, 255)
+    assert [loss(logits, nothing) for loss in weighed.values()] == [0, 0]
 
 
 @pytest.mark.parametrize("name", FORMULAS)

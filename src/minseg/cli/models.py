@@ -24,7 +24,7 @@ def train(
         typer.Option(help="model1 … model4, all, or class names: a,b or a+b."),
     ],
     bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
-    profile: Annotated[str, typer.Option(help="demo or paper.")] = "demo",
+    profile: Annotated[str, typer.Option(help="demo, laptop or paper.")] = "demo",
     seed: values.Seed = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")
