@@ -127,16 +127,16 @@ def require_sound(found, num_finished):
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_search_ends_with_as_many_trials_as_are_wanted(scheduler, study, tmp_path, kind):
     storage = f"sqlite:///{tmp_path / 'tuning.db'}" if kind == "sqlite" else None
-    found = search_for(study, 4, scheduler, storage=storage)
-    require_sound(found, 4)
+    found = search_for(study, 2, scheduler, storage=storage)
+    require_sound(found, 2)
     before = found.known()
 
-    again = search_for(study, 4, storage=storage)  # no scheduler answers: nothing is trained
+    again = search_for(study, 2, storage=storage)  # no scheduler answers: nothing is trained
     assert again.known() == before
 
-    more = search_for(study, 6, scheduler, storage=storage)
-    require_sound(more, 6)
-    assert more.known()[:4] == before
+    more = search_for(study, 3, scheduler, storage=storage)
+    require_sound(more, 3)
+    assert more.known()[:2] == before
 
 
 def test_kept_journal_is_found_from_another_folder(scheduler, study, tmp_path, monkeypatch):
