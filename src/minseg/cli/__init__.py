@@ -36,6 +36,7 @@ app = typer.Typer(
 app.add_typer(dataset_app, name="dataset")
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
+app.command("export")(models.export)
 app.command("predict")(models.predict)
 app.command("change")(models.change)
 app.command("rerun", context_settings={"ignore_unknown_options": True})(notebooks.rerun)

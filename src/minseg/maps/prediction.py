@@ -1,6 +1,5 @@
 """From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from minseg.data.labels import IGNORE, Task
 from minseg.data.raster import CACHE_BYTES, RowFile, to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
-from minseg.learning.inference import Segmenter
+from minseg.learning.inference import Predictor
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
@@ -120,7 +119,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
 
 
 def predict_raster(
-    segmenter: Segmenter,
+    model: Predictor,
     images: Path | ImageFile | Sequence[Path | ImageFile],
     output: Path,
     *,
@@ -140,7 +139,8 @@ def predict_raster(
 
     Parameters
     ----------
-    segmenter : Segmenter
+    model : Predictor
+        A run's `Segmenter`, or an exported model (`minseg.study.export`).
     images : Path or ImageFile, or a sequence of them
         Files that together have the model's bands, in any order.
     output : Path
@@ -173,19 +173,19 @@ def predict_raster(
     require_outputs([file.path for file in files], output, probabilities, polygons)
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
-        image = stack.enter_context(open_stack(files, segmenter.statistics.bands, reading))
+        image = stack.enter_context(open_stack(files, model.bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)
         layers = RowFile(work.path / PROBABILITIES, output) if polygons else None
         if probabilities:
             beside = stack.enter_context(work_folder(probabilities))
             layers = RowFile(beside.path / PROBABILITIES, probabilities)
-        made_of = _made_of(segmenter, files, image, layers, reading, tiling)
+        made_of = _made_of(model, files, image, layers, reading, tiling)
         try:
-            if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
+            if not _predict_rows(model, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
                 raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
-            made, copied = _finish(segmenter.task, classes, cleaning), None
+            made, copied = _finish(model.task, classes, cleaning), None
             if layers and probabilities:
                 copied = layers.path.with_name(FINISHED)
                 to_cloud_optimized(layers.path, copied, named=probabilities)
@@ -193,8 +193,8 @@ def predict_raster(
             if layers and polygons:
                 class_map = read_class_map(made)
                 products = Products(class_map, vectorise(class_map, layers.path))
-                write_polygons(products.polygons, polygons, segmenter.task)
-            write_task_style(output.with_suffix(".qml"), segmenter.task)
+                write_polygons(products.polygons, polygons, model.task)
+            write_task_style(output.with_suffix(".qml"), model.task)
             if copied and probabilities:
                 copied.replace(probabilities)
             Path(f"{made}.aux.xml").replace(f"{output}.aux.xml")
@@ -236,7 +236,7 @@ def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple
 
 
 def _made_of(
-    segmenter: Segmenter,
+    model: Predictor,
     files: Sequence[ImageFile],
     image: ImageStack,
     layers: RowFile | None,
@@ -248,7 +248,7 @@ def _made_of(
     return {
         "minseg": version("minseg"),
         "torch": torch.__version__,
-        "model": _digest(segmenter),
+        "model": model.digest(),
         "images": [
             [str(file.path.resolve()), file.bands, state.st_size, state.st_mtime_ns]
             for file, state in zip(files, states, strict=True)
@@ -261,19 +261,8 @@ def _made_of(
     }
 
 
-def _digest(segmenter: Segmenter) -> str:
-    """Return a hash of a model: its network, weights, statistics, task and precision."""
-    digest = hashlib.sha256()
-    parts = (segmenter.network, segmenter.statistics, segmenter.task, segmenter.precision)
-    digest.update(repr((*parts, segmenter.device.type)).encode())
-    for name, tensor in segmenter.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def _predict_rows(
-    segmenter: Segmenter,
+    model: Predictor,
     image: ImageStack,
     tiling: Tiling,
     work: WorkFolder,
@@ -290,13 +279,13 @@ def _predict_rows(
     if not done or not all(rows.path.exists() for rows in (classes, layers) if rows):
         done = {"rows": 0, "has_data": False}
         work.clear()
-        begin_class_map(classes, image.grid, segmenter.task)
+        begin_class_map(classes, image.grid, model.task)
         if layers:
-            names = segmenter.task.target_names
+            names = model.task.target_names
             layers.begin(image.grid, np.uint16, PROBABILITY_NODATA, names, scale=PROBABILITY_SCALE)
     elif tell:
         tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
-    for strip in _strips(segmenter, image, tiling, done["rows"]):
+    for strip in _strips(model, image, tiling, done["rows"]):
         classes.keep(strip.row, _class_rows(strip))
         if layers:
             layers.keep(strip.row, _probability_rows(strip))
@@ -306,23 +295,21 @@ def _predict_rows(
     return done["has_data"]
 
 
-def _strips(
-    segmenter: Segmenter, image: ImageStack, tiling: Tiling, first_row: int
-) -> Iterable[Strip]:
+def _strips(model: Predictor, image: ImageStack, tiling: Tiling, first_row: int) -> Iterable[Strip]:
     """Predict strip by strip from a row on, under a progress bar."""
 
     def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
         values, valid = image.read(window)
-        return segmenter.statistics.standardise(values, valid), valid
+        return model.prepare(values, valid), valid
 
     strips = predict_strips(
         read,
         image.grid.height,
         image.grid.width,
-        segmenter.probabilities,
-        segmenter.task.num_classes,
+        model.probabilities,
+        model.task.num_classes,
         tiling,
-        segmenter.device,
+        model.device,
         first_row,
     )
     starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap)
