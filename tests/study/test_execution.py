@@ -13,10 +13,11 @@ from minseg.data.bands import parse_bands
 from minseg.data.radiometry import training_statistics
 from minseg.learning import baseline as pixel_forest
 from minseg.learning import training
-from minseg.scoring.metrics import counts
+from minseg.scoring.metrics import task_counts
 from minseg.study.config import profile_config
 from minseg.study.execution import evaluate, open_segmenter, run
 from minseg.study.runs import RUN_FILES, RunStore, run_key
+from minseg.study.tuning import validation_by_epochs
 from tests.conftest import TINY, names, write_small_dataset
 
 SMALL = {
@@ -40,6 +41,12 @@ def network(dataset, store):
     return run(profile_config("demo", task="model1", **SMALL), dataset, store)
 
 
+@pytest.fixture(scope="module")
+def overlapping(dataset, store):
+    task = "excavation+preparatory work area"
+    return run(profile_config("demo", task=task, **SMALL), dataset, store)
+
+
 def test_run_folder_holds_everything(network, dataset):
     files = ["network.json", "predictions", "weights.safetensors"]
     assert names(network.path) == sorted([*RUN_FILES, *files])
@@ -53,15 +60,18 @@ def test_run_folder_holds_everything(network, dataset):
     assert set(origin["parts"].values()) == {"train", "validation", "test"}
 
 
-def test_stored_predictions_give_the_stored_counts(network, dataset):
+@pytest.mark.parametrize("kind", ["network", "overlapping"])
+def test_stored_predictions_give_the_stored_counts(kind, dataset, request):
+    made = request.getfixturevalue(kind)
     for _, scene in dataset.scenes_of("test").iterrows():
-        with rasterio.open(network.path / "predictions" / f"{scene['scene']}.tif") as source:
+        with rasterio.open(made.path / "predictions" / f"{scene['scene']}.tif") as source:
             prediction = source.read()
             assert source.transform == dataset.grid(scene).transform
-        target = dataset.read_target(scene, network.task)[np.newaxis]
-        expected = counts(prediction, target, 3)[0]
-        rows = network.counts[network.counts["scene"] == scene["scene"]]
+        target = dataset.read_target(scene, made.task)[np.newaxis]
+        expected = task_counts(prediction, target, made.task)[0]
+        rows = made.counts[made.counts["scene"] == scene["scene"]]
         assert (rows[["tp", "fp", "fn", "tn"]].to_numpy() == expected).all()
+    require_stored_counts(made, dataset)
 
 
 def test_a_run_that_exists_is_loaded(network, dataset, store):
@@ -140,6 +150,19 @@ def test_earlier_epoch_counts_score_as_trainings_that_end_there(dataset, tmp_pat
     first, last = (counted(long, epochs).drop(columns="epochs") for epochs in (2, 4))
     assert not first.equals(last)
     assert not list(long.path.glob("kept-at-*"))
+
+
+def test_training_that_ends_early_is_a_whole_run_scored_at_every_epoch_count(dataset, tmp_path):
+    config = CONSTANT.replace(epochs=40, patience=2, score_epochs=(2, 39), learning_rate=1e-9)
+    made = run(config, dataset, RunStore(tmp_path))
+    assert RunStore(tmp_path).find(made.key) == made
+    last = len(made.history)
+    assert 3 <= last < 39
+    pd.testing.assert_frame_equal(
+        counted(made, 39).drop(columns="epochs"), counted(made, 40).drop(columns="epochs")
+    )
+    curve = made.history["validation_iou"].tolist()
+    assert validation_by_epochs(made) == {2: curve[1], 39: curve[-1], 40: curve[-1]}
 
 
 def test_stopped_training_keeps_its_earlier_epoch_counts(dataset, tmp_path, monkeypatch):

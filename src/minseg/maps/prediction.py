@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from minseg.atomic import cannot_write, hold, require_writable, write_text
 from minseg.data.images import ImageReading
-from minseg.data.labels import IGNORE, Task
+from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, RowFile, to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
@@ -27,7 +27,9 @@ from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
     ClassMap,
     begin_class_map,
+    category_names,
     read_class_map,
+    values_present,
 )
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
@@ -56,7 +58,7 @@ class Products:
     """What was mapped and outlined."""
 
     class_map: ClassMap
-    """In memory, one byte a pixel."""
+    """In memory, one byte a pixel, or two."""
     polygons: geopandas.GeoDataFrame
     """See `minseg.maps.polygons.vectorise`."""
 
@@ -119,7 +121,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
 
 
 def predict_raster(
-    model: Predictor,
+    segmenter: Predictor,
     images: Path | ImageFile | Sequence[Path | ImageFile],
     output: Path,
     *,
@@ -139,17 +141,19 @@ def predict_raster(
 
     Parameters
     ----------
-    model : Predictor
+    segmenter : Predictor
         A run's `Segmenter`, or an exported model (`minseg.study.export`).
     images : Path or ImageFile, or a sequence of them
         Files that together have the model's bands, in any order.
     output : Path
         GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
-        class names beside it in ``<output>.aux.xml``. A QGIS style (``.qml``) lies beside it too.
+        class names beside it in ``<output>.aux.xml``. Of classes that may overlap uint16: bit k =
+        class k of Table 1, 65535 = no data. A QGIS style (``.qml``) lies beside it too.
     polygons : Path, optional
         GeoPackage to write; see `minseg.maps.polygons.write_polygons`.
     probabilities : Path, optional
-        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
+        GeoTIFF to write: uint16, one band an output (the classes, and the background of
+        exclusive ones), scale 0.0001, 65535 = no data; before cleaning.
     cleaning : Cleaning, optional
         A map that is cleaned is held in memory.
     reading : ImageReading, optional
@@ -173,19 +177,19 @@ def predict_raster(
     require_outputs([file.path for file in files], output, probabilities, polygons)
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
-        image = stack.enter_context(open_stack(files, model.bands, reading))
+        image = stack.enter_context(open_stack(files, segmenter.bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)
         layers = RowFile(work.path / PROBABILITIES, output) if polygons else None
         if probabilities:
             beside = stack.enter_context(work_folder(probabilities))
             layers = RowFile(beside.path / PROBABILITIES, probabilities)
-        made_of = _made_of(model, files, image, layers, reading, tiling)
+        made_of = _made_of(segmenter, files, image, layers, reading, tiling)
         try:
-            if not _predict_rows(model, image, tiling, work, classes, layers, made_of, tell):
+            if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
                 raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
-            made, copied = _finish(model.task, classes, cleaning), None
+            made, copied = _finish(segmenter.task, classes, cleaning), None
             if layers and probabilities:
                 copied = layers.path.with_name(FINISHED)
                 to_cloud_optimized(layers.path, copied, named=probabilities)
@@ -193,11 +197,13 @@ def predict_raster(
             if layers and polygons:
                 class_map = read_class_map(made)
                 products = Products(class_map, vectorise(class_map, layers.path))
-                write_polygons(products.polygons, polygons, model.task)
-            write_task_style(output.with_suffix(".qml"), model.task)
+                write_polygons(products.polygons, polygons, segmenter.task)
+            values = values_present(made) if segmenter.task.overlapping else None
+            write_task_style(output.with_suffix(".qml"), segmenter.task, values)
             if copied and probabilities:
                 copied.replace(probabilities)
-            Path(f"{made}.aux.xml").replace(f"{output}.aux.xml")
+            names, named = Path(f"{made}.aux.xml"), Path(f"{output}.aux.xml")
+            names.replace(named) if names.exists() else named.unlink(missing_ok=True)
             made.replace(output)
         except OSError as error:
             raise cannot_write(output, error) from None
@@ -236,7 +242,7 @@ def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple
 
 
 def _made_of(
-    model: Predictor,
+    segmenter: Predictor,
     files: Sequence[ImageFile],
     image: ImageStack,
     layers: RowFile | None,
@@ -248,7 +254,7 @@ def _made_of(
     return {
         "minseg": version("minseg"),
         "torch": torch.__version__,
-        "model": model.digest(),
+        "model": segmenter.digest(),
         "images": [
             [str(file.path.resolve()), file.bands, state.st_size, state.st_mtime_ns]
             for file, state in zip(files, states, strict=True)
@@ -262,7 +268,7 @@ def _made_of(
 
 
 def _predict_rows(
-    model: Predictor,
+    segmenter: Predictor,
     image: ImageStack,
     tiling: Tiling,
     work: WorkFolder,
@@ -279,14 +285,14 @@ def _predict_rows(
     if not done or not all(rows.path.exists() for rows in (classes, layers) if rows):
         done = {"rows": 0, "has_data": False}
         work.clear()
-        begin_class_map(classes, image.grid, model.task)
+        begin_class_map(classes, image.grid, segmenter.task)
         if layers:
-            names = model.task.target_names
+            names = segmenter.task.output_names
             layers.begin(image.grid, np.uint16, PROBABILITY_NODATA, names, scale=PROBABILITY_SCALE)
     elif tell:
         tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
-    for strip in _strips(model, image, tiling, done["rows"]):
-        classes.keep(strip.row, _class_rows(strip))
+    for strip in _strips(segmenter, image, tiling, done["rows"]):
+        classes.keep(strip.row, _class_rows(strip, segmenter.task))
         if layers:
             layers.keep(strip.row, _probability_rows(strip))
         has_data = bool(done["has_data"] or strip.valid.any())
@@ -295,36 +301,38 @@ def _predict_rows(
     return done["has_data"]
 
 
-def _strips(model: Predictor, image: ImageStack, tiling: Tiling, first_row: int) -> Iterable[Strip]:
+def _strips(
+    segmenter: Predictor, image: ImageStack, tiling: Tiling, first_row: int
+) -> Iterable[Strip]:
     """Predict strip by strip from a row on, under a progress bar."""
 
     def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
         values, valid = image.read(window)
-        return model.prepare(values, valid), valid
+        return segmenter.prepare(values, valid), valid
 
     strips = predict_strips(
         read,
         image.grid.height,
         image.grid.width,
-        model.probabilities,
-        model.task.num_classes,
+        segmenter.probabilities,
+        len(segmenter.task.output_names),
         tiling,
-        model.device,
+        segmenter.device,
         first_row,
     )
     starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap)
     return progress(strips, "predicting", len(starts), sum(row < first_row for row in starts))
 
 
-def _class_rows(strip: Strip) -> np.ndarray:
-    """Return the class numbers of a strip: uint8 (1, rows, width), 255 without data."""
-    classes = strip.classes()
-    classes[~strip.valid] = IGNORE
+def _class_rows(strip: Strip, task: Task) -> np.ndarray:
+    """Return a strip of the task's raster (1, rows, width), ignored without data."""
+    classes = strip.classes(task)
+    classes[~strip.valid] = task.ignore
     return classes[np.newaxis]
 
 
 def _probability_rows(strip: Strip) -> np.ndarray:
-    """Return the stored probabilities of a strip: uint16 (num_classes, rows, width)."""
+    """Return the stored probabilities of a strip: uint16 (outputs, rows, width)."""
     scaled = (strip.probabilities / PROBABILITY_SCALE).round().cpu().numpy().astype(np.uint16)
     scaled[:, ~strip.valid] = PROBABILITY_NODATA
     return scaled
@@ -342,6 +350,6 @@ def _finish(task: Task, classes: RowFile, cleaning: Cleaning | None) -> Path:
         classes.keep(0, cleaned.classes[np.newaxis])
     finished = classes.path.with_name(FINISHED)
     to_cloud_optimized(
-        classes.path, finished, category_names=task.target_names, named=classes.named
+        classes.path, finished, category_names=category_names(task), named=classes.named
     )
     return finished

@@ -84,7 +84,7 @@ def export_run(run: Run, folder: Path) -> None:
         for name, value in facts.items():
             model.metadata_props.add(key=name, value=value)
         answer = model.graph.output[0].type.tensor_type.shape
-        answer.dim[1].dim_value = len(run.task.target_names)
+        answer.dim[1].dim_value = len(run.task.output_names)
         onnx.save(model, beside / MODEL)
         _require_same_answers(run, segmenter, beside / MODEL)
         parameters = sum(tensor.numel() for tensor in segmenter.network.parameters())
@@ -163,7 +163,7 @@ def _facts(run: Run) -> dict[str, str]:
     return {
         "minseg_format": FORMAT_VERSION,
         "task": run.task.name,
-        "classes": ",".join(run.task.target_names),
+        "classes": ",".join(run.task.output_names),
         "bands": ",".join(run.statistics.bands),
         "units": ",".join(units),
         "coarsen": str(run.config.coarsen),
@@ -247,7 +247,7 @@ def _fault(session: Any, facts: Mapping[str, str]) -> str | None:
         task, bands = parse_task(facts["task"]), parse_bands(facts["bands"])
     except MinsegError as error:
         return str(error)
-    ours = [(IMAGE, 4, len(bands)), (PROBABILITIES, 4, len(task.target_names))]
+    ours = [(IMAGE, 4, len(bands)), (PROBABILITIES, 4, len(task.output_names))]
     found = [
         (one.name, len(one.shape), *one.shape[1:2])
         for one in (*session.get_inputs(), *session.get_outputs())
@@ -284,6 +284,7 @@ def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
     }
     parts = list(origin["parts"].values())
     spread = zip(bands, units, run.statistics.mean, run.statistics.deviation, strict=True)
+    several = run.task.overlapping
     both = {"title": f"{run.task.title} on {config.bands}", "network": config.title}
     card = {
         "version": version("minseg"),
@@ -298,6 +299,8 @@ def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
             (band, unit, BANDS[band].description, f"{mean:.4g}", f"{deviation:.4g}")
             for band, unit, mean, deviation in spread
         ),
+        "last_step": ", each by itself (a sigmoid)" if several else ", together 1 (a softmax)",
+        "decision": "probabilities > 0.5" if several else "probabilities.argmax(axis=0)[None]",
         "outputs": _rows((name,) for name in classes),
         # An indented block: what other people wrote is shown as it stands, never as markup.
         "recorded": "\n".join(f"    {k}: {' '.join(v.split())}" for k, v in recorded.items()),
