@@ -200,7 +200,7 @@ CHANGES = {
     "minseg_format is missing": lambda model: model.ClearField("metadata_props"),
     "format 2 for 1": set_fact("minseg_format", "2"),
     "task 'x'": set_fact("task", "x"),
-    "unknown": set_fact("bands", "B02,B04,x"),
+    "bands 'B02,B04,x'": set_fact("bands", "B02,B04,x"),
     "inputs and outputs are": set_fact("bands", "B02,B04"),
 }
 
