@@ -79,7 +79,7 @@ WORDS = {
     "train {dataset} --task model1 --bands M": "has no band",
     "evaluate run data --part tst": "unknown part 'tst'; use train, validation",
     "evaluate run data --convention x": "'x'; use standard or paper",
-    "train data --task model1 --profile x": "'x'; use paper or demo",
+    "train data --task model1 --profile x": "'x'; use paper, laptop or demo",
     "dataset recipe x": "use jasansky, maus",
     f"{IMPORT} --table t --classes 1=dam --radar-unit x": "use db, power",
     "predict run a.tif -o b.tif --radar-unit x": "use db, power",

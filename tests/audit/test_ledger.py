@@ -6,7 +6,7 @@ from minseg.audit.measured import RUN_TESTS
 from minseg.audit.paper_tests import PAPER_TESTS
 from minseg.audit.printed import CONTRASTS
 from minseg.data.labels import CLASS_NAMES
-from minseg.study.errors import claims as section4_claims
+from minseg.study import section4
 from minseg.study.errors import explain
 from tests.study.predicted import rectangle, write_mines, write_predictions
 
@@ -57,7 +57,7 @@ def test_statements_of_section_4_are_named_as_the_mine_pages_name_them(claims, t
     found = set()
     for model in {model for model, _ in wanted}:
         run = write_predictions(tmp_path / model, mines, model, [{}, {}])
-        found |= {(model, name) for name in section4_claims(run, explain(run, mines))["id"]}
+        found |= {(model, name) for name in section4.claims(run, explain(run, mines))["id"]}
     assert wanted <= found
 
 

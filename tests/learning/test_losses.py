@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, softmax
+from torch.nn import functional
 from torch.nn.functional import one_hot
 
 from minseg.learning.training import FOCAL_GAMMA, TVERSKY_ALPHA, TVERSKY_BETA, build_loss
@@ -104,6 +105,21 @@ def test_a_batch_without_annotated_pixels_costs_nothing(name):
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+WEIGHTS = torch.tensor([0.5, 2, 1, 3])
+
+
+def test_weights_are_those_of_the_true_classes():
+    logits, target = random_batch()
+    expected = functional.cross_entropy(logits, target.long(), WEIGHTS, ignore_index=255)
+    assert build_loss("crossentropy", WEIGHTS)(logits, target) == pytest.approx(expected)
+    rows, truth = annotated_pixels(logits, target)
+    each = [focal_loss(*pair, FOCAL_GAMMA) for pair in zip(rows, truth, strict=True)]
+    expected = np.average(each, weights=truth @ WEIGHTS.numpy())
+    assert build_loss("focal", WEIGHTS)(logits, target).item() == pytest.approx(expected, rel=1e-5)
+    nothing = torch.full_like(target, 255)
+    assert [build_loss(n, WEIGHTS)(logits, nothing) for n in ("focal", "crossentropy")] == [0, 0]
 
 
 @pytest.mark.parametrize("name", FORMULAS)

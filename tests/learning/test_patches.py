@@ -7,6 +7,7 @@ import pytest
 import rasterio
 import torch
 from rasterio.windows import Window
+from sklearn.utils.class_weight import compute_class_weight
 
 from minseg import MinsegError
 from minseg.data.labels import IGNORE, TASKS, encode_bits
@@ -176,6 +177,15 @@ def test_missing_pixels_are_zero_and_ignored(own_dataset, resident):
     # The last column was never annotated, but its pixels are there.
     assert (target == IGNORE).sum(dim=(1, 2)).tolist() == [60 + SIDE] * len(inputs)
     assert inputs.isfinite().all()
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_balanced_weights_are_those_of_scikit_learn(dataset, resident):
+    train = [scene for _, scene in dataset.scenes_of("train").iterrows()]
+    pixels = np.concatenate([dataset.read_target(scene, MODEL1).ravel() for scene in train])
+    known = pixels[pixels != IGNORE]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=known)
+    assert patches_of(dataset, resident=resident).class_weights().numpy() == pytest.approx(expected)
 
 
 def _row(row):

@@ -14,7 +14,13 @@ from minseg.learning.inference import Segmenter, count_scenes, load_scenes, pred
 from minseg.learning.models import build_model
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
-from minseg.learning.training import HISTORY_COLUMNS, build_optimiser, learning_rate, train
+from minseg.learning.training import (
+    HISTORY_COLUMNS,
+    build_loss,
+    build_optimiser,
+    learning_rate,
+    train,
+)
 from tests.conftest import names
 
 MODEL1 = TASKS["model1"]
@@ -168,6 +174,11 @@ def test_a_best_epoch_before_the_interruption_is_kept(patches, checkpoint):
     assert same_weights(network.state_dict(), seen[0])
 
 
+def test_epochs_before_the_interruption_count_as_patience(patches, checkpoint):
+    history = trained(patches, scripted(50), checkpoint[0], patience=2)
+    assert history["validation_iou"].tolist() == [0.8, 0.1, 0.5]
+
+
 @pytest.mark.parametrize(
     ("rule", "ious", "kept"),
     [
@@ -182,6 +193,21 @@ def test_weights_of_the_epoch_asked_for_are_kept(patches, tmp_path, rule, ious, 
     network, validate = small_network(), scripted(*ious, seen=(seen := []))
     trained(patches, validate, tmp_path / "c.safetensors", network, epochs=3, checkpoint=rule)
     assert [same_weights(network.state_dict(), state) for state in seen].index(True) == kept
+
+
+@pytest.mark.parametrize(
+    ("patience", "ious"),
+    [
+        (1, (20, 80, 50)),
+        (2, (80, 80, 50)),  # as good is no better
+        (2, (20, 10, 30, 25, 29)),
+        (2, (float("nan"), 1, float("nan"), float("nan"))),
+    ],
+)
+def test_a_training_ends_when_validation_no_longer_rises(patches, tmp_path, patience, ious):
+    path, validate = tmp_path / "c.safetensors", scripted(*ious)  # which fails if asked for more
+    history = trained(patches, validate, path, epochs=9, patience=patience)
+    assert history["validation_iou"].to_numpy() * 100 == pytest.approx(ious, nan_ok=True)
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -216,6 +242,39 @@ def test_optimisers_are_the_three_of_the_paper(name, kind, expected):
     assert group["lr"] == 0.02
     assert {key: group[key] for key in expected} == expected
     assert len(group["params"]) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("encoder_rate", [1, 0.5])
+def test_weights_decay_as_asked(optimiser, encoder_rate):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.head = nn.Linear(1, 1), nn.Linear(1, 1)
+
+    network = Network()
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 2)
+        parameter.grad = torch.full_like(parameter, 0.5)
+    options = options_of(
+        optimiser=optimiser, learning_rate=0.1, weight_decay=0.3, encoder_rate=encoder_rate
+    )
+    build_optimiser(network, options).step()
+    # Adam's first step is the rate whatever the gradient is; AdamW takes its share before it.
+    expected = {"sgd": 2 - 0.1 * (0.5 + 0.3 * 2), "adam": 1.9, "adamw": 2 * (1 - 0.1 * 0.3) - 0.1}
+    for parameter in network.parameters():
+        assert parameter.item() == pytest.approx(expected[optimiser], rel=1e-5)
+
+
+def test_balanced_weights_change_what_is_learned(patches, tmp_path):
+    path, settings = tmp_path / "c.safetensors", {"epochs": 1, "learning_rate": 1e-9}
+    for choice, weights in (("none", None), ("balanced", patches.class_weights())):
+        history = trained(patches, scripted(1), path, class_weights=choice, **settings)
+        network, loss = small_network(), build_loss("crossentropy", weights)
+        network.to(memory_format=torch.channels_last)
+        torch.manual_seed(hash((0, 0)))
+        expected = [loss(network(inputs), target).item() for inputs, target in patches.batches(0)]
+        assert history["train_loss"].item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 def test_constant_schedule_is_constant():

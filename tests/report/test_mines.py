@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minseg.report import mines as pages
-from minseg.study import errors
+from minseg.study import errors, section4
 from tests.report.conftest import draw, legend, row_names, texts
 from tests.study.predicted import rectangle, write_mines, write_predictions
 
@@ -96,14 +96,14 @@ def test_shares_and_claims_in_words(make, synthetic):
     table = pages.condition_table(errors.condition_shares(explanations))
     assert table.columns.name == "synthetic"
     assert table.loc[("excavation", "on another mining class"), "share of the error"] == "16%"
-    words = pages.claim_table(errors.claims(run, explanations))
+    words = pages.claim_table(section4.claims(run, explanations))
     row = words.loc[("4.1", "False positives of excavations lie on dumps")]
     assert row["value"] == "73%"
     assert row["mines"] == 1
     assert row["95 % interval over mines"] == "–"
     assert row["beside"].endswith(": 7.3%")
     assert row["difference, points"] == "+65"  # of one mine, so without an interval
-    assert pages.claim_table(errors.claims(run, explanations).iloc[:0]).empty
+    assert pages.claim_table(section4.claims(run, explanations).iloc[:0]).empty
 
 
 def test_what_cannot_be_told_is_said(make):

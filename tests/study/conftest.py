@@ -1,4 +1,4 @@
-"""Dask workers that the tests of this folder share."""
+"""Dask workers that the tests of this folder share, and runs with predictions drawn by hand."""
 
 import os
 
@@ -7,6 +7,7 @@ from distributed import Client
 
 from minseg.study import scheduling
 from tests.study.cluster import Cluster
+from tests.study.predicted import PIT, write_mines, write_predictions
 
 FOR_EVER_S = 3600
 
@@ -36,3 +37,15 @@ def worker_processes(cluster):
     """From nothing to the process numbers of the workers that are there now."""
     with Client(cluster.address, timeout=FOR_EVER_S) as client:
         yield lambda: set(client.run(os.getpid).values())
+
+
+@pytest.fixture
+def make(tmp_path):
+    """From predictions of the test mines to a run and its dataset."""
+
+    def make(predictions, labels=None, task="model1", **dataset):
+        labels = labels or [{"excavation": PIT}] * len(predictions)
+        mines = write_mines(tmp_path / "d", labels, **dataset)
+        return write_predictions(tmp_path / "run", mines, task, predictions), mines
+
+    return make

@@ -30,6 +30,10 @@ def rectangle(top, left, height, width, side=SIDE):
     return mask
 
 
+PIT, DUMP, STRIP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8), rectangle(4, 16, 12, 4)
+EVERYWHERE = np.ones((SIDE, SIDE), bool)
+
+
 def write_mines(
     path: Path,
     test_labels: list,

@@ -23,6 +23,7 @@ def test_every_field_is_documented():
 def test_command_line_values_become_numbers_and_none():
     config = profile_config("demo", epochs="5", learning_rate="1e-4", weights="none")
     assert (config.epochs, config.learning_rate, config.weights) == (5, 1e-4, None)
+    assert config.replace(weight_decay="0.1").replace(weight_decay="none").weight_decay is None
 
 
 def test_equal_runs_have_one_spelling():
@@ -39,6 +40,8 @@ def test_equal_runs_have_one_spelling():
         ({"crop": 100}, "setting crop"),
         ({"loss": "hinge"}, "'jaccard', 'tversky', 'focal' or 'crossentropy'"),
         ({"optimiser": "lbfgs"}, "setting optimiser"),
+        ({"class_weights": "balanced"}, "tversky weighs classes alike already; use crossentropy"),
+        ({"weight_decay": "-1"}, "setting weight_decay"),
         ({"task": "model5"}, "model5"),
     ],
 )

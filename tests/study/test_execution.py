@@ -17,6 +17,7 @@ from minseg.scoring.metrics import counts
 from minseg.study.config import profile_config
 from minseg.study.execution import evaluate, open_segmenter, run
 from minseg.study.runs import RUN_FILES, RunStore, run_key
+from minseg.study.tuning import validation_by_epochs
 from tests.conftest import TINY, names, write_small_dataset
 
 SMALL = {
@@ -140,6 +141,19 @@ def test_earlier_epoch_counts_score_as_trainings_that_end_there(dataset, tmp_pat
     first, last = (counted(long, epochs).drop(columns="epochs") for epochs in (2, 4))
     assert not first.equals(last)
     assert not list(long.path.glob("kept-at-*"))
+
+
+def test_training_that_ends_early_is_a_whole_run_scored_at_every_epoch_count(dataset, tmp_path):
+    config = CONSTANT.replace(epochs=40, patience=2, score_epochs=(2, 39), learning_rate=1e-9)
+    made = run(config, dataset, RunStore(tmp_path))
+    assert RunStore(tmp_path).find(made.key) == made
+    last = len(made.history)
+    assert 3 <= last < 39
+    pd.testing.assert_frame_equal(
+        counted(made, 39).drop(columns="epochs"), counted(made, 40).drop(columns="epochs")
+    )
+    curve = made.history["validation_iou"].tolist()
+    assert validation_by_epochs(made) == {2: curve[1], 39: curve[-1], 40: curve[-1]}
 
 
 def test_stopped_training_keeps_its_earlier_epoch_counts(dataset, tmp_path, monkeypatch):

@@ -80,9 +80,9 @@ def test_key_depends_on_config_data_and_split(own_dataset, monkeypatch):
     keys = [run_key(RunConfig(weights=name), fresh) for name in ("imagenet", None)]
     assert keys == ["ad8f484516463c7f", "b1c9a6072020727a"]  # which must stay
     changes = {"encoder_rate": 0.1, "standardise": "start", "colour": 0.2, "coarsen": 2}
-    changes |= {"orientations": 8}
+    changes |= {"orientations": 8, "class_weights": "balanced", "weight_decay": 0, "patience": 9}
     changed = {run_key(RunConfig().replace(**{name: changes[name]}), fresh) for name in changes}
-    assert len(changed - set(keys)) == 5
+    assert len(changed - set(keys)) == 8
 
 
 def test_key_depends_on_the_content_of_a_weights_file_and_not_on_its_place(own_dataset, tmp_path):
@@ -266,6 +266,20 @@ def test_run_that_lacks_a_class_or_a_mine_is_refused(tmp_path):
     for k in range(1, len(lines)):
         path.write_text("".join(lines[:k] + lines[k + 1 :]))
         with pytest.raises(MinsegError, match=r"counts\.csv lacks rows"):
+            RunStore(tmp_path).find("abc")
+
+
+@pytest.mark.parametrize(
+    ("curve", "whole"),
+    [([5, 4, 4], True), ([5, 4], False), ([5, 4, 6, 7], True), ([5, 4, 4, 4], False), ([], False)],
+)
+def test_run_that_stopped_early_is_whole_where_its_patience_ended(tmp_path, curve, whole):
+    config = CONFIG.replace(patience=2)
+    write_run(tmp_path / "abc", config, FOUND, curve)
+    if whole:
+        assert len(RunStore(tmp_path).find("abc").history) == len(curve)
+    else:
+        with pytest.raises(MinsegError, match=r"history\.csv lacks rows"):
             RunStore(tmp_path).find("abc")
 
 

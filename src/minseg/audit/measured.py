@@ -17,8 +17,9 @@ from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
 from minseg.scoring.metrics import METRICS
 from minseg.study.config import RunConfig
-from minseg.study.errors import NEAR_ZERO_IOU, claims, explain, pooled
+from minseg.study.errors import explain, pooled
 from minseg.study.runs import Run, counted_mines, counts_array
+from minseg.study.section4 import NEAR_ZERO_IOU, claims
 from minseg.study.selection import Candidates, candidates
 from minseg.study.study import Study
 from minseg.study.tables import GROUPS, PAPER_BANDS, Result, Scored, scored_rows
@@ -253,7 +254,7 @@ class Evidence:
         return result
 
     def section4(self, task: str) -> pd.DataFrame:
-        """Return what section 4 says of errors, measured (`minseg.study.errors.claims`).
+        """Return what section 4 says of errors, measured (`minseg.study.section4.claims`).
 
         From the stored predictions of the first seed; counted once for each task.
         """

@@ -17,7 +17,7 @@ def synth(
     folder: values.DatasetFolder,
     # An option of typer takes one value; the others of `--years 2019 2021` arrive here.
     more_years: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    mines: Annotated[int, typer.Option(help="Number of mines.")] = 100,
+    mines: Annotated[int, typer.Option(help="Number of mines.")] = 260,
     years: Annotated[
         str, typer.Option(metavar="Y...", help="Years, separated by commas or spaces.")
     ] = "2019,2021",

@@ -21,7 +21,7 @@ def train(
     folder: values.DatasetFolder,
     task: Annotated[str, typer.Option(help="model1 … model4, or class names.")],
     bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
-    profile: Annotated[str, typer.Option(help="demo or paper.")] = "demo",
+    profile: Annotated[str, typer.Option(help="demo, laptop or paper.")] = "demo",
     seed: values.Seed = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")

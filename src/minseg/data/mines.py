@@ -131,7 +131,7 @@ def read_cells(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
 
 def _rows_of(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     """Take a file apart: its header, and its rows with a cell in them by their index."""
-    text = _text_of(path)
+    text = text_of(path)
     first = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
     delimiter = max(",;\t|", key=first.count)
     header: list[str] = []
@@ -159,8 +159,8 @@ def _rows_of(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     return header, rows
 
 
-def _text_of(path: Path) -> str:
-    """Read a text file, told from a spreadsheet and from text in another encoding."""
+def text_of(path: Path, or_else: str | None = None) -> str:
+    """Read a table's text in UTF-8, `or_else` in another encoding; told from a spreadsheet."""
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
@@ -172,6 +172,8 @@ def _text_of(path: Path) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if or_else:
+            return content.decode(or_else)
         line = content.count(b"\n", 0, error.start) + 1
         raise MinsegError(
             f"{path}: line {line} is not UTF-8 text (byte 0x{content[error.start]:02x}); save the "

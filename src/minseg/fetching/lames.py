@@ -11,6 +11,7 @@ import pandas as pd
 import shapely
 
 from minseg.data.labels import EXTENT
+from minseg.data.mines import text_of
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import PolygonFields, read_polygons
 from minseg.fetching.plan import boxes_of, in_boxes
@@ -194,14 +195,7 @@ def _read_sites(path: Path, sites: list[str], notes: list[str]) -> pd.DataFrame:
 
 def _read_metadata(path: Path) -> pd.DataFrame:
     """Read the sites' rows as text: semicolons, Latin-1, over the header one of groups."""
-    try:
-        stored = path.read_bytes()
-    except OSError as error:
-        raise MinsegError(f"{path}: cannot be read ({error.strerror}); give the metadata") from None
-    try:
-        text = stored.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = stored.decode("latin-1")
+    text = text_of(path, "latin-1")
     try:
         lines = [
             [" ".join(cell.split()) for cell in row]

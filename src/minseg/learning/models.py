@@ -91,25 +91,27 @@ def build_model(
     return model
 
 
+class _InFloat32(nn.Conv2d):
+    """A convolution that trains in float32 on a CPU, whatever the network around it does."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(inputs)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(inputs.float())
+
+
 def _train_depthwise_in_float32(model: nn.Module) -> None:
     """Keep convolutions of single channels out of bfloat16 when they train on a CPU.
 
     Their gradients take four times as long in it there, and EfficientNets half as long again.
     """
-
-    def in_float32(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
-        class Depthwise(kind):  # type: ignore[valid-type, misc]
-            def forward(self, inputs: Tensor) -> Tensor:
-                if inputs.device.type != "cpu" or not torch.is_grad_enabled():
-                    return super().forward(inputs)
-                with torch.autocast("cpu", enabled=False):
-                    return super().forward(inputs.float())
-
-        return Depthwise
-
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.__class__ = in_float32(type(module))
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    depthwise = [one for one in convolutions if one.groups == one.in_channels > 1]
+    # Some libraries' own convolutions pad in their own way, and go on doing so.
+    kinds = {kind: type("Depthwise", (_InFloat32, kind), {}) for kind in {*map(type, depthwise)}}
+    for convolution in depthwise:
+        convolution.__class__ = kinds[type(convolution)]
 
 
 def require_known(architecture: str, encoder: str) -> None:

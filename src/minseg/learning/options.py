@@ -1,10 +1,12 @@
 """How a model is trained: every choice, with the paper's value as the default; named starts."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 class TrainingOptions(BaseModel):
@@ -26,6 +28,18 @@ class TrainingOptions(BaseModel):
     """Not stated for the band and split experiments; Table 5 prefers adam and adamw."""
     loss: Literal["jaccard", "tversky", "focal", "crossentropy"] = "crossentropy"
     """Not stated for the band and split experiments; Table 5 prefers focal and crossentropy."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the true classes in crossentropy and focal: none, or inverse to their pixels.
+
+    A pixel of a class counts n / (k · n_c): n annotated train pixels, n_c of them of this class, k
+    classes that occur (scikit-learn's `balanced`). A batch's loss is the mean by these weights, as
+    PyTorch's. In jaccard and tversky all classes weigh alike already.
+    """
+    weight_decay: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Added to the gradient per weight by sgd and adam, decoupled from it in adamw; none for
+    PyTorch's own default, which is 0, and 0.01 in adamw."""
+    patience: int = Field(0, ge=0)
+    """Epochs in a row without a better validation IoU that end a training early; 0 = never."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Course of the learning rate; the paper names one rate, so it stays constant."""
     checkpoint: Literal["best", "last"] = "best"
@@ -40,6 +54,23 @@ class TrainingOptions(BaseModel):
     """Number format: bfloat16 where the device has instructions for it, else float32."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Start of all randomness: weights, order of scenes, crops, flips."""
+
+    @field_validator("class_weights")
+    @classmethod
+    def _weighs_pixels(cls, value: str, info: ValidationInfo) -> str:
+        """Refuse weights for a loss of whole classes."""
+        loss = info.data.get("loss")
+        if value == "balanced" and loss in ("jaccard", "tversky"):
+            raise ValueError(f"{loss} weighs classes alike already; use crossentropy or focal")
+        return value
+
+    def is_over(self, ious: Sequence[float]) -> bool:
+        """Tell whether a training ends after the epochs that scored so on validation."""
+        if len(ious) >= self.epochs:
+            return True
+        known = [-math.inf if math.isnan(iou) else iou for iou in ious]
+        best = known.index(max(known)) if known else 0  # of equal ones the first
+        return self.patience > 0 and len(known) - 1 - best >= self.patience
 
 
 @dataclass(frozen=True)

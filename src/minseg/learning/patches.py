@@ -114,6 +114,16 @@ class TrainingPatches:
                 inputs = change_colours(inputs, change.to(self.device), self.optical)
             yield inputs.to(torch.float32, memory_format=torch.channels_last), target
 
+    def class_weights(self) -> Tensor:
+        """Return the weight of each class in a `balanced` loss: see `TrainingOptions`."""
+        numbers = torch.zeros(256, dtype=torch.int64)
+        for index in range(len(self.scenes)):
+            target = self.resident[index][1] if self.resident else self._patch(index)[1]
+            numbers += target.flatten().bincount(minlength=256).cpu()
+        numbers = numbers[: self.task.num_classes]  # without those to ignore
+        share = numbers.sum() / (numbers > 0).sum() / numbers.clamp(min=1)
+        return share.float().to(self.device)
+
     def _corner(self, index: int, random: np.random.Generator) -> Window:
         """Draw where a crop lies in its scene."""
         row, column = (int(random.integers(side - self.crop + 1)) for side in self.sizes[index])

@@ -7,7 +7,9 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +71,8 @@ def train(
     """
     network.to(memory_format=torch.channels_last)
     optimiser = build_optimiser(network, options)
-    loss_function = build_loss(options.loss)
+    weights = patches.class_weights() if options.class_weights == "balanced" else None
+    loss_function = build_loss(options.loss, weights)
     state = _State(network, optimiser)
     if checkpoint.exists():
         try:
@@ -103,13 +106,16 @@ def train(
                 f"epoch {epoch + 1}: the training loss is {mean_loss}; "
                 "lower the learning rate, e.g. --set learning_rate=1e-4"
             )
-        iou = scores(validate(network))["iou"]
+        # Of several devices each has batch statistics of its own; all must end at once.
+        iou = fabric.broadcast(scores(validate(network))["iou"])
         bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.3f}", validation_iou=f"{iou:.3f}")
         seconds = time.monotonic() - started
         state.end_epoch([epoch + 1, mean_loss, iou, rate, seconds], options)
         if after_epoch is not None:
             after_epoch(epoch + 1, iou, state.kept)
-        if time.monotonic() - saved > CHECKPOINT_EVERY_S and state.epoch < options.epochs:
+        if options.is_over(state.ious):
+            break
+        if time.monotonic() - saved > CHECKPOINT_EVERY_S:
             if fabric.is_global_zero:
                 state.save(checkpoint)
             saved = time.monotonic()
@@ -118,7 +124,7 @@ def train(
     return pd.DataFrame(state.history, columns=HISTORY_COLUMNS)
 
 
-def build_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def build_loss(name: str, weights: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
     """Make a loss of logits (batch, classes, h, w) and targets (batch, h, w) by name.
 
     Ignored pixels change neither value nor gradient, and a batch without an annotated pixel gives
@@ -132,34 +138,49 @@ def build_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     al. and segmentation-models-pytorch. The network's logits are then no softmax logits, but
     their largest still names the class.
 
-    *crossentropy*: softmax cross entropy, mean over pixels, no class weights.
+    *crossentropy*: softmax cross entropy, mean over pixels.
+
+    With `weights` (classes,), the mean of the last two is by the weight of each pixel's true class.
     """
     function = {
         "jaccard": JaccardLoss("multiclass", ignore_index=IGNORE),
         "tversky": TverskyLoss(
             "multiclass", ignore_index=IGNORE, alpha=TVERSKY_ALPHA, beta=TVERSKY_BETA
         ),
-        "focal": _focal,
-        "crossentropy": _cross_entropy,
+        "focal": partial(_focal, weights=weights),
+        "crossentropy": partial(_cross_entropy, weights=weights),
     }[name]
     # Sums over a million pixels need float32, also where the network ran in half precision.
     return lambda logits, target: function(logits.float(), target.long())
 
 
-def _focal(logits: Tensor, target: Tensor) -> Tensor:
+def _focal(logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
     """Mean focal loss of the annotated pixels."""
-    annotated = target != IGNORE
-    # smp's own ignore_index gathers the pixels once per class, and gives NaN when there are none.
-    logits = torch.where(annotated.unsqueeze(1), logits, _ABSENT_LOGIT)
-    total = FocalLoss("multiclass", gamma=FOCAL_GAMMA, reduction="sum")(logits, target)
-    return total / annotated.sum().clamp(min=1)
+    total = FocalLoss("multiclass", gamma=FOCAL_GAMMA, reduction="sum")
+
+    def total_where(chosen: Tensor) -> Tensor:
+        # smp's own ignore_index gathers the pixels once per class, and gives NaN where none are.
+        kept = torch.where(chosen.unsqueeze(1), logits, _ABSENT_LOGIT)
+        return total(kept, torch.where(chosen, target, IGNORE))
+
+    if weights is None:
+        return total_where(target != IGNORE) / _weight(target)
+    parts = (weight * total_where(target == number) for number, weight in enumerate(weights))
+    return sum(parts) / _weight(target, weights)
 
 
-def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
     """Mean cross entropy of the annotated pixels."""
-    total = functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
-    # torch's own mean is 0/0 when nothing is annotated.
-    return total / (target != IGNORE).sum().clamp(min=1)
+    total = functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
+    return total / _weight(target, weights)  # torch's own mean is 0/0 when nothing is annotated
+
+
+def _weight(target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return how many pixels are annotated, or the sum of their weights; never 0."""
+    if weights is None:
+        return (target != IGNORE).sum().clamp(min=1)
+    numbers = torch.stack([(target == number).sum() for number in range(len(weights))])
+    return (numbers * weights).sum().clamp(min=1e-12)
 
 
 def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
@@ -169,11 +190,14 @@ def build_optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim
     Adam and AdamW have PyTorch's defaults.
     """
     parameters = _parameters(network, options.encoder_rate)
+    settings: dict[str, Any] = {"lr": options.learning_rate, "fused": True}
+    if options.weight_decay is not None:
+        settings["weight_decay"] = options.weight_decay
     if options.optimiser == "sgd":
-        return torch.optim.SGD(parameters, lr=options.learning_rate, momentum=0.9, fused=True)
+        return torch.optim.SGD(parameters, momentum=0.9, **settings)
     if options.optimiser == "adam":
-        return torch.optim.Adam(parameters, lr=options.learning_rate, fused=True)
-    return torch.optim.AdamW(parameters, lr=options.learning_rate, fused=True)
+        return torch.optim.Adam(parameters, **settings)
+    return torch.optim.AdamW(parameters, **settings)
 
 
 def _parameters(network: nn.Module, encoder_rate: float) -> list:
@@ -214,10 +238,15 @@ class _State:
         """Number of finished epochs."""
         return len(self.history)
 
+    @property
+    def ious(self) -> list[float]:
+        """Validation IoU of each finished epoch."""
+        return [row[HISTORY_COLUMNS.index("validation_iou")] for row in self.history]
+
     def end_epoch(self, row: list[float], options: TrainingOptions) -> None:
         """Note an epoch, and keep its weights if they are the best or the last."""
         self.history.append(row)
-        iou = row[HISTORY_COLUMNS.index("validation_iou")]
+        iou = self.ious[-1]
         # An IoU that is not a number (no class in the validation part) never beats another.
         if options.checkpoint == "last" or not self.kept or iou > self.best:
             self.best = iou if math.isfinite(iou) else self.best

@@ -257,7 +257,7 @@ def condition_table(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def claim_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """Return the paper's claims of section 4 (`errors.claims`), each with what was measured.
+    """Return the paper's claims (`section4.claims`), each with what was measured.
 
     The difference and its interval rest on the same resamples of the mines for both sides.
     """

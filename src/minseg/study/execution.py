@@ -372,6 +372,9 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
         anatomy = network_anatomy(network, len(work.statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
         history.to_csv(folder / "history.csv", index=False)
+        for epochs in config.score_epochs:
+            if epochs > len(history):  # a training of so many would have stopped here, too
+                save_weights(network.state_dict(), work.kept_at(epochs))
         save_weights(network.state_dict(), folder / "weights.safetensors", work.statistics)
 
 

@@ -270,7 +270,8 @@ def _extract(path: Path, manifest: Manifest, wanted: Collection[str], folder: Pa
             if name in wanted:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(content)
-        if archive.next() is not None or stream.read(1):
+        # Read to its end, so that xz checks it too: zeros fill up a record.
+        if archive.next() or stream.read(2 * tarfile.RECORDSIZE).strip(b"\0"):
             raise _DamageError("something follows its last file")
 
 

@@ -116,7 +116,10 @@ RUN_FILES: dict[str, str] = {
 """File to the property of `Run` that reads it; a network's weights are not needed for scores."""
 
 
-ADDED_LATER = ("encoder_rate", "standardise", "colour", "coarsen", "orientations")
+ADDED_LATER = (
+    *("encoder_rate", "standardise", "colour", "coarsen", "orientations"),
+    *("class_weights", "weight_decay", "patience"),
+)
 """Settings that are no part of a key at their default, so that earlier runs keep theirs."""
 
 
@@ -274,8 +277,11 @@ class Run:
         complete = num_classes[num_classes == self.task.num_classes].index
         if not expected or set(complete) != expected:
             return "counts.csv lacks rows or columns"
-        trained = 0 if config.architecture == PIXEL_FOREST else config.epochs
-        return "history.csv lacks rows" if len(self.history) != trained else None
+        if config.architecture == PIXEL_FOREST:
+            return None if self.history.empty else "history.csv has rows"
+        ious = list(pd.to_numeric(self.history.get("validation_iou", []), errors="coerce"))
+        ended = config.is_over(ious) and not config.is_over(ious[:-1])
+        return None if ended else "history.csv lacks rows"
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,9 @@ def trial_table(search: Search) -> pd.DataFrame:
     for trial in search.finished():
         pruned = trial.state == TrialState.PRUNED
         last = max(trial.intermediate_values, default=0)
-        trained = 0 if trial.user_attrs["run"] in made else search.space.epochs[-1]
+        # Nothing was reported of a training that had been stored before the search.
+        longest = last or search.space.epochs[-1]
+        trained = 0 if trial.user_attrs["run"] in made else longest
         made |= set() if pruned else {trial.user_attrs["run"]}
         rows.append(
             {

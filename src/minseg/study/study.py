@@ -85,7 +85,7 @@ class Study:
 
 
 def open_study(
-    profile: str = "demo",
+    profile: str = "laptop",
     dataset: str | Path = SYNTHETIC,
     seeds: Sequence[int] = (0,),
     runs: str | Path | None = None,
@@ -94,7 +94,7 @@ def open_study(
 
     Parameters
     ----------
-    profile : {"demo", "paper"}
+    profile : {"laptop", "demo", "paper"}
         Where configurations start from.
     dataset : str or Path
         A dataset folder, or ``synthetic`` for the embedded default.

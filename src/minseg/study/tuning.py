@@ -70,6 +70,13 @@ class SearchSpace(BaseModel):
 SPACES: dict[str, SearchSpace] = {
     "paper": SearchSpace(),
     # The same dimensions, at sizes that two CPU cores can search.
+    "laptop": SearchSpace(
+        learning_rate=(1e-3, 2e-3, 4e-3),
+        batch_size=(8, 16, 32),
+        epochs=(10, 20, 30),
+        crop=(64, 128),
+        encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
+    ),
     "demo": SearchSpace(
         learning_rate=(1e-3, 2e-3, 4e-3),
         batch_size=(8, 16, 32),
@@ -405,6 +412,9 @@ def open_search(
     base = study.config(
         **{**fixed, "task": task, "bands": bands, "epochs": space.epochs[-1], **settings}
     )
+    for name, values in space.sampled.items():
+        for value in values:
+            base.replace(**{name: value})  # refused now rather than at some trial
     require(base, study.dataset)
     content = [space.model_dump(), run_key(base, study.dataset)]
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
@@ -553,5 +563,6 @@ def _tell(search: Search, number: int, future: Future) -> str | None:
 
 def validation_by_epochs(run: Run) -> dict[int, float]:
     """Return a tuning run's validation IoU at each epoch count it was scored at."""
-    history = run.history.set_index("epoch")["validation_iou"]
-    return {n: float(history[n]) for n in (*run.config.score_epochs, run.config.epochs)}
+    history, config = run.history["validation_iou"], run.config
+    # One that stopped early would have done so at every later count.
+    return {n: float(history[:n].iloc[-1]) for n in (*config.score_epochs, config.epochs)}
