@@ -21,9 +21,16 @@ def as_options(settings):
     return [part for setting in settings.split() for part in ("--set", setting)]
 
 
-def test_train_evaluate_predict(minseg, dataset, tmp_path):
+BOTH = ("excavation", "preparatory work area")  # all that was looked for
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "bands"),
+    [("excavation", BOTH[:1], ("background", "excavation")), ("all", BOTH, BOTH)],
+)
+def test_train_evaluate_predict(minseg, dataset, tmp_path, task, classes, bands):
     pairs = as_options("encoder=tu-mobilenetv3_small_100 crop=64 test_crop=64 epochs=1")
-    common = ["--task", "excavation", "--runs", tmp_path / "runs"]
+    common = ["--task", task, "--runs", tmp_path / "runs"]
     status, out, _ = minseg("train", dataset.path, *common, *pairs)
     assert status == 0
     run, scores = out.splitlines()[0], out.splitlines()[1]
@@ -32,7 +39,7 @@ def test_train_evaluate_predict(minseg, dataset, tmp_path):
     status, out, _ = minseg("evaluate", run, dataset.path, "--convention", "paper", "--json")
     report = json.loads(out)
     assert status == 0
-    assert set(report["per_class"]) == {"background", "excavation"}
+    assert set(report["per_class"]) == {"background", *classes}
     assert report["convention"] == "paper"
 
     image = dataset.path / dataset.scenes["optical"][0]
@@ -42,7 +49,7 @@ def test_train_evaluate_predict(minseg, dataset, tmp_path):
     with rasterio.open(output) as found, rasterio.open(image) as original:
         assert found.transform == original.transform
     with rasterio.open(probabilities) as found:
-        assert found.descriptions == ("background", "excavation")
+        assert found.descriptions == bands
 
     status, out, _ = minseg("train", dataset.path, *common, *pairs, "--baseline")
     assert status == 0
@@ -76,6 +83,7 @@ IMPORT = "dataset import {missing} --images a* --masks b*"
 WORDS = {
     "train {dataset} --task dam": "nobody annotated",
     "train {dataset} --task model4": "nobody annotated",
+    "train {dataset} --task excavation+dam,stockpile": "may overlap, those with commas between",
     "train {dataset} --task model1 --bands M": "has no band",
     "evaluate run data --part tst": "unknown part 'tst'; use train, validation",
     "evaluate run data --convention x": "'x'; use standard or paper",

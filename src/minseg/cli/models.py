@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def train(
     folder: values.DatasetFolder,
-    task: Annotated[str, typer.Option(help="model1 … model4, or class names.")],
+    task: Annotated[
+        str,
+        typer.Option(help="model1 … model4, all, or class names: a,b or a+b."),
+    ],
     bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
     profile: Annotated[str, typer.Option(help="demo, laptop or paper.")] = "demo",
     seed: values.Seed = 0,
@@ -31,11 +34,12 @@ def train(
     runs: values.RunFolders = None,
 ) -> None:
     """Train a model, or find the run that is there; print its folder and test scores."""
-    from minseg.data.labels import parse_task
+    from minseg.data.labels import ALL, parse_task
     from minseg.study.study import open_study
 
     study = open_study(profile, folder, (seed,), runs)
-    study.dataset.require(parse_task(task), ())  # a page answers a part of it, and tells
+    if parse_task(task) != ALL:  # which is all that was looked for
+        study.dataset.require(parse_task(task), ())  # a page answers a part of it, and tells
     config = study.config(task=task, bands=bands, **values.settings_of(settings or []))
     run = study.run(config.baseline() if baseline else config, devices)
     print(run.path)

@@ -259,7 +259,7 @@ class Dataset:
         return read_bits(self.path / scene["labels"], window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
-        """Read a scene's target for a task: uint8 (height, width), as `task_target` makes it."""
+        """Read a scene's target for a task (height, width), as `task_target` makes it."""
         return task_target(self.read_labels(scene, window), task)
 
     def class_shares(self) -> pd.DataFrame:

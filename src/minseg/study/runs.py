@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from minseg.atomic import hold
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task, parse_task, task_target
+from minseg.data.labels import Task, parse_task, task_target, uppermost
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, grid_of, open_raster
 from minseg.errors import MinsegError
@@ -416,12 +416,34 @@ class ScenePrediction:
     """The tested part, within the scene."""
     grid: Grid
     """Grid of that part."""
+    task: Task
+    """What the run tells apart."""
     prediction: np.ndarray
-    """uint8 (height, width): 0 background, 1 … the task's classes."""
+    """Raster of the task (height, width)."""
     target: np.ndarray
-    """uint8 (height, width): the same, and 255 where nothing was counted."""
+    """Raster of the task (height, width): ignored where nothing was counted."""
     labels: np.ndarray
     """uint16 (height, width): bit k = class k of Table 1, all classes that were annotated."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """Return what was counted: bool (height, width)."""
+        return self.target != self.task.ignore
+
+    def predicted(self, name: str) -> np.ndarray:
+        """Return where a class is predicted: bool (height, width)."""
+        return self.task.mask(self.prediction, name)
+
+    def true(self, name: str) -> np.ndarray:
+        """Return where a class is annotated: bool (height, width)."""
+        return self.task.mask(self.target, name)
+
+    def uppermost(self) -> "ScenePrediction":
+        """Return it as it is drawn: one class a pixel (`minseg.data.labels.uppermost`)."""
+        prediction, task = uppermost(self.prediction, self.task)
+        return replace(
+            self, task=task, prediction=prediction, target=uppermost(self.target, self.task)[0]
+        )
 
 
 def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
@@ -451,8 +473,9 @@ def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
         )
     labels = dataset.read_labels(row, window)
     _, valid = dataset.read_inputs(row, parse_bands(run.config.bands), window)
-    target = np.where(valid, task_target(labels, run.task), IGNORE).astype(np.uint8)
-    return ScenePrediction(row, window, grid, prediction, target, labels)
+    target = task_target(labels, run.task)
+    target[~valid] = run.task.ignore
+    return ScenePrediction(row, window, grid, run.task, prediction, target, labels)
 
 
 def find_scene(dataset: Dataset, scene: str) -> pd.Series:
