@@ -394,6 +394,16 @@ class RunStore:
             ) from None
 
 
+def stored_outcome(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome | None:
+    """Return what is known without work: the stored run, or why there can be none."""
+    try:
+        require(config, dataset)
+        found = store.find(run_key(config, dataset))
+    except MinsegError as error:
+        return Outcome(config, None, str(error))
+    return Outcome(config, found) if found else None
+
+
 def open_run(path: Path | str) -> Run:
     """Open a finished run's folder, or refuse what is none."""
     run = Run(Path(path))
