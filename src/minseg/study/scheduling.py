@@ -59,7 +59,7 @@ def run_all(
     MinsegError
         If the scheduler does not answer.
     """
-    store = RunStore(store.path.absolute())  # for workers in other folders
+    store = store.absolute()  # for workers in other folders
     outcomes = {config: stored_outcome(config, dataset, store) for config in dict.fromkeys(configs)}
     missing = [config for config, outcome in outcomes.items() if outcome is None]
     if missing:

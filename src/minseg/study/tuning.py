@@ -423,7 +423,7 @@ def open_search(
     require(base, study.dataset)
     content = [space.model_dump(), run_key(base, study.dataset)]
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    store = RunStore(study.store.path.absolute())  # for workers in other folders
+    store = study.store.absolute()  # for workers in other folders
     search = Search(
         name=name,
         storage=absolute(storage or str(store.path / "tuning" / f"{name}.journal")),
@@ -433,6 +433,8 @@ def open_search(
         store=store,
         default_epochs=study.config().epochs,
     )
+    if storage is None:
+        store.holds(f"tuning/{name}.journal")
     if "://" in search.storage:
         with search.alone():  # two programs cannot both make the tables
             search.finished()
