@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -53,6 +54,14 @@ def test_train_evaluate_predict(minseg, dataset, tmp_path, task, classes, bands)
     status, out, _ = minseg("train", dataset.path, *common, *pairs, "--baseline")
     assert status == 0
     assert out.splitlines()[0] != run
+
+    pack, other = tmp_path / "all.runs", tmp_path / "other"
+    status, out, _ = minseg("runs", "pack", pack, "--runs", tmp_path / "runs", "--weights", "all")
+    assert (status, f"{pack}: 2 runs, 1 of them with weights" in out) == (0, True)
+    status, out, _ = minseg("runs", "unpack", pack, "--runs", other)
+    assert (status, out) == (0, f"{other}: 2 runs unpacked, 0 were there\n")
+    unpacked = other / Path(run).name / "weights.safetensors"
+    assert unpacked.read_bytes() == Path(run, "weights.safetensors").read_bytes()
 
 
 def test_dataset_commands(minseg, tmp_path):
@@ -111,6 +120,8 @@ WORDS = {
           for place in ("a" * 260, ".", "{dataset}/mines.csv")),
         *(f"{IMPORT} --table t.csv --classes {classes}" for classes in ("²=dam", "1")),
         f"{IMPORT} --table . --classes 1=dam",
+        "runs pack x.runs --runs {missing}",
+        "runs unpack {missing}",
         "rerun 99",
         "rerun 01 -p dataset",
         "rerun --each task",

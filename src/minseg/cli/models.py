@@ -1,4 +1,4 @@
-"""`minseg train`, `evaluate`, `predict`, `change`: make a model, score it, map mines with it."""
+"""`minseg train`, `evaluate`, `export`, `predict`, `change`, `runs`: make, use and keep models."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def train(
     ] = None,
     baseline: Annotated[bool, typer.Option(help="Fit the per-pixel baseline instead.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Graphics cards that share the run.")] = 1,
-    runs: Annotated[Path | None, typer.Option(help="Folder of the run store.")] = None,
+    runs: values.RunFolders = None,
 ) -> None:
     """Train a model, or find the run that is there; print its folder and test scores."""
     from minseg.data.labels import ALL, parse_task
@@ -88,8 +88,25 @@ def _print_scores(found: "Scores", part: str, convention: str, as_json: bool = F
     print(found["per_class"].round(3).to_string())
 
 
-def predict(
+def export(
     run_folder: values.RunFolder,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder.")],
+) -> None:
+    """Write a run's network as ONNX, with a model card and STAC metadata, into a new folder."""
+    from minseg.study.export import export_run
+    from minseg.study.runs import open_run
+
+    export_run(open_run(run_folder), folder)
+    print(folder)
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run, or the model.onnx of an exported one."
+        ),
+    ],
     images: Annotated[
         list[str],
         typer.Argument(
@@ -142,8 +159,7 @@ def predict(
     from minseg.data.stack import ImageFile
     from minseg.maps.cleaning import Cleaning
     from minseg.maps.prediction import predict_raster, require_outputs
-    from minseg.study.execution import open_segmenter
-    from minseg.study.runs import open_run
+    from minseg.study.export import open_predictor
 
     files = [ImageFile.parse(image) for image in images]
     cleaning = Cleaning(smooth, minimum_ha, adjacency)
@@ -151,7 +167,7 @@ def predict(
     reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale, gsd_m)
     require_outputs([file.path for file in files], output, probabilities, polygons)
     found = predict_raster(
-        open_segmenter(open_run(run_folder)),
+        open_predictor(model),
         files,
         output,
         polygons=polygons,
@@ -195,3 +211,47 @@ def _print_change(areas: "pd.DataFrame") -> None:
         print("neither map holds a class: the layer is empty")
     elif not classes[["gained_ha", "lost_ha"]].to_numpy().any():
         print("no change between the two maps")
+
+
+def pack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    runs: values.RunFolders = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN,...",
+            help="Keys of the runs that keep weights and maps, all or none; by default those that "
+            "the pages predict with.",
+        ),
+    ] = None,
+) -> None:
+    """Write all runs and searches of a run store to one file with checksums."""
+    from minseg.study.pack import pack_runs
+    from minseg.study.runs import RunStore
+    from minseg.study.study import default_store
+    from minseg.study.tables import predicting_runs
+
+    store = RunStore(runs or default_store())
+    if weights in (None, "all"):
+        keys = predicting_runs(store, weights == "all")
+    else:
+        keys = [] if weights == "none" else str(weights).split(",")
+    found = pack_runs(store, file, keys)
+    print(
+        f"{file}: {len(found.runs)} runs, {len(keys)} of them with weights; "
+        f"{file.stat().st_size / 2**20:.1f} MiB"
+    )
+
+
+def unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `pack` wrote.")],
+    runs: values.RunFolders = None,
+) -> None:
+    """Put the runs of a pack into a run store, after all of it was checked."""
+    from minseg.study.pack import unpack_runs
+    from minseg.study.runs import RunStore
+    from minseg.study.study import default_store
+
+    store = RunStore(runs or default_store())
+    new, there = unpack_runs(file, store)
+    print(f"{store.path}: {new} runs unpacked, {there} were there")

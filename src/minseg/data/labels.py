@@ -218,6 +218,13 @@ def parse_task(text: str) -> Task:
     ------
     MinsegError
         If a name is unknown or given twice, or commas and + are mixed.
+
+    Examples
+    --------
+    >>> parse_task("model1").target_names
+    ('background', 'excavation', 'preparatory work area')
+    >>> parse_task("tailing storage facility, dam").name
+    'dam,tailing storage facility'
     """
     named = TASKS | {ALL.name: ALL}
     if text.strip().lower() in named:
@@ -272,7 +279,15 @@ def class_bit(name: str) -> int:
 
 
 def encode_bits(masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Combine a boolean mask (height, width) of each class into a bit mask, uint16."""
+    """Combine a boolean mask (height, width) of each class into a bit mask, uint16.
+
+    Examples
+    --------
+    >>> pit, dam = np.array([[True, True]]), np.array([[False, True]])
+    >>> bits = encode_bits({"excavation": pit, "dam": dam})
+    >>> bits.tolist(), decode_bits(bits, "dam").tolist()
+    ([[1, 257]], [[False, True]])
+    """
     shape = next(iter(masks.values())).shape
     bits = np.zeros(shape, np.uint16)
     for name, mask in masks.items():

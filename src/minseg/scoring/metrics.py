@@ -77,6 +77,12 @@ def counts(
     ------
     MinsegError
         If the arrays do not match, are no integers, or hold a value that is no class.
+
+    Examples
+    --------
+    >>> truth = np.array([[[0, 1, 1, 255]]])  # one scene of four pixels, the last not annotated
+    >>> counts(np.array([[[0, 0, 1, 1]]]), truth, num_classes=2)[0, 1].tolist()
+    [1, 0, 1, 1]
     """
     prediction, target = np.asarray(prediction), np.asarray(target)
     if prediction.shape != target.shape or target.ndim != 3:
@@ -161,6 +167,12 @@ def scores(
     ``paper`` averages over whatever classes it is given. The toy of three scenes by which the
     convention was found (IoU .879, recall .229, precision .306, accuracy .977) has three classes
     and no background: ``scores(counts[:, 1:], "paper")``.
+
+    Examples
+    --------
+    >>> mine = [[2, 0, 1, 1], [1, 1, 0, 2]]  # TP, FP, FN, TN of the background and of a class
+    >>> scores([mine], class_names=["background", "dam"])["iou"]
+    0.5
     """
     counts = np.asarray(counts)
     require_word("convention", convention, CONVENTIONS)

@@ -218,7 +218,7 @@ def open_segmenter(run: Run) -> Segmenter:
     if config.architecture == PIXEL_FOREST:
         raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
     if not (run.path / "weights.safetensors").is_file():
-        raise MinsegError(f"{run.path}: keeps no weights, as a tuning trial that was not the best")
+        raise run.lacks("weights")
     segmenter = _segmenter(config, run.statistics, _fabric().device)
     load_weights(segmenter.network, run.path / "weights.safetensors")
     segmenter.network.to(memory_format=torch.channels_last)

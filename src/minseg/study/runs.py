@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,8 @@ def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
         "git_dirty": dirty,
         "dataset": dataset.description.name,
         "synthetic": dataset.synthetic,
+        "dataset_provenance": dataset.description.provenance,
+        "dataset_licence": dataset.description.licence,
         "dataset_hash": dataset.digest,
         "split_hash": dataset.split_digest,
         "parts": dict(zip(trained_on.split["mine"], trained_on.split["part"], strict=True)),
@@ -102,6 +104,9 @@ def git_state(source: Path) -> tuple[str | None, bool | None]:
 
 
 COUNT_COLUMNS = ["tp", "fp", "fn", "tn"]
+
+SHIPPED_VARIABLE = "MINSEG_SHIPPED"
+"""Environment variable that says ``off`` where the shipped runs are not to be used."""
 
 RUN_FILES: dict[str, str] = {
     "config.json": "config",
@@ -238,6 +243,13 @@ class Run:
                 f"{self.path}: {problem}; delete the folder, and the run is made again"
             )
 
+    def lacks(self, what: str) -> MinsegError:
+        """Tell that a run keeps no weights or predictions, which scores need none of."""
+        return MinsegError(
+            f"{self.path}: keeps no {what}, as most shipped runs and the trials of a search; to "
+            f"train it anew, delete the folder, set {SHIPPED_VARIABLE}=off and repeat this"
+        )
+
     def _damage(self, name: str) -> str | None:
         """Say what is wrong with a file by itself."""
         path = self.path / name
@@ -300,14 +312,30 @@ class RunStore:
     """A folder of runs."""
 
     path: Path
+    shipped: Path | None = None
+    """A pack (`minseg.study.pack`) of runs that come into the folder once one is asked for."""
 
     def find(self, key: str) -> Run | None:
         """Return the finished run of a key, or None; a damaged one is refused."""
-        run = Run(self.path / key)
-        if not run.path.exists():
+        if not self.holds(key):
             return None
+        run = Run(self.path / key)
         run.require_whole()
         return run
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a run or a file of the folder is there, unpacked now if it is shipped."""
+        if not (self.path / name).exists() and self.shipped and self.shipped.is_file():
+            from minseg.study.pack import read_manifest, unpack_runs
+
+            packed = read_manifest(self.shipped)
+            if name in packed.runs or name in packed.files:
+                unpack_runs(self.shipped, self, keep_other=True)
+        return (self.path / name).exists()
+
+    def absolute(self) -> Self:
+        """Name the folder so that workers in other folders find it too."""
+        return replace(self, path=self.path.absolute())
 
     def __iter__(self) -> Iterator[Run]:
         """Yield all finished runs."""
@@ -346,7 +374,10 @@ class RunStore:
                 else:
                     half_written.unlink(missing_ok=True)
             yield work
-            work.rename(self.path / key)
+            if (self.path / key).exists():  # unpacked meanwhile
+                shutil.rmtree(work)
+            else:
+                work.rename(self.path / key)
 
     def discard(self, key: str) -> None:
         """Throw away the unfinished work on a run."""
@@ -363,6 +394,16 @@ class RunStore:
                 f"{self.path}: cannot write runs here ({error.strerror or error}); choose another "
                 "folder with --runs"
             ) from None
+
+
+def stored_outcome(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome | None:
+    """Return what is known without work: the stored run, or why there can be none."""
+    try:
+        require(config, dataset)
+        found = store.find(run_key(config, dataset))
+    except MinsegError as error:
+        return Outcome(config, None, str(error))
+    return Outcome(config, found) if found else None
 
 
 def open_run(path: Path | str) -> Run:
@@ -424,6 +465,8 @@ def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
         raise MinsegError(
             f"{run.path}: no prediction of mine {mine!r}; test mines are {', '.join(tested.index)}"
         )
+    if not (run.path / "predictions").is_dir():
+        raise run.lacks("predictions")
     row = find_scene(dataset, str(tested[mine]))
     path = run.path / "predictions" / f"{row['scene']}.tif"
     with open_raster(path) as source:
