@@ -42,6 +42,7 @@ def parameters(path, dataset, runs, output):
     known = papermill.inspect_notebook(path)
     kind = known.get("bands", {}).get("inferred_type_name", "").partition("[")[0]  # list[str]
     wanted = {
+        "profile": "demo",
         "dataset": str(dataset.path),
         "runs": str(runs),
         "task": TASK,

@@ -1,6 +1,7 @@
 """Dask schedulers and their workers: in this process, or programs that can be killed."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -34,7 +35,9 @@ def cluster_here() -> SpecCluster:
     worker = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "host": "127.0.0.1"}
     scheduler = {"dashboard": False, "host": "127.0.0.1", "port": 0}
     workers = {0: {"cls": Worker, "options": worker}}
-    return SpecCluster(workers, {"cls": Scheduler, "options": scheduler})
+    return SpecCluster(
+        workers, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.ERROR
+    )
 
 
 class Cluster:
