@@ -17,7 +17,7 @@ TORCH_FREE = {
     "errors", "atomic", "progress",
     "maps.class_map", "maps.polygons", "maps.cleaning", "maps.change", "maps.styles",
     "learning.options",
-    "study.runs", "study.config", "study.paper",
+    "study.runs", "study.pack", "study.config", "study.paper",
 }  # fmt: skip
 TORCH = {"torch", "torchvision", "lightning_fabric", "segmentation_models_pytorch"}
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -21,10 +22,19 @@ def as_options(settings):
     return [part for setting in settings.split() for part in ("--set", setting)]
 
 
-def test_train_evaluate_predict(minseg, refused, dataset, tmp_path, monkeypatch):
+BOTH = ("excavation", "preparatory work area")  # all that was looked for
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "bands"),
+    [("excavation", BOTH[:1], ("background", "excavation")), ("all", BOTH, BOTH)],
+)
+def test_train_evaluate_predict(
+    minseg, refused, dataset, tmp_path, monkeypatch, task, classes, bands
+):
     monkeypatch.setattr(logging.root, "handlers", [])  # as outside of a test
     pairs = as_options("encoder=tu-mobilenetv3_small_100 crop=64 test_crop=64 epochs=1")
-    common = ["--task", "excavation", "--runs", tmp_path / "runs"]
+    common = ["--task", task, "--runs", tmp_path / "runs"]
     status, out, err = minseg("train", dataset.path, *common, *pairs, "--device", "cpu")
     assert (status, len(err.splitlines())) == (0, 1)
     assert "epoch 1 of 1: loss" in err
@@ -35,7 +45,7 @@ def test_train_evaluate_predict(minseg, refused, dataset, tmp_path, monkeypatch)
     status, out, _ = minseg("evaluate", run, dataset.path, "--convention", "paper", "--json")
     report = json.loads(out)
     assert status == 0
-    assert set(report["per_class"]) == {"background", "excavation"}
+    assert set(report["per_class"]) == {"background", *classes}
     assert report["convention"] == "paper"
 
     again = ["train", dataset.path, "--settings", f"{run}/config.json", *common[2:]]
@@ -56,11 +66,19 @@ def test_train_evaluate_predict(minseg, refused, dataset, tmp_path, monkeypatch)
     with rasterio.open(output) as found, rasterio.open(image) as original:
         assert found.transform == original.transform
     with rasterio.open(probabilities) as found:
-        assert found.descriptions == ("background", "excavation")
+        assert found.descriptions == bands
 
     status, out, _ = minseg("train", dataset.path, *common, *pairs, "--baseline")
     assert status == 0
     assert out.splitlines()[0] != run
+
+    pack, other = tmp_path / "all.runs", tmp_path / "other"
+    status, out, _ = minseg("runs", "pack", pack, "--runs", tmp_path / "runs", "--weights", "all")
+    assert (status, f"{pack}: 2 runs, 1 of them with weights" in out) == (0, True)
+    status, out, _ = minseg("runs", "unpack", pack, "--runs", other)
+    assert (status, out) == (0, f"{other}: 2 runs unpacked, 0 were there\n")
+    unpacked = other / Path(run).name / "weights.safetensors"
+    assert unpacked.read_bytes() == Path(run, "weights.safetensors").read_bytes()
 
 
 def test_dataset_commands(minseg, tmp_path):
@@ -82,6 +100,7 @@ IMPORT = "dataset import {missing} --images a* --masks b*"
 WORDS = {
     "train {dataset} --task dam": "nobody annotated",
     "train {dataset} --task model4": "nobody annotated",
+    "train {dataset} --task excavation+dam,stockpile": "may overlap, those with commas between",
     "train {dataset} --task model1 --bands M": "has no band",
     "evaluate run data --part tst": "unknown part 'tst'; use train, validation",
     "evaluate run data --convention x": "'x'; use standard or paper",
@@ -123,6 +142,8 @@ WORDS = {
           for place in ("a" * 260, ".", "{dataset}/mines.csv")),
         *(f"{IMPORT} --table t.csv --classes {classes}" for classes in ("²=dam", "1")),
         f"{IMPORT} --table . --classes 1=dam",
+        "runs pack x.runs --runs {missing}",
+        "runs unpack {missing}",
         "rerun 99",
         "rerun 01 -p dataset",
         "rerun --each task",

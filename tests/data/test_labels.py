@@ -3,6 +3,7 @@ import pytest
 
 from minseg import MinsegError
 from minseg.data.labels import (
+    ALL,
     ANNOTATED_NAMES,
     CLASS_NAMES,
     CLASSES,
@@ -18,6 +19,7 @@ from minseg.data.labels import (
     parse_task,
     partial_answers,
     task_target,
+    uppermost,
 )
 
 
@@ -67,7 +69,37 @@ def test_task_from_class_names_is_the_same_in_any_order():
     assert task.target_names == ("background", "excavation", "dam")
 
 
-@pytest.mark.parametrize("text", ["model5", "pit", "dam,dam", ""])
+def test_overlapping_classes_keep_their_bits_and_all_of_them_have_one_name():
+    task = parse_task("Dam + excavation")
+    assert (task.name, task.title) == ("excavation+dam", "excavation + dam")
+    assert parse_task("all") is parse_task("+".join(CLASS_NAMES)) is ALL
+    assert task.output_names == task.target_names[1:] == ("excavation", "dam")
+    one, other = class_bit("excavation"), class_bit("dam")
+    bits = np.array([[IGNORE_BITS, one | other | 2, 2, one | 1 << 10]], np.uint16)
+    target = task_target(bits, task)
+    assert target.dtype == task.dtype == np.uint16
+    assert target.tolist() == [[task.ignore, one | other, 0, one]]
+    masks = {name: task.mask(target, name).tolist()[0] for name in task.target_names}
+    assert masks["background"] == [False, False, True, False]
+    assert masks["excavation"] == [False, True, False, True]
+    assert masks["dam"] == [False, True, False, False]
+    drawn, meaning = uppermost(target, task)
+    assert drawn.tolist() == [[IGNORE, 2, 0, 1]]
+    assert [task.legend(value)[0] for value in (0, one, one | other)] == [
+        "background", "excavation", "excavation + dam",
+    ]  # fmt: skip
+    assert task.legend(one | other)[1] == meaning.target_colours[2]
+
+
+def test_one_network_is_asked_for_what_was_looked_for():
+    assert ALL.on(CLASS_NAMES) is ALL
+    assert ALL.on(("dam", "excavation", EXTENT.name)).name == "excavation+dam"
+    assert ALL.on([EXTENT.name]) is ALL  # to be refused
+    asked = parse_task("excavation+dam")
+    assert asked.on(["dam"]) is asked
+
+
+@pytest.mark.parametrize("text", ["model5", "pit", "dam,dam", "dam+dam", "dam+", ""])
 def test_unknown_task_is_one_clear_line(text):
     with pytest.raises(MinsegError):
         parse_task(text)

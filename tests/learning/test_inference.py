@@ -112,7 +112,7 @@ def test_a_scene_is_given_the_class_of_the_largest_logit(tiling):
 def test_counts_of_scenes_agree_with_scikit_learn_on_all_pixels_at_once(dataset):
     scenes = load_scenes(dataset, "train", MODEL1, training_statistics(dataset, BANDS), 0)[:3]
     predictions = predict_scenes(segmenter_of(pointwise(3)), scenes)
-    found = count_scenes(predictions, scenes, MODEL1.num_classes)
+    found = count_scenes(predictions, scenes, MODEL1)
     assert found.shape == (3, 3, 4)
     truth = np.concatenate([scene.target.ravel() for scene in scenes])
     guess = np.concatenate([prediction.ravel() for prediction in predictions])

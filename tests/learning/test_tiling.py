@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from minseg import MinsegError
+from minseg.data.labels import TASKS, encode_bits, parse_task
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 
@@ -214,12 +215,18 @@ def test_an_overlap_that_does_not_fit_is_refused(tile, overlap):
         Tiling(tile, overlap)
 
 
-def test_most_probable_class_is_argmax_with_ties_to_the_first():
+def test_exclusive_classes_are_the_argmax_and_overlapping_ones_all_above_one_half():
     random = np.random.default_rng(0)
-    levels = torch.from_numpy(random.integers(0, 3, (5, 20, 30)).astype(np.float32))
-    found = Strip(0, levels, np.ones((20, 30), bool)).classes()
+    levels = torch.from_numpy(random.integers(0, 3, (3, 20, 30)).astype(np.float32)) / 2
+    strip = Strip(0, levels, np.ones((20, 30), bool))
+    found = strip.classes(TASKS["model1"])
     assert found.dtype == np.uint8
-    assert (found == levels.numpy().argmax(axis=0)).all()
+    assert (found == levels.numpy().argmax(axis=0)).all()  # ties to the first
+    task = parse_task("excavation+dam+tailing storage facility")
+    bits = strip.classes(task)
+    assert bits.dtype == np.uint16
+    expected = dict(zip(task.class_names, levels.numpy() == 1, strict=True))
+    assert np.array_equal(bits, encode_bits(expected))
 
 
 def steepness(found, along):

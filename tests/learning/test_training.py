@@ -67,7 +67,7 @@ def validation_of(dataset, precision="32-true"):
 
     def validate(network):
         segmenter = Segmenter(network, MODEL1, statistics, CPU, precision)
-        return count_scenes(predict_scenes(segmenter, scenes), scenes, MODEL1.num_classes)
+        return count_scenes(predict_scenes(segmenter, scenes), scenes, MODEL1)
 
     return validate
 
@@ -273,7 +273,7 @@ def test_balanced_weights_change_what_is_learned(patches, tmp_path):
     path, settings = tmp_path / "c.safetensors", {"epochs": 1, "learning_rate": 1e-9}
     for choice, weights in (("none", None), ("balanced", patches.class_weights())):
         history = trained(patches, scripted(1), path, class_weights=choice, **settings)
-        network, loss = small_network(), build_loss("crossentropy", weights)
+        network, loss = small_network(), build_loss("crossentropy", MODEL1, weights)
         network.to(memory_format=torch.channels_last)
         torch.manual_seed(hash((0, 0)))
         expected = [loss(network(inputs), target).item() for inputs, target in patches.batches(0)]

@@ -4,6 +4,10 @@ import numpy as np
 from rasterio.features import rasterize
 from scipy import ndimage
 
+from minseg.data.labels import encode_bits
+from minseg.maps.class_map import ClassMap
+from tests.conftest import grid_at
+
 
 def speckled(height, width, seed=0, levels=2):
     """Single pixels, large objects, holes and corners of classes; 255 has no data."""
@@ -14,6 +18,17 @@ def speckled(height, width, seed=0, levels=2):
     classes[dots] = random.integers(0, levels + 1, dots.sum())
     classes[random.random((height, width)) < 0.02] = 255
     return classes.astype(np.uint8)
+
+
+def overlapping(task, side):
+    """A map of classes that overlap, each by itself a `speckled` one, on one grid."""
+    layers = [speckled(side, side, seed, 1) for seed, _ in enumerate(task.class_names)]
+    masks = {n: one == 1 for n, one in zip(task.class_names, layers, strict=True)}
+    return ClassMap(
+        np.where(layers[0] == 255, task.ignore, encode_bits(masks)).astype(np.uint16),
+        grid_at(0, side),
+        task,
+    )
 
 
 def require_agreement(frame, class_map):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,7 +8,7 @@ from pyproj import Geod
 from rasterio.crs import CRS
 from rasterio.features import rasterize
 
-from minseg.data.labels import IGNORE, TASKS
+from minseg.data.labels import IGNORE, TASKS, parse_task
 from minseg.data.raster import Grid
 from minseg.maps.change import (
     ABSENT,
@@ -21,7 +22,7 @@ from minseg.maps.change import (
 )
 from minseg.maps.class_map import ClassMap
 from tests.conftest import grid_at
-from tests.maps.conftest import speckled
+from tests.maps.conftest import overlapping, speckled
 from tests.report.test_scenes import VISION, cielab
 
 MODEL_1 = TASKS["model1"]
@@ -71,6 +72,28 @@ def test_polygons_cover_what_changed_and_their_areas_add_up(grid):
             assert areas.loc[name, f"{kind}_ha"] == pytest.approx(expected / 1e4, rel=1e-4)
     assert np.allclose(areas["gained_ha"] + areas["unchanged_ha"], areas["after_ha"])
     assert np.allclose(areas["lost_ha"] + areas["unchanged_ha"], areas["before_ha"])
+
+
+def test_overlapping_classes_change_each_by_itself():
+    task = parse_task("excavation+dam")
+    before, after = overlapping(task, 60), overlapping(task, 60)
+    after = replace(after, classes=np.fliplr(after.classes))
+    polygons, areas = change(before, after), change_areas(before, after)
+    for name in task.class_names:
+        alone = [
+            class_map(np.where(one.missing, 255, task.mask(one.classes, name)), one.grid, lone)
+            for one in (before, after)
+            for lone in [parse_task(name)]
+        ]
+        expected = change_areas(*alone).loc[name]
+        assert areas.loc[name].to_list() == pytest.approx(expected.to_list())
+        assert (
+            change(*alone)
+            .drop(columns="class")
+            .equals(
+                polygons[polygons["class"] == name].drop(columns="class").reset_index(drop=True)
+            )
+        )
 
 
 def test_ground_without_data_is_left_out_and_counted():

@@ -8,9 +8,9 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from minseg import MinsegError
-from minseg.data.labels import TASKS, parse_task
+from minseg.data.labels import TASKS, parse_task, task_target
 from minseg.data.raster import Grid
-from minseg.maps.class_map import TASK_TAG, read_class_map, write_class_map
+from minseg.maps.class_map import TASK_TAG, read_class_map, values_present, write_class_map
 from tests.conftest import grid_at
 
 DEGREES = Grid(90, 130, Affine(1e-4, 0, 15, 0, -1e-4, 50), CRS.from_epsg(4326))
@@ -18,18 +18,22 @@ DEGREES = Grid(90, 130, Affine(1e-4, 0, 15, 0, -1e-4, 50), CRS.from_epsg(4326))
 
 def class_numbers(task, height, width):
     numbers = np.random.default_rng(0).integers(0, task.num_classes, (height, width))
-    numbers[:7] = 255
-    return numbers.astype(np.uint8)
+    if task.overlapping:
+        numbers = task_target(np.random.default_rng(0).integers(0, 1024, (height, width)), task)
+    numbers[:7] = task.ignore
+    return numbers.astype(task.dtype)
 
 
-@pytest.mark.parametrize("name", ["model1", "model3", "model4", "dam,excavation"])
+@pytest.mark.parametrize(
+    "name", ["model1", "model3", "model4", "dam,excavation", "all", "dam+excavation"]
+)
 def test_what_was_written_is_read(tmp_path, name):
     task = parse_task(name)
     classes = class_numbers(task, 90, 130)
     write_class_map(tmp_path / "new" / "map.tif", classes, DEGREES, task)
     found = read_class_map(tmp_path / "new" / "map.tif")
     assert np.array_equal(found.classes, classes)
-    assert found.classes.dtype == np.uint8
+    assert found.classes.dtype == task.dtype
     assert found.task == task
     assert found.grid.matches(DEGREES)
 
@@ -68,6 +72,22 @@ def test_other_rasters_are_refused_in_one_line(tmp_path, case):
     read_class_map(path)  # what follows is due to the damage alone
     damage(path, **dict(changes))
     with pytest.raises(MinsegError, match=message):
+        read_class_map(path)
+
+
+def test_bits_of_another_task_and_class_numbers_are_no_map_of_overlapping_classes(tmp_path):
+    path, task = tmp_path / "map.tif", parse_task("dam+excavation")
+    write_class_map(path, class_numbers(task, 64, 64), grid_at(0), task)
+    with rasterio.open(path) as source:
+        assert (source.nodata, source.tags()["BIT_8"]) == (65535, "dam")
+        assert values_present(path) == [0, 1, 256, 257]
+    damage(path, dtype="uint16")
+    read_class_map(path)
+    damage(path, dtype="uint16", task="excavation+stockpile")
+    with pytest.raises(MinsegError, match=r"which is no class of excavation\+stockpile"):
+        read_class_map(path)
+    damage(path, task="excavation+dam")
+    with pytest.raises(MinsegError, match=r"of uint8 for one of uint16"):
         read_class_map(path)
 
 

@@ -20,7 +20,7 @@ from minseg.maps.cleaning import (
 )
 from minseg.maps.polygons import vectorise
 from tests.conftest import grid_at
-from tests.maps.conftest import speckled
+from tests.maps.conftest import overlapping, speckled
 
 MODEL1, MODEL3 = TASKS["model1"], TASKS["model3"]
 PIT, AHEAD = 1, 2
@@ -149,6 +149,25 @@ def test_rules_need_both_classes():
     classes = np.eye(6, dtype=np.uint8)
     found = apply_adjacency(ClassMap(classes, grid_at(0), parse_task("dam")))
     assert np.array_equal(found.classes, classes)
+
+
+def test_overlapping_classes_are_cleaned_each_by_itself_and_held_against_the_others():
+    task = parse_task("excavation+dam+tailing storage facility")
+    class_map, cleaning = overlapping(task, 60), Cleaning(1, 0.2)
+    given = class_map.classes.copy()
+    cleaned, missing = clean(class_map, cleaning), given == task.ignore
+    for name in task.class_names:
+        alone = np.where(missing, 255, task.mask(given, name)).astype(np.uint8)
+        expected = clean(ClassMap(alone, class_map.grid, parse_task(name)), cleaning).classes
+        assert np.array_equal(task.mask(cleaned.classes, name), expected == 1)
+        assert not np.array_equal(alone, expected)
+    assert np.array_equal(cleaned.missing, missing) and np.array_equal(class_map.classes, given)
+    pit, dam, tailings = map(task.value, task.class_names)
+    bits = np.zeros((20, 60), np.uint16)
+    bits[2:6, :10], bits[4:6, :10], bits[6:8, :10] = tailings, tailings | dam, dam
+    bits[2:6, 40:50] = pit | dam  # beside nothing
+    expected = np.where(bits == pit | dam, pit, bits)
+    assert np.array_equal(apply_adjacency(replace(class_map, classes=bits)).classes, expected)
 
 
 def test_minimum_is_in_hectares_on_the_ground():

@@ -1,6 +1,8 @@
 import resource
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
@@ -10,10 +12,12 @@ import rasterio
 import torch
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.features import rasterize
+from scipy.special import expit
 from torch import nn
 
 from minseg import MinsegError
-from minseg.data.labels import TASKS
+from minseg.data.labels import TASKS, parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, grid_of, read_grid
 from minseg.learning.inference import Segmenter, predict_scene
@@ -24,6 +28,7 @@ from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.prediction import ImageFile, ImageReading, predict_raster, work_folder
 from tests.conftest import grid_at, names
 from tests.fetching.loopback import serving
+from tests.maps.conftest import speckled
 
 MODEL1 = TASKS["model1"]
 STATISTICS = ChannelStatistics(("B02", "B08"), (0.1, 0.1), (0.1, 0.1))
@@ -137,6 +142,53 @@ def test_probabilities_are_the_softmax_and_their_largest_is_the_class(write_imag
     assert stored == pytest.approx(expected, abs=6e-5)
 
 
+OVERLAPPING = parse_task("excavation+dam")
+
+
+class Bright(nn.Module):
+    """Sees excavation where blue is bright, a dam where infrared is; no number for what glares."""
+
+    def forward(self, inputs):
+        return 2 * inputs + torch.where(inputs[:, :1] > 30, torch.inf, 0)
+
+
+def test_overlapping_classes_are_mapped_as_bits_with_polygons_of_each(write_image, tmp_path):
+    masks = [speckled(130, 90, seed, 1) == 1 for seed in range(2)]
+    numbers = np.where(masks, 3000, 500).astype(np.uint16)  # (band, height, width)
+    numbers[:, :7], numbers[:, 8] = 0, 60_000
+    image, output = write_image(numbers), tmp_path / "out" / "map.tif"
+    segmenter = replace(segmenter_of(Bright()), task=OVERLAPPING)
+    products = {"probabilities": tmp_path / "p.tif", "polygons": tmp_path / "out" / "map.gpkg"}
+    output.parent.mkdir()
+    Path(f"{output}.aux.xml").touch()  # of an older map, with names that bits have not
+    made = predict_raster(segmenter, image, output, tiling=SMALL_TILES, **products)
+    expected = masks[0] * 1 + masks[1] * 256
+    expected[:7], expected[8] = 65535, 65535
+    with rasterio.open(output) as found:
+        assert (found.dtypes, found.nodata) == (("uint16",), 65535)
+        assert found.tags()["BIT_0"] == "excavation"
+        assert np.array_equal(found.read(1), expected)
+    assert names(output.parent) == ["map.gpkg", "map.qml", "map.tif"]
+    assert np.array_equal(made.class_map.classes, expected)
+    for name, mask in zip(OVERLAPPING.class_names, masks, strict=True):
+        own = made.polygons[made.polygons["class"] == name]
+        burnt = rasterize(own.geometry, expected.shape, transform=made.class_map.grid.transform)
+        assert np.array_equal(burnt == 1, mask & (expected != 65535))
+        assert own["mean_probability"].to_numpy() == pytest.approx(expit(4), abs=1e-4)
+    with rasterio.open(products["probabilities"]) as found:
+        assert found.descriptions == OVERLAPPING.class_names
+    style = ElementTree.parse(output.with_suffix(".qml"))
+    labels = {one.get("value"): one.get("label") for one in style.iter("paletteEntry")}
+    told = ("background", "excavation", "dam", "excavation + dam")
+    assert labels == dict(zip(("0", "1", "256", "257"), told, strict=True))
+    again = tmp_path / "again.tif"
+    with pytest.raises(RuntimeError, match="out of memory"):
+        segmenter_failing = replace(segmenter, network=Failing(4, network=Bright()))
+        predict_raster(segmenter_failing, image, again, tiling=SMALL_TILES)
+    predict_raster(segmenter, image, again, tiling=SMALL_TILES)
+    assert np.array_equal(read(again)[0], expected)
+
+
 def test_large_maps_are_tiled_and_have_overviews_of_whole_classes(write_image, tmp_path):
     classes = class_map(1100, 530)
     numbers = numbers_of(classes)
@@ -183,9 +235,9 @@ def fill_disk(size):
 class Failing(nn.Module):
     """Works for some tiles, and then something is full."""
 
-    def __init__(self, tiles, fill=fill_memory):
+    def __init__(self, tiles, fill=fill_memory, network=None):
         super().__init__()
-        self.left, self.fill, self.network = tiles, fill, exact_network()
+        self.left, self.fill, self.network = tiles, fill, network or exact_network()
 
     def forward(self, inputs):
         self.left -= len(inputs)

@@ -63,7 +63,7 @@ def perfect_run(dataset, tmp_path_factory):
             for scene, classes in zip(scenes, predictions, strict=True):
                 path = folder / "predictions" / f"{scene.scene}.tif"
                 write_class_map(path, classes, scene.grid, run.task)
-        table = counts_table(count_scenes(predictions, scenes, 3), scenes, run.task)
+        table = counts_table(count_scenes(predictions, scenes, run.task), scenes, run.task)
         tables.append(table.assign(part=part, epochs=config.epochs))
     pd.concat(tables).to_csv(folder / "counts.csv", index=False)
     origin = {"git_commit": "0123456789abcdef", "git_dirty": True, "dataset_hash": dataset.digest}

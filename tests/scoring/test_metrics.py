@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import jaccard_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    jaccard_score,
+    multilabel_confusion_matrix,
+    precision_recall_fscore_support,
+)
 from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MulticlassJaccardIndex,
@@ -9,8 +13,16 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from minseg.data.labels import encode_bits, parse_task
 from minseg.errors import MinsegError
-from minseg.scoring.metrics import CONVENTIONS, METRICS, counts, resampled_means, scores
+from minseg.scoring.metrics import (
+    CONVENTIONS,
+    METRICS,
+    counts,
+    resampled_means,
+    scores,
+    task_counts,
+)
 
 
 def random_masks(seed, num_classes, shape=(4, 16, 18), ignored=0.2):
@@ -50,6 +62,20 @@ def test_counts_agree_with_the_torchmetrics_confusion_matrix(dtype):
         assert np.array_equal(result[scene, :, 0], np.diag(matrix))
         assert np.array_equal(result[scene, :, 1], matrix.sum(axis=0) - np.diag(matrix))
         assert np.array_equal(result[scene, :, 2], matrix.sum(axis=1) - np.diag(matrix))
+
+
+def test_overlapping_classes_are_counted_each_by_itself_as_scikit_learn_does():
+    random, task = np.random.default_rng(0), parse_task("excavation+stockpile+dam")
+    masks = random.random((2, 3, 2, 9, 8)) < 0.4  # (prediction or target, class, scene, h, w)
+    rasters = [encode_bits(dict(zip(task.class_names, one, strict=True))) for one in masks]
+    rasters[1][0, :4] = task.ignore
+    found = task_counts(*rasters, task)
+    for scene in range(2):
+        known = rasters[1][scene] != task.ignore
+        flags = [one[:, scene][:, known].T for one in masks]  # (pixels, classes)
+        flags = [np.column_stack([~one.any(axis=1), one]) for one in flags]
+        matrices = multilabel_confusion_matrix(flags[1], flags[0])
+        assert np.array_equal(found[scene], matrices[:, [1, 0, 1, 0], [1, 1, 0, 0]])
 
 
 def test_ignored_pixels_count_nowhere_whatever_marks_them():

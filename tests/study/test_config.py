@@ -41,6 +41,10 @@ def test_equal_runs_have_one_spelling():
         ({"loss": "hinge"}, "'jaccard', 'tversky', 'focal' or 'crossentropy'"),
         ({"optimiser": "lbfgs"}, "setting optimiser"),
         ({"class_weights": "balanced"}, "tversky weighs classes alike already; use crossentropy"),
+        (
+            {"class_weights": "balanced", "loss": "focal", "task": "all"},
+            "a pixel of several classes has no one weight",
+        ),
         ({"weight_decay": "-1"}, "setting weight_decay"),
         ({"task": "model5"}, "model5"),
     ],

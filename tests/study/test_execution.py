@@ -14,7 +14,7 @@ from minseg.data.bands import parse_bands
 from minseg.data.radiometry import training_statistics
 from minseg.learning import baseline as pixel_forest
 from minseg.learning import training
-from minseg.scoring.metrics import counts
+from minseg.scoring.metrics import task_counts
 from minseg.study.config import profile_config
 from minseg.study.execution import evaluate, open_segmenter, run
 from minseg.study.runs import RUN_FILES, RunStore, run_key
@@ -42,6 +42,12 @@ def network(dataset, store):
     return run(profile_config("demo", task="model1", **SMALL), dataset, store)
 
 
+@pytest.fixture(scope="module")
+def overlapping(dataset, store):
+    task = "excavation+preparatory work area"
+    return run(profile_config("demo", task=task, **SMALL), dataset, store)
+
+
 def test_run_folder_holds_everything(network, dataset):
     files = ["network.json", "predictions", "weights.safetensors"]
     assert names(network.path) == sorted([*RUN_FILES, *files])
@@ -55,15 +61,18 @@ def test_run_folder_holds_everything(network, dataset):
     assert set(origin["parts"].values()) == {"train", "validation", "test"}
 
 
-def test_stored_predictions_give_the_stored_counts(network, dataset):
+@pytest.mark.parametrize("kind", ["network", "overlapping"])
+def test_stored_predictions_give_the_stored_counts(kind, dataset, request):
+    made = request.getfixturevalue(kind)
     for _, scene in dataset.scenes_of("test").iterrows():
-        with rasterio.open(network.path / "predictions" / f"{scene['scene']}.tif") as source:
+        with rasterio.open(made.path / "predictions" / f"{scene['scene']}.tif") as source:
             prediction = source.read()
             assert source.transform == dataset.grid(scene).transform
-        target = dataset.read_target(scene, network.task)[np.newaxis]
-        expected = counts(prediction, target, 3)[0]
-        rows = network.counts[network.counts["scene"] == scene["scene"]]
+        target = dataset.read_target(scene, made.task)[np.newaxis]
+        expected = task_counts(prediction, target, made.task)[0]
+        rows = made.counts[made.counts["scene"] == scene["scene"]]
         assert (rows[["tp", "fp", "fn", "tn"]].to_numpy() == expected).all()
+    require_stored_counts(made, dataset)
 
 
 def test_a_run_that_exists_is_loaded(network, dataset, store):

@@ -13,19 +13,22 @@ from tests.conftest import TINY, names
 from tests.study.test_execution import SMALL
 
 
-def test_stored_runs_are_read_without_torch(dataset, tmp_path):
+def test_stored_runs_are_read_and_reported_without_torch_or_dask(dataset, tmp_path):
     study = minseg.open_study("demo", dataset.path, seeds=[0, 1], runs=tmp_path)
     config = study.config(task="model1", **SMALL)
     made = study.runs(config)
     assert [run.config.seed for run in made] == [0, 1]
     code = (
         "import sys, minseg\n"
+        "from minseg.audit import measured\n"
+        "from minseg.report import bands_splits, change, ledger, mines, own_mine, power, tuning\n"
         f"study = minseg.open_study('demo', {str(dataset.path)!r}, [0, 1], {str(tmp_path)!r})\n"
-        f"runs = study.runs(study.config(task='model1', **{SMALL!r}))\n"
-        "print(*(run.key for run in runs), 'torch' in sys.modules)\n"
+        f"config = study.config(task='model1', **{SMALL!r})\n"
+        "runs = [o.run for o in study.run_all([config, config.replace(seed=1)])]\n"
+        "print(*(run.key for run in runs), {'torch', 'distributed'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [*(run.key for run in made), "False"]
+    assert done.stdout.split() == [*(run.key for run in made), "set()"]
 
 
 def test_unknown_profile_and_dataset(tmp_path):

@@ -20,6 +20,7 @@ from minseg.study.tables import (
     band_entries,
     chosen_rows,
     difference_table,
+    predicting_runs,
     results,
     scored,
     scored_rows,
@@ -276,3 +277,14 @@ def test_class_that_only_one_mine_holds_is_not_absent(tmp_path):
     row = scored(made_result(tmp_path, "RGB", CONFIG, tested), "standard")
     assert row.absent == ()
     assert row.values[IOU] == pytest.approx((8 / 20 + 0.5) / 2)
+
+
+def test_pages_predict_with_the_first_seed_of_the_papers_bands(study):
+    config = study.config(task="model1", bands="M")
+    kept = [*store_runs(study, config), *store_runs(study, config.replace(bands="RGB"))]
+    kept += store_runs(study, config.replace(subset="MO"))
+    for run in kept:
+        (run.path / "weights.safetensors").touch()
+    store_runs(study, config.replace(epochs=9))  # without weights
+    assert predicting_runs(study.store) == [kept[0].key]
+    assert set(predicting_runs(study.store, every=True)) == {run.key for run in kept}

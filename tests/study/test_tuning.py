@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 from minseg import MinsegError
 from minseg.study import scheduling, tuning
+from minseg.study.pack import pack_runs
 from minseg.study.runs import Outcome, Run, RunStore, run_key
 from minseg.study.study import Study
 from minseg.study.tuning import SearchSpace, absolute, tune
@@ -137,6 +139,13 @@ def test_search_ends_with_as_many_trials_as_are_wanted(cluster, study, tmp_path,
     more = search_for(study, 6, cluster.address, storage=storage)
     require_sound(more, 6)
     assert more.known()[:4] == before
+
+    if kind == "journal":
+        pack_runs(study.store, tmp_path / "search.runs")
+        shipping = RunStore(tmp_path / "another", tmp_path / "search.runs")
+        shipped = search_for(replace(study, store=shipping), 6)  # nothing is trained
+        require_sound(shipped, 6)
+        assert shipped.known() == more.known()
 
 
 def test_kept_journal_is_found_from_another_folder(cluster, study, tmp_path, monkeypatch):

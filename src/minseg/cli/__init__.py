@@ -27,6 +27,10 @@ dataset_app.command("recipe")(datasets.recipe)
 dataset_app.command("check")(datasets.check)
 dataset_app.command("split")(datasets.split)
 
+runs_app = typer.Typer(help="Write runs to one file, and read them.", no_args_is_help=True)
+runs_app.command("pack")(models.pack)
+runs_app.command("unpack")(models.unpack)
+
 app = typer.Typer(
     help="Mine segmentation in Sentinel images: the MineCam study, runnable by anyone.",
     no_args_is_help=True,
@@ -34,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(runs_app, name="runs")
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(models.predict)

@@ -1,4 +1,4 @@
-"""`minseg train`, `evaluate`, `predict`, `change`: make a model, score it, map mines with it."""
+"""`minseg train`, `evaluate`, `predict`, `change`, `runs`: make models, map mines, keep runs."""
 
 import json
 import math
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def train(
     folder: values.DatasetFolder,
     task: Annotated[
-        str | None, typer.Option(help="model1 … model4, or class names; or in --settings.")
+        str | None,
+        typer.Option(help="model1 … model4, all, or class names: a,b or a+b; or in --settings."),
     ] = None,
     bands: Annotated[
         str | None, typer.Option(help="RGB (default), R+N, R+N+S, M, M+S, or band names.")
@@ -37,10 +38,10 @@ def train(
     baseline: Annotated[bool, typer.Option(help="Fit the per-pixel baseline instead.")] = False,
     device: values.Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Graphics cards that share the run.")] = 1,
-    runs: Annotated[Path | None, typer.Option(help="Folder of the run store.")] = None,
+    runs: values.RunFolders = None,
 ) -> None:
     """Train a model, or find the run that is there; print its folder and test scores."""
-    from minseg.data.labels import parse_task
+    from minseg.data.labels import ALL, parse_task
     from minseg.progress import show_log
     from minseg.study.config import profile_config
     from minseg.study.study import open_study
@@ -51,9 +52,12 @@ def train(
     settings |= {name: value for name, value in given.items() if value is not None}
     if "task" not in settings:
         raise MinsegError("no task is named; give --task, e.g. --task model1")
-    config = profile_config(profile, **settings)
-    study = open_study(profile, folder, (config.seed,), runs)
-    study.dataset.require(parse_task(config.task), ())  # a page answers a part of it, and tells
+    asked = profile_config(profile, **settings)
+    study = open_study(profile, folder, (asked.seed,), runs)
+    if parse_task(asked.task) != ALL:  # which is all that was looked for
+        # A page answers a part of it, and tells.
+        study.dataset.require(parse_task(asked.task), ())
+    config = study.config(**settings)
     show_log()
     run = study.run(config.baseline() if baseline else config, devices, device)
     print(run.path)
@@ -217,3 +221,47 @@ def _print_change(areas: "pd.DataFrame") -> None:
         print("neither map holds a class: the layer is empty")
     elif not classes[["gained_ha", "lost_ha"]].to_numpy().any():
         print("no change between the two maps")
+
+
+def pack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    runs: values.RunFolders = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN,...",
+            help="Keys of the runs that keep weights and maps, all or none; by default those that "
+            "the pages predict with.",
+        ),
+    ] = None,
+) -> None:
+    """Write all runs and searches of a run store to one file with checksums."""
+    from minseg.study.pack import pack_runs
+    from minseg.study.runs import RunStore
+    from minseg.study.study import default_store
+    from minseg.study.tables import predicting_runs
+
+    store = RunStore(runs or default_store())
+    if weights in (None, "all"):
+        keys = predicting_runs(store, weights == "all")
+    else:
+        keys = [] if weights == "none" else str(weights).split(",")
+    found = pack_runs(store, file, keys)
+    print(
+        f"{file}: {len(found.runs)} runs, {len(keys)} of them with weights; "
+        f"{file.stat().st_size / 2**20:.1f} MiB"
+    )
+
+
+def unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `pack` wrote.")],
+    runs: values.RunFolders = None,
+) -> None:
+    """Put the runs of a pack into a run store, after all of it was checked."""
+    from minseg.study.pack import unpack_runs
+    from minseg.study.runs import RunStore
+    from minseg.study.study import default_store
+
+    store = RunStore(runs or default_store())
+    new, there = unpack_runs(file, store)
+    print(f"{store.path}: {new} runs unpacked, {there} were there")

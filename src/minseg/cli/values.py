@@ -12,6 +12,7 @@ from minseg.errors import MinsegError
 
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+RunFolders = Annotated[Path | None, typer.Option(help="Folder of the run store.")]
 Scale = Annotated[float | None, typer.Option(help="Reflectance of one digital number.")]
 Offset = Annotated[float | None, typer.Option(help="Reflectance at number zero.")]
 NoData = Annotated[float | None, typer.Option(help="Number of missing pixels.")]

@@ -147,6 +147,11 @@ def parse_bands(text: str) -> tuple[str, ...]:
     ------
     MinsegError
         If a name is unknown or given twice.
+
+    Examples
+    --------
+    >>> parse_bands("R+N")
+    ('B04', 'B03', 'B02', 'B08')
     """
     configuration = text.replace(" ", "").upper()
     if configuration in BAND_CONFIGURATIONS:

@@ -107,7 +107,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal hash of everything but the split: tables, description and rasters."""
+        """Hash of tables, description and rasters, but not of the split: 16 hexadecimal digits."""
         whole = hashlib.sha256()
         columns = self.scenes[["optical", "radar", "labels"]].to_numpy().ravel()
         try:
@@ -125,7 +125,7 @@ class Dataset:
 
     @cached_property
     def split_digest(self) -> str:
-        """Hexadecimal hash of the split: which mine is in which part."""
+        """Hash of the split, of which mine is in which part: 16 hexadecimal digits."""
         rows = sorted(zip(self.split["mine"], self.split["part"], strict=True))
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
@@ -259,7 +259,7 @@ class Dataset:
         return read_bits(self.path / scene["labels"], window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
-        """Read a scene's target for a task: uint8 (height, width), as `task_target` makes it."""
+        """Read a scene's target for a task (height, width), as `task_target` makes it."""
         return task_target(self.read_labels(scene, window), task)
 
     def class_shares(self) -> pd.DataFrame:

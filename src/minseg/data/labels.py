@@ -2,8 +2,8 @@
 
 Labels are stored as a bit mask, because components overlap (an exploitation slope lies inside an
 excavation): bit *k* is set where class *k* of Table 1 is present, and bit 10 where a whole mining
-area was outlined and its parts were not. A task picks mutually exclusive classes out of it
-(section 2.2) and turns the bits into one target per pixel.
+area was outlined and its parts were not. A task picks classes out of it: mutually exclusive ones,
+with one class number a pixel (section 2.2), or ones that may overlap, with the bits themselves.
 """
 
 import csv
@@ -75,35 +75,82 @@ PRIORITY: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Task:
-    """A set of mutually exclusive classes that one model tells apart from the background."""
+    """A set of classes that one model tells from the background, and from each other.
+
+    A raster of a task, true or predicted, holds class numbers of exclusive classes (uint8: 0
+    background, 1 … the classes, 255 ignore), and of overlapping ones the bits of a label raster
+    (uint16: 0 none of them, 65535 ignore).
+    """
 
     name: str
-    """`model1` … `model4`, or the class names joined by commas."""
+    """`model1` … `model4`, `all`, or the class names joined by commas, overlapping ones by +."""
     class_names: tuple[str, ...]
     """Classes of Table 1 that the task needs annotated."""
     merged_name: str | None = None
     """Name of the one target class if all classes are merged into it (Model 4), else None."""
+    overlapping: bool = False
+    """Whether a pixel may be of several classes: multi-label segmentation (section 2.2)."""
 
     @property
     def title(self) -> str:
         """The name for a reader: ``Model 1``, or the classes."""
-        return self.name.replace("model", "Model ").replace(",", ", ")
+        name = "all ten classes" if self == ALL else self.name
+        return name.replace("model", "Model ").replace(",", ", ").replace("+", " + ")
+
+    @property
+    def ignore(self) -> int:
+        """Value of the pixels of its rasters that neither train nor count."""
+        return IGNORE_BITS if self.overlapping else IGNORE
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """Number type of its rasters."""
+        return np.uint16 if self.overlapping else np.uint8
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What a network has an output for: overlapping classes leave out the background."""
+        return self.target_names[1:] if self.overlapping else self.target_names
+
+    def value(self, name: str) -> int:
+        """Return the value, or the bit, of a class or the background in its rasters."""
+        place = self.target_names.index(name)
+        return class_bit(name) if self.overlapping and place else place
+
+    def mask(self, values: np.ndarray, name: str) -> np.ndarray:
+        """Return where one of its rasters has a class, or none: bool, False where ignored."""
+        value = self.value(name)
+        if self.overlapping and value:
+            return ((values & value) > 0) & (values != self.ignore)
+        return values == value
+
+    def legend(self, value: int) -> tuple[str, str]:
+        """Return name and colour of a value of its rasters; of several classes the uppermost's."""
+        if not self.overlapping:
+            return self.target_names[value], self.target_colours[value]
+        names = [name for name in self.class_names if value & class_bit(name)]
+        uppermost = max(names, key=PRIORITY.index, default=self.target_names[0])
+        colour = self.target_colours[self.target_names.index(uppermost)]
+        return " + ".join(names) or uppermost, colour
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """Names of the target values 0, 1, …; 0 is the background."""
+        """Names of the classes that are counted, of exclusive ones in the order of their numbers.
+
+        The first is the background: none of the classes.
+        """
         return ("background", *((self.merged_name,) if self.merged_name else self.class_names))
 
     @property
     def target_colours(self) -> tuple[str, ...]:
-        """Colours of the target values 0, 1, …; the background is white."""
+        """Colours of the `target_names`; the background is white."""
         merged = (EXTENT.colour,)
         own = tuple(_BY_NAME[name].colour for name in self.class_names)
         return ("#FFFFFF", *(merged if self.merged_name else own))
 
     @property
     def num_classes(self) -> int:
-        """Number of target values, the background included."""
+        """Number of classes that are counted, the background included."""
         return len(self.target_names)
 
     def not_annotated(self, annotated: Collection[str]) -> tuple[str, ...]:
@@ -117,15 +164,16 @@ class Task:
         return tuple(name for name in self.class_names if name not in annotated)
 
     def on(self, annotated: Collection[str]) -> "Task":
-        """Return what labels can answer of a model of the paper: the classes that were looked for.
+        """Return what labels can answer of `all` or a model of the paper: what was looked for.
 
         A task of single classes means just these, and Model 4 needs whole mining areas: they stay
         as they are, and so does a model of which nothing was looked for.
         """
         there = [name for name in self.class_names if name in annotated]
-        if self.name not in TASKS or self.merged_name or not there:
+        fixed = self.name not in (*TASKS, ALL.name) or self.merged_name
+        if fixed or len(there) in (0, len(self.class_names)):
             return self
-        return self if len(there) == len(self.class_names) else parse_task(",".join(there))
+        return parse_task(("+" if self.overlapping else ",").join(there))
 
 
 TASKS: dict[str, Task] = {
@@ -147,6 +195,10 @@ TASKS: dict[str, Task] = {
 }
 """The paper's Models 1-4 (section 2.2)."""
 
+ALL = Task("all", CLASS_NAMES, overlapping=True)
+"""One network for all ten classes: the multi-label segmentation that section 2.2 calls most
+suitable, and leaves for its cost."""
+
 
 def parse_task(text: str) -> Task:
     """Find a task by name, or make one from class names.
@@ -154,7 +206,9 @@ def parse_task(text: str) -> Task:
     Parameters
     ----------
     text : str
-        ``model1`` … ``model4``, or class names of Table 1 separated by commas.
+        ``model1`` … ``model4``, ``all``, or class names of Table 1: with commas between, they
+        exclude each other (where they meet, the later one in `PRIORITY` wins); with + between,
+        they may overlap.
 
     Returns
     -------
@@ -163,20 +217,36 @@ def parse_task(text: str) -> Task:
     Raises
     ------
     MinsegError
-        If a name is unknown or given twice.
+        If a name is unknown or given twice, or commas and + are mixed.
+
+    Examples
+    --------
+    >>> parse_task("model1").target_names
+    ('background', 'excavation', 'preparatory work area')
+    >>> parse_task("tailing storage facility, dam").name
+    'dam,tailing storage facility'
     """
-    if text.strip().lower() in TASKS:
-        return TASKS[text.strip().lower()]
-    names = [name.strip().lower() for name in text.split(",")]
+    named = TASKS | {ALL.name: ALL}
+    if text.strip().lower() in named:
+        return named[text.strip().lower()]
+    overlapping = "+" in text
+    if overlapping and "," in text:
+        raise MinsegError(
+            f"task {text!r}: classes joined by + may overlap, those with commas between exclude "
+            "each other, and one network does the one or the other; use only + or only commas"
+        )
+    names = [name.strip().lower() for name in text.split("+" if overlapping else ",")]
     unknown = [name for name in names if name not in CLASS_NAMES]
     if unknown:
         raise MinsegError(
             f"task {text!r}: unknown {', '.join(map(repr, unknown))}; "
-            f"use {', '.join(TASKS)} or class names: {', '.join(CLASS_NAMES)}"
+            f"use {', '.join(named)} or class names: {', '.join(CLASS_NAMES)}"
         )
     if len(set(names)) < len(names):
         raise MinsegError(f"task {text!r}: a class is named twice; name each class once")
     ordered = tuple(name for name in CLASS_NAMES if name in names)
+    if overlapping:
+        return ALL if ordered == CLASS_NAMES else Task("+".join(ordered), ordered, overlapping=True)
     return Task(",".join(ordered), ordered)
 
 
@@ -209,7 +279,15 @@ def class_bit(name: str) -> int:
 
 
 def encode_bits(masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Combine a boolean mask (height, width) of each class into a bit mask, uint16."""
+    """Combine a boolean mask (height, width) of each class into a bit mask, uint16.
+
+    Examples
+    --------
+    >>> pit, dam = np.array([[True, True]]), np.array([[False, True]])
+    >>> bits = encode_bits({"excavation": pit, "dam": dam})
+    >>> bits.tolist(), decode_bits(bits, "dam").tolist()
+    ([[1, 257]], [[False, True]])
+    """
     shape = next(iter(masks.values())).shape
     bits = np.zeros(shape, np.uint16)
     for name, mask in masks.items():
@@ -223,10 +301,13 @@ def decode_bits(bits: np.ndarray, name: str) -> np.ndarray:
 
 
 def task_target(bits: np.ndarray, task: Task) -> np.ndarray:
-    """Turn a bit mask into a task's target, uint8: 0 background, 1 … its classes, 255 ignore.
+    """Turn a bit mask into a task's target, a raster as `Task` says.
 
-    Where classes of the task overlap, the one later in `PRIORITY` wins (section 2.2).
+    Where exclusive classes meet, the one later in `PRIORITY` wins (section 2.2).
     """
+    if task.overlapping:
+        own = sum(class_bit(name) for name in task.class_names)
+        return np.where(bits == IGNORE_BITS, bits, bits & own).astype(np.uint16)
     target = np.zeros(bits.shape, np.uint8)
     if task.merged_name:
         target[bits > 0] = 1
@@ -235,6 +316,14 @@ def task_target(bits: np.ndarray, task: Task) -> np.ndarray:
             target[decode_bits(bits, name)] = task.target_names.index(name)
     target[bits == IGNORE_BITS] = IGNORE
     return target
+
+
+def uppermost(values: np.ndarray, task: Task) -> tuple[np.ndarray, Task]:
+    """Return a task's raster as it is drawn, and its meaning: one class a pixel, by `PRIORITY`."""
+    if not task.overlapping:
+        return values, task
+    drawn = Task(f"uppermost of {task.title}", task.class_names)
+    return task_target(values, drawn), drawn
 
 
 def overlapping_pixels(bits: np.ndarray, class_names: Iterable[str]) -> int:

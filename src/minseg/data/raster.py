@@ -453,13 +453,18 @@ class RowFile:
 
 
 def to_cloud_optimized(
-    source: Path, path: Path, *, category_names: Sequence[str] = (), named: Path | None = None
+    source: Path,
+    path: Path,
+    *,
+    category_names: Sequence[str] | None = None,
+    named: Path | None = None,
 ) -> None:
-    """Copy a GeoTIFF to a Cloud-Optimized one, with names of its values if given.
+    """Copy a GeoTIFF to a Cloud-Optimized one; one of classes with the names of its values.
 
-    The names lie where GDAL keeps them, in ``<path>.aux.xml``. Errors call the file `named`.
+    The names, if there are any, lie where GDAL keeps them, in ``<path>.aux.xml``. Errors call the
+    file `named`.
     """
-    resampling = "nearest" if category_names else "average"
+    resampling = "average" if category_names is None else "nearest"
     options = {"compress": "deflate", "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
     with replace_when_done(path) as beside, writing(named or path, beside):
         sidecar = Path(f"{beside}.aux.xml")

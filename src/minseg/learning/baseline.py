@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task
+from minseg.data.labels import Task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.learning.patches import read_patch
@@ -27,7 +27,8 @@ def fit_pixel_forest(
     """Fit a random forest to pixels of the train scenes.
 
     It is the floor a network has to beat: what it scores needs no shape, texture or context. Rare
-    classes weigh as much as the background (``class_weight="balanced"``).
+    classes weigh as much as the background (``class_weight="balanced"``). Of classes that overlap
+    it learns each combination that occurs as a class of its own.
     """
     random = np.random.default_rng(seed)
     pixels, targets = [], []
@@ -35,7 +36,7 @@ def fit_pixel_forest(
     per_scene = -(-PIXELS // len(scenes))
     for _, scene in progress(scenes.iterrows(), "sampling pixels", len(scenes)):
         inputs, target = (tensor.numpy() for tensor in read_patch(dataset, scene, task, statistics))
-        known = np.flatnonzero(target != IGNORE)
+        known = np.flatnonzero(target != task.ignore)
         drawn = random.choice(known, min(per_scene, len(known)), replace=False)
         pixels.append(inputs.reshape(len(inputs), -1)[:, drawn].T)  # (drawn, bands)
         targets.append(target.ravel()[drawn])
@@ -54,6 +55,6 @@ def fit_pixel_forest(
     def predict(inputs: Tensor) -> np.ndarray:
         bands, height, width = inputs.shape
         features = inputs.cpu().numpy().reshape(bands, -1).T  # (pixels, bands)
-        return forest.predict(features).reshape(height, width).astype(np.uint8)
+        return forest.predict(features).reshape(height, width).astype(task.dtype)
 
     return predict

@@ -18,7 +18,7 @@ from minseg.errors import MinsegError
 from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
-from minseg.scoring.metrics import counts
+from minseg.scoring.metrics import task_counts
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Segmenter:
     """A network together with what its inputs and outputs mean."""
 
     network: nn.Module
-    """Logits (batch, num_classes, h, w) from standardised inputs (batch, bands, h, w)."""
+    """Logits (batch, outputs, h, w) from standardised inputs (batch, bands, h, w)."""
     task: Task
     statistics: ChannelStatistics
     device: torch.device
@@ -39,7 +39,10 @@ class Segmenter:
 
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:
-        """Return class probabilities of standardised inputs (batch, bands, height, width)."""
+        """Return probabilities of the task's outputs for standardised inputs (batch, bands, h, w).
+
+        A softmax of exclusive classes, a sigmoid each of overlapping ones.
+        """
         self.network.eval()
         height, width = inputs.shape[-2:]
         # Encoders halve the image five times, so its sides must be multiples of their stride.
@@ -58,7 +61,11 @@ class Segmenter:
         reduced = self.precision == "bf16-mixed"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
             logits = self.network(turn(padded, number))
-        return turn_back(logits, number).float().softmax(dim=1)
+        logits = turn_back(logits, number).float()
+        if not self.task.overlapping:
+            return logits.softmax(dim=1)
+        # One number that is not finite makes those of all classes so, as it does in a softmax.
+        return (logits + 0 * logits.sum(dim=1, keepdim=True)).sigmoid()
 
 
 def turn(image: Tensor, number: int) -> Tensor:
@@ -85,7 +92,7 @@ class EvaluationScene:
     inputs: Tensor
     """float16 (bands, height, width), standardised."""
     target: np.ndarray
-    """uint8 (height, width)."""
+    """Raster of the task (height, width)."""
 
 
 def load_scenes(
@@ -122,7 +129,7 @@ def centre_window(grid: Grid, crop: int, scene: str) -> Window:
 
 
 def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = None) -> np.ndarray:
-    """Classify standardised inputs (bands, height, width), in tiles: uint8 (height, width)."""
+    """Classify standardised inputs (bands, height, width), in tiles: a raster of the task."""
 
     def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = window.toslices()
@@ -135,25 +142,25 @@ def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = 
         height,
         width,
         segmenter.probabilities,
-        segmenter.task.num_classes,
+        len(segmenter.task.output_names),
         tiling or Tiling(),
         segmenter.device,
     )
-    return np.concatenate([strip.classes() for strip in strips])
+    return np.concatenate([strip.classes(segmenter.task) for strip in strips])
 
 
 def predict_scenes(segmenter: Segmenter, scenes: Sequence[EvaluationScene]) -> list[np.ndarray]:
-    """Classify scenes: a list of uint8 (height, width) class numbers."""
+    """Classify scenes: a list of rasters of the task (height, width)."""
     return [predict_scene(segmenter, scene.inputs) for scene in scenes]
 
 
 def count_scenes(
-    predictions: Sequence[np.ndarray], scenes: Sequence[EvaluationScene], num_classes: int
+    predictions: Sequence[np.ndarray], scenes: Sequence[EvaluationScene], task: Task
 ) -> np.ndarray:
     """Count TP, FP, FN, TN per scene and class: int64 (scenes, num_classes, 4)."""
     return np.concatenate(
         [
-            counts(prediction[np.newaxis], scene.target[np.newaxis], num_classes)
+            task_counts(prediction[np.newaxis], scene.target[np.newaxis], task)
             for prediction, scene in zip(predictions, scenes, strict=True)
         ]
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task
+from minseg.data.labels import Task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.progress import progress
@@ -32,12 +32,14 @@ def read_patch(
     """Read a scene, or a window of it, as a model sees it: inputs and target.
 
     Inputs are float16 (bands, height, width), standardised, missing pixels 0: half precision keeps
-    three digits, far below the sensor's noise. The target is uint8 (height, width), 255 where not
-    annotated or the image is missing.
+    three digits, far below the sensor's noise. The target (height, width) is a raster of the task,
+    ignored where not annotated or the image is missing; uint8, or int32 in place of uint16, which
+    torch knows but in part.
     """
     inputs, valid = dataset.read_inputs(scene, statistics.bands, window)
     target = dataset.read_target(scene, task, window)
-    target[~valid] = IGNORE
+    target[~valid] = task.ignore
+    target = target.astype(np.int32) if task.overlapping else target
     standard = statistics.standardise(inputs, valid).clip(-1e4, 1e4)  # float16 ends at 65504
     return torch.from_numpy(standard.astype(np.float16)), torch.from_numpy(target)
 
@@ -77,7 +79,8 @@ class TrainingPatches:
         self.scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
         self.sizes = train_sizes(dataset, crop)
         pixels = sum(height * width for height, width in self.sizes)
-        needed = pixels * (2 * len(statistics.bands) + 1)  # bytes: float16 inputs, uint8 target
+        # Bytes: float16 inputs, uint8 or int32 target.
+        needed = pixels * (2 * len(statistics.bands) + (4 if task.overlapping else 1))
         if resident is None:
             resident = needed < room_for_scenes(self.device)
         self.resident = None
@@ -90,7 +93,7 @@ class TrainingPatches:
         return -(-len(self.scenes) * self.crops_per_scene // self.batch_size)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield inputs, float32 (batch, bands, crop, crop), and uint8 targets of one epoch."""
+        """Yield inputs, float32 (batch, bands, crop, crop), and targets of one epoch."""
         random = np.random.default_rng((self.seed, epoch))
         order = np.concatenate(
             [random.permutation(len(self.scenes)) for _ in range(self.crops_per_scene)]

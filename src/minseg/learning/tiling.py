@@ -9,6 +9,7 @@ import torch
 from rasterio.windows import Window
 from torch import Tensor
 
+from minseg.data.labels import Task
 from minseg.errors import MinsegError
 
 STRIDE = 32
@@ -18,7 +19,7 @@ ReadWindow = Callable[[Window], tuple[np.ndarray, np.ndarray]]
 """Reads a window: standardised float32 inputs (bands, h, w) and a validity mask (h, w)."""
 
 Probabilities = Callable[[Tensor], Tensor]
-"""Network from inputs (batch, bands, h, w) to class probabilities (batch, num_classes, h, w)."""
+"""Network from inputs (batch, bands, h, w) to class probabilities (batch, outputs, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,21 @@ class Strip:
     row: int
     """First row."""
     probabilities: Tensor
-    """float32 (num_classes, rows, width), on the network's device."""
+    """float32 (outputs, rows, width), on the network's device."""
     valid: np.ndarray
     """bool (rows, width); elsewhere the image has no data, or the network's answer is no number."""
 
-    def classes(self) -> np.ndarray:
-        """Return the most probable class of each pixel: uint8 (rows, width)."""
+    def classes(self, task: Task) -> np.ndarray:
+        """Return a raster of a task (rows, width).
+
+        Of exclusive classes the most probable, of overlapping ones each that is there rather
+        than not: with a probability above one half.
+        """
+        if task.overlapping:
+            bits = torch.zeros_like(self.probabilities[0], dtype=torch.int32)
+            for name, layer in zip(task.output_names, self.probabilities, strict=True):
+                bits += (layer > 0.5) * task.value(name)
+            return bits.cpu().numpy().astype(np.uint16)
         # Layer by layer, since argmax over the first axis is about ten times slower on a CPU.
         best = self.probabilities[0]
         chosen = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
@@ -102,7 +112,7 @@ def predict_strips(
     height: int,
     width: int,
     probabilities: Probabilities,
-    num_classes: int,
+    outputs: int,
     tiling: Tiling,
     device: torch.device,
     first_row: int = 0,
@@ -134,7 +144,7 @@ def predict_strips(
             tiling.batch_size,
         )
     ]
-    blended = torch.zeros((num_classes, min(tiling.tile, height), width), device=device)
+    blended = torch.zeros((outputs, min(tiling.tile, height), width), device=device)
     weight = torch.zeros(blended.shape[1:], device=device)
     valid = torch.zeros(blended.shape[1:], dtype=torch.bool)
     for batch, inputs, masks in _read_ahead(read, batches):

@@ -24,7 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from minseg.atomic import replace_when_done, write_text
-from minseg.data.labels import IGNORE
+from minseg.data.labels import IGNORE, Task
 from minseg.errors import MinsegError
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
@@ -77,7 +77,7 @@ def train(
     network.to(memory_format=torch.channels_last)
     optimiser = build_optimiser(network, options)
     weights = patches.class_weights() if options.class_weights == "balanced" else None
-    loss_function = build_loss(options.loss, weights)
+    loss_function = build_loss(options.loss, patches.task, weights)
     state = _State(network, optimiser)
     if checkpoint.exists():
         try:
@@ -134,8 +134,10 @@ def train(
     return state.table()
 
 
-def build_loss(name: str, weights: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    """Make a loss of logits (batch, classes, h, w) and targets (batch, h, w) by name.
+def build_loss(
+    name: str, task: Task, weights: Tensor | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Make a loss of logits (batch, outputs, h, w) and a task's targets (batch, h, w) by name.
 
     Ignored pixels change neither value nor gradient, and a batch without an annotated pixel gives
     0 with zero gradient. Pixels are masked rather than gathered: gathering waits for the device.
@@ -151,7 +153,13 @@ def build_loss(name: str, weights: Tensor | None = None) -> Callable[[Tensor, Te
     *crossentropy*: softmax cross entropy, mean over pixels.
 
     With `weights` (classes,), the mean of the last two is by the weight of each pixel's true class.
+
+    Overlapping classes have no background, and each is held against its absence by a sigmoid:
+    *jaccard* and *tversky* are the same mean over the classes of the soft scores of its
+    probability, *focal* is the same, *crossentropy* the binary one, mean over pixels and classes.
     """
+    if task.overlapping:
+        return _overlapping_loss(name, task)
     function = {
         "jaccard": JaccardLoss("multiclass", ignore_index=IGNORE),
         "tversky": TverskyLoss(
@@ -162,6 +170,31 @@ def build_loss(name: str, weights: Tensor | None = None) -> Callable[[Tensor, Te
     }[name]
     # Sums over a million pixels need float32, also where the network ran in half precision.
     return lambda logits, target: function(logits.float(), target.long())
+
+
+def _overlapping_loss(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
+    """Make a loss of overlapping classes; at ignored pixels they are neither there nor predicted.
+
+    A logit of `_ABSENT_LOGIT` there adds 0 to every sum.
+    """
+    bits = torch.tensor([task.value(name) for name in task.output_names])[:, None, None]
+    function = {
+        "jaccard": JaccardLoss("multilabel"),
+        "tversky": TverskyLoss("multilabel", alpha=TVERSKY_ALPHA, beta=TVERSKY_BETA),
+        "focal": FocalLoss("binary", gamma=FOCAL_GAMMA, reduction="sum"),
+        "crossentropy": nn.BCEWithLogitsLoss(reduction="sum"),
+    }[name]
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        annotated = (target != task.ignore).unsqueeze(1)  # (batch, 1, h, w)
+        truth = annotated & ((target.unsqueeze(1) & bits.to(target.device)) > 0)
+        logits = torch.where(annotated, logits.float(), _ABSENT_LOGIT)  # (batch, classes, h, w)
+        total = function(logits, truth.float())
+        # The sums of focal and crossentropy; the others are means by themselves.
+        pixels = 1 if name in ("jaccard", "tversky") else annotated.sum().clamp(min=1) * len(bits)
+        return total / pixels
+
+    return loss
 
 
 def _focal(logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

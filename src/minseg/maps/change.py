@@ -8,6 +8,7 @@ import pandas as pd
 
 from minseg.atomic import require_writable
 from minseg.data.labels import IGNORE, Task
+from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap
 from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
@@ -86,30 +87,19 @@ def change_areas(before: ClassMap, after: ClassMap) -> pd.DataFrame:
         If the maps are of different tasks or on different grids.
     """
     require_comparable(before, after)
-    moved, left_out = _transitions_ha(before, after)
-    was, became, stayed = moved.sum(axis=1), moved.sum(axis=0), moved.diagonal()
-    areas = {
-        "gained_ha": became - stayed,
-        "lost_ha": was - stayed,
-        "unchanged_ha": stayed,
-        "before_ha": was,
-        "after_ha": became,
-        "compared_ha": moved.sum(),
-        "left_out_ha": left_out,
-    }
-    names = pd.Index(before.task.target_names, name="class")
-    return pd.DataFrame(areas, index=names)[AREA_COLUMNS].iloc[1:]
+    names = before.task.target_names[1:]
+    rows = [_areas_ha(class_change(before, after, name), before.grid) for name in names]
+    return pd.DataFrame(rows, pd.Index(names, name="class"))[AREA_COLUMNS]
 
 
 def class_change(before: ClassMap, after: ClassMap, name: str) -> np.ndarray:
     """Tell what became of one class at each pixel, uint8; 255 without data in either map."""
-    value = before.task.target_names.index(name)
-    was, became = before.classes == value, after.classes == value
+    was, became = (one.task.mask(one.classes, name) for one in (before, after))
     states = np.full(was.shape, ABSENT, np.uint8)
     states[became & ~was] = GAINED
     states[was & ~became] = LOST
     states[was & became] = UNCHANGED
-    states[_without_data(before, after)] = IGNORE
+    states[before.missing | after.missing] = IGNORE
     return states
 
 
@@ -137,7 +127,7 @@ def require_comparable(before: ClassMap, after: ClassMap) -> None:
 def require_common_ground(before: ClassMap, after: ClassMap) -> None:
     """Refuse two maps between which there is nothing to compare."""
     require_comparable(before, after)
-    if _without_data(before, after).all():
+    if (before.missing | after.missing).all():
         raise MinsegError(
             "no ground has data in both maps, so there is nothing to compare; "
             "predict both years from images that show the same ground"
@@ -159,17 +149,17 @@ def require_apart(before: Path, after: Path, output: Path) -> None:
             )
 
 
-def _transitions_ha(before: ClassMap, after: ClassMap) -> tuple[np.ndarray, float]:
-    """Return the area that went from one class (row) to another (column), and that without data."""
-    num_classes = before.task.num_classes
-    without = num_classes**2
-    moves = before.classes.astype(np.uint16) * num_classes + after.classes
-    moves[_without_data(before, after)] = without
-    runs = find_runs(moves)
-    totals = np.bincount(runs.values, runs.areas_ha(before.grid), without + 1)
-    return totals[:without].reshape(num_classes, num_classes), float(totals[without])
-
-
-def _without_data(before: ClassMap, after: ClassMap) -> np.ndarray:
-    """Return where either map has no data: bool (height, width)."""
-    return (before.classes == IGNORE) | (after.classes == IGNORE)
+def _areas_ha(states: np.ndarray, grid: Grid) -> dict[str, float]:
+    """Measure the states of `class_change`: a row of `change_areas`."""
+    runs = find_runs(states)
+    totals = np.bincount(runs.values, runs.areas_ha(grid), IGNORE + 1)
+    gained, lost, unchanged = totals[[GAINED, LOST, UNCHANGED]]
+    return {
+        "gained_ha": gained,
+        "lost_ha": lost,
+        "unchanged_ha": unchanged,
+        "before_ha": lost + unchanged,
+        "after_ha": gained + unchanged,
+        "compared_ha": totals[:IGNORE].sum(),
+        "left_out_ha": totals[IGNORE],
+    }

@@ -1,16 +1,25 @@
-"""A class map: GeoTIFF of class numbers with colours and class names; writing and reading it."""
+"""A class map: GeoTIFF of class numbers with colours and names, or of bits; writing, reading."""
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from matplotlib.colors import to_rgb
 from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
 
 from minseg.atomic import require_writable
-from minseg.data.labels import IGNORE, Task, parse_task
+from minseg.data.labels import (
+    CLASS_NAMES,
+    IGNORE,
+    Task,
+    parse_task,
+    task_target,
+    uppermost,
+)
 from minseg.data.raster import (
     CACHE_BYTES,
     Grid,
@@ -35,10 +44,38 @@ class ClassMap:
     """A class map held in memory."""
 
     classes: np.ndarray
-    """uint8 (height, width): 0 background, 1 … the task's classes, 255 no data."""
+    """Raster of the task (height, width), see `Task`; ignored where there are no data."""
     grid: Grid
     task: Task
     """What its numbers mean."""
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Return where it has no data: bool (height, width)."""
+        return self.classes == self.task.ignore
+
+    def layers(self) -> Iterator["ClassMap"]:
+        """Yield maps whose classes exclude each other: this one, or one of each class."""
+        if not self.task.overlapping:
+            yield self
+            return
+        for name in self.task.class_names:
+            layer = np.where(self.missing, IGNORE, self.task.mask(self.classes, name))
+            yield ClassMap(layer.astype(np.uint8), self.grid, parse_task(name))
+
+    def with_layers(self, layers: Iterable[np.ndarray]) -> "ClassMap":
+        """Return this map with other classes, given as those of its `layers`."""
+        if not self.task.overlapping:
+            return replace(self, classes=next(iter(layers)))
+        classes = np.where(self.missing, self.classes, 0)
+        for name, layer in zip(self.task.class_names, layers, strict=True):
+            classes[layer == 1] |= self.task.value(name)
+        return replace(self, classes=classes)
+
+    def uppermost(self) -> "ClassMap":
+        """Return it as it is drawn: one class a pixel (`minseg.data.labels.uppermost`)."""
+        classes, drawn = uppermost(self.classes, self.task)
+        return ClassMap(classes, self.grid, drawn)
 
 
 def read_class_map(path: Path) -> ClassMap:
@@ -46,7 +83,7 @@ def read_class_map(path: Path) -> ClassMap:
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
         grid, name = grid_of(source), source.tags().get(TASK_TAG)
         require_located(grid, path)
-        if fault := _fault(source):
+        if fault := _fault(source, parse_task(name)) if name else f"tag {TASK_TAG} is missing":
             raise MinsegError(
                 f"{path}: is no class map ({fault}); take one as `minseg predict` wrote it"
             )
@@ -56,41 +93,59 @@ def read_class_map(path: Path) -> ClassMap:
         except RasterioIOError as error:
             raise MinsegError(f"{path}: damaged ({error}); predict the map again") from None
     if shown is not None:  # another program has cut it
-        classes[~shown] = IGNORE
+        classes[~shown] = parse_task(name).ignore
     task = parse_task(name)
-    highest = int((classes + np.uint8(1)).max()) - 1  # 255, no data, comes to 0
-    if highest >= task.num_classes:
+    if task.overlapping:
+        stray, among = classes[classes != task_target(classes, task)].max(initial=0), "their bits"
+    else:
+        highest = int((classes + np.uint8(1)).max()) - 1  # 255, no data, comes to 0
+        stray, among = highest * (highest >= task.num_classes), f"0 … {task.num_classes - 1}"
+    if stray:
         raise MinsegError(
-            f"{path}: holds {highest}, which is no class of {task.name} "
-            f"(0 … {task.num_classes - 1}); predict the map again"
+            f"{path}: holds {stray}, which is no class of {task.name} ({among}); "
+            "predict the map again"
         )
     return ClassMap(classes, grid, task)
 
 
-def _fault(source: rasterio.DatasetReader) -> str | None:
+def _fault(source: rasterio.DatasetReader, task: Task) -> str | None:
     """Say what makes a raster no class map, as another program may have left it; or None."""
-    if TASK_TAG not in source.tags():
-        return f"tag {TASK_TAG} is missing"
-    if source.dtypes != ("uint8",):
-        return f"has {source.count} band(s) of {source.dtypes[0]} for one of uint8"
-    if source.nodata not in (None, IGNORE):
-        return f"its no data is {source.nodata:g} for {IGNORE}"
+    kind = np.dtype(task.dtype).name
+    if source.dtypes != (kind,):
+        return f"has {source.count} band(s) of {source.dtypes[0]} for one of {kind}"
+    if source.nodata not in (None, task.ignore):
+        return f"its no data is {source.nodata:g} for {task.ignore}"
     return None
 
 
+def values_present(path: Path) -> list[int]:
+    """List the values of a class map's file but no data, in memory of its widest strip."""
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
+        present: set[int] = set()
+        for row in range(0, source.height, source.block_shapes[0][0]):
+            rows = min(source.block_shapes[0][0], source.height - row)
+            present.update(np.unique(source.read(1, window=Window(0, row, source.width, rows))))
+    return sorted(map(int, present - {source.nodata}))
+
+
 def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> None:
-    """Write class numbers held in memory, uint8 (height, width), as the same kind of GeoTIFF."""
+    """Write a task's raster held in memory (height, width) as the same kind of GeoTIFF."""
     with scratch_folder(path) as scratch:
         rows = RowFile(Path(scratch) / "classes.tif", path)
         begin_class_map(rows, grid, task)
         rows.keep(0, classes[np.newaxis])
-        to_cloud_optimized(rows.path, path, category_names=task.target_names, named=path)
+        to_cloud_optimized(rows.path, path, category_names=category_names(task), named=path)
+
+
+def category_names(task: Task) -> tuple[str, ...]:
+    """Return the names of a class map's numbers 0, 1, …; bits have none."""
+    return () if task.overlapping else task.target_names
 
 
 def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
-    """Return the colour table of a class map; opaque, since a TIFF keeps no transparency in it."""
+    """Return the colour table of class numbers: opaque, as a TIFF keeps no transparency in it."""
     table = {}
-    for value, colour in enumerate(task.target_colours):
+    for value, colour in enumerate(() if task.overlapping else task.target_colours):
         red, green, blue = (round(255 * level) for level in to_rgb(colour))
         table[value] = (red, green, blue, 255)
     return table
@@ -106,4 +161,7 @@ def scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
 def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
     """Make a file for the rows of a class map."""
     tags = {TASK_TAG: task.name}
-    rows.begin(grid, np.uint8, IGNORE, ("class",), tags=tags, colours=class_colours(task))
+    if task.overlapping:  # for who reads the file with another program
+        tags |= {f"BIT_{CLASS_NAMES.index(name)}": name for name in task.class_names}
+    colours = class_colours(task)
+    rows.begin(grid, task.dtype, task.ignore, ("class",), tags=tags, colours=colours)

@@ -48,20 +48,24 @@ class Cleaning:
 
 
 def clean(class_map: ClassMap, cleaning: Cleaning) -> ClassMap:
-    """Clean a class map into a new one; pixels without data (255) stay and never vote.
+    """Clean a class map into a new one; pixels without data stay and never vote.
 
-    It takes some four bytes a pixel more than the map.
+    Classes that may overlap are smoothed and sieved each by itself. It takes some four bytes a
+    pixel more than the map.
     """
-    if cleaning.smooth_radius_px:
-        smoothed = smooth(class_map.classes, cleaning.smooth_radius_px)
-        class_map = replace(class_map, classes=smoothed)
+    minimum_px = 0
     if cleaning.minimum_ha:
         pixel_ha = central_pixel_area_m2(class_map.grid) / HECTARE_M2
         minimum_px = math.ceil(cleaning.minimum_ha / pixel_ha)
-        class_map = replace(class_map, classes=drop_small(class_map.classes, minimum_px))
-    if cleaning.adjacency:  # last: what it must be beside may have been too small
-        class_map = apply_adjacency(class_map)
-    return class_map
+
+    def cleaned(classes: np.ndarray) -> np.ndarray:
+        if cleaning.smooth_radius_px:
+            classes = smooth(classes, cleaning.smooth_radius_px)
+        return drop_small(classes, minimum_px) if minimum_px else classes
+
+    class_map = class_map.with_layers(cleaned(layer.classes) for layer in class_map.layers())
+    # Last: what it must be beside may have been too small.
+    return apply_adjacency(class_map) if cleaning.adjacency else class_map
 
 
 def smooth(classes: np.ndarray, radius_px: int) -> np.ndarray:
@@ -126,18 +130,17 @@ def apply_adjacency(class_map: ClassMap, distance_px: int = ADJACENT_PX) -> Clas
 
     The nearest pixels may be `distance_px` rows and columns apart; at 1 they touch.
     """
-    rules = _rules(class_map.task)
-    if not rules:
-        return class_map
-    components = find_components(class_map.classes)
-    keep = np.ones(len(components.classes), bool)
-    for kept, beside in rules.items():
-        near = (class_map.classes == beside).astype(np.uint8)
+    task, classes = class_map.task, class_map.classes.copy()
+    for name, beside in _rules(task).items():
+        own = task.mask(class_map.classes, name).astype(np.uint8)
+        components = find_components(own)
+        near = task.mask(class_map.classes, beside).astype(np.uint8)
         for axis in (0, 1):
             near = maximum_filter1d(near, 2 * distance_px + 1, axis, mode="constant")
         near_run = np.maximum.reduceat(near.ravel(), components.starts)
-        keep &= (components.classes != kept) | (components.total(near_run) > 0)
-    return replace(class_map, classes=_keep(components, keep))
+        kept = _keep(components, components.total(near_run) > 0)
+        classes[own > kept] ^= task.value(name)
+    return replace(class_map, classes=classes)
 
 
 def has_adjacency(task: Task) -> bool:
@@ -145,14 +148,10 @@ def has_adjacency(task: Task) -> bool:
     return bool(_rules(task))
 
 
-def _rules(task: Task) -> dict[int, int]:
-    """Return the rules of `ADJACENCY` that a task can follow, as numbers of its classes."""
+def _rules(task: Task) -> dict[str, str]:
+    """Return the rules of `ADJACENCY` that a task can follow."""
     names = task.target_names
-    return {
-        names.index(kept): names.index(beside)
-        for kept, beside in ADJACENCY.items()
-        if kept in names and beside in names
-    }
+    return {kept: beside for kept, beside in ADJACENCY.items() if {kept, beside} <= {*names}}
 
 
 def _keep(components: Components, keep: np.ndarray) -> np.ndarray:

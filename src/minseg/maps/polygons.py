@@ -26,7 +26,7 @@ _STRIP_ROWS = 512
 
 
 def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopandas.GeoDataFrame:
-    """Outline the objects of a class map.
+    """Outline the objects of a class map; those of classes that may overlap, class by class.
 
     An object is a set of pixels of one class joined by their sides (4-connected): pixels that
     meet at a corner only belong to two polygons, and every polygon is valid. The work takes about
@@ -35,7 +35,7 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
     Parameters
     ----------
     class_map : ClassMap
-        Background (0) and pixels without data (255) are left out.
+        Background and pixels without data are left out.
     probabilities : Path, optional
         Probability raster that `minseg.maps.prediction.predict_raster` wrote, on the same grid;
         read in strips.
@@ -44,9 +44,10 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
     -------
     geopandas.GeoDataFrame
         One row a polygon, in the raster's coordinate reference system and in the order of their
-        first pixels from the top: class (name), area_ha (hectares on the ground, whatever the
-        projection; `minseg.maps.regions`), mean_probability (0 to 1: the mean over its pixels of
-        the probability of its class; NaN without probabilities), geometry.
+        first pixels from the top (of each overlapping class in turn): class (name), area_ha
+        (hectares on the ground, whatever the projection; `minseg.maps.regions`), mean_probability
+        (0 to 1: the mean over its pixels of the probability of its class; NaN without
+        probabilities), geometry.
 
     Raises
     ------
@@ -54,6 +55,14 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
         If the map holds a number that is no class of its task, or the probabilities are of
         another grid or task.
     """
+    layers = [_outlined(layer, class_map.task, probabilities) for layer in class_map.layers()]
+    return pd.concat([layer for layer in layers if len(layer)] or layers[:1], ignore_index=True)
+
+
+def _outlined(
+    class_map: ClassMap, task: Task, probabilities: Path | None
+) -> geopandas.GeoDataFrame:
+    """Outline the objects of a map without overlaps, a layer of one of a task."""
     components = find_components(class_map.classes)
     names = np.array(class_map.task.target_names, dtype=object)
     if components.classes.max(initial=0) >= len(names):
@@ -65,7 +74,7 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
         {
             "class": pd.Series(names[components.classes], dtype=str),
             "area_ha": components.total(components.areas_ha(class_map.grid)),
-            "mean_probability": _mean_probabilities(components, class_map, probabilities),
+            "mean_probability": _mean_probabilities(components, class_map, task, probabilities),
         },
         geometry=_outlines(components, class_map),
         crs=class_map.grid.crs,
@@ -118,7 +127,7 @@ def _outlines(components: Components, class_map: ClassMap) -> np.ndarray:
 
 
 def _mean_probabilities(
-    components: Components, class_map: ClassMap, path: Path | None
+    components: Components, class_map: ClassMap, task: Task, path: Path | None
 ) -> np.ndarray:
     """Return the mean probability of each component's own class; NaN where none is known."""
     if path is None:
@@ -127,15 +136,15 @@ def _mean_probabilities(
     sums, known = np.zeros(len(components.starts)), np.zeros(len(components.starts))
     # A strip of all bands, which a GeoTIFF decodes together; GDAL's default grows with the machine.
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
-        _require_probabilities(source, class_map)
+        _require_probabilities(source, class_map, task)
         for row in range(0, height, _STRIP_ROWS):
             rows = min(_STRIP_ROWS, height - row)
             begin, end = np.searchsorted(components.starts, [row * width, (row + rows) * width])
             values = components.values[begin:end]
             starts = components.starts[begin:end] - row * width
             for value in np.unique(values[components.inside[begin:end]]):
-                # Band 1 is the background's.
-                numbers, valid = read_window(source, [int(value) + 1], Window(0, row, width, rows))
+                band = task.output_names.index(class_map.task.target_names[value]) + 1
+                numbers, valid = read_window(source, [band], Window(0, row, width, rows))
                 own = begin + np.flatnonzero(values == value)
                 for of_run, pixels in ((sums, numbers[0] * valid), (known, valid)):
                     by_run = np.add.reduceat(pixels.ravel(), starts, dtype=np.float64)
@@ -145,9 +154,9 @@ def _mean_probabilities(
         return components.total(sums) / components.total(known) * scale
 
 
-def _require_probabilities(source: rasterio.DatasetReader, class_map: ClassMap) -> None:
+def _require_probabilities(source: rasterio.DatasetReader, class_map: ClassMap, task: Task) -> None:
     """Refuse probabilities that are not those of the map."""
-    names = class_map.task.target_names
+    names = task.output_names
     if source.descriptions != names or not grid_of(source).matches(class_map.grid):
         raise MinsegError(
             f"{source.name}: holds no probabilities of this map (bands {', '.join(names)} on its "

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from minseg.atomic import cannot_write, hold, require_writable, write_text
 from minseg.data.images import ImageReading
-from minseg.data.labels import IGNORE, Task
+from minseg.data.labels import Task
 from minseg.data.raster import (
     CACHE_BYTES,
     HTTP_OPTIONS,
@@ -36,7 +36,9 @@ from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
     ClassMap,
     begin_class_map,
+    category_names,
     read_class_map,
+    values_present,
 )
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
@@ -65,7 +67,7 @@ class Products:
     """What was mapped and outlined."""
 
     class_map: ClassMap
-    """In memory, one byte a pixel."""
+    """In memory, one byte a pixel, or two."""
     polygons: geopandas.GeoDataFrame
     """See `minseg.maps.polygons.vectorise`."""
 
@@ -157,11 +159,13 @@ def predict_raster(
         interrupted goes on if name and grid are the same.
     output : Path
         GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
-        class names beside it in ``<output>.aux.xml``. A QGIS style (``.qml``) lies beside it too.
+        class names beside it in ``<output>.aux.xml``. Of classes that may overlap uint16: bit k =
+        class k of Table 1, 65535 = no data. A QGIS style (``.qml``) lies beside it too.
     polygons : Path, optional
         GeoPackage to write; see `minseg.maps.polygons.write_polygons`.
     probabilities : Path, optional
-        GeoTIFF to write: uint16, one band a class, scale 0.0001, 65535 = no data; before cleaning.
+        GeoTIFF to write: uint16, one band an output (the classes, and the background of
+        exclusive ones), scale 0.0001, 65535 = no data; before cleaning.
     cleaning : Cleaning, optional
         A map that is cleaned is held in memory.
     reading : ImageReading, optional
@@ -210,10 +214,12 @@ def predict_raster(
                 class_map = read_class_map(made)
                 products = Products(class_map, vectorise(class_map, layers.path))
                 write_polygons(products.polygons, polygons, segmenter.task)
-            write_task_style(output.with_suffix(".qml"), segmenter.task)
+            values = values_present(made) if segmenter.task.overlapping else None
+            write_task_style(output.with_suffix(".qml"), segmenter.task, values)
             if copied and probabilities:
                 copied.replace(probabilities)
-            Path(f"{made}.aux.xml").replace(f"{output}.aux.xml")
+            names, named = Path(f"{made}.aux.xml"), Path(f"{output}.aux.xml")
+            names.replace(named) if names.exists() else named.unlink(missing_ok=True)
             made.replace(output)
         except OSError as error:
             raise cannot_write(output, error) from None
@@ -315,12 +321,12 @@ def _predict_rows(
         work.clear()
         begin_class_map(classes, image.grid, segmenter.task)
         if layers:
-            names = segmenter.task.target_names
+            names = segmenter.task.output_names
             layers.begin(image.grid, np.uint16, PROBABILITY_NODATA, names, scale=PROBABILITY_SCALE)
     elif tell:
         tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
     for strip in _strips(segmenter, image, tiling, done["rows"]):
-        classes.keep(strip.row, _class_rows(strip))
+        classes.keep(strip.row, _class_rows(strip, segmenter.task))
         if layers:
             layers.keep(strip.row, _probability_rows(strip))
         has_data = bool(done["has_data"] or strip.valid.any())
@@ -343,7 +349,7 @@ def _strips(
         image.grid.height,
         image.grid.width,
         segmenter.probabilities,
-        segmenter.task.num_classes,
+        len(segmenter.task.output_names),
         tiling,
         segmenter.device,
         first_row,
@@ -352,15 +358,15 @@ def _strips(
     return progress(strips, "predicting", len(starts), sum(row < first_row for row in starts))
 
 
-def _class_rows(strip: Strip) -> np.ndarray:
-    """Return the class numbers of a strip: uint8 (1, rows, width), 255 without data."""
-    classes = strip.classes()
-    classes[~strip.valid] = IGNORE
+def _class_rows(strip: Strip, task: Task) -> np.ndarray:
+    """Return a strip of the task's raster (1, rows, width), ignored without data."""
+    classes = strip.classes(task)
+    classes[~strip.valid] = task.ignore
     return classes[np.newaxis]
 
 
 def _probability_rows(strip: Strip) -> np.ndarray:
-    """Return the stored probabilities of a strip: uint16 (num_classes, rows, width)."""
+    """Return the stored probabilities of a strip: uint16 (outputs, rows, width)."""
     scaled = (strip.probabilities / PROBABILITY_SCALE).round().cpu().numpy().astype(np.uint16)
     scaled[:, ~strip.valid] = PROBABILITY_NODATA
     return scaled
@@ -378,6 +384,6 @@ def _finish(task: Task, classes: RowFile, cleaning: Cleaning | None) -> Path:
         classes.keep(0, cleaned.classes[np.newaxis])
     finished = classes.path.with_name(FINISHED)
     to_cloud_optimized(
-        classes.path, finished, category_names=task.target_names, named=classes.named
+        classes.path, finished, category_names=category_names(task), named=classes.named
     )
     return finished

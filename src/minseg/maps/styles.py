@@ -1,6 +1,6 @@
 """QGIS styles (``.qml``): names, colours and legend of polygons and class maps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -22,31 +22,36 @@ _QGIS_VERSION = "3.22.0"  # the long-term release whose form of a style is writt
 
 
 def write_style(
-    path: Path, field: str, categories: Mapping[str, tuple[str, str]], task: Task | None = None
+    path: Path,
+    field: str,
+    categories: Mapping[str, tuple[str, str]],
+    palette: Mapping[int, tuple[str, str]] | None = None,
 ) -> None:
     """Write a QGIS style that colours polygons by a field: value to label and colour.
 
-    QGIS applies it by itself to a file of the same name in the same folder. With a task it colours
-    a class map too.
+    QGIS applies it by itself to a file of the same name in the same folder. With a palette, value
+    to label and colour, it colours a class map too.
     """
     root = Element("qgis", version=_QGIS_VERSION, styleCategories="Symbology")
-    if task:
-        _add_palette(root, task)
+    if palette:
+        _add_palette(root, palette)
     _add_categories(root, field, categories)
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     write_text(path, f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n")
 
 
-def write_task_style(path: Path, task: Task) -> None:
-    """Write the QGIS style of a task's polygons and of its class map.
+def write_task_style(path: Path, task: Task, values: Iterable[int] | None = None) -> None:
+    """Write the QGIS style of a task's polygons and of its class map, for the values it has.
 
     One file serves both, so that ``mine.tif`` and ``mine.gpkg`` may lie side by side: of a style
     QGIS reads the part that fits the layer. The background of the class map is transparent, and
     no data always are.
     """
     classes = zip(task.target_names[1:], task.target_colours[1:], strict=True)
-    write_style(path, CLASS_FIELD, {name: (name, colour) for name, colour in classes}, task)
+    values = range(0 if task.overlapping else task.num_classes) if values is None else values
+    categories = {name: (name, colour) for name, colour in classes}
+    write_style(path, CLASS_FIELD, categories, {value: task.legend(value) for value in values})
 
 
 def _add_categories(root: Element, field: str, categories: Mapping[str, tuple[str, str]]) -> None:
@@ -85,12 +90,12 @@ def _add_symbol(symbols: Element, name: str, colour: str) -> None:
         SubElement(layer, "prop", k=key, v=value)  # what QGIS before 3.18 reads
 
 
-def _add_palette(root: Element, task: Task) -> None:
+def _add_palette(root: Element, values: Mapping[int, tuple[str, str]]) -> None:
     """Add the part that QGIS reads for a raster layer."""
     opaque = {"opacity": "1", "alphaBand": "-1", "nodataColor": ""}
     pipe = SubElement(root, "pipe")
     renderer = SubElement(pipe, "rasterrenderer", opaque, type="paletted", band="1")
     palette = SubElement(renderer, "colorPalette")
-    for value, name in enumerate(task.target_names):
-        named = {"value": str(value), "label": name, "color": task.target_colours[value].lower()}
+    for value, (name, colour) in values.items():
+        named = {"value": str(value), "label": name, "color": colour.lower()}
         SubElement(palette, "paletteEntry", named, alpha="255" if value else "0")

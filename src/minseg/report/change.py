@@ -122,7 +122,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     layers = [[years.before for years in found], [years.after for years in found]]
     present = [name for name in names if any(_mask(maps, name).any() for maps in layers)]
     legend = {name: colour for name, colour in names.items() if name in present}
-    legend |= _NO_DATA if any(np.any(maps[0].classes == IGNORE) for maps in layers) else {}
+    legend |= _NO_DATA if any(maps[0].missing.any() for maps in layers) else {}
     figure, panels = picture_row(
         4,
         first.before.grid,
@@ -232,9 +232,7 @@ def _class_names(found: Sequence[TwoYears]) -> dict[str, str]:
 def _mask(maps: Sequence[ClassMap], name: str) -> np.ndarray:
     """Return where one of several maps has a class: bool (height, width)."""
     masks = [
-        shown.classes == shown.task.target_names.index(name)
-        for shown in maps
-        if name in shown.task.target_names
+        shown.task.mask(shown.classes, name) for shown in maps if name in shown.task.target_names
     ]
     return np.logical_or.reduce(masks)
 
@@ -248,7 +246,7 @@ def _uppermost(
     uppermost = np.zeros(maps[0].classes.shape, np.uint8)
     for value, name in enumerate(order, start=1):
         uppermost[_mask(maps, name)] = value
-    uppermost[np.logical_and.reduce([shown.classes == IGNORE for shown in maps])] = IGNORE
+    uppermost[np.logical_and.reduce([shown.missing for shown in maps])] = IGNORE
     fills = {value: colours[name] for value, name in enumerate(order, start=1)}
     return uppermost, fills | {IGNORE: "#FFFFFF"}
 

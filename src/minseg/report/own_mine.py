@@ -119,7 +119,7 @@ def shown_map(image: OwnImage, mapped: "Products") -> ClassMap:
 @style.in_style()
 def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     """Show an image and its class map side by side."""
-    found = shown_map(image, mapped)
+    found = shown_map(image, mapped).uppermost()
     present = scenes.classes_present(found.task, found.classes)
     present |= {"no data": "#FFFFFF"} if np.any(found.classes == IGNORE) else {}
     below_in = style.legend_height_in(len(present), _LEGEND_COLUMNS)

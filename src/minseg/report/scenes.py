@@ -316,8 +316,11 @@ def annotated_scene(dataset: Dataset, scene: str) -> Figure:
 
 
 def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
-    """Draw image, truth, a run's stored prediction and their agreement for one test mine."""
-    tested = scene_prediction(run, dataset, mine)
+    """Draw image, truth, a run's stored prediction and their agreement for one test mine.
+
+    Of classes that overlap the uppermost are drawn; the scores are of all.
+    """
+    tested = scene_prediction(run, dataset, mine).uppermost()
     image, _ = dataset.read_inputs(
         tested.scene, display_bands(dataset.description.bands), tested.window
     )
@@ -327,9 +330,9 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
         image,
         tested.target,
         tested.prediction,
-        run.task,
+        tested.task,
         tested.grid,
-        f"{scene_title(dataset, tested.scene)}: {run.task.title}",
+        f"{scene_title(dataset, tested.scene)}: {tested.task.title}",
         scores,
         dataset.synthetic,
     )

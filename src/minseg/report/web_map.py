@@ -350,22 +350,22 @@ def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
 
     The image lies below; truth, prediction and agreement are to choose from.
     """
-    scene = scene_prediction(run, dataset, mine)
+    scene = scene_prediction(run, dataset, mine).uppermost()
     picture, _ = dataset.read_inputs(
         scene.scene, scenes.display_bands(dataset.description.bands), scene.window
     )
     verdict = scenes.agreement(scene.prediction, scene.target)
     unknown = {IGNORE: scenes.NOT_ANNOTATED["not annotated"]}
-    classes = scenes.class_colours(run.task)
+    classes = scenes.class_colours(scene.task)
     verdicts = {int(kind): colour for kind, colour in scenes.AGREEMENT_COLOURS.items()}
     seen = set(np.unique(verdict))
     names = {
         kind.title: colour for kind, colour in scenes.AGREEMENT_COLOURS.items() if kind in seen
     }
-    present = scenes.classes_present(run.task, scene.target, scene.prediction)
+    present = scenes.classes_present(scene.task, scene.target, scene.prediction)
     names |= scenes.NOT_ANNOTATED if scenes.Agreement.IGNORED in seen else {}
     shown = EmbeddedMap(
-        f"Map of {scenes.scene_title(dataset, scene.scene)}: {run.task.title}, "
+        f"Map of {scenes.scene_title(dataset, scene.scene)}: {scene.task.title}, "
         "image, truth, prediction and agreement",
         {"classes": present, "agreement": names},
         synthetic=dataset.synthetic,
@@ -402,8 +402,9 @@ def change_map(
         Marks the map as made from synthetic data.
     """
     require_comparable(before, after)
-    task, grid = before.task, before.grid
-    colours = scenes.classes_present(task, before.classes, after.classes)
+    drawn = before.uppermost(), after.uppermost()
+    task, grid = drawn[0].task, before.grid
+    colours = scenes.classes_present(task, *(class_map.classes for class_map in drawn))
     shown = EmbeddedMap(
         f"Map of change between two years: {task.title}",
         {"classes": colours, "change": CHANGES},
@@ -417,7 +418,7 @@ def change_map(
     for name in present:
         change = lay_on_mercator(class_pixels(class_change(before, after, name), kinds), grid)
         shown.add_overlay(f"change: {name}", change, choice=True, show=name == present[0])
-    for name, class_map in (("before", before), ("after", after)):
+    for name, class_map in zip(("before", "after"), drawn, strict=True):
         overlay = lay_on_mercator(class_pixels(class_map.classes, scenes.class_colours(task)), grid)
         shown.add_overlay(name, overlay, choice=True, show=name == "after" and not present)
     return _finish_choice(shown, overlay)
@@ -442,6 +443,7 @@ def raster_map(
     synthetic : bool
         Marks the map as made from synthetic data.
     """
+    class_map = class_map.uppermost()
     task, grid = class_map.task, class_map.grid
     shown = EmbeddedMap(
         f"Map of the predicted classes: {task.title}",

@@ -21,13 +21,13 @@ the candidates, and notebook 13 holds them against the print. Scores under ``pap
 read beside the paper's tables; ``standard`` says how good a model is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
-from minseg.data.labels import IGNORE
+from minseg.data.labels import IGNORE, Task
 from minseg.errors import MinsegError, require_word
 
 CONVENTIONS: tuple[str, ...] = ("standard", "paper")
@@ -77,6 +77,12 @@ def counts(
     ------
     MinsegError
         If the arrays do not match, are no integers, or hold a value that is no class.
+
+    Examples
+    --------
+    >>> truth = np.array([[[0, 1, 1, 255]]])  # one scene of four pixels, the last not annotated
+    >>> counts(np.array([[[0, 0, 1, 1]]]), truth, num_classes=2)[0, 1].tolist()
+    [1, 0, 1, 1]
     """
     prediction, target = np.asarray(prediction), np.asarray(target)
     if prediction.shape != target.shape or target.ndim != 3:
@@ -91,32 +97,41 @@ def counts(
             )
     if num_classes < 1:
         raise MinsegError(f"counts: num_classes is {num_classes}; it counts the background too")
-    result = np.zeros((len(target), num_classes, 4), np.int64)
-    for scene in range(len(target)):
-        confusion = _confusion(prediction[scene], target[scene], num_classes, ignore)
-        tp = np.diag(confusion)
-        fp, fn = confusion.sum(axis=0) - tp, confusion.sum(axis=1) - tp
-        result[scene] = np.stack([tp, fp, fn, confusion.sum() - tp - fp - fn], axis=1)
-    return result
-
-
-def _confusion(
-    prediction: np.ndarray, target: np.ndarray, num_classes: int, ignore: int
-) -> np.ndarray:
-    """Return the confusion matrix (true class, predicted class) of one scene."""
-    valid = target != ignore
-    if not valid.all():
-        prediction, target = prediction[valid], target[valid]
-    for name, array in (("prediction", prediction), ("target", target)):
+    known = target != ignore
+    for name, array in (("prediction", prediction[known]), ("target", target[known])):
         if array.size and (array.min() < 0 or array.max() >= num_classes):
             wrong = array.min() if array.min() < 0 else array.max()
             raise MinsegError(
                 f"counts: {name} holds {wrong}, which is no class of 0 … {num_classes - 1} "
                 f"and no ignored pixel (target {ignore}); check num_classes"
             )
-    pairs = target.astype(np.intp) * num_classes + prediction.astype(np.intp)
-    flat = np.bincount(pairs.ravel(), minlength=num_classes**2)
-    return flat.reshape(num_classes, num_classes)
+    masks = ((prediction == k, target == k) for k in range(num_classes))
+    return _count_masks(masks, known)
+
+
+def task_counts(prediction: np.ndarray, target: np.ndarray, task: Task) -> np.ndarray:
+    """Count as `counts` does two rasters of a task (scenes, height, width), see `Task`.
+
+    Overlapping classes are counted each by itself, and pixels of none of them as background.
+    """
+    if not task.overlapping:
+        return counts(prediction, target, task.num_classes)
+    rasters = (prediction, target)
+    masks = ((task.mask(raster, name) for raster in rasters) for name in task.target_names)
+    return _count_masks(masks, target != task.ignore)
+
+
+def _count_masks(masks: Iterable[Iterable[np.ndarray]], known: np.ndarray) -> np.ndarray:
+    """Count TP, FP, FN, TN of pairs of masks (scenes, height, width), predicted and true."""
+    rows = []
+    total = np.count_nonzero(known, axis=(1, 2))
+    for predicted, true in masks:
+        seen, there, both = (
+            np.count_nonzero(mask & known, axis=(1, 2))
+            for mask in (predicted, true, predicted & true)
+        )
+        rows.append((both, seen - both, there - both, total - seen - there + both))
+    return np.moveaxis(np.array(rows, np.int64), 2, 0)  # (scenes, num_classes, 4)
 
 
 def scores(
@@ -152,6 +167,12 @@ def scores(
     ``paper`` averages over whatever classes it is given. The toy of three scenes by which the
     convention was found (IoU .879, recall .229, precision .306, accuracy .977) has three classes
     and no background: ``scores(counts[:, 1:], "paper")``.
+
+    Examples
+    --------
+    >>> mine = [[2, 0, 1, 1], [1, 1, 0, 2]]  # TP, FP, FN, TN of the background and of a class
+    >>> scores([mine], class_names=["background", "dam"])["iou"]
+    0.5
     """
     counts = np.asarray(counts)
     require_word("convention", convention, CONVENTIONS)

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning, clean, has_adjacency
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero
-from minseg.scoring.metrics import METRICS, counts, scores
+from minseg.scoring.metrics import METRICS, scores, task_counts
 from minseg.study.runs import Run, ScenePrediction, scene_prediction
 
 RULES: Mapping[str, Cleaning] = {
@@ -70,12 +69,12 @@ def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, An
     task = group[0].task
     mines = group[0].counts_of("test")["mine"].unique()
     tested = [[scene_prediction(run, dataset, mine) for mine in mines] for run in group]
-    before = [_ious(scenes, [scene.prediction for scene in scenes], task) for scenes in tested]
+    before = [_ious(scenes, [scene.prediction for scene in scenes]) for scenes in tested]
     for name, rule in RULES.items():
         if rule == Cleaning(adjacency=True) and not has_adjacency(task):
             continue
-        cleaned = [[_cleaned(scene, rule, task) for scene in scenes] for scenes in tested]
-        after = [_ious(*pair, task) for pair in zip(tested, cleaned, strict=True)]
+        cleaned = [[_cleaned(scene, rule) for scene in scenes] for scenes in tested]
+        after = [_ious(*pair) for pair in zip(tested, cleaned, strict=True)]
         gain = np.mean(after, axis=0) - np.mean(before, axis=0)
         low, high = interval(gain[1:])
         touched = {
@@ -101,18 +100,16 @@ def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, An
         }
 
 
-def _cleaned(scene: ScenePrediction, rule: Cleaning, task: Task) -> np.ndarray:
+def _cleaned(scene: ScenePrediction, rule: Cleaning) -> np.ndarray:
     """Return the cleaned prediction of a scene."""
-    return clean(ClassMap(scene.prediction, scene.grid, task), rule).classes
+    return clean(ClassMap(scene.prediction, scene.grid, scene.task), rule).classes
 
 
-def _ious(
-    scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray], task: Task
-) -> np.ndarray:
+def _ious(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) -> np.ndarray:
     """Return the mean IoU of predictions, and after it that of resamples of the mines."""
     found = np.concatenate(
         [
-            counts(prediction[None], scene.target[None], task.num_classes)
+            task_counts(prediction[None], scene.target[None], scene.task)
             for scene, prediction in zip(scenes, predictions, strict=True)
         ]
     )  # (scenes, num_classes, 4)
@@ -124,7 +121,6 @@ def _changed(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray
     """Return the share of the counted pixels at which predictions are not those of the scenes."""
     changed = counted = 0
     for scene, prediction in zip(scenes, predictions, strict=True):
-        here = scene.target != IGNORE
-        changed += int(np.count_nonzero((prediction != scene.prediction) & here))
-        counted += int(np.count_nonzero(here))
+        changed += int(np.count_nonzero((prediction != scene.prediction) & scene.known))
+        counted += int(np.count_nonzero(scene.known))
     return changed / max(counted, 1)

@@ -18,7 +18,8 @@ class RunConfig(TrainingOptions):
     """All that decides a run's outcome beside the data; defaults = the paper (section 2.4)."""
 
     task: str = "model1"
-    """`model1` … `model4`, or class names of Table 1 separated by commas."""
+    """`model1` … `model4`, or class names of Table 1 separated by commas; with + in place of
+    commas they may overlap, and `all` is all ten so."""
     bands: str = "RGB"
     """Band configuration of section 2.4.1, or band names separated by commas."""
     architecture: str = "unet++"
@@ -51,9 +52,12 @@ class RunConfig(TrainingOptions):
 
     @field_validator("task")
     @classmethod
-    def _known_task(cls, value: str) -> str:
+    def _known_task(cls, value: str, info: ValidationInfo) -> str:
         """Bring the task to its one spelling, so that equal runs have equal keys."""
-        return parse_task(value).name
+        task = parse_task(value)
+        if task.overlapping and info.data.get("class_weights") == "balanced":
+            raise ValueError("a pixel of several classes has no one weight; use class_weights=none")
+        return task.name
 
     @field_validator("bands")
     @classmethod

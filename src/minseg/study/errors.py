@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASS_NAMES, IGNORE, class_bit, decode_bits
+from minseg.data.labels import CLASS_NAMES, class_bit, decode_bits
 from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.maps.regions import HECTARE_M2, central_pixel_area_m2
@@ -211,7 +211,7 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
     confusion_rows: list[dict] = []
     object_tables: list[pd.DataFrame] = []
     for mine, one in tested.items():
-        known = one.target != IGNORE
+        known = one.known
         pixel_ha = central_pixel_area_m2(one.grid) / HECTARE_M2
         looks = _looks(dataset, one)
         far = distances.loc[one.scene["scene"]]
@@ -224,18 +224,17 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
         }
         unfamiliar = np.full(known.shape, far["percentile"] > UNFAMILIAR_PERCENTILE)
         looks[UNFAMILIAR] = None if pd.isna(far["percentile"]) else unfamiliar
-        for k, name in enumerate(run.task.target_names[1:], start=1):
+        for name in run.task.target_names[1:]:
             row = {"mine": mine, "class": name}
-            number, objects = find_objects(one.target == k, one.prediction == k, known, pixel_ha)
+            number, objects = find_objects(one.true(name), one.predicted(name), known, pixel_ha)
             object_tables.append(objects.assign(**row))
             own = (*run.task.class_names, name) if run.task.merged_name else (name,)
             others = [n for n in dataset.description.class_names if n not in own]
             small = objects["area_ha"].lt(SMALL_OBJECT_HA) & ~objects["cut"]
             looks[SMALL_OBJECT] = np.isin(number, np.flatnonzero(small) + 1)
-            masks = looks | _class_conditions(one, k, others)
-            condition_rows += [row | r for r in _condition_counts(one, k, masks)]
-            seen = dict(enumerate(run.task.target_names))
-            confusion_rows += [row | r for r in _confusion_counts(one, k, own, others, seen)]
+            masks = looks | _class_conditions(one, name, others)
+            condition_rows += [row | r for r in _condition_counts(one, name, masks)]
+            confusion_rows += [row | r for r in _confusion_counts(one, name, own, others)]
     return Explanations(
         run.task.target_names[1:],
         dataset.description.class_names,
@@ -419,11 +418,11 @@ def _looks(dataset: Dataset, one: ScenePrediction) -> dict[str, np.ndarray | Non
 
 
 def _class_conditions(
-    one: ScenePrediction, k: int, others: list[str]
+    one: ScenePrediction, name: str, others: list[str]
 ) -> dict[str, np.ndarray | None]:
     """Find the conditions that depend on the class; None where nobody annotated another one."""
-    distance_px = boundary_distance_px(one.target == k, one.target != IGNORE)
-    elsewhere = [decode_bits(one.labels, name) for name in others]
+    distance_px = boundary_distance_px(one.true(name), one.known)
+    elsewhere = [decode_bits(one.labels, other) for other in others]
     return {
         WITHIN_1_PX: distance_px <= 1,
         WITHIN_2_PX: distance_px <= 2,
@@ -432,11 +431,11 @@ def _class_conditions(
 
 
 def _condition_counts(
-    one: ScenePrediction, k: int, masks: Mapping[str, np.ndarray | None]
+    one: ScenePrediction, class_name: str, masks: Mapping[str, np.ndarray | None]
 ) -> Iterator[dict]:
     """Count pixels and errors of a class under each condition."""
-    known = one.target != IGNORE
-    wrong = known & ((one.prediction == k) != (one.target == k))
+    known = one.known
+    wrong = known & (one.predicted(class_name) != one.true(class_name))
     left = wrong.copy()
     for name in CONDITIONS:
         there = masks[name]
@@ -453,14 +452,10 @@ def _condition_counts(
 
 
 def _confusion_counts(
-    one: ScenePrediction,
-    k: int,
-    own: tuple[str, ...],
-    others: list[str],
-    target_names: dict[int, str],
+    one: ScenePrediction, class_name: str, own: tuple[str, ...], others: list[str]
 ) -> Iterator[dict]:
     """Count on which other ground the errors of a class fall, and as what it is missed."""
-    known, truth, predicted = one.target != IGNORE, one.target == k, one.prediction == k
+    known, truth, predicted = one.known, one.true(class_name), one.predicted(class_name)
     missed = truth & ~predicted
     grounds: dict[str, np.ndarray | None] = {
         name: decode_bits(one.labels, name) if name in others else None
@@ -468,7 +463,7 @@ def _confusion_counts(
         if name not in own
     }
     grounds[NO_CLASS] = (one.labels & sum(class_bit(name) for name in (*own, *others))) == 0
-    seen = {name: one.prediction == value for value, name in target_names.items() if value != k}
+    seen = {name: one.predicted(name) for name in one.task.target_names if name != class_name}
     for error, by, wrong, candidates, places in (
         ("false positive", "annotated", known & predicted & ~truth, known & ~truth, grounds),
         ("false negative", "annotated", missed, truth, grounds),

@@ -26,7 +26,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from minseg.atomic import CannotWriteError, is_about_the_disk, write_text
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task, parse_task
+from minseg.data.labels import Task, parse_task
 from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.errors import MinsegError, require_word
@@ -73,7 +73,7 @@ CHECKPOINT = "checkpoint.safetensors"
 """File of an unfinished run."""
 
 Models = Iterable[tuple[int, Callable[[EvaluationScene], np.ndarray]]]
-"""Number of epochs, and a function from a scene to its class numbers, uint8 (height, width)."""
+"""Number of epochs, and a function from a scene to a raster of the task (height, width)."""
 
 
 def run(
@@ -224,7 +224,7 @@ def open_segmenter(run: Run, device: str = "auto") -> Segmenter:
     if config.architecture == PIXEL_FOREST:
         raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
     if not (run.path / "weights.safetensors").is_file():
-        raise MinsegError(f"{run.path}: keeps no weights, as a tuning trial that was not the best")
+        raise run.lacks("weights")
     segmenter = _segmenter(config, run.statistics, _fabric(device).device)
     load_weights(segmenter.network, run.path / "weights.safetensors")
     segmenter.network.to(memory_format=torch.channels_last)
@@ -243,7 +243,7 @@ def _segmenter(
         config.architecture,
         config.encoder,
         statistics.bands,
-        task.num_classes,
+        len(task.output_names),
         weights,
         config.coarsen,
     ).to(device)
@@ -267,11 +267,11 @@ def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
     segmenter = open_segmenter(run)
     scenes = load_scenes(dataset, part, run.task, run.statistics, run.config.test_crop)
     predictions = predict_scenes(segmenter, scenes)
-    return counts_table(count_scenes(predictions, scenes, run.task.num_classes), scenes, run.task)
+    return counts_table(count_scenes(predictions, scenes, run.task), scenes, run.task)
 
 
 def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, ClassMap]:
-    """Map the classes of whole scenes with a run's network; 255 where the image has no data."""
+    """Map the classes of whole scenes with a run's network; ignored where the image has no data."""
     dataset.require(run.task, run.statistics.bands)
     rows = [find_scene(dataset, scene) for scene in scenes]
     seen = _seen(run, dataset, [row["mine"] for row in rows])
@@ -285,7 +285,7 @@ def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict
         inputs, _ = read_patch(dataset, row, run.task, run.statistics)
         _, valid = dataset.read_inputs(row, run.statistics.bands)
         classes = predict_scene(segmenter, inputs)
-        classes[~valid] = IGNORE
+        classes[~valid] = run.task.ignore
         maps[row["scene"]] = ClassMap(classes, dataset.grid(row), run.task)
     return maps
 
@@ -369,7 +369,7 @@ def _fit(
     network, scenes = segmenter.network, work.scenes("validation")
 
     def validate(_: nn.Module) -> np.ndarray:
-        return count_scenes(predict_scenes(segmenter, scenes), scenes, work.task.num_classes)
+        return count_scenes(predict_scenes(segmenter, scenes), scenes, work.task)
 
     def keep(epoch: int, iou: float, kept: dict[str, Tensor]) -> None:
         if epoch in config.score_epochs and first:
@@ -405,7 +405,7 @@ def _evaluate(work: _Work, models: Models) -> None:
     for epochs, predict in models:
         for part, scenes in parts.items():
             predictions = [predict(scene) for scene in scenes]
-            table = counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
+            table = counts_table(count_scenes(predictions, scenes, task), scenes, task)
             tables.append(table.assign(epochs=epochs, part=part))
             if part == "test" and epochs == work.config.epochs:  # so that overlays need no model
                 for scene, classes in zip(scenes, predictions, strict=True):

@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from minseg.atomic import hold
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset
-from minseg.data.labels import IGNORE, Task, parse_task, task_target
+from minseg.data.labels import Task, parse_task, task_target, uppermost
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, grid_of, open_raster
 from minseg.errors import MinsegError
@@ -102,6 +102,9 @@ def git_state(source: Path) -> tuple[str | None, bool | None]:
 
 
 COUNT_COLUMNS = ["tp", "fp", "fn", "tn"]
+
+SHIPPED_VARIABLE = "MINSEG_SHIPPED"
+"""Environment variable that says ``off`` where the shipped runs are not to be used."""
 
 RUN_FILES: dict[str, str] = {
     "config.json": "config",
@@ -238,6 +241,13 @@ class Run:
                 f"{self.path}: {problem}; delete the folder, and the run is made again"
             )
 
+    def lacks(self, what: str) -> MinsegError:
+        """Tell that a run keeps no weights or predictions, which scores need none of."""
+        return MinsegError(
+            f"{self.path}: keeps no {what}, as most shipped runs and the trials of a search; to "
+            f"train it anew, delete the folder, set {SHIPPED_VARIABLE}=off and repeat this"
+        )
+
     def _damage(self, name: str) -> str | None:
         """Say what is wrong with a file by itself."""
         path = self.path / name
@@ -300,14 +310,30 @@ class RunStore:
     """A folder of runs."""
 
     path: Path
+    shipped: Path | None = None
+    """A pack (`minseg.study.pack`) of runs that come into the folder once one is asked for."""
 
     def find(self, key: str) -> Run | None:
         """Return the finished run of a key, or None; a damaged one is refused."""
-        run = Run(self.path / key)
-        if not run.path.exists():
+        if not self.holds(key):
             return None
+        run = Run(self.path / key)
         run.require_whole()
         return run
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a run or a file of the folder is there, unpacked now if it is shipped."""
+        if not (self.path / name).exists() and self.shipped and self.shipped.is_file():
+            from minseg.study.pack import read_manifest, unpack_runs
+
+            packed = read_manifest(self.shipped)
+            if name in packed.runs or name in packed.files:
+                unpack_runs(self.shipped, self, keep_other=True)
+        return (self.path / name).exists()
+
+    def absolute(self) -> Self:
+        """Name the folder so that workers in other folders find it too."""
+        return replace(self, path=self.path.absolute())
 
     def __iter__(self) -> Iterator[Run]:
         """Yield all finished runs."""
@@ -346,7 +372,10 @@ class RunStore:
                 else:
                     half_written.unlink(missing_ok=True)
             yield work
-            work.rename(self.path / key)
+            if (self.path / key).exists():  # unpacked meanwhile
+                shutil.rmtree(work)
+            else:
+                work.rename(self.path / key)
 
     def discard(self, key: str) -> None:
         """Throw away the unfinished work on a run."""
@@ -363,6 +392,16 @@ class RunStore:
                 f"{self.path}: cannot write runs here ({error.strerror or error}); choose another "
                 "folder with --runs"
             ) from None
+
+
+def stored_outcome(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome | None:
+    """Return what is known without work: the stored run, or why there can be none."""
+    try:
+        require(config, dataset)
+        found = store.find(run_key(config, dataset))
+    except MinsegError as error:
+        return Outcome(config, None, str(error))
+    return Outcome(config, found) if found else None
 
 
 def open_run(path: Path | str) -> Run:
@@ -387,12 +426,34 @@ class ScenePrediction:
     """The tested part, within the scene."""
     grid: Grid
     """Grid of that part."""
+    task: Task
+    """What the run tells apart."""
     prediction: np.ndarray
-    """uint8 (height, width): 0 background, 1 … the task's classes."""
+    """Raster of the task (height, width)."""
     target: np.ndarray
-    """uint8 (height, width): the same, and 255 where nothing was counted."""
+    """Raster of the task (height, width): ignored where nothing was counted."""
     labels: np.ndarray
     """uint16 (height, width): bit k = class k of Table 1, all classes that were annotated."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """Return what was counted: bool (height, width)."""
+        return self.target != self.task.ignore
+
+    def predicted(self, name: str) -> np.ndarray:
+        """Return where a class is predicted: bool (height, width)."""
+        return self.task.mask(self.prediction, name)
+
+    def true(self, name: str) -> np.ndarray:
+        """Return where a class is annotated: bool (height, width)."""
+        return self.task.mask(self.target, name)
+
+    def uppermost(self) -> "ScenePrediction":
+        """Return it as it is drawn: one class a pixel (`minseg.data.labels.uppermost`)."""
+        prediction, task = uppermost(self.prediction, self.task)
+        return replace(
+            self, task=task, prediction=prediction, target=uppermost(self.target, self.task)[0]
+        )
 
 
 def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
@@ -402,6 +463,8 @@ def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
         raise MinsegError(
             f"{run.path}: no prediction of mine {mine!r}; test mines are {', '.join(tested.index)}"
         )
+    if not (run.path / "predictions").is_dir():
+        raise run.lacks("predictions")
     row = find_scene(dataset, str(tested[mine]))
     path = run.path / "predictions" / f"{row['scene']}.tif"
     with open_raster(path) as source:
@@ -420,8 +483,9 @@ def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
         )
     labels = dataset.read_labels(row, window)
     _, valid = dataset.read_inputs(row, parse_bands(run.config.bands), window)
-    target = np.where(valid, task_target(labels, run.task), IGNORE).astype(np.uint8)
-    return ScenePrediction(row, window, grid, prediction, target, labels)
+    target = task_target(labels, run.task)
+    target[~valid] = run.task.ignore
+    return ScenePrediction(row, window, grid, run.task, prediction, target, labels)
 
 
 def find_scene(dataset: Dataset, scene: str) -> pd.Series:

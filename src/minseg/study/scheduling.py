@@ -17,7 +17,7 @@ from minseg.data.dataset import Dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
 from minseg.study.config import RunConfig
-from minseg.study.runs import Outcome, RunStore, cpu_cores, require, run_key
+from minseg.study.runs import Outcome, RunStore, cpu_cores, stored_outcome
 from minseg.study.study import SCHEDULER_VARIABLE
 
 ANSWER_WITHIN_S = 15
@@ -59,8 +59,8 @@ def run_all(
     MinsegError
         If the scheduler does not answer.
     """
-    store = RunStore(store.path.absolute())  # for workers in other folders
-    outcomes = {config: _stored(config, dataset, store) for config in dict.fromkeys(configs)}
+    store = store.absolute()  # for workers in other folders
+    outcomes = {config: stored_outcome(config, dataset, store) for config in dict.fromkeys(configs)}
     missing = [config for config, outcome in outcomes.items() if outcome is None]
     if missing:
         _tell_of_outdated(dataset, store)
@@ -85,16 +85,6 @@ def _tell_of_outdated(dataset: Dataset, store: RunStore) -> None:
             f"{dataset.description.name!r} and not used",
             file=sys.stderr,
         )
-
-
-def _stored(config: RunConfig, dataset: Dataset, store: RunStore) -> Outcome | None:
-    """Return what is known without work: the stored run, or why there can be none."""
-    try:
-        require(config, dataset)
-        found = store.find(run_key(config, dataset))
-    except MinsegError as error:
-        return Outcome(config, None, str(error))
-    return Outcome(config, found) if found else None
 
 
 def outcome_of(future: Future, config: RunConfig) -> Any:

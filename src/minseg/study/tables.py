@@ -14,7 +14,7 @@ from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
 from minseg.scoring.metrics import METRICS, scores
 from minseg.study.config import RunConfig
-from minseg.study.runs import Run, counted_mines, counts_array, run_key
+from minseg.study.runs import Run, RunStore, counted_mines, counts_array, run_key
 from minseg.study.selection import trial_table
 from minseg.study.study import Study
 from minseg.study.tuning import Search
@@ -126,6 +126,23 @@ def split_entries(
             entries.append(Entry(general.task, subset, targeted, mines, problem))
             entries.append(Entry(general.task, f"G{subset}", general, mines, problem))
     return entries
+
+
+def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
+    """Return the keys of stored runs that pages predict with, or of all that keep weights.
+
+    Pages predict with networks on `PAPER_BANDS`, each from the first of its seeds.
+    """
+    kept = [run for run in store if (run.path / "weights.safetensors").is_file()]
+    if every:
+        return [run.key for run in kept]
+    first: dict[tuple, Run] = {}
+    for run in sorted(kept, key=lambda run: run.config.seed):
+        config = run.config
+        if config.subset is None and PAPER_BANDS.get(config.task) == config.bands:
+            origin = run.provenance.get("dataset_hash")
+            first.setdefault((config.replace(seed=0), origin), run)
+    return [run.key for run in first.values()]
 
 
 def results(study: Study, entries: Sequence[Entry]) -> list[Result]:

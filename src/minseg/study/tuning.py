@@ -11,10 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from distributed import Client, Future, wait
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
@@ -30,8 +29,10 @@ from minseg.errors import MinsegError, summarise
 from minseg.progress import progress
 from minseg.study.config import RunConfig
 from minseg.study.runs import Outcome, Run, RunStore, require, run_key
-from minseg.study.scheduling import connect, count_workers, one_at_a_time, outcome_of
 from minseg.study.study import Study
+
+if TYPE_CHECKING:  # Dask takes a second to import, and stored searches need none
+    from distributed import Client, Future
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -320,6 +321,8 @@ def tune(
     """
     search = open_search(study, task, bands, storage, **settings)
     if len(search.finished()) < trials:
+        from minseg.study.scheduling import connect
+
         with connect(trials, scheduler) as client:
             _go_on(search, client, trials)
     return search
@@ -367,6 +370,8 @@ def tune_all(
             problems[name] = str(error)
     missing = [name for name, search in searches.items() if len(search.finished()) < trials]
     if missing:
+        from minseg.study.scheduling import connect
+
         with connect(trials, scheduler) as client:
             for name in missing:
                 try:
@@ -418,7 +423,7 @@ def open_search(
     require(base, study.dataset)
     content = [space.model_dump(), run_key(base, study.dataset)]
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    store = RunStore(study.store.path.absolute())  # for workers in other folders
+    store = study.store.absolute()  # for workers in other folders
     search = Search(
         name=name,
         storage=absolute(storage or str(store.path / "tuning" / f"{name}.journal")),
@@ -428,6 +433,8 @@ def open_search(
         store=store,
         default_epochs=study.config().epochs,
     )
+    if storage is None:
+        store.holds(f"tuning/{name}.journal")
     if "://" in search.storage:
         with search.alone():  # two programs cannot both make the tables
             search.finished()
@@ -435,8 +442,12 @@ def open_search(
     return search
 
 
-def _go_on(search: Search, client: Client, num_wanted: int) -> None:
+def _go_on(search: Search, client: "Client", num_wanted: int) -> None:
     """Keep every worker busy with a trial until enough are finished, and tell what failed."""
+    from distributed import wait
+
+    from minseg.study.scheduling import count_workers
+
     flying: dict[Future, int] = {}  # future to trial number
     problems: list[str] = []
     bar: tqdm = progress((), "tuning", num_wanted, len(search.finished()))
@@ -512,6 +523,7 @@ def _ask(search: Search) -> FrozenTrial:
 def _run_trial(search: Search, config: RunConfig, trial_id: int) -> Outcome | None:
     """Train one trial on a worker; None if it was pruned, or another program has ended it."""
     from minseg.study import execution
+    from minseg.study.scheduling import one_at_a_time
 
     trial = optuna.trial.Trial(search.trials, trial_id)
     untuned = trial.params == search.default
@@ -540,8 +552,10 @@ def _run_trial(search: Search, config: RunConfig, trial_id: int) -> Outcome | No
     return Outcome(config, run)
 
 
-def _tell(search: Search, number: int, future: Future) -> str | None:
+def _tell(search: Search, number: int, future: "Future") -> str | None:
     """Tell Optuna how a trial ended, and return why it failed, if it did."""
+    from minseg.study.scheduling import outcome_of
+
     outcome = outcome_of(future, search.base)
     if outcome is None:
         return None
