@@ -1,6 +1,5 @@
 """From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from minseg.data.raster import (
 )
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
-from minseg.learning.inference import Segmenter
+from minseg.learning.inference import Predictor
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
@@ -132,7 +131,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
 
 
 def predict_raster(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     images: Path | str | ImageFile | Sequence[Path | str | ImageFile],
     output: Path,
     *,
@@ -152,7 +151,8 @@ def predict_raster(
 
     Parameters
     ----------
-    segmenter : Segmenter
+    segmenter : Predictor
+        A run's `Segmenter`, or an exported model (`minseg.study.export`).
     images : Path, str or ImageFile, or a sequence of them
         Files that together have the model's bands, in any order. What is no path but known to
         GDAL (``https://…``, ``s3://…``, ``/vsizip/…``) is read where it is; work on it that was
@@ -193,7 +193,7 @@ def predict_raster(
         stack.enter_context(
             rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=threads, **asking)
         )
-        image = stack.enter_context(open_stack(files, segmenter.statistics.bands, reading))
+        image = stack.enter_context(open_stack(files, segmenter.bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)
         layers = RowFile(work.path / PROBABILITIES, output) if polygons else None
@@ -261,7 +261,7 @@ def _image_files(
 
 
 def _made_of(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     files: Sequence[ImageFile],
     image: ImageStack,
     layers: RowFile | None,
@@ -272,7 +272,7 @@ def _made_of(
     return {
         "minseg": version("minseg"),
         "torch": torch.__version__,
-        "model": _digest(segmenter),
+        "model": segmenter.digest(),
         "images": [[*_content(file.path), file.bands] for file in files],
         "grid": [image.grid.height, image.grid.width, *image.grid.transform],
         "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
@@ -290,19 +290,8 @@ def _content(path: Path | str) -> list:
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
-def _digest(segmenter: Segmenter) -> str:
-    """Return a hash of a model: its network, weights, statistics, task and precision."""
-    digest = hashlib.sha256()
-    parts = (segmenter.network, segmenter.statistics, segmenter.task, segmenter.precision)
-    digest.update(repr((*parts, segmenter.device.type)).encode())
-    for name, tensor in segmenter.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def _predict_rows(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     image: ImageStack,
     tiling: Tiling,
     work: WorkFolder,
@@ -336,13 +325,13 @@ def _predict_rows(
 
 
 def _strips(
-    segmenter: Segmenter, image: ImageStack, tiling: Tiling, first_row: int
+    segmenter: Predictor, image: ImageStack, tiling: Tiling, first_row: int
 ) -> Iterable[Strip]:
     """Predict strip by strip from a row on, under a progress bar."""
 
     def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
         values, valid = image.read(window)
-        return segmenter.statistics.standardise(values, valid), valid
+        return segmenter.prepare(values, valid), valid
 
     strips = predict_strips(
         read,
