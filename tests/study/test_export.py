@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pystac
 import pytest
 import rasterio
@@ -21,6 +19,7 @@ from minseg.study.export import export_run
 from minseg.study.runs import RunStore
 from tests.conftest import NASTY, TINY, mine_rows, names, scene_of, write_scenes
 
+onnx, onnxruntime = map(pytest.importorskip, ("onnx", "onnxruntime"))
 ROOT = Path(__file__).parents[2]
 SHORT = TINY.replace(epochs=1)
 VARIANTS = {
