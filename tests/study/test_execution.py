@@ -1,3 +1,4 @@
+import logging
 import sys
 from dataclasses import replace
 
@@ -254,7 +255,8 @@ def test_variables_of_a_cluster_divide_no_training(dataset, tmp_path, monkeypatc
     require_stored_counts(run(CONSTANT.replace(epochs=1), dataset, RunStore(tmp_path)), dataset)
 
 
-def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
+def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch, caplog, capfd):
+    caplog.set_level(logging.INFO, "minseg")
     for name, value in (SLURM | TORCHRUN | FIRST_NODE).items():
         monkeypatch.setenv(name, value)
     config = profile_config("demo", task="model1", **SMALL)
@@ -263,7 +265,9 @@ def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
         run(config, dataset, store, devices=3)
     with pytest.raises(MinsegError, match=r"^epoch 1: the training loss is nan.*--set learning"):
         run(config.replace(learning_rate=1e30, optimiser="sgd"), dataset, store, devices=2)
-    made = run(config, dataset, store, devices=2)
+    capfd.readouterr()
+    made = run(config, dataset, store, devices=2, device="cpu")
+    assert capfd.readouterr().err.count("epoch 2 of 2: loss ") == 1
     assert made.provenance["device"].startswith("2 × ")
     assert len(made.history) == 2
     assert np.isfinite(made.history["train_loss"]).all()
