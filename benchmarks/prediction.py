@@ -1,7 +1,8 @@
 """How fast tiled prediction is, beside the bare network and a peer, and how its memory grows.
 
 The bare pass runs the network and nothing else over as many resident tiles of the same size. Tiled
-prediction reads a GeoTIFF, standardises, blends, writes and compresses. The peer is `geoai-py`
+prediction reads a GeoTIFF, standardises, blends, writes and compresses. Both keep freed memory
+(`minseg.learning.device.keep_freed_memory`), which makes the bare pass faster, too. The peer is `geoai-py`
 (`geoai.inference.predict_geotiff`) with the same network, weights, precision, raster, tile size,
 overlap and linear blending; it runs if it is installed. All run in this process, in turn. Then
 rasters of growing size are predicted, each in a fresh process, and the peak of its resident memory
@@ -35,7 +36,7 @@ from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, raster_profile
-from minseg.learning.device import peak_memory_mib
+from minseg.learning.device import keep_freed_memory, peak_memory_mib
 from minseg.learning.inference import Segmenter
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling, tile_starts
@@ -212,6 +213,7 @@ def main() -> None:
     if given.only:
         predict_only(given)
         return
+    keep_freed_memory()
     model = segmenter(given, RGB)
     tiling = Tiling(tile=given.tile, batch_size=given.batch_size)
     has_peer = importlib.util.find_spec("geoai") is not None

@@ -128,7 +128,10 @@ class ChannelStatistics:
         """Bring channels (bands, height, width) to mean 0 and spread 1; missing pixels become 0."""
         mean = np.array(self.mean, np.float32)[:, None, None]
         deviation = np.array(self.deviation, np.float32)[:, None, None]
-        return np.where(valid, (inputs - mean) / deviation, np.float32(0))
+        standard = inputs - mean
+        standard /= deviation
+        standard[:, ~valid] = 0
+        return standard
 
 
 def training_statistics(dataset: "Dataset", bands: Sequence[str]) -> ChannelStatistics:

@@ -149,12 +149,13 @@ def predict_strips(
     valid = torch.zeros(blended.shape[1:], dtype=torch.bool)
     for batch, inputs, masks in _read_ahead(read, batches):
         used = masks.any(dim=(1, 2))  # (batch,)
-        parts = iter(probabilities(inputs[used].to(device)) if used.any() else ())
+        inputs = inputs if used.all() else inputs[used]
+        parts = iter(probabilities(inputs.to(device)) if used.any() else ())
         for window, mask, has_data in zip(batch, masks, used, strict=True):
             if has_data:
                 place = slice(0, window.height), window.toslices()[1]
                 weights = down[window.row_off][:, None] * across[window.col_off]
-                blended[:, *place] += next(parts) * weights
+                blended[:, *place].addcmul_(next(parts), weights)
                 weight[place] += weights
                 valid[place] |= mask
         if batch[-1].col_off == columns[-1]:

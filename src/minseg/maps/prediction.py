@@ -29,6 +29,7 @@ from minseg.data.raster import (
 )
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
+from minseg.learning.device import keep_freed_memory
 from minseg.learning.inference import Predictor
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
@@ -187,6 +188,7 @@ def predict_raster(
     reading, tiling = reading or ImageReading(), tiling or Tiling()
     files = _image_files(images)
     require_outputs([file.path for file in files], output, probabilities, polygons)
+    keep_freed_memory()
     with ExitStack() as stack:
         asking = {name: HTTP_OPTIONS[name] for name in HTTP_OPTIONS if name not in os.environ}
         threads = "ALL_CPUS"
