@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup book pages test check format lock results benchmark clean
+.PHONY: help setup book pages test check format lock study results benchmark clean
 
 help:  ## show this list (what plain `make` does)
 	@echo "minseg: make TARGET [PYTHON=python3.12]"
@@ -32,6 +32,9 @@ check: setup  ## lint, formatting, types
 format: setup  ## put code into the project's format
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
+
+study: setup  ## train what the pages show (hours; MINSEG_PROCESSES=N at once), write results/synthetic.runs
+	OMP_NUM_THREADS=1 .venv/bin/python results/train_study.py
 
 results: setup  ## write results/demo_synthetic.csv from the demo runs, and the tables made from it
 	.venv/bin/python results/write_tables.py

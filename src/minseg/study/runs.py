@@ -7,8 +7,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -134,6 +134,15 @@ def run_key(config: RunConfig, dataset: Dataset) -> str:
         choices["weights"] = start.sha256
     content = {"config": choices, "dataset": dataset.digest, "split": dataset.split_digest}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def kind_of(config: RunConfig) -> Hashable:
+    """Return what runs on one dataset that take about as long have in common."""
+    if config.architecture == PIXEL_FOREST:
+        return PIXEL_FOREST
+    if config.score_epochs:  # trials of a search
+        return config.epochs, config.score_epochs
+    return config.epochs, config.architecture, config.encoder, config.crop
 
 
 def _digest(path: Path) -> str:
@@ -342,15 +351,30 @@ class RunStore:
 
     def outdated(self, dataset: Dataset) -> int:
         """Count the runs on another content of a dataset: its name, but not its hash."""
-        number = 0
+        origins: dict[str, Any] = {}
+        if self.shipped and self.shipped.is_file():
+            from minseg.study.pack import read_manifest
+
+            origins |= read_manifest(self.shipped).runs
         for run in self:
-            try:
-                origin = run.provenance
-                same_name = origin["dataset"] == dataset.description.name
-                number += same_name and origin["dataset_hash"] != dataset.digest
-            except (OSError, ValueError, TypeError, KeyError):  # whoever asks for it is told
-                continue
-        return number
+            with suppress(OSError, ValueError):  # whoever asks for it is told
+                origins[run.key] = run.provenance
+        return sum(
+            isinstance(origin, dict)
+            and origin.get("dataset") == dataset.description.name
+            and origin.get("dataset_hash") != dataset.digest
+            for origin in origins.values()
+        )
+
+    def times_s(self, dataset: Dataset) -> dict[Hashable, list[float]]:
+        """Return how long the runs on a dataset took, seconds, by their `kind_of`."""
+        found: dict[Hashable, list[float]] = {}
+        for run in self:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                if run.provenance["dataset_hash"] == dataset.digest:
+                    times = found.setdefault(kind_of(run.config), [])
+                    times.append(float(run.provenance["wall_time_s"]))
+        return found
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Path | None]:
