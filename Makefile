@@ -60,7 +60,7 @@ benchmark: setup  ## run every script of benchmarks/
 lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python $(PIP) --upgrade setuptools --editable '.[dev,stac,weights]'
+	build/lock/bin/python $(PIP) --upgrade setuptools --editable '.[dev,onnx,stac,weights]'
 	echo '# Every package of the environment; written by `make lock`, installed by `make setup`.' > build/lock.txt
 	build/lock/bin/python -m pip freeze --all --exclude-editable --exclude pip > build/freeze.txt
 	sed -E -e 's/\+[A-Za-z0-9.]+$$//' -e 's/^((nvidia-|cuda-|triton).*)$$/\1; sys_platform == "linux"/' \

@@ -50,8 +50,9 @@ def arguments() -> argparse.Namespace:
 
 def minseg(*words: object) -> list[str]:
     program = (
-        "import atexit; from minseg.cli import main; from minseg.learning import memory;"
-        "atexit.register(lambda: print('peak', memory.peak_memory_mib())); main()"
+        "import atexit; from minseg.cli import main;"
+        "from minseg.learning.device import peak_memory_mib;"
+        "atexit.register(lambda: print('peak', peak_memory_mib())); main()"
     )
     return [sys.executable, "-c", program, *map(str, words)]
 

@@ -85,7 +85,7 @@ def test_conda_environment_has_the_project_requirements_with_the_same_bounds():
 
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared():
     extras = PROJECT["project"]["optional-dependencies"]
-    extra = map(Requirement, (*extras["stac"], *extras["weights"]))
+    extra = [Requirement(text) for name in ("onnx", "stac", "weights") for text in extras[name]]
     names = {one.name for one in (*project_requirements(), *extra)} - COMMANDS - DATA
     assert {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names} == imported("src")
 

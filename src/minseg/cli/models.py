@@ -1,4 +1,4 @@
-"""`minseg train`, `evaluate`, `predict`, `change`, `runs`: make models, map mines, keep runs."""
+"""`minseg train`, `evaluate`, `export`, `predict`, `change`, `runs`: make, use and keep models."""
 
 import json
 import math
@@ -88,8 +88,25 @@ def _print_scores(found: "Scores", part: str, convention: str, as_json: bool = F
     print(found["per_class"].round(3).to_string())
 
 
-def predict(
+def export(
     run_folder: values.RunFolder,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder.")],
+) -> None:
+    """Write a run's network as ONNX, with a model card and STAC metadata, into a new folder."""
+    from minseg.study.export import export_run
+    from minseg.study.runs import open_run
+
+    export_run(open_run(run_folder), folder)
+    print(folder)
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run, or the model.onnx of an exported one."
+        ),
+    ],
     images: Annotated[
         list[str],
         typer.Argument(
@@ -142,8 +159,7 @@ def predict(
     from minseg.data.stack import ImageFile
     from minseg.maps.cleaning import Cleaning
     from minseg.maps.prediction import predict_raster, require_outputs
-    from minseg.study.execution import open_segmenter
-    from minseg.study.runs import open_run
+    from minseg.study.export import open_predictor
 
     files = [ImageFile.parse(image) for image in images]
     cleaning = Cleaning(smooth, minimum_ha, adjacency)
@@ -151,7 +167,7 @@ def predict(
     reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale, gsd_m)
     require_outputs([file.path for file in files], output, probabilities, polygons)
     found = predict_raster(
-        open_segmenter(open_run(run_folder)),
+        open_predictor(model),
         files,
         output,
         polygons=polygons,

@@ -1,7 +1,9 @@
 """A trained network at work on the scenes of a dataset."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,31 @@ from minseg.progress import progress
 from minseg.scoring.metrics import task_counts
 
 
+class Predictor(Protocol):
+    """What a map is made with: a run's `Segmenter`, or a model that was exported."""
+
+    @property
+    def task(self) -> Task:
+        """What it tells apart."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Channels of its inputs, in this order."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its probabilities are."""
+
+    def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Turn reflectance and dB (bands, h, w), where valid (h, w), into inputs, float32."""
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Return class probabilities of inputs (batch, bands, h, w), whatever their size."""
+
+    def digest(self) -> str:
+        """Return a hash of all that its answers depend on."""
+
+
 @dataclass(frozen=True)
 class Segmenter:
     """A network together with what its inputs and outputs mean."""
@@ -36,6 +63,25 @@ class Segmenter:
     """1: the image as it is; 8: the mean over all flips and turns of a square."""
     coarsen: int = 1
     """Pixels a side that the network sees as one (`build_model`)."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Channels of the inputs."""
+        return self.statistics.bands
+
+    def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Standardise reflectance and dB; missing pixels get the mean."""
+        return self.statistics.standardise(values, valid)
+
+    def digest(self) -> str:
+        """Return a hash of network, weights and settings."""
+        settings = (self.precision, self.orientations, self.coarsen, self.device.type)
+        told = repr((self.network, self.statistics, self.task, *settings))
+        digest = hashlib.sha256(told.encode())
+        for name, tensor in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:
@@ -70,7 +116,7 @@ class Segmenter:
 
 def turn(image: Tensor, number: int) -> Tensor:
     """Return one of the eight orientations of an image (…, height, width); 0 leaves it."""
-    flipped = image.flip([axis for axis in (-1, -2) if number & -axis])
+    flipped = _flip(image, number)
     flipped = flipped.transpose(-1, -2) if number & 4 else flipped
     return flipped.contiguous(memory_format=torch.channels_last) if number else image
 
@@ -78,7 +124,13 @@ def turn(image: Tensor, number: int) -> Tensor:
 def turn_back(image: Tensor, number: int) -> Tensor:
     """Undo `turn`."""
     upright = image.transpose(-1, -2) if number & 4 else image
-    return upright.flip([axis for axis in (-1, -2) if number & -axis]) if number else image
+    return _flip(upright, number)
+
+
+def _flip(image: Tensor, number: int) -> Tensor:
+    """Mirror an image as an orientation has it; ONNX has no flip along no axis."""
+    axes = [axis for axis in (-1, -2) if number & -axis]
+    return image.flip(axes) if axes else image
 
 
 @dataclass(frozen=True)

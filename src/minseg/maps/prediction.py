@@ -1,6 +1,5 @@
 """From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, RowFile, to_cloud_optimized
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
-from minseg.learning.inference import Segmenter
+from minseg.learning.inference import Predictor
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
@@ -122,7 +121,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
 
 
 def predict_raster(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     images: Path | ImageFile | Sequence[Path | ImageFile],
     output: Path,
     *,
@@ -142,7 +141,8 @@ def predict_raster(
 
     Parameters
     ----------
-    segmenter : Segmenter
+    segmenter : Predictor
+        A run's `Segmenter`, or an exported model (`minseg.study.export`).
     images : Path or ImageFile, or a sequence of them
         Files that together have the model's bands, in any order.
     output : Path
@@ -177,7 +177,7 @@ def predict_raster(
     require_outputs([file.path for file in files], output, probabilities, polygons)
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
-        image = stack.enter_context(open_stack(files, segmenter.statistics.bands, reading))
+        image = stack.enter_context(open_stack(files, segmenter.bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)
         layers = RowFile(work.path / PROBABILITIES, output) if polygons else None
@@ -242,7 +242,7 @@ def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple
 
 
 def _made_of(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     files: Sequence[ImageFile],
     image: ImageStack,
     layers: RowFile | None,
@@ -254,7 +254,7 @@ def _made_of(
     return {
         "minseg": version("minseg"),
         "torch": torch.__version__,
-        "model": _digest(segmenter),
+        "model": segmenter.digest(),
         "images": [
             [str(file.path.resolve()), file.bands, state.st_size, state.st_mtime_ns]
             for file, state in zip(files, states, strict=True)
@@ -267,19 +267,8 @@ def _made_of(
     }
 
 
-def _digest(segmenter: Segmenter) -> str:
-    """Return a hash of a model: its network, weights, statistics, task and precision."""
-    digest = hashlib.sha256()
-    parts = (segmenter.network, segmenter.statistics, segmenter.task, segmenter.precision)
-    digest.update(repr((*parts, segmenter.device.type)).encode())
-    for name, tensor in segmenter.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def _predict_rows(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     image: ImageStack,
     tiling: Tiling,
     work: WorkFolder,
@@ -313,13 +302,13 @@ def _predict_rows(
 
 
 def _strips(
-    segmenter: Segmenter, image: ImageStack, tiling: Tiling, first_row: int
+    segmenter: Predictor, image: ImageStack, tiling: Tiling, first_row: int
 ) -> Iterable[Strip]:
     """Predict strip by strip from a row on, under a progress bar."""
 
     def read(window: Window) -> tuple[np.ndarray, np.ndarray]:
         values, valid = image.read(window)
-        return segmenter.statistics.standardise(values, valid), valid
+        return segmenter.prepare(values, valid), valid
 
     strips = predict_strips(
         read,

@@ -53,6 +53,8 @@ def describe_origin(dataset: Dataset, trained_on: Dataset, seed: int) -> dict:
         "git_dirty": dirty,
         "dataset": dataset.description.name,
         "synthetic": dataset.synthetic,
+        "dataset_provenance": dataset.description.provenance,
+        "dataset_licence": dataset.description.licence,
         "dataset_hash": dataset.digest,
         "split_hash": dataset.split_digest,
         "parts": dict(zip(trained_on.split["mine"], trained_on.split["part"], strict=True)),

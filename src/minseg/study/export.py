@@ -1,0 +1,357 @@
+"""A model that leaves: a run as ONNX, with a model card and STAC metadata; mapping with one."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from minseg.atomic import replace_when_done, require_new_folder
+from minseg.data.bands import BANDS, parse_bands
+from minseg.data.labels import Task, parse_task
+from minseg.data.mines import PARTS
+from minseg.errors import MinsegError
+from minseg.learning.inference import Predictor, Segmenter
+from minseg.scoring.intervals import bootstrap, interval
+from minseg.scoring.metrics import METRICS
+from minseg.study.execution import open_segmenter
+from minseg.study.runs import Run, counted_mines, counts_array, open_run
+
+MODEL, CARD, ITEM = "model.onnx", "README.md", "item.json"
+"""Files of an exported model."""
+
+FORMAT_VERSION = "1"
+"""Of the metadata inside `MODEL`; another one is refused."""
+
+OPSET = 17
+"""Version of ONNX's operators that the file is written in: readable since onnxruntime 1.12."""
+
+IMAGE, PROBABILITIES = "image", "probabilities"
+"""Names of the one input and the one output."""
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability, exported or not, in float32: sums in another order."""
+
+NOT_RECORDED = "not recorded"
+"""What a card says of what an earlier run did not keep."""
+
+
+def export_run(run: Run, folder: Path) -> None:
+    """Write a run's network as `MODEL`, `CARD` and `ITEM` into a new folder, whole or not at all.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run of a network, with its weights.
+    folder : Path
+        Must not exist, or be empty.
+
+    Raises
+    ------
+    MinsegError
+        If the run keeps no network, the folder is there, a package is missing, or the network
+        cannot be written as ONNX or answers otherwise than the run there.
+
+    Notes
+    -----
+    The file computes in float32, whatever the run was trained in: onnxruntime has no bfloat16 on
+    CPUs. Standardising, padding, orientations and the softmax are inside.
+    """
+    require_new_folder(folder)
+    with _packages():
+        import onnx
+        import onnxruntime  # noqa: F401  (what is written is tried)
+    segmenter = open_segmenter(run)
+    cpu = torch.device("cpu")
+    segmenter = replace(segmenter, network=segmenter.network.to(cpu), device=cpu)
+    segmenter = replace(segmenter, precision="32-true")
+    with replace_when_done(folder) as beside:
+        beside.mkdir()
+        _write_graph(run, segmenter, beside / MODEL)
+        model = onnx.load(beside / MODEL)
+        facts = _facts(run)
+        for name, value in facts.items():
+            model.metadata_props.add(key=name, value=value)
+        answer = model.graph.output[0].type.tensor_type.shape
+        answer.dim[1].dim_value = len(run.task.output_names)
+        onnx.save(model, beside / MODEL)
+        _require_same_answers(run, segmenter, beside / MODEL)
+        parameters = sum(tensor.numel() for tensor in segmenter.network.parameters())
+        for name, text in _describe(run, parameters):
+            (beside / name).write_text(text, encoding="utf-8")
+
+
+class _Exported(nn.Module):
+    """Class probabilities of reflectance and dB, as a run gives them."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.network, self.segmenter = segmenter.network, segmenter
+        statistics = segmenter.statistics
+        self.mean = torch.tensor(statistics.mean)[:, None, None]
+        self.deviation = torch.tensor(statistics.deviation)[:, None, None]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (batch, bands, h, w), NaN where missing, to (batch, classes, h, w)."""
+        valid = (image.abs() < torch.inf).all(dim=1, keepdim=True)  # NaN is less than nothing
+        inputs = torch.where(valid, (image - self.mean) / self.deviation, 0.0)
+        return self.segmenter.probabilities(inputs)
+
+
+def _write_graph(run: Run, segmenter: Segmenter, path: Path) -> None:
+    """Trace a network and write its graph, open for any batch, height and width."""
+    shape = {0: "batch", 2: "height", 3: "width"}
+    stride = 32 * segmenter.coarsen
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # By tracing: torch's newer exporter takes these networks at fixed sizes only, and
+            # needs onnxscript. What tracing would freeze, `_require_same_answers` finds.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _Exported(segmenter).eval(),
+                (_some_image(segmenter, 2 * stride - 9, 3 * stride - 5),),
+                path,
+                input_names=[IMAGE],
+                output_names=[PROBABILITIES],
+                dynamic_axes={IMAGE: shape, PROBABILITIES: shape},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+    except RuntimeError as error:  # what torch's exporter raises
+        reason = shorten(str(error), 200)
+        raise MinsegError(
+            f"{run.path}: {run.config.title} cannot be written as ONNX ({reason}); "
+            "train another architecture or encoder"
+        ) from None
+
+
+def _some_image(segmenter: Segmenter, height: int, width: int) -> Tensor:
+    """Return two made-up images (2, bands, height, width) with a missing corner."""
+    made = np.random.default_rng(0).normal(size=(2, height, width, len(segmenter.bands)))
+    values = made * segmenter.statistics.deviation + segmenter.statistics.mean
+    values[0, :3, :5, 0] = np.nan
+    return torch.from_numpy(np.moveaxis(values, -1, 1).astype(np.float32))
+
+
+def _require_same_answers(run: Run, segmenter: Segmenter, path: Path) -> None:
+    """Refuse a file that answers otherwise than the run, at another size than was traced."""
+    stride = 32 * segmenter.coarsen
+    image = _some_image(segmenter, 3 * stride + 7, stride + 1)[:1]
+    expected = _Exported(segmenter)(image)
+    found = open_exported(path).probabilities(image)
+    if found.shape != expected.shape or not found.allclose(expected, rtol=0, atol=TOLERANCE):
+        raise MinsegError(
+            f"{run.path}: {run.config.title} answers otherwise as ONNX than in the run; "
+            "train another architecture or encoder"
+        )
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """Return what the file says of itself, without a format of its own to parse."""
+    units = ("dB" if BANDS[band].is_radar else "reflectance" for band in run.statistics.bands)
+    return {
+        "minseg_format": FORMAT_VERSION,
+        "task": run.task.name,
+        "classes": ",".join(run.task.output_names),
+        "bands": ",".join(run.statistics.bands),
+        "units": ",".join(units),
+        "coarsen": str(run.config.coarsen),
+        "run": run.key,
+    }
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model that `export_run` wrote, at work under onnxruntime on the CPU."""
+
+    session: Any
+    """onnxruntime.InferenceSession."""
+    task: Task
+    bands: tuple[str, ...]
+    content: str
+    """Hash of the file and of what computes it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the answers are."""
+        return torch.device("cpu")
+
+    def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Mark missing pixels; the file standardises by itself."""
+        return np.where(valid, values, np.float32(np.nan))
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Return class probabilities of reflectance and dB (batch, bands, height, width)."""
+        (found,) = self.session.run([PROBABILITIES], {IMAGE: inputs.numpy()})
+        return torch.from_numpy(found)
+
+    def digest(self) -> str:
+        """Return the hash of the file."""
+        return self.content
+
+
+def open_predictor(path: Path) -> Predictor:
+    """Open what `minseg predict` takes: a run's folder, or the file of an exported model."""
+    exported = path.suffix.lower() == ".onnx" or path.is_file()
+    return open_exported(path) if exported else open_segmenter(open_run(path))
+
+
+def open_exported(path: Path) -> ExportedModel:
+    """Open the file of an exported model; refuse one that `export_run` did not write."""
+    with _packages():
+        import onnxruntime
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MinsegError(
+            f"{path}: cannot be read ({error.strerror}); name the {MODEL} of `minseg export`"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what is wrong is told below
+    try:
+        # From memory, so that nothing else on this disk is read in its name.
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own have no class in common
+        reason = shorten(str(error).rpartition("failed:")[-1], 120)
+        raise MinsegError(
+            f"{path}: is no whole ONNX file ({reason}); export the run again"
+        ) from None
+    facts = session.get_modelmeta().custom_metadata_map
+    if fault := _fault(session, facts):
+        raise MinsegError(
+            f"{path}: is no model of `minseg export` ({fault}); export a run with this minseg"
+        )
+    digest = hashlib.sha256(content + onnxruntime.__version__.encode()).hexdigest()
+    return ExportedModel(session, parse_task(facts["task"]), parse_bands(facts["bands"]), digest)
+
+
+def _fault(session: Any, facts: Mapping[str, str]) -> str | None:
+    """Say in what a file's metadata, input or output are not ours, or None."""
+    if missing := [name for name in ("minseg_format", "task", "bands") if name not in facts]:
+        return f"metadata {missing[0]} is missing"
+    if facts["minseg_format"] != FORMAT_VERSION:
+        return f"format {facts['minseg_format']} for {FORMAT_VERSION}"
+    try:
+        task, bands = parse_task(facts["task"]), parse_bands(facts["bands"])
+    except MinsegError as error:
+        return str(error)
+    ours = [(IMAGE, 4, len(bands)), (PROBABILITIES, 4, len(task.output_names))]
+    found = [
+        (one.name, len(one.shape), *one.shape[1:2])
+        for one in (*session.get_inputs(), *session.get_outputs())
+    ]
+    return None if found == ours else f"inputs and outputs are {found} for {ours}"
+
+
+@contextmanager
+def _packages() -> Iterator[None]:
+    """Tell which package of the extra is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise MinsegError(
+            f"the package {error.name} is not installed: run `pip install minseg[onnx]`"
+        ) from None
+
+
+def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
+    """Yield model card and STAC item, by the names of their files.
+
+    The item has no geometry: a model is bound to no place.
+    """
+    config, origin, facts = run.config, run.provenance, _facts(run)
+    bands, units, classes = (facts[name].split(",") for name in ("bands", "units", "classes"))
+    kind = "synthetic mines, drawn by a program" if origin["synthetic"] else "real mines"
+    start = Path(config.weights).name if config.weights else None  # no folder of this machine
+    licence = origin.get("dataset_licence", NOT_RECORDED)
+    recorded = {
+        "dataset": origin["dataset"],
+        "provenance": origin.get("dataset_provenance", NOT_RECORDED),
+        "licence of images and labels": licence,
+        "started from": start or "random weights",
+    }
+    parts = list(origin["parts"].values())
+    spread = zip(bands, units, run.statistics.mean, run.statistics.deviation, strict=True)
+    several = run.task.overlapping
+    both = {"title": f"{run.task.title} on {config.bands}", "network": config.title}
+    card = {
+        "version": version("minseg"),
+        "run": run.key,
+        "opset": OPSET,
+        "class_names": ", ".join(classes),
+        "places": kind,
+        "unseen": "any real mine: it has seen drawn ones alone"
+        if origin["synthetic"]
+        else "mines unlike those it was trained on: nothing here measures how it does there",
+        "channels": _rows(
+            (band, unit, BANDS[band].description, f"{mean:.4g}", f"{deviation:.4g}")
+            for band, unit, mean, deviation in spread
+        ),
+        "last_step": ", each by itself (a sigmoid)" if several else ", together 1 (a softmax)",
+        "decision": "probabilities > 0.5" if several else "probabilities.argmax(axis=0)[None]",
+        "outputs": _rows((name,) for name in classes),
+        # An indented block: what other people wrote is shown as it stands, never as markup.
+        "recorded": "\n".join(f"    {k}: {' '.join(v.split())}" for k, v in recorded.items()),
+        "scores": "\n".join(_score_rows(run)),
+        "training": f"{config.epochs} epochs, loss {config.loss}, seed {config.seed}",
+    }
+    item = {
+        "name": f"minseg-{run.key}",
+        "description": f"Trained and tested on {kind}. Licence of images and labels: {licence}",
+        "finished": origin["finished"],
+        "bands": [{"name": band, "description": BANDS[band].description} for band in bands],
+        "onnx_version": version("onnx"),
+        "parameters": parameters,
+        "pretrained": start is not None,
+        "start": start,
+        "band_names": bands,
+        "in_channels": len(bands),
+        "out_channels": len(classes),
+        "classes": [
+            {"value": k, "name": name.replace(" ", "-"), "description": name}
+            for k, name in enumerate(classes)
+        ],
+    }
+    numbers = {part: parts.count(part) for part in PARTS}
+    as_json = {k: json.dumps(v, ensure_ascii=False) for k, v in (both | item).items()}
+    yield CARD, _template("card.md").substitute(both | card | numbers)
+    yield ITEM, _template("item.json").substitute(as_json)
+
+
+def _template(name: str) -> Template:
+    """Read a text with gaps that lies beside this module."""
+    return Template(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+def _rows(cells: Iterable[Iterable[str]]) -> str:
+    """Write rows of a Markdown table, numbered."""
+    return "\n".join(f"| {k} | {' | '.join(row)} |" for k, row in enumerate(cells))
+
+
+def _score_rows(run: Run) -> Iterator[str]:
+    """Write the mean's and each class's scores, with their intervals over mines."""
+    rows, found = run.counts_of("test"), run.scores("test")
+    counts, mines = counts_array(rows, run.task), counted_mines(rows)
+    per_class = found["per_class"][list(METRICS)]
+    means = per_class.mean().to_frame("mean").T
+    for place, (name, scores) in enumerate(pd.concat([means, per_class]).iterrows()):
+        counted = counts[:, [0, place]] if place else counts
+        ends = map(interval, bootstrap(counted, mines, "standard").T)
+        cells = [
+            f"{score:.3f} ({low:.3f} to {high:.3f})"
+            for score, (low, high) in zip(scores, ends, strict=True)
+        ]
+        known = scores.notna().all()
+        yield f"| {name} | {' | '.join(cells if known else ['not in the truth'] * len(cells))} |"
