@@ -36,7 +36,7 @@ format: setup  ## put code into the project's format
 study: setup  ## train what the pages show (hours; MINSEG_PROCESSES=N at once), write results/synthetic.runs
 	OMP_NUM_THREADS=1 .venv/bin/python results/train_study.py
 
-results: setup  ## write results/demo_synthetic.csv from the demo runs, and the tables made from it
+results: setup  ## write results/study_synthetic.csv from the stored runs, and the tables made from it
 	.venv/bin/python results/write_tables.py
 
 benchmark: setup  ## run every script of benchmarks/

@@ -1,6 +1,6 @@
 """The tables of README.md and REPRODUCING.md: ours beside the paper's, from stored outcomes.
 
-`make results` runs this script, which writes the outcomes of the demo study to ``results/`` and
+`make results` runs this script, which writes the outcomes of the study to ``results/`` and
 both tables and the README's picture anew; a test holds the tables to the stored outcomes.
 """
 
@@ -36,7 +36,7 @@ from minseg.study.tables import (
 )
 from minseg.study.tuning import Search, tune_all
 
-OUTCOMES = Path("results") / "demo_synthetic.csv"
+OUTCOMES = Path("results") / "study_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
 STARTS, ARMS = (Path("results") / f"tailings_starts{of}.csv" for of in ("", "_arms"))
 TIMES = Path("results") / "book_times.csv"
@@ -50,8 +50,8 @@ Rows = dict[str, dict[Any, Any]]
 SPREAD_OF = "Model 1 on RGB, synthetic mines, demo profile"
 """What the outcomes of `SPREAD` are of."""
 
-TRIALS = 5
-"""Trials of a model's search, as on the page of Table 5."""
+SEARCHED, TRIALS = "demo", 5
+"""Profile and trials of a model's search, as on the page of Table 5."""
 
 PAGES: dict[str, tuple[str, str]] = {
     "01_dataset": ("Table 2, Figures 1–4", "200 synthetic scenes, images by split, fusion"),
@@ -77,7 +77,7 @@ def results_section(project: Path) -> str:
     """Write the table of the README's results section from the stored outcomes."""
     ours = _read(project / OUTCOMES, "make results")
     lines = [
-        "| | the paper | minseg on **synthetic** mines, demo profile | how to reproduce |",
+        "| | the paper | minseg on **synthetic** mines | how to reproduce |",
         "|---|---|---|---|",
         *(_chosen_bands(ours, task) for task in MODELS),
         _targeted_or_general(ours),
@@ -197,7 +197,7 @@ def _tuned(ours: pd.DataFrame, task: str) -> str:
         f"{_three(found[row]['iou'])} {words}" for row, words in others.items() if row in found
     ]
     return _line(
-        f"Table 5, {model_title(task)}: {TRIALS} trials, IoU on test",
+        f"Table 5, {model_title(task)}: {TRIALS} trials, profile {SEARCHED}, IoU on test",
         "not given",
         "; ".join(
             [f"{_with_interval(found['chosen on validation'])} chosen on validation", *beside]
@@ -355,9 +355,9 @@ def _origin(run: Run) -> dict:
 
 
 def main() -> None:
-    """Write the outcomes of the demo study, and the tables and the picture made from them."""
+    """Write the outcomes of the study, and the tables and the picture made from them."""
     study, project = open_study(), project_folder()
-    searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
+    searches, _ = tune_all(open_study(SEARCHED), MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
     with replace_when_done(project / OUTCOMES) as beside:
         outcomes.round(4).to_csv(beside, index=False)
