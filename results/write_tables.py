@@ -41,6 +41,7 @@ TAILINGS = Path("results") / "tailings_brazil.csv"
 STARTS, ARMS = (Path("results") / f"tailings_starts{of}.csv" for of in ("", "_arms"))
 TIMES = Path("results") / "book_times.csv"
 SPREAD = Path("results") / "demo_spread.csv"
+CHOICE = Path("results") / "laptop_profile.csv"
 PICTURE = Path("docs") / "overlay.png"
 BEGIN, END = "<!-- written by `make results` -->", "<!-- end of what `make results` writes -->"
 
@@ -114,7 +115,7 @@ def times_section(project: Path) -> str:
         lines.append(_line(of_the_paper, command, outcome, f"{cold:.0f} s", f"{again:.0f} s"))
     cold, again = times.loc["whole book", ["cold_s", "again_s"]]
     lines.append(_line("all of it", "`make book`", "the book", f"{cold:.0f} s", f"{again:.0f} s"))
-    return "\n".join([*lines, "", *_spread_table(project)])
+    return "\n".join([*lines, "", *_spread_table(project), "", *_choice_table(project)])
 
 
 SECTIONS: dict[str, Callable[[Path], str]] = {
@@ -260,6 +261,33 @@ def _spread_table(project: Path) -> list[str]:
         *(
             _line(how, _three(iou), signed(away), _three(validation))
             for how, iou, away, validation in rows
+        ),
+    ]
+
+
+def _choice_table(project: Path) -> list[str]:
+    """Write what was tried for the profile `laptop`, and what validation said of it."""
+    tried = _read(project / CHOICE, "minseg train, as its rows say")
+    gained = tried["validation_iou"] - tried["before_the_last_tenth"]
+    columns = ("tried", "task", "bands", "epochs", "seconds_an_epoch", "validation_iou")
+    rows = zip(*(tried[name] for name in columns), gained, strict=True)
+    return [
+        "What was tried for the profile `laptop`, on the validation part of the synthetic mines, seed 0:",
+        "",
+        "| tried | task | bands | epochs | seconds an epoch, one core | validation IoU | of it in the "
+        "last tenth of the epochs |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            _line(
+                what,
+                model_title(task),
+                bands,
+                str(epochs),
+                f"{seconds:.0f}",
+                _three(iou),
+                signed(gain),
+            )
+            for what, task, bands, epochs, seconds, iou, gain in rows
         ),
     ]
 
