@@ -272,10 +272,9 @@ def _choice_table(project: Path) -> list[str]:
     columns = ("tried", "task", "bands", "epochs", "seconds_an_epoch", "validation_iou")
     rows = zip(*(tried[name] for name in columns), gained, strict=True)
     return [
-        "What was tried for the profile `laptop`, on the validation part of the synthetic mines, seed 0:",
+        "What was tried for the profile `laptop`, on the **synthetic** validation mines, seed 0:",
         "",
-        "| tried | task | bands | epochs | seconds an epoch, one core | validation IoU | of it in the "
-        "last tenth of the epochs |",
+        "| tried | task | bands | epochs | seconds an epoch | validation IoU | in the last tenth |",
         "|---|---|---|---|---|---|---|",
         *(
             _line(
