@@ -77,6 +77,22 @@ def test_training_page_runs_on_any_dataset_and_again_from_the_stored_run(dataset
     assert again.count("image/png") == seen.count("image/png")
 
 
+def test_one_network_is_held_against_those_that_the_labels_serve(dataset, tmp_path):
+    seen = study_page("16", tmp_path, dataset, bands="RGB")
+    assert "nobody looked for" in seen and seen.count("image/png") == 2
+    runs = {run.config.task: run for run in RunStore(tmp_path / "runs")}
+    (one,) = (run for run in runs.values() if run.task.overlapping)
+    assert set(runs) == {"model1", "excavation+preparatory work area"}
+    assert f"Mean IoU {one.scores()['iou']:.3f} with one network" in seen  # against one truth
+    assert f"{runs['model1'].scores()['iou']:.3f} with four" in seen  # here nothing overlaps
+    assert "preparatory work area away from any excavation" in seen
+    times = [run.path / "cost.json" for run in runs.values()]
+    before = [path.stat().st_mtime_ns for path in times]
+    again = study_page("16", tmp_path, dataset, bands="RGB")
+    assert again.count("1.00 × the parameters") == 1
+    assert [path.stat().st_mtime_ns for path in times] == before
+
+
 def test_unknown_parameter_and_failing_cell(tmp_path):
     with pytest.raises(MinsegError, match="unknown parameter datset"):
         run_page("01", tmp_path, datset="x")

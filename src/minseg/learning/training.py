@@ -156,7 +156,8 @@ def build_loss(
 
     Overlapping classes have no background, and each is held against its absence by a sigmoid:
     *jaccard* and *tversky* are the same mean over the classes of the soft scores of its
-    probability, *focal* is the same, *crossentropy* the binary one, mean over pixels and classes.
+    probability (so nothing holds down a class that the batch lacks, as a softmax does), *focal* is
+    the same, *crossentropy* the binary one, mean over pixels and classes.
     """
     if task.overlapping:
         return _overlapping_loss(name, task)

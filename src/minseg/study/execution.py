@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,7 @@ from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress, show_log
 from minseg.study.config import PIXEL_FOREST, RunConfig
 from minseg.study.runs import (
+    COST,
     COUNT_COLUMNS,
     Run,
     RunStore,
@@ -288,6 +290,22 @@ def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict
         classes[~valid] = run.task.ignore
         maps[row["scene"]] = ClassMap(classes, dataset.grid(row), run.task)
     return maps
+
+
+def measure_cost(run: Run, dataset: Dataset) -> dict[str, float]:
+    """Measure parameters, and the best of three times for the test scenes; keep both."""
+    segmenter = open_segmenter(run)
+    scope, crop = require(run.config, dataset), run.config.test_crop
+    scenes, times = load_scenes(scope, "test", run.task, run.statistics, crop), []
+    for _ in range(3):
+        started = time.perf_counter()
+        predict_scenes(segmenter, scenes)
+        times.append(time.perf_counter() - started)
+    parameters = sum(weight.numel() for weight in segmenter.network.parameters())
+    cost = {"parameters": parameters, "prediction_s": min(times)}
+    with suppress(CannotWriteError, OSError):  # a run store may be open for reading only
+        _write_json(run.path / COST, cost)
+    return cost
 
 
 def _seen(run: Run, dataset: Dataset, mines: Iterable[str]) -> list[str]:

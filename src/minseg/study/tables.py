@@ -202,23 +202,33 @@ class Scored:
 
 def scored(result: Result, convention: str, part: str = "test") -> Scored:
     """Score an entry that has runs from their stored counts (`minseg.scoring.metrics.scores`)."""
-    by_seed, resampled = [], []
-    for run in result.runs:
-        rows = result.counts(run, part)
-        counts = counts_array(rows, run.task)  # (scenes, num_classes, 4)
-        found = scores(counts, convention)
-        by_seed.append([found[metric] for metric in METRICS])  # type: ignore[literal-required]
-        resampled.append(bootstrap(counts, counted_mines(rows), convention))
-    in_truth = counts[:, :, [0, 2]].sum(axis=(0, 2))  # TP + FN
-    names, mines = run.task.target_names, tuple(sorted(rows["mine"].unique()))
+    rows = [result.counts(run, part) for run in result.runs]
+    task, mines = result.runs[0].task, counted_mines(rows[0])
+    counts = [counts_array(of_run, task) for of_run in rows]
+    entry, names = result.entry, task.target_names
+    return scored_counts(entry.task, entry.row, counts, mines, names, convention)
+
+
+def scored_counts(
+    task: str,
+    row: str,
+    counts: Sequence[np.ndarray],
+    mines: Sequence[str],
+    names: Sequence[str],
+    convention: str,
+) -> Scored:
+    """Score counts (scenes, num_classes, 4) of each seed, given mines of scenes and class names."""
+    found = [scores(of_seed, convention) for of_seed in counts]
+    by_seed = np.array([[one[metric] for metric in METRICS] for one in found])  # type: ignore[literal-required]
+    in_truth = counts[-1][:, :, [0, 2]].sum(axis=(0, 2))  # TP + FN
     return Scored(
-        result.entry.task,
-        result.entry.row,
-        np.array(by_seed),
-        np.mean(resampled, axis=0),
+        task,
+        row,
+        by_seed,
+        np.mean([bootstrap(of_seed, mines, convention) for of_seed in counts], axis=0),
         np.ptp(by_seed, axis=0),
-        mines,
-        len(mines),
+        tuple(sorted(set(mines))),
+        len(set(mines)),
         tuple(name for name, pixels in zip(names[1:], in_truth[1:], strict=True) if not pixels),
     )
 
