@@ -10,24 +10,26 @@ from dataclasses import replace
 
 from optuna.trial import TrialState
 
+from minseg.data.labels import ALL
 from minseg.errors import MinsegError
+from minseg.report import one_or_four
 from minseg.study.change import compare_years
 from minseg.study.pack import pack_runs
 from minseg.study.runs import Run, RunStore
 from minseg.study.study import Study, default_store, open_study, project_folder
 from minseg.study.tables import (
+    COMPARED_BANDS,
     MODELS,
     PAPER_BANDS,
     Entry,
     band_entries,
+    predicting_runs,
     results,
     split_entries,
 )
 from minseg.study.tuning import Search, tune_all
 
 PROFILE, SEEDS, TRIALS = "laptop", (0, 1, 2), 40
-OVERLAPPING = {"all": "M"}
-"""The network of all classes, which may overlap, and its bands."""
 
 
 def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
@@ -36,8 +38,7 @@ def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
     yield "Table 3, networks", bands
     yield "Table 3, per-pixel forests", [entry.baseline() for entry in bands]
     yield "Table 4, targeted models", split_entries(study)
-    for task, bands_of_task in OVERLAPPING.items():
-        yield "all classes at once", band_entries(study, [task], [bands_of_task])
+    yield "all classes at once", band_entries(study, [ALL.name], [COMPARED_BANDS])
 
 
 def trained(study: Study, seed: int) -> Iterator[Run]:
@@ -69,15 +70,14 @@ def train(study: Study, trials: int) -> tuple[list[str], list[str]]:
     searches = searched(study, trials)
     for seed in others:
         runs += trained(study, seed)
-    compare_years(study, MODELS, PAPER_BANDS)  # whose maps go along
+    compare_years(study, MODELS, PAPER_BANDS)  # whose maps go along, and what networks cost
+    one_or_four.costs(one_or_four.compare(study, COMPARED_BANDS))
     names = {run.key for run in runs}
     for search in searches:
         complete = search.known(TrialState.COMPLETE)
         names |= {search.run_of(trial).key for trial in complete}
         names.add(f"tuning/{search.name}.journal")
-    predicting = {**PAPER_BANDS, **OVERLAPPING}.items()
-    configs = [study.config(task=task, bands=bands) for task, bands in predicting]
-    return sorted(names), [study.run(config).key for config in configs]
+    return sorted(names), [key for key in predicting_runs(study.store) if key in names]
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from minseg.data.bands import BAND_CONFIGURATIONS
-from minseg.data.labels import parse_task
+from minseg.data.labels import ALL, parse_task
 from minseg.data.mines import RAW_MATERIALS
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
@@ -24,6 +24,9 @@ MODELS: tuple[str, ...] = ("model1", "model2", "model3", "model4")
 
 PAPER_BANDS: dict[str, str] = {"model1": "M", "model2": "R+N", "model3": "M+S", "model4": "R+N"}
 """Band configuration that the paper settles on for each model (sections 3.1 and 4.1-4.3)."""
+
+COMPARED_BANDS = "M+S"
+"""Bands on which one network for all classes is held against the paper's four."""
 
 GROUPS: dict[str, tuple[str, ...]] = {"GM": tuple(RAW_MATERIALS), "GS": ("MT", "OC", "OP")}
 """General model of section 2.4.2 to the subsets that it is tested on, in the order of Table 4."""
@@ -131,7 +134,8 @@ def split_entries(
 def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
     """Return the keys of stored runs that pages predict with, or of all that keep weights.
 
-    Pages predict with networks on `PAPER_BANDS`, each from the first of its seeds.
+    Pages predict with networks on `PAPER_BANDS` and on `COMPARED_BANDS`, each from the first of its
+    seeds.
     """
     kept = [run for run in store if (run.path / "weights.safetensors").is_file()]
     if every:
@@ -139,7 +143,9 @@ def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
     first: dict[tuple, Run] = {}
     for run in sorted(kept, key=lambda run: run.config.seed):
         config = run.config
-        if config.subset is None and PAPER_BANDS.get(config.task) == config.bands:
+        bands = (PAPER_BANDS.get(config.task), COMPARED_BANDS)
+        known = config.task in (*MODELS, ALL.name)
+        if config.subset is None and known and config.bands in bands:
             origin = run.provenance.get("dataset_hash")
             first.setdefault((config.replace(seed=0), origin), run)
     return [run.key for run in first.values()]
