@@ -48,7 +48,7 @@ BEGIN, END = "<!-- written by `make results` -->", "<!-- end of what `make resul
 Rows = dict[str, dict[Any, Any]]
 """Row, as the paper prints it, to its outcome."""
 
-SPREAD_OF = "Model 1 on RGB, synthetic mines, demo profile"
+SPREAD_OF = "Model 1 on RGB, 100 synthetic mines, demo profile"
 """What the outcomes of `SPREAD` are of."""
 
 SEARCHED, TRIALS = "demo", 5
