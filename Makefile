@@ -7,11 +7,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup book pages test check format lock study results benchmark clean
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest --durations=25 -n auto --maxprocesses 4 --dist loadfile
+LONG := clusters or kills or pages
+
+.PHONY: help setup book pages test test-all test-rest check format lock study results benchmark clean
 
 help:  ## show this list (what plain `make` does)
 	@echo "minseg: make TARGET [PYTHON=python3.12]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 setup: .venv/.installed  ## create .venv with the exact packages of requirements.lock
 
@@ -21,8 +24,13 @@ book: setup  ## run the notebooks and build the book into book/_build/html
 pages: book  ## open every built page in a browser without a window (Chromium, if it is there)
 	.venv/bin/python -m pytest tests/test_book_pages.py
 
-test: setup  ## run the tests
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+test: setup  ## run the tests of everything that the README promises
+	$(PYTEST) -m "not ($(LONG))"
+
+test-all: test test-rest  ## run all tests, those that take long too
+
+test-rest: setup
+	$(PYTEST) -m "$(LONG)"
 
 check: setup  ## lint, formatting, types
 	.venv/bin/ruff check

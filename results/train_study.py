@@ -10,14 +10,18 @@ from dataclasses import replace
 
 from optuna.trial import TrialState
 
+from minseg.data.labels import ALL
 from minseg.errors import MinsegError
+from minseg.report.one_or_four import compare, costs
 from minseg.study.change import compare_years
 from minseg.study.pack import pack_runs
 from minseg.study.runs import Run, RunStore
 from minseg.study.study import Study, default_store, open_study, project_folder
 from minseg.study.tables import (
     MODELS,
+    ONE_OR_FOUR,
     PAPER_BANDS,
+    PREDICTING,
     Entry,
     band_entries,
     results,
@@ -26,8 +30,6 @@ from minseg.study.tables import (
 from minseg.study.tuning import Search, tune_all
 
 PROFILE, SEEDS, TRIALS = "laptop", (0, 1, 2), 40
-OVERLAPPING = {"all": "M"}
-"""The network of all classes, which may overlap, and its bands."""
 
 
 def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
@@ -36,8 +38,7 @@ def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
     yield "Table 3, networks", bands
     yield "Table 3, per-pixel forests", [entry.baseline() for entry in bands]
     yield "Table 4, targeted models", split_entries(study)
-    for task, bands_of_task in OVERLAPPING.items():
-        yield "all classes at once", band_entries(study, [task], [bands_of_task])
+    yield "one network of all classes", band_entries(study, [ALL.name], [ONE_OR_FOUR])
 
 
 def trained(study: Study, seed: int) -> Iterator[Run]:
@@ -69,15 +70,16 @@ def train(study: Study, trials: int) -> tuple[list[str], list[str]]:
     searches = searched(study, trials)
     for seed in others:
         runs += trained(study, seed)
-    compare_years(study, MODELS, PAPER_BANDS)  # whose maps go along
+    # What pages keep beside runs goes along.
+    compare_years(study, MODELS, PAPER_BANDS)
+    costs(compare(study, ONE_OR_FOUR))
     names = {run.key for run in runs}
     for search in searches:
         complete = search.known(TrialState.COMPLETE)
         names |= {search.run_of(trial).key for trial in complete}
         names.add(f"tuning/{search.name}.journal")
-    predicting = {**PAPER_BANDS, **OVERLAPPING}.items()
-    configs = [study.config(task=task, bands=bands) for task, bands in predicting]
-    return sorted(names), [study.run(config).key for config in configs]
+    configs = [study.config(task=task, bands=bands) for task, bands in PREDICTING]
+    return sorted(names), sorted(study.run(config).key for config in configs)
 
 
 def main() -> None:

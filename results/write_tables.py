@@ -69,6 +69,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "13_metric_conventions": ("section 3", "which averaging gives numbers of that kind"),
     "14_errata": ("Tables 2–8", "what does not agree, with its arithmetic"),
     "15_how_big_a_difference": ("Tables 3 and 4", "the smallest difference that 38 mines resolve"),
+    "16_one_or_four": ("section 2.2", "one network of ten classes against the four"),
 }
 """Page to what of the paper it is about, and what comes out."""
 
@@ -109,9 +110,9 @@ def times_section(project: Path) -> str:
             raise MinsegError(
                 f"{project / TIMES}: no time of {name}; measure again with: {measure}"
             )
-        cold, again = times.loc[name, ["cold_s", "again_s"]]
-        command = f"`minseg rerun {page[:2]}`"
-        lines.append(_line(of_the_paper, command, outcome, f"{cold:.0f} s", f"{again:.0f} s"))
+        measured = times.loc[name, ["cold_s", "again_s"]].astype(float)
+        written = measured.map("{:.0f} s".format, na_action="ignore").fillna("not yet measured")
+        lines.append(_line(of_the_paper, f"`minseg rerun {page[:2]}`", outcome, *written))
     cold, again = times.loc["whole book", ["cold_s", "again_s"]]
     lines.append(_line("all of it", "`make book`", "the book", f"{cold:.0f} s", f"{again:.0f} s"))
     return "\n".join([*lines, "", *_spread_table(project)])

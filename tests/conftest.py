@@ -24,6 +24,7 @@ from minseg.data.radiometry import radar_channels
 from minseg.data.raster import Grid
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.study.config import RunConfig
+from minseg.synthetic.catalogue import write_demo_catalogue
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 OPTICAL = ("B02", "B03", "B04", "B08")
@@ -44,6 +45,15 @@ TINY = RunConfig(
     precision="32-true",
 )
 """The cheapest training that goes the whole way."""
+
+SMALL = {
+    "encoder": "tu-mobilenetv3_small_100",
+    "crop": 64,
+    "test_crop": 64,
+    "epochs": 2,
+    "batch_size": 4,
+}
+"""Of a profile's settings those that make it as cheap, and all its own loss and schedule."""
 
 
 NASTY = (
@@ -172,6 +182,19 @@ def write_small_dataset(
 def dataset(tmp_path_factory) -> Dataset:
     """Eight mines with two years each; tests do not change it."""
     return write_small_dataset(tmp_path_factory.mktemp("small") / "squares")
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory) -> Dataset:
+    """Fourteen, two of them in the test part; tests do not change it."""
+    return write_small_dataset(tmp_path_factory.mktemp("many") / "squares", 14)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A catalogue of three mines; `write_demo_catalogue` tells of what."""
+    folder = tmp_path_factory.mktemp("catalogue") / "made"
+    return write_demo_catalogue(folder, num_mines=3, years=(2019, 2022), size=96)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def browser(tmp_path_factory):
         yield opened
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("source", PAGES, ids=lambda path: path.stem)
 def test_a_page_of_the_book(source, request):
     page = built(source).with_suffix(".html")
@@ -51,6 +52,7 @@ def test_a_page_of_the_book(source, request):
         )
 
 
+@pytest.mark.pages
 def test_what_runs_out_of_its_column_is_seen(browser, tmp_path):
     """The check of pages itself: a table that sticks out, and a line cut off in its frame."""
     page = tmp_path / "page.html"

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -28,12 +29,17 @@ BOTH = ("excavation", "preparatory work area")  # all that was looked for
     ("task", "classes", "bands"),
     [("excavation", BOTH[:1], ("background", "excavation")), ("all", BOTH, BOTH)],
 )
-def test_train_evaluate_predict(minseg, dataset, tmp_path, task, classes, bands):
+def test_train_evaluate_predict(
+    minseg, refused, dataset, tmp_path, monkeypatch, task, classes, bands
+):
+    monkeypatch.setattr(logging.root, "handlers", [])  # as outside of a test
     pairs = as_options("encoder=tu-mobilenetv3_small_100 crop=64 test_crop=64 epochs=1")
     common = ["--task", task, "--runs", tmp_path / "runs"]
-    status, out, _ = minseg("train", dataset.path, *common, *pairs)
-    assert status == 0
+    status, out, err = minseg("train", dataset.path, *common, *pairs, "--device", "cpu")
+    assert (status, len(err.splitlines())) == (0, 1)
+    assert "epoch 1 of 1: loss" in err
     run, scores = out.splitlines()[0], out.splitlines()[1]
+    out_of_train = out
     assert scores.startswith("test, standard: iou 0.")
 
     status, out, _ = minseg("evaluate", run, dataset.path, "--convention", "paper", "--json")
@@ -42,9 +48,20 @@ def test_train_evaluate_predict(minseg, dataset, tmp_path, task, classes, bands)
     assert set(report["per_class"]) == {"background", *classes}
     assert report["convention"] == "paper"
 
+    again = ["train", dataset.path, "--settings", f"{run}/config.json", *common[2:]]
+    assert minseg(*again)[:2] == (0, out_of_train)
+    (tmp_path / "s.toml").write_text('task = "dam"\nepochs = 7\nencoder = "none"\ncrop = 64\n')
+    given = ["--settings", tmp_path / "s.toml", *common, *pairs]
+    assert minseg("train", dataset.path, *given)[:2] == (0, out_of_train)
+
     image = dataset.path / dataset.scenes["optical"][0]
     output, probabilities = tmp_path / "map.tif", tmp_path / "p.tif"
-    status, out, _ = minseg("predict", run, image, "-o", output, "--probabilities", probabilities)
+    command = ["predict", run, image, "-o", output]
+    assert "'cuda:9' is not on this machine; use auto or cpu" in refused(
+        *command, "--device", "cuda:9"
+    )
+    more = ["--tile", 96, "--batch-size", 2, "--device", "cpu"]
+    status, out, _ = minseg(*command, "--probabilities", probabilities, *more)
     assert (status, out.strip()) == (0, str(output))
     with rasterio.open(output) as found, rasterio.open(image) as original:
         assert found.transform == original.transform
@@ -91,6 +108,11 @@ WORDS = {
     "dataset recipe x": "use jasansky, maus",
     f"{IMPORT} --table t --classes 1=dam --radar-unit x": "use db, power",
     "predict run a.tif -o b.tif --radar-unit x": "use db, power",
+    "predict run a.tif -o b.tif --tile 64": "the tile larger, e.g. --tile 512",
+    "predict run a.tif -o b.tif --batch-size 0": "0 tiles at once",
+    "train {dataset}": "give --task",
+    "train {dataset} --task model1 --device gpu": "'gpu' is not on this machine; use auto or cpu",
+    "train {dataset} --task model1 --settings .": "--settings .: cannot be read (Is a directory)",
 }
 """What is unknown is named, with what is known."""
 
@@ -138,6 +160,23 @@ def test_mistakes_are_one_line_and_exit_status_1(refused, dataset, tmp_path, mon
     err = refused(*(part.format(**places) for part in command.split(" ")))
     assert WORDS.get(command, "") in err
     assert names(tmp_path) in ([], ["runs"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.toml", b"epochs 5", "cannot be read (Expected '=' after a key"),
+        ("a.toml", 'title = "Müll"'.encode("latin-1"), "cannot be read ('utf-8' codec"),
+        ("a.toml", b"epoch = 5", "unknown setting 'epoch'; settings are crop"),
+        ("a.toml", b"[epochs]\nfirst = 5", "setting epochs = {'first': 5}"),
+        ("config.json", b"epochs = 5", "cannot be read (Expecting value"),
+        ("config.json", b"[5]", "holds no names with values"),
+    ],
+)
+def test_settings_that_are_none_are_refused(refused, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    command = ["train", tmp_path, "--task", "model1", "--settings", tmp_path / name]
+    assert message in refused(*command)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +247,7 @@ def test_rerun_over_values_tells_which_failed(minseg, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.kills
 def test_interrupted_rerun_keeps_outcomes_and_leaves_no_kernel(tmp_path):
     note = f"open({str(tmp_path / 'kernel')!r}, 'w').write(str(os.getpid()))"
     notebook = write_notebook(

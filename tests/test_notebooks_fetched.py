@@ -7,12 +7,11 @@ from minseg.fetching.annotations import read_annotations
 from minseg.fetching.dataset import fetch_dataset
 from minseg.fetching.plan import BoxRule, FetchRequest, read_mines
 from minseg.fetching.providers import provider_for
-from minseg.report.rerun import rerun
 from minseg.study.runs import RunStore
 from minseg.synthetic.catalogue import FIELDS, write_demo_catalogue
 from minseg.synthetic.server import serve
-from tests.pages import texts
-from tests.study.test_execution import SMALL
+from tests.conftest import SMALL
+from tests.pages import run_page
 from tests.test_notebooks import NOTEBOOKS
 
 TASK, BANDS = "model4", "RGB"
@@ -43,6 +42,7 @@ def parameters(path, dataset, runs, output):
     known = papermill.inspect_notebook(path)
     kind = known.get("bands", {}).get("inferred_type_name", "").partition("[")[0]  # list[str]
     wanted = {
+        "profile": "demo",
         "dataset": str(dataset.path),
         "runs": str(runs),
         "task": TASK,
@@ -63,8 +63,7 @@ def test_a_notebook_reads_a_fetched_dataset(path, fetched, runs, tmp_path):
     if path.stem.startswith("11"):
         pytest.skip("the page that fetches has tests of its own")
     given = parameters(path, fetched, runs, tmp_path / "own")
-    rerun(path, given, tmp_path / "out.ipynb")
-    seen = texts(tmp_path / "out.ipynb")
+    seen = run_page(path.stem, tmp_path, **given)
     assert "text/html" in seen
     if "trials" in given:
         assert "Gain over the untuned settings" in seen

@@ -8,9 +8,9 @@ from bs4 import BeautifulSoup
 from minseg import open_dataset
 from minseg.data.labels import CLASS_NAMES
 from minseg.study.study import open_study
+from tests.conftest import SMALL
 from tests.pages import outputs, run_page, study_page
 from tests.study.predicted import rectangle, write_mines
-from tests.study.test_execution import SMALL
 from tests.test_notebooks import NOTEBOOKS, code_cells
 
 SETTINGS = SMALL | {"crop": 32, "test_crop": 0, "epochs": 1}

@@ -15,14 +15,12 @@ from minseg.data.raster import read_grid
 from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.recipes import open_recipe
-from minseg.report.rerun import find_notebooks, rerun
 from minseg.study.runs import RunStore
 from minseg.synthetic.server import serve
-from tests.conftest import SHARED_DATA, run
+from tests.conftest import SHARED_DATA, SMALL, run
 from tests.fetching.rendered_scenes import write_rendered
 from tests.fetching.test_lames import REAL, SITES, write_metadata, write_sectors
-from tests.pages import texts
-from tests.study.test_execution import SMALL
+from tests.pages import run_page
 
 # Coal and metals, sites of two years, invalid outlines, leaching heaps and stockyards; small ones.
 CHOSEN = (
@@ -82,6 +80,7 @@ def built(real_pair, tmp_path_factory):
     return build(real_pair, folder), folder / "runs"
 
 
+@pytest.mark.pages
 def test_real_sites_give_a_dataset_with_their_kinds(built):
     dataset, runs = built
     require_what_labels_answer(dataset)
@@ -102,13 +101,12 @@ PAGES = {
 }
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_answers_what_the_labels_can_and_tells_what_they_cannot(page, built, tmp_path):
     dataset, runs = built
     few = {"runs": str(runs), "settings": SMALL | {"epochs": 1}} if page != "01" else {}
-    (notebook,) = find_notebooks([page])
-    rerun(notebook, {"dataset": str(dataset.path)} | few | PAGES[page], tmp_path / "out.ipynb")
-    seen = texts(tmp_path / "out.ipynb")
+    seen = run_page(page, tmp_path, dataset=str(dataset.path), **few, **PAGES[page])
     assert "Partial labels." in seen and "Model 1 as excavation" in seen
     assert "nobody annotated" not in seen or page == "08"
     if page == "01":
@@ -125,6 +123,7 @@ def test_a_page_answers_what_the_labels_can_and_tells_what_they_cannot(page, bui
         }
 
 
+@pytest.mark.pages
 def test_the_real_chip_is_mapped_pixel_by_pixel_or_refused_in_one_line(built, tmp_path, capsys):
     folder = SHARED_DATA / "lames_chile"
     network = next(

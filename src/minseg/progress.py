@@ -1,5 +1,6 @@
-"""Progress bars: in a terminal and in a notebook someone watches, none in logs."""
+"""Progress bars: in a terminal and in a notebook someone watches; in logs, lines if asked for."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -29,6 +30,12 @@ def progress(
         leave=False,
         mininterval=0.5,
     )
+
+
+def show_log() -> None:
+    """Print on standard error what is logged where no bar shows: of a training, a line an epoch."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    logging.getLogger("minseg").setLevel(logging.INFO)
 
 
 def _in_kernel() -> bool:

@@ -10,12 +10,10 @@ from minseg.fetching import catalogue, pixels, providers
 from minseg.fetching.annotations import read_annotations
 from minseg.fetching.dataset import fetch_dataset
 from minseg.fetching.plan import FetchRequest, read_mines
-from minseg.synthetic.catalogue import BOX, FIELDS, write_demo_catalogue
+from minseg.synthetic.catalogue import BOX, FIELDS
 from minseg.synthetic.server import serve
 from tests.fetching.loopback import Behaviour, behaving, serving
 
-YEARS = (2019, 2022)
-SIZE = 96
 PROVIDER = replace(providers.PROVIDERS["planetary-computer"], signing="none")
 
 
@@ -34,13 +32,6 @@ def quick():
 def server(tmp_path):
     with serving(tmp_path) as state:
         yield state
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """A catalogue of three mines; `write_demo_catalogue` tells of what."""
-    folder = tmp_path_factory.mktemp("catalogue") / "made"
-    return write_demo_catalogue(folder, num_mines=3, years=YEARS, size=SIZE)
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def fetched(made, tmp_path_factory):
         return fetch_dataset(tmp_path_factory.mktemp("fetched") / "mines", request_of(made, api))
 
 
-def request_of(made, api, years=YEARS):
+def request_of(made, api, years=(2019, 2022)):
     mines = read_mines(made.mines)
     polygons = read_annotations(made.polygons, mines, FIELDS)
     return FetchRequest(mines, polygons, years, providers.provider_for(api), BOX)

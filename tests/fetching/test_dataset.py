@@ -23,7 +23,7 @@ from minseg.fetching.dataset import fetch_dataset
 from minseg.fetching.plan import BoxRule, read_mines
 from minseg.synthetic.dataset import render_scene
 from minseg.synthetic.server import serve
-from tests.fetching.conftest import SIZE, YEARS, checksums, request_of
+from tests.fetching.conftest import checksums, request_of
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_fetched_scene_is_what_was_drawn(made, fetched):
     assert dataset.synthetic and len(dataset.scenes) == 6
     mines = read_mines(made.mines).set_index("mine", drop=False)
     for _, scene in dataset.scenes.iterrows():
-        drawn = render_scene(mines.loc[scene["mine"]], scene["year"], YEARS, SIZE, seed=0)
+        drawn = render_scene(mines.loc[scene["mine"]], scene["year"], made.years, 96, seed=0)
         grid = dataset.grid(scene)
         left, top = (~drawn.grid.transform) @ (grid.transform.c, grid.transform.f)
         window = Window(round(left), round(top), grid.width, grid.height)

@@ -1,7 +1,5 @@
 """The same pixels by odc-stac, which reads STAC items in its own way."""
 
-from dataclasses import replace
-
 import numpy as np
 import odc.stac
 import pytest
@@ -16,10 +14,8 @@ from tests.fetching.scenes import (
     BOX,
     TILE,
     WEST,
-    in_zone,
     item,
     numbers_at,
-    optical_bands,
     tif,
 )
 
@@ -36,34 +32,6 @@ def by_odc_stac(scenes, bands, grid, data_type, nodata):
         scenes, bands=bands, geobox=box, groupby="solar_day", stac_cfg={"any": told}
     )
     return np.stack([loaded[band].values[0] for band in bands])
-
-
-BEYOND = replace(BOX, transform=BOX.transform @ Affine.translation(140, 150))
-"""A box that reaches out of the tile."""
-
-
-@pytest.mark.parametrize(
-    ("grid", "may_differ"),
-    # Between zones, pixels that lie on an edge may fall either way.
-    [(BOX, 0), (BEYOND, 0), (in_zone(32632), 0.002)],
-    ids=["same zone", "beyond the tile", "other zone"],
-)
-def test_optical_bands_are_what_odc_stac_reads(server, grid, may_differ):
-    optical_bands(server.folder)
-    hrefs = {band: f"{server.url}/{band}.tif" for band in BANDS}
-    scene = item("S2A", "2020-07-01", hrefs, s2__processing_baseline="02.12")
-    expected = by_odc_stac([scene], BANDS, grid, "uint16", 0)
-    optical = read_optical(scene, PROVIDER, grid)
-    assert {band.native_gsd_m for band in OPTICAL_BANDS} == {10, 20, 60}
-    assert len(np.unique(expected)) > 1000
-    for band, ours, theirs in zip(BANDS, optical, expected, strict=True):
-        # A pixel that any band lacks at the tile's edge is missing in all of ours.
-        everywhere = (expected > 0).all(axis=0)
-        assert np.mean(ours != np.where(everywhere, theirs, 0)) <= may_differ, band
-    shifted = item("S2A", "2020-07-01", hrefs, s2__processing_baseline="04.00")
-    assert np.array_equal(
-        read_optical(shifted, PROVIDER, grid), np.where(optical > 0, optical - 1000.0, 0)
-    )
 
 
 def test_radar_power_is_what_odc_stac_reads(server):

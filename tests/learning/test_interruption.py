@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,16 @@ from tests.conftest import names
 from tests.learning.slow_segmenter import TILING, segmenter_of
 
 PREDICTION = """
-import sys, time
+import sys
 from pathlib import Path
 from minseg.maps import prediction
 from minseg.maps.cleaning import Cleaning
-from tests.learning.slow_segmenter import TILING, segmenter_of
+from tests.learning.slow_segmenter import TILING, segmenter_of, wait_to_be_killed
 waits, enough, image, output, probabilities, polygons = sys.argv[1:]
 step = getattr(prediction, waits, None)
 def wait_at_step(*arguments):
     made = step(*arguments) if waits == "_finish" else None  # nothing but renaming is left
-    (Path(output).parent / ".map.tif.partial" / "waiting").touch()
-    time.sleep(100_000)
+    wait_to_be_killed()
 if step:
     setattr(prediction, waits, wait_at_step)
 segmenter = segmenter_of(int(enough))
@@ -41,13 +39,13 @@ ROOT = Path(__file__).parents[2]
 MADE = ["map.qml", "map.tif", "map.tif.aux.xml", "p.tif"]
 
 
-def kill_when(moment, *arguments):
-    """Run the program and kill it, with no chance to clean up, as soon as something holds."""
-    process = subprocess.Popen([sys.executable, "-c", PREDICTION, *map(str, arguments)], cwd=ROOT)
+def kill_waiting(*arguments, meanwhile=lambda: None):
+    """Run the program and kill it where it waits, with no chance to clean up."""
+    command = [sys.executable, "-c", PREDICTION, *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        while not moment():
-            assert process.poll() is None, "the program ended before it could be killed"
-            time.sleep(0.01)
+        assert process.stdout.readline() == "waiting\n"
+        meanwhile()
     finally:
         process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -74,13 +72,12 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
 
     def half_done():
         # Five rows of three tiles begin at 0, 64, 128, 192 and 224; it waits in the third.
-        if not note.exists() or json.loads(note.read_text())["progress"]["rows"] < 128:
-            return False
+        assert json.loads(note.read_text())["progress"]["rows"] == 128
         with pytest.raises(MinsegError, match="another program is writing it now"):
             predict(segmenter_of(), output)
-        return True
 
-    kill_when(half_done, "", 7, image, output, output.with_name("p.tif"), "")
+    beside = output.with_name("p.tif")
+    kill_waiting("", 7, image, output, beside, "", meanwhile=half_done)
     assert names(output.parent) == [".map.tif.partial", ".p.tif.partial"]
 
     segmenter = segmenter_of()
@@ -94,6 +91,7 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
     assert np.array_equal(_read(output)[0], classes)
 
 
+@pytest.mark.kills
 def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_tif, tmp_path):
     image, classes = image_and_classes
     output = tmp_path / "out" / "map.tif"
@@ -103,8 +101,7 @@ def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_
     predict_raster(segmenter_of(), old, output, probabilities=probabilities, reading=reading)
     before = {path: path.read_bytes() for path in output.parent.iterdir()}
 
-    waiting = output.parent / ".map.tif.partial" / "waiting"
-    kill_when(waiting.exists, "_finish", -1, image, output, probabilities, "")
+    kill_waiting("_finish", -1, image, output, probabilities, "")
     assert {path: path.read_bytes() for path in before} == before
 
     segmenter = segmenter_of()
@@ -114,14 +111,14 @@ def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_
     assert names(output.parent) == MADE
 
 
+@pytest.mark.kills
 def test_a_map_killed_while_cleaned_has_no_name_and_no_tile_is_predicted_again(
     image_and_classes, tmp_path
 ):
     image, _ = image_and_classes
     output, polygons = tmp_path / "out" / "map.tif", tmp_path / "gis" / "mine.gpkg"
     arguments = -1, image, output, "", polygons
-    waiting = output.parent / ".map.tif.partial" / "waiting"
-    kill_when(waiting.exists, "clean", *arguments)
+    kill_waiting("clean", *arguments)
     assert names(output.parent) == [".map.tif.partial"]
     assert not polygons.parent.exists() or names(polygons.parent) == []
 

@@ -1,6 +1,7 @@
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from torch import nn
 
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.errors import MinsegError
@@ -20,6 +21,16 @@ BEYOND = ("resnet18", "mobilenet_v2", "tu-mobilenetv3_small_050")
 COMBINATIONS = [(name, encoder) for name in ARCHITECTURES for encoder in ENCODERS]
 
 
+def shapes_alone(encoder):
+    """Where networks have no numbers and cost no time; transformers need some to be built."""
+    return torch.device("cpu" if encoder.startswith("mit") else "meta")
+
+
+def shape_of(architecture, encoder):
+    with shapes_alone(encoder):
+        return build_model(architecture, encoder, SEVEN_BANDS, 3)
+
+
 def output_of(model, image):
     with torch.no_grad():
         return model.eval()(image)
@@ -32,18 +43,16 @@ def output_of(model, image):
 def test_combinations_of_the_paper_and_others_map_seven_bands_to_logits_of_every_class(
     architecture, encoder
 ):
-    model = build_model(architecture, encoder, SEVEN_BANDS, 3)
+    model = shape_of(architecture, encoder)
     assert type(model).__name__ == ARCHITECTURES[architecture]
-    model.segmentation_head[0].bias.data -= 1e4
-    logits = output_of(model, torch.rand(1, 7, 64, 64))
-    assert logits.shape == (1, 3, 64, 64)
-    assert logits.max() < 0  # logits, not probabilities
+    assert output_of(model, torch.empty(1, 7, 64, 64, device="meta")).shape == (1, 3, 64, 64)
+    assert isinstance(model.segmentation_head[-1].activation, nn.Identity)  # logits
 
 
 def test_the_one_combination_of_the_paper_that_smp_refuses_is_the_one_we_refuse():
     refused = [c for c in COMBINATIONS if not can_build(*c)]
     assert refused == [("deeplabv3+", "vgg16")]
-    with pytest.raises(ValueError, match="do not support dilated mode"):
+    with pytest.raises(ValueError, match="do not support dilated mode"), shapes_alone("vgg16"):
         smp.DeepLabV3Plus("vgg16", encoder_weights=None)
     with pytest.raises(MinsegError, match=r"deeplabv3\+ cannot be built.*use linknet, unet\+\+"):
         build_model("deeplabv3+", "vgg16", RGB, 2)
@@ -59,7 +68,8 @@ def test_the_one_combination_of_the_paper_that_smp_refuses_is_the_one_we_refuse(
 )
 def test_can_build_says_what_smp_does(architecture, encoder):
     try:
-        getattr(smp, ARCHITECTURES[architecture])(encoder, encoder_weights=None)
+        with shapes_alone(encoder):
+            getattr(smp, ARCHITECTURES[architecture])(encoder, encoder_weights=None)
         built = True
     except ValueError:
         built = False
@@ -93,31 +103,18 @@ def test_saved_weights_come_back_bit_for_bit(tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["weights.safetensors"]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"encoder.conv1.weight": torch.zeros(64, 7, 7, 7)},
-            r"is \(64, 7, 7, 7\), not \(64, 3, 7, 7\)",
-        ),
-        ({"extra": torch.zeros(1)}, "extra is not in the model"),
-        ({"segmentation_head.0.bias": None}, r"segmentation_head\.0\.bias is missing"),
-    ],
-)
-def test_weights_of_another_build_are_refused_and_the_model_keeps_its_own(
-    tmp_path, change, message
-):
+def test_weights_of_another_build_are_refused_and_the_model_keeps_its_own(tmp_path):
     path, model = tmp_path / "weights.safetensors", build_model("unet", "resnet18", RGB, 3)
-    state = build_model("unet", "resnet18", RGB, 3).state_dict() | change
-    save_weights({name: t for name, t in state.items() if t is not None}, path)
+    state = build_model("unet", "resnet18", RGB, 3).state_dict() | {"extra": torch.zeros(1)}
+    save_weights(state, path)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(MinsegError, match=message):
+    with pytest.raises(MinsegError, match="extra is not in the model"):
         load_weights(model, path)
     assert all(torch.equal(before[name], model.state_dict()[name]) for name in before)
 
 
 def anatomy(architecture, encoder="resnet18"):
-    return network_anatomy(build_model(architecture, encoder, SEVEN_BANDS, 3), 7, 64)
+    return network_anatomy(shape_of(architecture, encoder), 7, 64)
 
 
 def links(stages):

@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -151,18 +152,20 @@ def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     fabric, path = fabric_of(options.precision), tmp_path / "checkpoint.safetensors"
     whole = small_network()
     expected = train(whole, patches, validate, options, tmp_path / "none", fabric)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["history.csv"]
 
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
     stopping = interrupted_after(2, validate)
     with pytest.raises(KeyboardInterrupt):
         train(small_network(), patches, stopping, options, path, fabric)
-    assert names(tmp_path) == ["checkpoint.safetensors"]
+    assert names(tmp_path) == ["checkpoint.safetensors", "history.csv"]
+    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
 
     resumed = small_network(seed=99)  # its start must not matter
     torch.rand(17)  # nor what was drawn before
     found = train(resumed, patches, interrupted_after(2, validate), options, path, fabric)
     assert found.drop(columns="seconds").equals(expected.drop(columns="seconds"))
+    assert (tmp_path / "history.csv").read_text() == found.to_csv(index=False)
     assert same_weights(resumed.state_dict(), whole.state_dict())
     assert len(expected["train_loss"].unique()) == 4
 

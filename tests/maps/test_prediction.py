@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from minseg.maps import prediction
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.prediction import ImageFile, ImageReading, predict_raster, work_folder
 from tests.conftest import grid_at, names
+from tests.fetching.loopback import serving
 from tests.maps.conftest import speckled
 
 MODEL1 = TASKS["model1"]
@@ -289,6 +291,70 @@ def test_files_on_different_grids_are_mapped_as_one_image(write_tif, tmp_path):
     predict_raster(segmenter_of(), images, tmp_path / "map.tif", reading=ImageReading(scale=1e-4))
     assert read_grid(tmp_path / "map.tif").matches(grid_at(0, 80))
     assert np.array_equal(read(tmp_path / "map.tif")[0], fine)
+
+
+ELSEWHERE = {
+    "{url}/in/image.tif": "404",
+    "B02,B08={url}/in/image.tif?signature=a=b": "403",
+    "/vsicurl/{url}/in/image.tif": "404",
+    "/vsizip/{folder}/image.zip/image.tif": "does not exist",
+    "zip://{folder}/image.zip!/image.tif": "does not exist",
+    "s3://in/image.tif": "Invalid AWS response",
+}
+"""Names of images, and what is said of others beside them."""
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A web server of the folder, which is S3, too."""
+    with serving(tmp_path) as state:
+        s3 = {"AWS_S3_ENDPOINT": state.url.removeprefix("http://"), "AWS_HTTPS": "NO"}
+        s3 |= {"AWS_VIRTUAL_HOSTING": "FALSE", "AWS_NO_SIGN_REQUEST": "YES"}
+        for name, value in (s3 | {"GDAL_HTTP_MAX_RETRY": "0"}).items():
+            monkeypatch.setenv(name, value)
+        yield state
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_images_elsewhere_are_read_where_they_are(write_image, tmp_path, server, name):
+    classes = class_map(130, 90)
+    image = write_image(numbers_of(classes), "in/image.tif")
+    with ZipFile(tmp_path / "image.zip", "w") as archive:
+        archive.write(image, "image.tif")
+    place = name.format(url=server.url, folder=tmp_path)
+    predict_raster(segmenter_of(), ImageFile.parse(place), tmp_path / "map.tif")
+    assert np.array_equal(read(tmp_path / "map.tif")[0], classes)
+
+    server.refuse = lambda address, headers: 403 if "signature" in address else 0
+    lost, said = ImageFile.parse(place.replace("image.tif", "lost.tif")), ELSEWHERE[name]
+    with pytest.raises(MinsegError, match=rf"lost.tif.*: .*\(.*{said}.*\); check the address"):
+        predict_raster(segmenter_of(), lost, tmp_path / "lost.tif")
+
+
+class Cutting(nn.Module):
+    """Lets the server refuse everything from some tile on."""
+
+    def __init__(self, tiles, server):
+        super().__init__()
+        self.left, self.server, self.network = tiles, server, exact_network()
+
+    def forward(self, inputs):
+        self.left -= len(inputs)
+        self.server.refuse = lambda address, headers: 403 if self.left < 0 else 0
+        return self.network(inputs)
+
+
+def test_work_goes_on_where_a_connection_failed(write_image, tmp_path, server):
+    classes = class_map(1100, 700)
+    write_image(numbers_of(classes), "in/image.tif")
+    output, image, told = tmp_path / "out" / "map.tif", f"{server.url}/in/image.tif", []
+    more = {"tiling": Tiling(128), "tell": told.append}
+    with pytest.raises(MinsegError, match=f"{image}: cannot be read on .*; if the conn"):
+        predict_raster(segmenter_of(Cutting(20, server)), image, output, **more)
+    assert (names(output.parent), told) == ([".map.tif.partial"], [])
+    predict_raster(segmenter_of(Cutting(9999, server)), image, output, **more)
+    assert len(told) == 1
+    assert np.array_equal(read(output)[0], classes)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from minseg.report import style
 from minseg.study.config import RunConfig
 from minseg.study.runs import Run
 from minseg.study.tables import Entry, Result
-from tests.conftest import write_small_dataset
 from tests.study.made_runs import write_run
 
 
@@ -37,9 +36,8 @@ def synthetic(page):
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory):
-    """Fourteen mines, two of them in the test part."""
-    return write_small_dataset(tmp_path_factory.mktemp("report") / "squares", 14)
+def dataset(many):
+    return many
 
 
 @pytest.fixture(scope="session")

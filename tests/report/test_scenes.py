@@ -239,7 +239,7 @@ def test_annotation_names_all_ten_classes_inside_the_figure(height, width):
     labels = encode_bits({c.name: np.tile(columns == c.id, (height, 1)) for c in CLASSES})
     labels[0] = 65535
     figure = scenes.annotation_figure(
-        scene(height, width), labels, grid_of(height, width), "A", True
+        scene(height, width), {"labels": labels}, grid_of(height, width), "A", True
     )
     assert overlapping_texts(figure) == []
     assert legend(figure) == [*(c.name for c in CLASSES), "not annotated"]
@@ -252,15 +252,19 @@ def test_annotation_draws_small_things_over_large_ones_and_outlines_both():
     inner = np.zeros((40, 60), bool)
     inner[15:20, 20:30] = True
     labels = encode_bits({"excavation": square() > 0, "dam": inner})
-    figure = scenes.annotation_figure(np.full((3, 40, 60), 0.2), labels, grid_of(), "Mine A")
+    figure = scenes.annotation_figure(
+        np.full((3, 40, 60), 0.2), {"labels": labels}, grid_of(), "Mine A"
+    )
     shown = figure.axes[1].images[0].get_array().astype(int)
     inside, around = shown[17, 25], shown[12, 25]
     assert inside.argmax() == 1  # the dam's green
     assert around.argmax() == 0  # the excavation's red
     assert len(figure.axes[1].collections) == 2
     assert legend(figure) == ["excavation", "dam"]
-    nothing = scenes.annotation_figure(scene(), 0 * labels, grid_of(), "Mine A")
-    assert titles(draw(nothing)) == ["image", "annotated classes"]
+    both = {"nothing": 0 * labels, "labels": labels}
+    beside = scenes.annotation_figure(scene(), both, grid_of(), "Mine A")
+    assert titles(draw(beside)) == ["image", *both]
+    assert legend(beside) == ["excavation", "dam"]
 
 
 def test_overlay_of_a_stored_run_shows_the_crop_that_was_scored(perfect_run, dataset):

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from minseg.errors import MinsegError
@@ -29,7 +30,9 @@ STRAIGHT = [
 
 
 def anatomy(architecture, encoder="resnet18"):
-    return network_anatomy(build_model(architecture, encoder, SEVEN_BANDS, 8), 7, 128)
+    with torch.device("meta"):
+        network = build_model(architecture, encoder, SEVEN_BANDS, 8)
+    return network_anatomy(network, 7, 128)
 
 
 def boxes(figure):

@@ -1,15 +1,18 @@
-"""A Dask scheduler and its workers, each a program of its own, and looking at what they do."""
+"""Dask schedulers and their workers: in this process, or programs that can be killed."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import psutil
+from distributed import Scheduler, SpecCluster, Worker
 
 from minseg.study.runs import RunStore
 
@@ -24,6 +27,17 @@ def wait_until(moment: Callable[[], object]) -> object:
     while not (found := moment()):
         time.sleep(0.005)
     return found
+
+
+@cache
+def cluster_here() -> SpecCluster:
+    """Start a scheduler whose one worker is a thread of this process."""
+    worker = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "host": "127.0.0.1"}
+    scheduler = {"dashboard": False, "host": "127.0.0.1", "port": 0}
+    workers = {0: {"cls": Worker, "options": worker}}
+    return SpecCluster(
+        workers, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.ERROR
+    )
 
 
 class Cluster:

@@ -6,7 +6,7 @@ import pytest
 from distributed import Client
 
 from minseg.study import scheduling
-from tests.study.cluster import Cluster
+from tests.study.cluster import Cluster, cluster_here
 from tests.study.predicted import PIT, write_mines, write_predictions
 
 FOR_EVER_S = 3600
@@ -30,6 +30,11 @@ def cluster(tmp_path_factory):
         yield started
     finally:
         started.stop()
+
+
+@pytest.fixture
+def scheduler():
+    return cluster_here().scheduler_address
 
 
 @pytest.fixture

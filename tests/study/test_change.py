@@ -34,19 +34,13 @@ from minseg.study.study import Study
 from tests.conftest import TINY, grid_at, mine_rows, scene_of, write_scenes, write_small_dataset
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory):
-    """Fourteen mines, two of them in the test part."""
-    return write_small_dataset(tmp_path_factory.mktemp("years") / "squares", 14)
-
-
-def test_scenes_of_two_years(wide, own_dataset):
-    assert list(scenes_of_two_years(wide, "mine-0")["year"]) == [2019, 2020]
-    assert list(scenes_of_two_years(wide, "mine-0", [2019, 2020])["year"]) == [2019, 2020]
+def test_scenes_of_two_years(many, own_dataset):
+    assert list(scenes_of_two_years(many, "mine-0")["year"]) == [2019, 2020]
+    assert list(scenes_of_two_years(many, "mine-0", [2019, 2020])["year"]) == [2019, 2020]
     for dataset, mine, years, message in (
-        (wide, "mine-0", [2019, 2021], r"two years \(2019 and 2021\), .* are of: 2019, 2020"),
-        (wide, "mine-0", [2020, 2019], "an earlier and a later"),
-        (wide, "x", (), "has no mine 'x'"),
+        (many, "mine-0", [2019, 2021], r"two years \(2019 and 2021\), .* are of: 2019, 2020"),
+        (many, "mine-0", [2020, 2019], "an earlier and a later"),
+        (many, "x", (), "has no mine 'x'"),
         (own_dataset, "mine-0", (), "its scenes are of: 2020"),
     ):
         with pytest.raises(MinsegError, match=message):
@@ -73,22 +67,22 @@ def test_the_mine_that_grew_most(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tiny_run(wide, tmp_path_factory):
-    return run(TINY.replace(epochs=1), wide, RunStore(tmp_path_factory.mktemp("runs")))
+def tiny_run(many, tmp_path_factory):
+    return run(TINY.replace(epochs=1), many, RunStore(tmp_path_factory.mktemp("runs")))
 
 
-def test_predictions_of_both_years(wide, tiny_run):
-    mines = mines_with_two_years(wide)
-    found, rows = predicted(tiny_run, wide, mines), wide.scenes.set_index("scene")
+def test_predictions_of_both_years(many, tiny_run):
+    mines = mines_with_two_years(many)
+    found, rows = predicted(tiny_run, many, mines), many.scenes.set_index("scene")
     assert list(found) == mines
     for mine, one in found.items():
         assert one.years == (2019, 2020)
         assert one.scenes == (f"{mine}-2019", f"{mine}-2020")
         assert not np.array_equal(one.before.classes, one.after.classes)
-        (true,) = annotated(wide, tiny_run.task, [mine]).values()
+        (true,) = annotated(many, tiny_run.task, [mine]).values()
         assert true.scenes == one.scenes
         assert (true.before.classes[:, -1] == IGNORE).all()
-        target = wide.read_target(rows.loc[true.scenes[1]], tiny_run.task)
+        target = many.read_target(rows.loc[true.scenes[1]], tiny_run.task)
         assert np.array_equal(true.after.classes, target)
         # The run has stored what it predicts of the later year.
         with rasterio.open(tiny_run.path / "predictions" / f"{mine}-2020.tif") as stored:
@@ -108,12 +102,12 @@ def test_pixels_without_an_image_have_no_prediction(tmp_path, tiny_run):
     assert np.array_equal(classes == IGNORE, gap)
 
 
-def test_maps_are_kept_and_need_no_network_again(wide, tiny_run, tmp_path):
-    scenes = list(scenes_of_two_years(wide, mines_with_two_years(wide)[0])["scene"])
-    drawn = scene_maps(tiny_run, wide, scenes)
+def test_maps_are_kept_and_need_no_network_again(many, tiny_run, tmp_path):
+    scenes = list(scenes_of_two_years(many, mines_with_two_years(many)[0])["scene"])
+    drawn = scene_maps(tiny_run, many, scenes)
     copy = Run(shutil.copytree(tiny_run.path, tmp_path / "copy"))
     (copy.path / "weights.safetensors").unlink()
-    again = scene_maps(copy, wide, scenes)
+    again = scene_maps(copy, many, scenes)
     for scene in scenes:
         assert np.array_equal(again[scene].classes, drawn[scene].classes)
         assert again[scene].grid.matches(drawn[scene].grid)
@@ -123,28 +117,28 @@ def test_maps_are_kept_and_need_no_network_again(wide, tiny_run, tmp_path):
     kept = next(copy.path.glob(f"scene_maps/*/{scenes[1]}.tif"))
     kept.write_bytes(kept.read_bytes()[:100])
     with pytest.raises(MinsegError, match=kept.name):
-        scene_maps(copy, wide, scenes)
+        scene_maps(copy, many, scenes)
     # A run that cannot be written to is mapped all the same.
     shut = Run(shutil.copytree(tiny_run.path, tmp_path / "shut", ignore=lambda *_: ["scene_maps"]))
     (shut.path / "scene_maps").write_text("in the way")
-    assert set(scene_maps(shut, wide, scenes[1:])) == {scenes[1]}
+    assert set(scene_maps(shut, many, scenes[1:])) == {scenes[1]}
 
 
-def test_mines_seen_in_training_are_refused(wide, tiny_run):
-    seen = wide.split.loc[wide.split["part"] == "train", "mine"].iloc[0]
+def test_mines_seen_in_training_are_refused(many, tiny_run):
+    seen = many.split.loc[many.split["part"] == "train", "mine"].iloc[0]
     with pytest.raises(MinsegError, match=f"was trained on mine {seen}"):
-        predicted(tiny_run, wide, [seen])
+        predicted(tiny_run, many, [seen])
     with pytest.raises(MinsegError, match="has no scene 'x'"):
-        predict_scenes_of(tiny_run, wide, ["x"])
+        predict_scenes_of(tiny_run, many, ["x"])
 
 
-def test_comparison_chooses_a_mine_and_says_what_is_missing(wide, tiny_run):
-    study = Study("demo", wide, (0,), RunStore(tiny_run.path.parent))
+def test_comparison_chooses_a_mine_and_says_what_is_missing(many, tiny_run):
+    study = Study("demo", many, (0,), RunStore(tiny_run.path.parent))
     settings = tiny_run.config.model_dump(exclude={"task", "bands", "seed"})
     bands = {"model1": TINY.bands}
     compared = compare_years(study, ["model1", "model2"], bands, **settings)
-    assert compared.mine == most_grown_mine(wide, TASKS["model1"])
-    assert set(compared.found["model1"]) == set(mines_with_two_years(wide))
+    assert compared.mine == most_grown_mine(many, TASKS["model1"])
+    assert set(compared.found["model1"]) == set(mines_with_two_years(many))
     assert len(compared.notes) == 1
     assert "model2" in compared.notes[0]
     ((found, true),) = compared.at_hand()

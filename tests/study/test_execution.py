@@ -1,5 +1,4 @@
-import os
-import subprocess
+import logging
 import sys
 from dataclasses import replace
 
@@ -18,15 +17,7 @@ from minseg.study.config import profile_config
 from minseg.study.execution import evaluate, open_segmenter, run
 from minseg.study.runs import RUN_FILES, RunStore, run_key
 from minseg.study.tuning import validation_by_epochs
-from tests.conftest import TINY, names, write_small_dataset
-
-SMALL = {
-    "encoder": "tu-mobilenetv3_small_100",
-    "crop": 64,
-    "test_crop": 64,
-    "epochs": 2,
-    "batch_size": 4,
-}
+from tests.conftest import SMALL, TINY, names, write_small_dataset
 
 CONSTANT = TINY.replace(epochs=4, schedule="constant", checkpoint="last")
 
@@ -218,57 +209,24 @@ def test_subset_is_trained_and_tested_on_its_own_mines(dataset, tmp_path):
     assert set(forest.counts["mine"]) == {"mine-5", "mine-7"}
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from minseg import MinsegError
-from minseg.data.dataset import open_dataset
-from minseg.learning import baseline, training
-from minseg.study.config import RunConfig
-from minseg.study.execution import run
-from minseg.study.runs import RunStore
-baseline.PIXELS, baseline.TREES = 500, 5
-dataset, store, *attempts = sys.argv[1:]
-for attempt in attempts:
-    largest, checkpoint_every_s, config = attempt.split(" ", 2)
-    training.CHECKPOINT_EVERY_S = float(checkpoint_every_s)
-    # No file may grow beyond that size: as if the disk were full.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), resource.RLIM_INFINITY))
-    config = RunConfig.model_validate_json(config)
-    try:
-        run(config, open_dataset(dataset), RunStore(Path(store)))
-        print("no error")
-    except MinsegError as error:
-        print(error)
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
-def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeypatch):
+def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeypatch, file_limit):
     monkeypatch.setattr(pixel_forest, "PIXELS", 500)
     monkeypatch.setattr(pixel_forest, "TREES", 5)
     store, forest = RunStore(tmp_path), CONSTANT.baseline()
-    attempts = [
+    for size_bytes, checkpoint_every_s, config in (
         (1_000_000, -1, CONSTANT),  # at the checkpoint, which holds the weights several times
         (1_000_000, 99, CONSTANT),  # at the weights
         (40, 99, forest),  # at the learning curve
         (500, 99, forest),  # at a class map
-    ]
-    arguments = [f"{size} {pause} {config.model_dump_json()}" for size, pause, config in attempts]
-    finished = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(dataset.path), str(store.path), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    lines = finished.stdout.splitlines()
-    assert len(lines) == len(attempts)
-    for line, (_, _, config) in zip(lines, attempts, strict=True):
+    ):
         key = run_key(config, dataset)
-        assert line.startswith((f"{store.path / key}: ", f"{store.path}/.{key}.partial/"))
-        assert "cannot be written" in line
-        assert "free some space" in line
+        monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", checkpoint_every_s)
+        told = pytest.raises(MinsegError, match=r"cannot be written .*free some space")
+        with file_limit(size_bytes), told as error:
+            run(config, dataset, store)
+        places = f"{store.path / key}: ", f"{store.path}/.{key}.partial/"
+        assert str(error.value).startswith(places)
         assert store.find(key) is None
     assert list(store) == []
     for config in (CONSTANT, forest):  # the disk has space again
@@ -297,7 +255,8 @@ def test_variables_of_a_cluster_divide_no_training(dataset, tmp_path, monkeypatc
     require_stored_counts(run(CONSTANT.replace(epochs=1), dataset, RunStore(tmp_path)), dataset)
 
 
-def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
+def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch, caplog, capfd):
+    caplog.set_level(logging.INFO, "minseg")
     for name, value in (SLURM | TORCHRUN | FIRST_NODE).items():
         monkeypatch.setenv(name, value)
     config = profile_config("demo", task="model1", **SMALL)
@@ -306,7 +265,9 @@ def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch):
         run(config, dataset, store, devices=3)
     with pytest.raises(MinsegError, match=r"^epoch 1: the training loss is nan.*--set learning"):
         run(config.replace(learning_rate=1e30, optimiser="sgd"), dataset, store, devices=2)
-    made = run(config, dataset, store, devices=2)
+    capfd.readouterr()
+    made = run(config, dataset, store, devices=2, device="cpu")
+    assert capfd.readouterr().err.count("epoch 2 of 2: loss ") == 1
     assert made.provenance["device"].startswith("2 × ")
     assert len(made.history) == 2
     assert np.isfinite(made.history["train_loss"]).all()

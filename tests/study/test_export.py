@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pystac
 import pytest
 import rasterio
@@ -21,6 +19,7 @@ from minseg.study.export import export_run
 from minseg.study.runs import RunStore
 from tests.conftest import NASTY, TINY, mine_rows, names, scene_of, write_scenes
 
+onnx, onnxruntime = map(pytest.importorskip, ("onnx", "onnxruntime"))
 ROOT = Path(__file__).parents[2]
 SHORT = TINY.replace(epochs=1)
 VARIANTS = {
@@ -75,7 +74,7 @@ def test_an_exported_model_answers_as_its_run_at_any_size(dataset, store, tmp_pa
         assert found == pytest.approx(inexact, abs=0.05)  # bfloat16 has three digits
 
 
-def test_an_exported_model_maps_as_its_run(minseg, run, dataset, tmp_path):
+def test_an_exported_model_maps_as_its_run(minseg, refused, run, dataset, tmp_path):
     assert minseg("export", run.path, tmp_path / "model")[:2] == (0, f"{tmp_path / 'model'}\n")
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == ["README.md", "item.json", "model.onnx"]
@@ -87,6 +86,9 @@ def test_an_exported_model_maps_as_its_run(minseg, run, dataset, tmp_path):
         polygons = ("--polygons", output.with_name("mine.gpkg"), "--smooth", 1)
         assert minseg("predict", model, *images, "-o", output, *polygons)[0] == 0
         maps[name] = rasterio.open(output).read()
+    assert "runs on the processor" in refused(
+        "predict", model, *images, "-o", output, "--device", "cuda"
+    )
     assert names(tmp_path / "run") == names(tmp_path / "file")
     assert (maps["run"] == maps["file"]).mean() > 0.999  # up to ties
     assert len(np.unique(maps["file"])) > 1

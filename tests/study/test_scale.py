@@ -48,6 +48,7 @@ def mapping(pid, folder):
     return any(note.with_name("lock") in opened for note in folder.glob(".*.partial/progress.json"))
 
 
+@pytest.mark.clusters
 def test_a_worker_that_dies_amid_a_tile_leaves_the_same_maps(
     cluster, worker_processes, dataset, images, tmp_path, capsys
 ):

@@ -53,6 +53,7 @@ def test_stored_runs_need_no_worker(dataset, undisturbed):
     assert run_all(GRID, dataset, store, NOWHERE) == expected[:3]
 
 
+@pytest.mark.clusters
 def test_killed_workers_lose_nothing(cluster, worker_processes, dataset, undisturbed, tmp_path):
     store, (_, made) = RunStore(tmp_path), undisturbed
     doomed = cluster.start_worker("--no-nanny")
@@ -87,6 +88,7 @@ def seconds_until_now(store, key):
     return [row[HISTORY_COLUMNS.index("seconds")] for row in history]
 
 
+@pytest.mark.clusters
 def test_scheduler_that_goes_away_ends_the_waiting(dataset, tmp_path):
     study = Study("demo", dataset, (0,), RunStore(tmp_path / "runs"))
     mortal = Cluster(tmp_path / "mortal")
@@ -117,6 +119,7 @@ def test_scheduler_that_does_not_answer(dataset, tmp_path, monkeypatch, address)
     assert names(tmp_path) == []
 
 
+@pytest.mark.clusters
 def test_scheduler_without_workers(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(scheduling, "WORKERS_WITHIN_S", 0.5)
     alone = Cluster(tmp_path / "alone")
@@ -128,7 +131,7 @@ def test_scheduler_without_workers(dataset, tmp_path, monkeypatch):
 
 
 def test_environment_names_a_scheduler_an_argument_another_and_paths_may_be_relative(
-    cluster, dataset, tmp_path, monkeypatch
+    scheduler, dataset, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     relative, store = open_dataset(Path(os.path.relpath(dataset.path))), RunStore(Path("runs"))
@@ -136,40 +139,40 @@ def test_environment_names_a_scheduler_an_argument_another_and_paths_may_be_rela
     with monkeypatch.context() as patch, pytest.raises(MinsegError, match=NOWHERE):
         patch.setattr(scheduling, "ANSWER_WITHIN_S", 0.5)
         run_all([TINY], relative, store)
-    (outcome,) = run_all([TINY], relative, store, cluster.address)
+    (outcome,) = run_all([TINY], relative, store, scheduler)
     assert (outcome.config, outcome.problem) == (TINY, None)
     assert outcome.run.path.parent == tmp_path / "runs"
     assert [run.key for run in store] == [outcome.run.key]
 
 
 def test_runs_that_cannot_be_made_are_named_and_the_others_go_on(
-    cluster, dataset, undisturbed, tmp_path, capsys
+    scheduler, dataset, undisturbed, tmp_path, capsys
 ):
     store = RunStore(tmp_path / "runs")
     shutil.copytree(undisturbed[0].path, store.path)
     damaged = store.path / run_key(GRID[2], dataset)
     (damaged / "counts.csv").unlink()
     wanted = [GRID[0], GRID[2], TINY.replace(bands="M"), TINY.replace(crop=96), TINY]
-    problems = [one.problem for one in run_all(wanted, dataset, store, cluster.address)]
+    problems = [one.problem for one in run_all(wanted, dataset, store, scheduler)]
     assert problems[0] is problems[-1] is None
     assert problems[1].startswith(f"{damaged}: counts.csv is missing; delete the folder")
     assert "has no band" in problems[2]
     assert "smaller than the crop" in problems[3]
     shutil.rmtree(damaged)
-    (again,) = run_all([GRID[2]], dataset, store, cluster.address)
+    (again,) = run_all([GRID[2]], dataset, store, scheduler)
     expected = (undisturbed[0].path / damaged.name / "counts.csv").read_bytes()
     assert (again.run.path / "counts.csv").read_bytes() == expected
     assert "not used" not in capsys.readouterr().err
 
 
-def test_changed_dataset_has_runs_of_its_own(cluster, tmp_path, capsys):
+def test_changed_dataset_has_runs_of_its_own(scheduler, tmp_path, capsys):
     store = RunStore(tmp_path / "runs")
     before = write_small_dataset(tmp_path / "before", count=4, years=(2020,))
     after = write_small_dataset(tmp_path / "after", count=5, years=(2020,))
-    (old,) = run_all([TINY], before, store, cluster.address)
+    (old,) = run_all([TINY], before, store, scheduler)
     missing = f"{store.path}: 1 run(s) are missing and made now: how long that takes is not known"
     assert capsys.readouterr().err.startswith(missing)
-    (new,) = run_all([TINY], after, store, cluster.address)
+    (new,) = run_all([TINY], after, store, scheduler)
     assert old.run.key != new.run.key
     told = capsys.readouterr().err.splitlines()
     assert told[0] == (

@@ -9,8 +9,7 @@ from minseg.study.runs import run_key
 from minseg.study.study import default_store, project_folder
 from minseg.study.tuning import tune_all
 from minseg.synthetic.dataset import VERSION
-from tests.conftest import TINY, names
-from tests.study.test_execution import SMALL
+from tests.conftest import SMALL, TINY, names
 
 
 def test_stored_runs_are_read_and_reported_without_torch_or_dask(dataset, tmp_path):

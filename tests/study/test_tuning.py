@@ -127,18 +127,18 @@ def require_sound(found, num_finished):
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_search_ends_with_as_many_trials_as_are_wanted(cluster, study, tmp_path, kind):
+def test_search_ends_with_as_many_trials_as_are_wanted(scheduler, study, tmp_path, kind):
     storage = f"sqlite:///{tmp_path / 'tuning.db'}" if kind == "sqlite" else None
-    found = search_for(study, 4, cluster.address, storage=storage)
-    require_sound(found, 4)
+    found = search_for(study, 2, scheduler, storage=storage)
+    require_sound(found, 2)
     before = found.known()
 
-    again = search_for(study, 4, storage=storage)  # no scheduler answers: nothing is trained
+    again = search_for(study, 2, storage=storage)  # no scheduler answers: nothing is trained
     assert again.known() == before
 
-    more = search_for(study, 6, cluster.address, storage=storage)
-    require_sound(more, 6)
-    assert more.known()[:4] == before
+    more = search_for(study, 3, scheduler, storage=storage)
+    require_sound(more, 3)
+    assert more.known()[:2] == before
 
     if kind == "journal":
         pack_runs(study.store, tmp_path / "search.runs")
@@ -148,10 +148,10 @@ def test_search_ends_with_as_many_trials_as_are_wanted(cluster, study, tmp_path,
         assert shipped.known() == more.known()
 
 
-def test_kept_journal_is_found_from_another_folder(cluster, study, tmp_path, monkeypatch):
+def test_kept_journal_is_found_from_another_folder(scheduler, study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     relative = Study("demo", study.dataset, (0,), RunStore(Path("runs")))
-    found = search_for(relative, 1, cluster.address, storage="kept.journal")
+    found = search_for(relative, 1, scheduler, storage="kept.journal")
     require_sound(found, 1)
     assert "kept.journal" in names(tmp_path)
     (tmp_path / "elsewhere").mkdir()
@@ -163,7 +163,8 @@ def test_kept_journal_is_found_from_another_folder(cluster, study, tmp_path, mon
         assert absolute(whole) == whole
 
 
-def test_killed_search_is_finished_by_the_next(cluster, study, monkeypatch):
+@pytest.mark.kills
+def test_killed_search_is_finished_by_the_next(scheduler, study, monkeypatch):
     longer = SPACE.model_copy(update={"epochs": (12, 18, 24)})
     monkeypatch.setitem(tuning.SPACES, "demo", longer)
     program = start_program(study, 100, space=longer)  # far more than it gets the time for
@@ -188,13 +189,14 @@ def test_killed_search_is_finished_by_the_next(cluster, study, monkeypatch):
     before = left.known()
     assert states(left)[TrialState.RUNNING] > 0
     wanted = len(left.known(*UNFAILED)) + 1
-    found = search_for(study, wanted, cluster.address)
+    found = search_for(study, wanted, scheduler)
     require_sound(found, wanted)
     for old, new in zip(before, found.known(), strict=False):
         assert old.params == new.params
         assert old.intermediate_values.items() <= new.intermediate_values.items()
 
 
+@pytest.mark.clusters
 def test_two_programs_share_one_search(cluster, study, tmp_path):
     storage = f"sqlite:///{tmp_path / 'tuning.db'}"
     programs = [start_program(study, 7, storage, cluster.address) for _ in range(2)]
@@ -215,12 +217,12 @@ def test_two_programs_share_one_search(cluster, study, tmp_path):
     assert max(drawn.values()) == 1  # programs do not draw the same ones
 
 
-def test_combinations_that_cannot_be_built_are_not_trained(cluster, study, monkeypatch):
+def test_combinations_that_cannot_be_built_are_not_trained(scheduler, study, monkeypatch):
     only = {"architecture": ("deeplabv3+",), "loss": ("crossentropy",), "batch_size": (4,)}
     encoders = ("vgg16", "tu-mobilenetv3_small_050", "densenet121")
     space = SPACE.model_copy(update={**only, "encoder": encoders, "epochs": (1,)})
     monkeypatch.setitem(tuning.SPACES, "demo", space)
-    found = search_for(study, 2, cluster.address)
+    found = search_for(study, 2, scheduler)
     assert {trial.params["encoder"] for trial in found.finished()} == {encoders[1]}
     failed = found.known(TrialState.FAIL)
     assert failed
@@ -232,13 +234,13 @@ def test_combinations_that_cannot_be_built_are_not_trained(cluster, study, monke
         tuning.SPACES, "demo", space.model_copy(update={"encoder": ("vgg16", "densenet121")})
     )
     with pytest.raises(MinsegError, match=r"none of deeplabv3\+ can be built on vgg16, densenet"):
-        search_for(study, 2, cluster.address)
+        search_for(study, 2, scheduler)
 
 
-def test_failed_trials_are_told_and_do_not_count(cluster, study, monkeypatch, capsys):
+def test_failed_trials_are_told_and_do_not_count(scheduler, study, monkeypatch, capsys):
     space = SPACE.model_copy(update={"crop": (32, 96), "epochs": (1,)})
     monkeypatch.setitem(tuning.SPACES, "demo", space)
-    found = search_for(study, 4, cluster.address)
+    found = search_for(study, 4, scheduler)
     failed = found.known(TrialState.FAIL)
     assert len(found.finished()) + len(failed) == 4
     assert 0 < len(failed) < 4, "draw with another seed"
@@ -250,28 +252,28 @@ def test_failed_trials_are_told_and_do_not_count(cluster, study, monkeypatch, ca
 
     monkeypatch.setitem(tuning.SPACES, "demo", space.model_copy(update={"crop": (96,)}))
     with pytest.raises(MinsegError, match=r"no trial could be trained: .*smaller than the crop"):
-        search_for(study, 2, cluster.address)
+        search_for(study, 2, scheduler)
 
 
-def test_trial_left_while_it_was_drawn_is_not_trained(cluster, study):
+def test_trial_left_while_it_was_drawn_is_not_trained(scheduler, study):
     left = search_for(study, 0).trials.ask()
     left.suggest_categorical("batch_size", SPACE.batch_size)
-    found = search_for(study, 1, cluster.address)
+    found = search_for(study, 1, scheduler)
     assert [trial.state for trial in found.known()] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
-def on_worker(cluster, call, *arguments):
-    with Client(cluster.address) as client:
+def on_worker(scheduler, call, *arguments):
+    with Client(scheduler) as client:
         return client.submit(call, *arguments, pure=False).result()
 
 
-def run_trial(cluster, found, trial):
+def run_trial(scheduler, found, trial):
     config = found.config(trial.params)
-    return on_worker(cluster, tuning._run_trial, found, config, trial._trial_id)
+    return on_worker(scheduler, tuning._run_trial, found, config, trial._trial_id)
 
 
 @pytest.mark.parametrize("ended_by", ["another program", "pruning"])
-def test_trial_that_is_pruned_leaves_no_run(cluster, study, ended_by):
+def test_trial_that_is_pruned_leaves_no_run(scheduler, study, ended_by):
     found = search_for(study, 0)
     if ended_by == "pruning":
         better = found.trials.ask()
@@ -280,7 +282,7 @@ def test_trial_that_is_pruned_leaves_no_run(cluster, study, ended_by):
     trial = tuning._ask(found)
     if ended_by == "another program":
         found.trials.tell(trial.number, state=TrialState.PRUNED)
-    assert run_trial(cluster, found, trial) is None
+    assert run_trial(scheduler, found, trial) is None
     pruned = found.known()[trial.number]
     assert pruned.state == TrialState.PRUNED
     assert list(pruned.intermediate_values) == [1] * (ended_by == "pruning")
@@ -288,7 +290,7 @@ def test_trial_that_is_pruned_leaves_no_run(cluster, study, ended_by):
     assert [name for name in names(study.store.path) if name.endswith(".partial")] == []
 
 
-def test_untuned_settings_are_the_first_trial_and_never_stopped(cluster, study, monkeypatch):
+def test_untuned_settings_are_the_first_trial_and_never_stopped(scheduler, study, monkeypatch):
     space = SPACE.model_copy(update={"epochs": (1, 10)})
     monkeypatch.setitem(tuning.SPACES, "demo", space)
     untuned = {"learning_rate": 1e-3, "crop": 32, "encoder": "tu-mobilenetv3_small_050"}
@@ -299,7 +301,7 @@ def test_untuned_settings_are_the_first_trial_and_never_stopped(cluster, study, 
     trial = tuning._ask(found)
     demo = study.config(**untuned)
     assert trial.params == {name: getattr(demo, name) for name in space.sampled} == found.default
-    assert len(run_trial(cluster, found, trial).run.history) == demo.epochs
+    assert len(run_trial(scheduler, found, trial).run.history) == demo.epochs
     tuning._ask(found)
     assert all(one.params != found.default for one in found.known()[2:])
     assert search_for(study, 0, **untuned | {"crop": 64}).default is None  # not in the space
@@ -317,13 +319,13 @@ def test_each_space_holds_its_profiles_own_settings_and_length(
     assert config.epochs in found.space.epochs
 
 
-def test_validation_without_a_class_fails_a_trial(cluster, study, tmp_path):
+def test_validation_without_a_class_fails_a_trial(scheduler, study, tmp_path):
     found = search_for(study, 0)
     trial = tuning._ask(found)
     config = found.config(trial.params)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     (tmp_path / "history.csv").write_text("epoch,validation_iou\n1,\n2,\n3,\n")
-    with Client(cluster.address) as client:
+    with Client(scheduler) as client:
         future = client.submit(Outcome, config, Run(tmp_path))
         problem = tuning._tell(found, trial.number, future)
     assert "no validation scene" in problem

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minseg.cli import values
-from minseg.errors import require_word
+from minseg.errors import MinsegError, require_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,28 +20,46 @@ if TYPE_CHECKING:
 def train(
     folder: values.DatasetFolder,
     task: Annotated[
-        str,
-        typer.Option(help="model1 … model4, all, or class names: a,b or a+b."),
-    ],
-    bands: Annotated[str, typer.Option(help="RGB, R+N, R+N+S, M, M+S, or band names.")] = "RGB",
+        str | None,
+        typer.Option(help="model1 … model4, all, or class names: a,b or a+b; or in --settings."),
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="RGB (default), R+N, R+N+S, M, M+S, or band names.")
+    ] = None,
     profile: Annotated[str, typer.Option(help="demo, laptop or paper.")] = "demo",
-    seed: values.Seed = 0,
-    settings: Annotated[
+    seed: Annotated[int | None, typer.Option(help="Start of all randomness, 0 by default.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--settings", help="Settings in TOML, or a run's config.json; options win."),
+    ] = None,
+    pairs: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of RunConfig, e.g. epochs=5.")
     ] = None,
     baseline: Annotated[bool, typer.Option(help="Fit the per-pixel baseline instead.")] = False,
+    device: values.Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Graphics cards that share the run.")] = 1,
     runs: values.RunFolders = None,
 ) -> None:
     """Train a model, or find the run that is there; print its folder and test scores."""
     from minseg.data.labels import ALL, parse_task
+    from minseg.progress import show_log
+    from minseg.study.config import profile_config
     from minseg.study.study import open_study
 
-    study = open_study(profile, folder, (seed,), runs)
-    if parse_task(task) != ALL:  # which is all that was looked for
-        study.dataset.require(parse_task(task), ())  # a page answers a part of it, and tells
-    config = study.config(task=task, bands=bands, **values.settings_of(settings or []))
-    run = study.run(config.baseline() if baseline else config, devices)
+    settings = values.settings_in(file) if file else {}
+    settings |= values.settings_of(pairs or [])
+    given = {"task": task, "bands": bands, "seed": seed}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    if "task" not in settings:
+        raise MinsegError("no task is named; give --task, e.g. --task model1")
+    asked = profile_config(profile, **settings)
+    study = open_study(profile, folder, (asked.seed,), runs)
+    if parse_task(asked.task) != ALL:  # which is all that was looked for
+        # A page answers a part of it, and tells.
+        study.dataset.require(parse_task(asked.task), ())
+    config = study.config(**settings)
+    show_log()
+    run = study.run(config.baseline() if baseline else config, devices, device)
     print(run.path)
     _print_scores(run.scores(), "test", "standard")
 
@@ -152,11 +170,17 @@ def predict(
             "of the finest optical image if they are 10 m within 20 %, else 10."
         ),
     ] = None,
+    device: values.Device = "auto",
+    tile: Annotated[int, typer.Option(help="Side of what the network sees at once, pixels.")] = 512,
+    batch_size: Annotated[
+        int, typer.Option(help="Tiles at once: 1 for a processor, more fill a graphics card.")
+    ] = 1,
 ) -> None:
     """Map the classes of an image to a Cloud-Optimized GeoTIFF; again after a kill, it goes on."""
     from minseg.data.bands import parse_file_bands
     from minseg.data.images import ImageReading
     from minseg.data.stack import ImageFile
+    from minseg.learning.tiling import Tiling
     from minseg.maps.cleaning import Cleaning
     from minseg.maps.prediction import predict_raster, require_outputs
     from minseg.study.export import open_predictor
@@ -165,15 +189,17 @@ def predict(
     cleaning = Cleaning(smooth, minimum_ha, adjacency)
     listed = parse_file_bands(bands) if bands else None
     reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale, gsd_m)
+    tiling = Tiling(tile, batch_size=batch_size)
     require_outputs([file.path for file in files], output, probabilities, polygons)
     found = predict_raster(
-        open_predictor(model),
+        open_predictor(model, device),
         files,
         output,
         polygons=polygons,
         probabilities=probabilities,
         cleaning=cleaning,
         reading=reading,
+        tiling=tiling,
         tell=lambda line: print(line, file=sys.stderr),
     )
     print(output, *filter(None, [polygons]), sep="\n")

@@ -1,8 +1,10 @@
 """How values are spelled on the command line."""
 
+import json
 import re
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +20,7 @@ RadarUnit = Annotated[str, typer.Option(help="db, power or amplitude.")]
 RadarScale = Annotated[
     float | None, typer.Option(help="Decibels, power or amplitude of one digital number.")
 ]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 for the second, or mps.")]
 Seed = Annotated[int, typer.Option(help="Start of all randomness.")]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split by mine.")]
 
@@ -78,6 +81,22 @@ def year_range(text: str) -> tuple[int, ...]:
             raise MinsegError(f"--years {text!r}: {last} comes before {first}; swap them")
         years.update(range(int(first), min(int(last or first), 9999) + 1))
     return tuple(sorted(years))
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML file, or from the ``config.json`` of a run."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        settings = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
+        raise MinsegError(
+            f"--settings {path}: cannot be read ({reason}); name a TOML file with lines such as "
+            "epochs = 5, or the config.json of a run"
+        ) from None
+    if not isinstance(settings, dict):
+        raise MinsegError(f"--settings {path}: holds no names with values, as epochs = 5 would be")
+    return settings
 
 
 def settings_of(pairs: list[str]) -> dict[str, str]:

@@ -4,8 +4,9 @@ import ctypes
 import errno
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ from minseg.errors import MinsegError
 CACHE_BYTES = 256 * 2**20
 """Bound on GDAL's block cache where large rasters are read or written: by default it may grow to a
 share of all memory."""
+
+HTTP_OPTIONS = {
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, doubled each time
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",  # bytes a second ...
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # ... for so many seconds is no connection any more
+}
+"""How GDAL asks servers, retries included."""
+
+_ELSEWHERE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
+    # With more threads, GDAL 3.10 gives wrong pixels and no error where a server refuses.
+    "GDAL_NUM_THREADS": "1",
+}
+"""How files that are not on this machine are opened."""
 
 METRES_PER_DEGREE = 111_320.0
 """Length of one degree of latitude, metres."""
@@ -161,17 +179,30 @@ def _ground_side(ground_m: float, map_m: float) -> float:
     return map_m if math.isclose(ground_m, map_m, rel_tol=0.01) else ground_m
 
 
+class ConnectionFailedError(MinsegError):
+    """Pixels of a file elsewhere did not come; they may the next time."""
+
+
+def place_of(name: Path | str) -> Path | str:
+    """Return the path of a file; as it is, what GDAL alone finds: an address, or in an archive."""
+    elsewhere = re.match(r"/vsi\w+/|(?!file:)[a-z0-9+.-]{2,}://", str(name), re.IGNORECASE)
+    return str(name) if elsewhere else Path(name)
+
+
 @contextmanager
-def open_raster(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster for reading, with errors told in one line."""
-    path = Path(path)
-    if not path.is_file():
+def open_raster(path: Path | str) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster for reading, by its path or `place_of` it, with errors told in one line."""
+    path = place_of(path)
+    local = isinstance(path, Path)
+    if local and not Path(path).is_file():
         raise MinsegError(f"{path}: no such file; check the path")
     try:
-        source = rasterio.open(path)
+        with nullcontext() if local else rasterio.Env(**_ELSEWHERE):
+            source = rasterio.open(path)
     except RasterioIOError as error:
         reason = str(error).replace(f"'{path}' ", "").replace(f"{path}: ", "").splitlines()[0]
-        raise MinsegError(f"{path}: cannot be read as a raster ({reason}); is it whole?") from None
+        mend = "is it whole?" if local else "check the address, and keys that it may need"
+        raise MinsegError(f"{path}: cannot be read as a raster ({reason}); {mend}") from None
     with source:
         yield source
 
@@ -187,7 +218,7 @@ def read_grid(path: Path) -> Grid:
         return grid_of(source)
 
 
-def require_located(grid: Grid, path: Path) -> None:
+def require_located(grid: Grid, path: Path | str) -> None:
     """Refuse a raster that lies nowhere, or without a coordinate reference system."""
     if _counts_pixels(grid):
         if _has_control_points(path):
@@ -212,7 +243,7 @@ def require_located(grid: Grid, path: Path) -> None:
         )
 
 
-def _has_control_points(path: Path) -> bool:
+def _has_control_points(path: Path | str) -> bool:
     """Whether a file tells by ground control points, or rational polynomials, where it lies."""
     with open_raster(path) as source:
         return bool(source.gcps[0]) or source.rpcs is not None
@@ -257,6 +288,11 @@ def read_window(
         values = source.read(list(indexes), window=window, out_shape=thin)
         shown = read_dataset_mask(source, indexes[0], window, shape)
     except RasterioIOError as error:
+        if not isinstance(place_of(source.name), Path):
+            raise ConnectionFailedError(
+                f"{source.name}: cannot be read on ({error.__cause__ or error}); if the connection "
+                "failed, try again later"
+            ) from None
         raise MinsegError(f"{source.name}: damaged ({error}); fetch the file again") from None
     valid = valid_pixels(values, [source.nodatavals[index - 1] for index in indexes])
     return values, valid if shown is None else valid & shown

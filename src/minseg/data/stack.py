@@ -21,7 +21,15 @@ from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
 from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels, require_brighter_vv
-from minseg.data.raster import Grid, grid_of, open_raster, read_window, require_located, warped
+from minseg.data.raster import (
+    Grid,
+    grid_of,
+    open_raster,
+    place_of,
+    read_window,
+    require_located,
+    warped,
+)
 from minseg.errors import MinsegError
 
 
@@ -93,7 +101,8 @@ _VV, _VH, _RATIO = (band.name for band in RADAR_BANDS)
 class ImageFile:
     """A file with some of an image's bands."""
 
-    path: Path
+    path: Path | str
+    """Path, or what `minseg.data.raster.place_of` leaves as it is, such as ``https://…``."""
     bands: tuple[str, ...] | None = None
     """Its bands in the file's order, where it does not name them; ``-`` for one left out."""
 
@@ -101,9 +110,10 @@ class ImageFile:
     def parse(cls, text: str) -> Self:
         """Read ``PATH`` or ``BANDS=PATH``, such as ``B02=korba/blue.tif`` or ``VV,VH=s1.tif``."""
         bands, equals, path = text.partition("=")
-        if not equals or Path(text).exists():
-            return cls(Path(text))
-        return cls(Path(path), parse_file_bands(bands))
+        whole = place_of(text)
+        if not equals or isinstance(whole, str) or whole.exists():
+            return cls(whole)
+        return cls(place_of(path), parse_file_bands(bands))
 
 
 @dataclass(frozen=True)
@@ -238,7 +248,7 @@ def _require_sensible(gsd_m: float, finest: Grid) -> None:
         )
 
 
-def _require_north_up(grid: Grid, path: Path) -> None:
+def _require_north_up(grid: Grid, path: Path | str) -> None:
     """Refuse a file that is nowhere, or whose rows do not run from west to east."""
     require_located(grid, path)
     if grid.transform.b or grid.transform.d:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rasterio.session import DummySession
 
 from minseg.data.bands import BANDS, OPTICAL_BANDS
+from minseg.data.raster import HTTP_OPTIONS
 from minseg.errors import MinsegError, summarise
 
 SCENE_CLASSES = "SCL"
@@ -174,18 +175,12 @@ def _require_complete(provider: Provider, path: Path) -> None:
         raise MinsegError(f"{path}: {summarise(problems)}; correct the table")
 
 
-GDAL_OPTIONS = {
+GDAL_OPTIONS = HTTP_OPTIONS | {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "1",  # seconds, doubled each time
-    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",  # bytes a second ...
-    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # ... for so many seconds is no connection any more
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",  # a failure is not remembered either
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
 }
-"""How GDAL asks servers, retries included; a provider's own options come before them."""
+"""How GDAL asks servers; a provider's own options come before them."""
 
 TIMEOUT_S = 60.0  # to wait for an answer
 ATTEMPTS = 6  # to send a request: too many requests and server errors pass by themselves

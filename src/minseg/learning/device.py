@@ -4,9 +4,11 @@ import ctypes
 import re
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
+
+from minseg.errors import MinsegError
 
 Precision = Literal["bf16-mixed", "32-true"]
 """A number format that a network can compute in."""
@@ -50,17 +52,38 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # the largest that glibc allows
 
 
-def resolve_precision(precision: Precision | Literal["auto"]) -> Precision:
-    """Return the format that a setting stands for on the device that networks run on here.
+def fabric_devices(device: str = "auto", number: int = 1) -> dict[str, Any]:
+    """Return how Fabric is asked for devices: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises
+    ------
+    MinsegError
+        If this machine has no such device, or one device is to be several.
+    """
+    import torch  # measuring memory needs none
+
+    cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    here = ["auto", "cpu", *(["cuda", *cards] if cards else [])]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    if device not in here:
+        raise MinsegError(f"device {device!r} is not on this machine; use {' or '.join(here)}")
+    kind, one, index = device.partition(":")
+    if one and number > 1:
+        raise MinsegError(f"device {device!r} is one and not {number}; use {kind} for several")
+    return {"accelerator": kind, "devices": [int(index)] if one else number}
+
+
+def resolve_precision(precision: Precision | Literal["auto"], device: str = "auto") -> Precision:
+    """Return the format that a setting stands for on a device, by default the fastest here.
 
     Processors without instructions for bfloat16 emulate it, and take half as long again as with
     float32; those with them, and graphics cards, are two to six times faster in it.
     """
     if precision != "auto":
         return precision
-    import torch  # measuring memory needs none
+    import torch
 
-    if torch.cuda.is_available():
+    if device != "cpu" and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         capabilities = torch.cpu.get_capabilities()

@@ -39,8 +39,10 @@ class Tiling:
         if not 0 <= self.overlap < self.tile:
             raise MinsegError(
                 f"tiling: an overlap of {self.overlap} in tiles of {self.tile} pixels; "
-                "make it 0 or more and smaller than the tile"
+                "make it 0 or more and the tile larger, e.g. --tile 512"
             )
+        if self.batch_size < 1:
+            raise MinsegError(f"tiling: {self.batch_size} tiles at once; give 1 or more")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Of the losses of section 2.4.3 the paper names no parameter; what it leaves open
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -22,13 +23,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from minseg.atomic import replace_when_done
+from minseg.atomic import replace_when_done, write_text
 from minseg.data.labels import IGNORE, Task
 from minseg.errors import MinsegError
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
 from minseg.progress import progress
 from minseg.scoring.metrics import scores
+
+LOG = logging.getLogger(__name__)
+"""Gets a line an epoch where no progress bar shows; `minseg train` prints it."""
 
 CHECKPOINT_EVERY_S = 30.0
 """Seconds of work that an interruption may cost at most, beside the epoch under way."""
@@ -67,7 +71,8 @@ def train(
     counts (scenes, num_classes, 4) of the validation part. `after_epoch` gets the number of the
     finished epoch (from 1), its validation IoU, and the weights that would be kept if training
     ended there; it may end the training by raising. A row of the result is an epoch
-    (`HISTORY_COLUMNS`, IoU under the `standard` convention).
+    (`HISTORY_COLUMNS`, IoU under the `standard` convention); while the training goes on, the rows
+    so far lie in `history.csv` beside the checkpoint.
     """
     network.to(memory_format=torch.channels_last)
     optimiser = build_optimiser(network, options)
@@ -111,6 +116,11 @@ def train(
         bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.3f}", validation_iou=f"{iou:.3f}")
         seconds = time.monotonic() - started
         state.end_epoch([epoch + 1, mean_loss, iou, rate, seconds], options)
+        if fabric.is_global_zero:
+            write_text(checkpoint.with_name("history.csv"), state.table().to_csv(index=False))
+        if bar.disable:
+            told = (epoch + 1, options.epochs, mean_loss, iou, seconds)
+            LOG.info("epoch %d of %d: loss %.4g, validation IoU %.3f, %.1f s", *told)
         if after_epoch is not None:
             after_epoch(epoch + 1, iou, state.kept)
         if options.is_over(state.ious):
@@ -121,7 +131,7 @@ def train(
             saved = time.monotonic()
     bar.close()
     network.load_state_dict(state.kept)
-    return pd.DataFrame(state.history, columns=HISTORY_COLUMNS)
+    return state.table()
 
 
 def build_loss(
@@ -146,7 +156,8 @@ def build_loss(
 
     Overlapping classes have no background, and each is held against its absence by a sigmoid:
     *jaccard* and *tversky* are the same mean over the classes of the soft scores of its
-    probability, *focal* is the same, *crossentropy* the binary one, mean over pixels and classes.
+    probability (so nothing holds down a class that the batch lacks, as a softmax does), *focal* is
+    the same, *crossentropy* the binary one, mean over pixels and classes.
     """
     if task.overlapping:
         return _overlapping_loss(name, task)
@@ -275,6 +286,10 @@ class _State:
     def ious(self) -> list[float]:
         """Validation IoU of each finished epoch."""
         return [row[HISTORY_COLUMNS.index("validation_iou")] for row in self.history]
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each finished epoch."""
+        return pd.DataFrame(self.history, columns=HISTORY_COLUMNS)
 
     def end_epoch(self, row: list[float], options: TrainingOptions) -> None:
         """Note an epoch, and keep its weights if they are the best or the last."""

@@ -1,6 +1,7 @@
 """From image files to a class map and its polygons, row by row, from where it was interrupted."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,14 @@ from rasterio.windows import Window
 from minseg.atomic import cannot_write, hold, require_writable, write_text
 from minseg.data.images import ImageReading
 from minseg.data.labels import Task
-from minseg.data.raster import CACHE_BYTES, RowFile, to_cloud_optimized
+from minseg.data.raster import (
+    CACHE_BYTES,
+    HTTP_OPTIONS,
+    ConnectionFailedError,
+    RowFile,
+    place_of,
+    to_cloud_optimized,
+)
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.inference import Predictor
@@ -101,7 +109,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     """Lock a hidden folder beside a file to be made.
 
     The folder goes when the block ends well or by a `MinsegError`. It stays for the next program
-    if this one is killed, interrupted, or fails in a way that nobody foresaw.
+    if this one is killed, interrupted, loses a connection, or fails in a way nobody foresaw.
     """
     require_writable(output)
     folder = output.with_name(f".{output.name}.partial")
@@ -113,6 +121,8 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
     with lock:
         try:
             yield WorkFolder(folder)
+        except ConnectionFailedError:
+            raise
         except MinsegError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -122,7 +132,7 @@ def work_folder(output: Path) -> Iterator[WorkFolder]:
 
 def predict_raster(
     segmenter: Predictor,
-    images: Path | ImageFile | Sequence[Path | ImageFile],
+    images: Path | str | ImageFile | Sequence[Path | str | ImageFile],
     output: Path,
     *,
     polygons: Path | None = None,
@@ -143,8 +153,10 @@ def predict_raster(
     ----------
     segmenter : Predictor
         A run's `Segmenter`, or an exported model (`minseg.study.export`).
-    images : Path or ImageFile, or a sequence of them
-        Files that together have the model's bands, in any order.
+    images : Path, str or ImageFile, or a sequence of them
+        Files that together have the model's bands, in any order. What is no path but known to
+        GDAL (``https://…``, ``s3://…``, ``/vsizip/…``) is read where it is; work on it that was
+        interrupted goes on if name and grid are the same.
     output : Path
         GeoTIFF to write: uint8 class numbers, 255 = no data, with a colour table; GDAL keeps the
         class names beside it in ``<output>.aux.xml``. Of classes that may overlap uint16: bit k =
@@ -176,7 +188,11 @@ def predict_raster(
     files = _image_files(images)
     require_outputs([file.path for file in files], output, probabilities, polygons)
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS="ALL_CPUS"))
+        asking = {name: HTTP_OPTIONS[name] for name in HTTP_OPTIONS if name not in os.environ}
+        threads = "ALL_CPUS"
+        stack.enter_context(
+            rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=threads, **asking)
+        )
         image = stack.enter_context(open_stack(files, segmenter.bands, reading))
         work = stack.enter_context(work_folder(output))
         classes = RowFile(work.path / CLASSES, output)
@@ -211,12 +227,13 @@ def predict_raster(
 
 
 def require_outputs(
-    images: Sequence[Path],
+    images: Sequence[Path | str],
     output: Path,
     probabilities: Path | None = None,
     polygons: Path | None = None,
 ) -> None:
     """Refuse files of `predict_raster` that cannot be written, before any work is done."""
+    local = [path for path in images if isinstance(path, Path)]
     outputs = [path for path in (output, probabilities) if path is not None]
     for path in outputs:
         if path.suffix.lower() not in GEOTIFF_SUFFIXES and not path.is_dir():
@@ -224,21 +241,23 @@ def require_outputs(
                 f"{path}: is written as a GeoTIFF; name it {path.with_suffix('.tif')}"
             )
     places = {path.resolve() for path in outputs}
-    if places & {path.resolve() for path in images} or len(places) < len(outputs):
+    if places & {path.resolve() for path in local} or len(places) < len(outputs):
         raise MinsegError(
             f"{output}: image, classes and probabilities need a file each; name another output"
         )
     for path in (*outputs, Path(f"{output}.aux.xml"), output.with_suffix(".qml")):
         require_writable(path)
     if polygons is not None:
-        require_geopackage(polygons, output, probabilities, *images)
+        require_geopackage(polygons, output, probabilities, *local)
         require_writable(polygons.with_suffix(".qml"))
 
 
-def _image_files(images: Path | ImageFile | Sequence[Path | ImageFile]) -> tuple[ImageFile, ...]:
+def _image_files(
+    images: Path | str | ImageFile | Sequence[Path | str | ImageFile],
+) -> tuple[ImageFile, ...]:
     """Bring what may be given as images to one form."""
     given = [images] if isinstance(images, str | Path | ImageFile) else images
-    return tuple(file if isinstance(file, ImageFile) else ImageFile(Path(file)) for file in given)
+    return tuple(f if isinstance(f, ImageFile) else ImageFile(place_of(f)) for f in given)
 
 
 def _made_of(
@@ -250,21 +269,25 @@ def _made_of(
     tiling: Tiling,
 ) -> dict[str, Any]:
     """Return all that the rows depend on, to tell whether interrupted work may go on."""
-    states = [file.path.stat() for file in files]
     return {
         "minseg": version("minseg"),
         "torch": torch.__version__,
         "model": segmenter.digest(),
-        "images": [
-            [str(file.path.resolve()), file.bands, state.st_size, state.st_mtime_ns]
-            for file, state in zip(files, states, strict=True)
-        ],
+        "images": [[*_content(file.path), file.bands] for file in files],
         "grid": [image.grid.height, image.grid.width, *image.grid.transform],
         "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
         "reading": asdict(reading),
         "tiling": asdict(tiling),
         "probabilities": layers and str(layers.path.resolve()),
     }
+
+
+def _content(path: Path | str) -> list:
+    """Return what tells whether a file is the same; of one elsewhere its name alone does."""
+    if isinstance(path, str):
+        return [path]
+    state = path.stat()
+    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
 
 
 def _predict_rows(

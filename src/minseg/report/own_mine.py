@@ -68,7 +68,7 @@ def own_image(
     how = _filled(ImageReading, reading or {})
     bands = run.statistics.bands
     files = tuple(ImageFile.parse(text) for text in images)
-    title = ", ".join(file.path.name for file in files)
+    title = ", ".join(Path(file.path).name for file in files)
     if not files:
         scene = find_scene(dataset, scenes.example_scene(dataset, "test"))
         kinds = {"radar" if BANDS[band].is_radar else "optical" for band in bands}

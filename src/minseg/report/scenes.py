@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from minseg.data.dataset import Dataset
 from minseg.data.labels import (
     ANNOTATED_NAMES,
-    CLASSES,
+    CLASS_NAMES,
     EXTENT,
     IGNORE,
     IGNORE_BITS,
     PRIORITY,
     Task,
     decode_bits,
+    uppermost,
 )
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
@@ -252,34 +253,42 @@ def _agreement_title(scores: Mapping[str, float] | None) -> str:
 
 @style.in_style()
 def annotation_figure(
-    image: np.ndarray, labels: np.ndarray, grid: Grid, title: str, synthetic: bool = False
+    image: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    grid: Grid,
+    title: str,
+    synthetic: bool = False,
 ) -> Figure:
-    """Show an annotated scene: the image, and the classes of Table 1 over it (Figure 3).
+    """Show a scene: the image, and the classes of Table 1 by titled bit masks over it (Figure 3).
 
     Where classes overlap the fill is that of the later one in `PRIORITY`, so that a slope shows
     inside its excavation; every class keeps its outline.
     """
-    colours = {mine_class.name: mine_class.colour for mine_class in (EXTENT, *CLASSES)}
-    masks = {name: decode_bits(labels, name) for name in (EXTENT.name, *PRIORITY)}
-    present = [name for name in masks if masks[name].any()]
-    uppermost = np.zeros(labels.shape, np.uint8)  # 0 none, 1 … present
-    for value, name in enumerate(present, start=1):
-        uppermost[masks[name]] = value
-    uppermost[labels == IGNORE_BITS] = IGNORE
-
-    legend = {name: colour for name, colour in colours.items() if name in present}
-    legend |= NOT_ANNOTATED if np.any(uppermost == IGNORE) else {}
+    task = Task("labels", (EXTENT.name, *CLASS_NAMES), overlapping=True)
+    colours = dict(zip(task.target_names, task.target_colours, strict=True))
+    masks = {
+        title: {name: task.mask(bits, name) for name in (EXTENT.name, *PRIORITY)}
+        for title, bits in labels.items()
+    }
+    present = [n for n in task.class_names if any(of_panel[n].any() for of_panel in masks.values())]
+    legend = {name: colours[name] for name in present}
+    legend |= NOT_ANNOTATED if any(np.any(bits == IGNORE_BITS) for bits in labels.values()) else {}
     legend_in = (1.95, 0.22 * len(legend))
 
-    figure, panels = picture_row(2, grid, title, synthetic, scale=1.2, right_in=legend_in)
+    count = 1 + len(labels)
+    scale = 1.2 if count == 2 else 0.88
+    figure, panels = picture_row(count, grid, title, synthetic, scale=scale, right_in=legend_in)
     picture = stretch(image)
-    fills = {value: colours[name] for value, name in enumerate(present, start=1)}
     show(panels[0], picture, "image")
-    show(panels[1], paint(picture, uppermost, fills | {IGNORE: "#FFFFFF"}), "annotated classes")
-    for name in present:
-        panels[1].contour(masks[name], [0.5], colors=[colours[name]], linewidths=0.9)
+    for panel, (name_of_panel, bits) in zip(panels[1:], labels.items(), strict=True):
+        drawn, meaning = uppermost(bits, task)
+        fills = class_colours(meaning) | {IGNORE: "#FFFFFF"}
+        show(panel, paint(picture, drawn, fills), name_of_panel)
+        for name, mask in masks[name_of_panel].items():
+            if mask.any():
+                panel.contour(mask, [0.5], colors=[colours[name]], linewidths=0.9)
     style.add_scale_bar(panels[0], grid)
-    box = panels[1].get_position()
+    box = panels[-1].get_position()
     figure.legend(
         handles=style.colour_patches(legend),
         loc="upper left",
@@ -310,9 +319,8 @@ def annotated_scene(dataset: Dataset, scene: str) -> Figure:
     row = find_scene(dataset, scene)
     image, _ = dataset.read_inputs(row, display_bands(dataset.description.bands))
     title = scene_title(dataset, row)
-    return annotation_figure(
-        image, dataset.read_labels(row), dataset.grid(row), title, dataset.synthetic
-    )
+    labels = {"annotated classes": dataset.read_labels(row)}
+    return annotation_figure(image, labels, dataset.grid(row), title, dataset.synthetic)
 
 
 def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:

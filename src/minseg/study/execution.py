@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.errors import MinsegError, require_word
 from minseg.learning.baseline import fit_pixel_forest
-from minseg.learning.device import keep_freed_memory, resolve_precision
+from minseg.learning.device import fabric_devices, keep_freed_memory, resolve_precision
 from minseg.learning.inference import (
     EvaluationScene,
     Segmenter,
@@ -50,12 +51,13 @@ from minseg.learning.models import (
     save_weights,
 )
 from minseg.learning.patches import TrainingPatches, read_patch, train_sizes
-from minseg.learning.training import HISTORY_COLUMNS, AfterEpoch, train
+from minseg.learning.training import HISTORY_COLUMNS, LOG, AfterEpoch, train
 from minseg.learning.weights import pretrained_file, standardised_as_trained, trained_inputs
 from minseg.maps.class_map import ClassMap, write_class_map
-from minseg.progress import progress
+from minseg.progress import progress, show_log
 from minseg.study.config import PIXEL_FOREST, RunConfig
 from minseg.study.runs import (
+    COST,
     COUNT_COLUMNS,
     Run,
     RunStore,
@@ -82,11 +84,13 @@ def run(
     store: RunStore,
     after_epoch: AfterEpoch | None = None,
     devices: int = 1,
+    device: str = "auto",
 ) -> Run:
     """Return the run of a configuration on a dataset: the stored one, or made now.
 
     With one device, `after_epoch` is that of `minseg.learning.training.train`; several graphics
-    cards, or processes on a CPU, share each batch of one training.
+    cards, or processes on a CPU, share each batch of one training. The device is one of
+    `minseg.learning.device.fabric_devices`; no key depends on it.
     """
     scope = require(config, dataset)
     key = run_key(config, dataset)
@@ -95,9 +99,11 @@ def run(
     try:
         with store.claim(key) as folder:
             if folder is not None:
+                fabric_devices(device, devices)
                 _require_possible(config, scope, devices)
-                work = _Work(config, scope, _statistics(config, scope), folder)
-                _make(work, dataset, after_epoch, devices)
+                statistics = _statistics(config, scope)
+                work = _Work(config, scope, statistics, folder, devices, device)
+                _make(work, dataset, after_epoch)
     except (OSError, SafetensorError, CannotWriteError) as error:
         full = not isinstance(error, OSError) or is_about_the_disk(error)
         hint = "free some space or choose another folder with --runs, and " if full else ""
@@ -117,6 +123,8 @@ class _Work:
     """The mines that the run is about."""
     statistics: ChannelStatistics
     folder: Path
+    devices: int = 1
+    device: str = "auto"
 
     @property
     def task(self) -> Task:
@@ -140,7 +148,7 @@ def _statistics(config: RunConfig, scope: Dataset) -> ChannelStatistics:
     return standardised_as_trained(statistics, config.encoder, config.weights)
 
 
-def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None, devices: int) -> None:
+def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None) -> None:
     """Train and evaluate, and write everything that a run's folder holds."""
     config, folder = work.config, work.folder
     keep_freed_memory()
@@ -148,7 +156,7 @@ def _make(work: _Work, dataset: Dataset, after_epoch: AfterEpoch | None, devices
     if config.architecture == PIXEL_FOREST:
         models, device = _fit_baseline(work), "cpu"
     else:
-        models, device = _train_network(work, after_epoch, devices)
+        models, device = _train_network(work, after_epoch)
     _evaluate(work, models)
     facts = {name: list(values) for name, values in asdict(work.statistics).items()}
     _write_json(folder / "statistics.json", facts)
@@ -180,12 +188,12 @@ class _ThisMachine(LightningEnvironment):
         return 0
 
 
-def _fabric(devices: int = 1, **settings: Any) -> Fabric:
-    """Return devices of this machine, the fastest at hand.
+def _fabric(device: str = "auto", devices: int = 1, **settings: Any) -> Fabric:
+    """Return devices of this machine, by default the fastest at hand.
 
     By itself Fabric takes what SLURM, MPI or torchrun say for a division of this one training.
     """
-    return Fabric(accelerator="auto", devices=devices, plugins=[_ThisMachine()], **settings)
+    return Fabric(plugins=[_ThisMachine()], **fabric_devices(device, devices), **settings)
 
 
 def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
@@ -212,14 +220,14 @@ def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
         )
 
 
-def open_segmenter(run: Run) -> Segmenter:
-    """Load a run's network, ready to predict on the fastest device at hand."""
+def open_segmenter(run: Run, device: str = "auto") -> Segmenter:
+    """Load a run's network, ready to predict on a device, by default the fastest at hand."""
     config = run.config
     if config.architecture == PIXEL_FOREST:
         raise MinsegError(f"{run.path}: is the per-pixel baseline, which stores no model")
     if not (run.path / "weights.safetensors").is_file():
         raise run.lacks("weights")
-    segmenter = _segmenter(config, run.statistics, _fabric().device)
+    segmenter = _segmenter(config, run.statistics, _fabric(device).device)
     load_weights(segmenter.network, run.path / "weights.safetensors")
     segmenter.network.to(memory_format=torch.channels_last)
     return segmenter
@@ -241,7 +249,7 @@ def _segmenter(
         weights,
         config.coarsen,
     ).to(device)
-    precision = resolve_precision(config.precision)
+    precision = resolve_precision(config.precision, device.type)
     return Segmenter(
         network, task, statistics, device, precision, config.orientations, config.coarsen
     )
@@ -284,6 +292,22 @@ def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict
     return maps
 
 
+def measure_cost(run: Run, dataset: Dataset) -> dict[str, float]:
+    """Measure parameters, and the best of three times for the test scenes; keep both."""
+    segmenter = open_segmenter(run)
+    scope, crop = require(run.config, dataset), run.config.test_crop
+    scenes, times = load_scenes(scope, "test", run.task, run.statistics, crop), []
+    for _ in range(3):
+        started = time.perf_counter()
+        predict_scenes(segmenter, scenes)
+        times.append(time.perf_counter() - started)
+    parameters = sum(weight.numel() for weight in segmenter.network.parameters())
+    cost = {"parameters": parameters, "prediction_s": min(times)}
+    with suppress(CannotWriteError, OSError):  # a run store may be open for reading only
+        _write_json(run.path / COST, cost)
+    return cost
+
+
 def _seen(run: Run, dataset: Dataset, mines: Iterable[str]) -> list[str]:
     """Return those of some mines of a dataset that the run was trained on."""
     origin = run.provenance
@@ -299,18 +323,18 @@ def _fit_baseline(work: _Work) -> Models:
     return [(work.config.epochs, lambda scene: forest(scene.inputs))]
 
 
-def _train_network(work: _Work, after_epoch: AfterEpoch | None, devices: int) -> tuple[Models, str]:
+def _train_network(work: _Work, after_epoch: AfterEpoch | None) -> tuple[Models, str]:
     """Train a network on one device or several, and return it as it was kept."""
-    precision = resolve_precision(work.config.precision)
+    devices, precision = work.devices, resolve_precision(work.config.precision, work.device)
     try:
         strategy = "ddp_spawn" if devices > 1 else "auto"
-        fabric = _fabric(devices=devices, strategy=strategy, precision=precision)
+        fabric = _fabric(work.device, devices, strategy=strategy, precision=precision)
     except MisconfigurationException as error:
         raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
     if devices > 1:
         # As an argument of `launch`, Fabric would refuse a frozen dataclass.
-        _launch(fabric, partial(_fit, work=work))
-        fabric = _fabric()
+        _launch(fabric, partial(_fit, work=work, logged=LOG.isEnabledFor(logging.INFO)))
+        fabric = _fabric(work.device)
     else:
         _fit(fabric, work, after_epoch)
     name = f"{_device_name(fabric.device)}, {precision}"
@@ -333,7 +357,9 @@ def _launch(fabric: Fabric, fit: Callable[..., None]) -> None:
         ) from None
 
 
-def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> None:
+def _fit(
+    fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None, logged: bool = False
+) -> None:
     """Train a network, or go on training it; store its weights and learning curve.
 
     With several devices this runs in a process for each; the first one writes.
@@ -341,6 +367,8 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
     config, folder, first = work.config, work.folder, fabric.is_global_zero
     if not first:
         os.environ["MINSEG_PROGRESS"] = "off"
+    elif logged:  # of which a process of its own does not know
+        show_log()
     torch.manual_seed(config.seed)
     plain = config.replace(orientations=1)  # several would make each validation slower
     segmenter = _segmenter(plain, work.statistics, fabric.device, config.weights)
@@ -371,7 +399,6 @@ def _fit(fabric: Fabric, work: _Work, after_epoch: AfterEpoch | None = None) -> 
     if first:
         anatomy = network_anatomy(network, len(work.statistics.bands), config.crop)
         _write_json(folder / "network.json", anatomy)
-        history.to_csv(folder / "history.csv", index=False)
         for epochs in config.score_epochs:
             if epochs > len(history):  # a training of so many would have stopped here, too
                 save_weights(network.state_dict(), work.kept_at(epochs))

@@ -65,8 +65,8 @@ def export_run(run: Run, folder: Path) -> None:
 
     Notes
     -----
-    The file computes in float32, whatever the run was trained in: onnxruntime has no bfloat16 on
-    CPUs. Standardising, padding, orientations and the softmax are inside.
+    The file computes in float32, whatever the run was trained in: onnxruntime has no bfloat16 for
+    x86. Standardising, padding, orientations and the softmax are inside.
     """
     require_new_folder(folder)
     with _packages():
@@ -74,20 +74,19 @@ def export_run(run: Run, folder: Path) -> None:
         import onnxruntime  # noqa: F401  (what is written is tried)
     segmenter = open_segmenter(run)
     cpu = torch.device("cpu")
-    segmenter = replace(segmenter, network=segmenter.network.to(cpu), device=cpu)
-    segmenter = replace(segmenter, precision="32-true")
+    network = segmenter.network.to(cpu)
+    segmenter = replace(segmenter, network=network, device=cpu, precision="32-true")
     with replace_when_done(folder) as beside:
         beside.mkdir()
         _write_graph(run, segmenter, beside / MODEL)
         model = onnx.load(beside / MODEL)
-        facts = _facts(run)
-        for name, value in facts.items():
+        for name, value in _facts(run).items():
             model.metadata_props.add(key=name, value=value)
         answer = model.graph.output[0].type.tensor_type.shape
         answer.dim[1].dim_value = len(run.task.output_names)
         onnx.save(model, beside / MODEL)
         _require_same_answers(run, segmenter, beside / MODEL)
-        parameters = sum(tensor.numel() for tensor in segmenter.network.parameters())
+        parameters = sum(tensor.numel() for tensor in network.parameters())
         for name, text in _describe(run, parameters):
             (beside / name).write_text(text, encoding="utf-8")
 
@@ -115,7 +114,7 @@ def _write_graph(run: Run, segmenter: Segmenter, path: Path) -> None:
     stride = 32 * segmenter.coarsen
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            # By tracing: torch's newer exporter takes these networks at fixed sizes only, and
+            # By tracing: torch's newer exporter fails on these networks with open sizes, and
             # needs onnxscript. What tracing would freeze, `_require_same_answers` finds.
             warnings.simplefilter("ignore")
             torch.onnx.export(
@@ -201,10 +200,15 @@ class ExportedModel:
         return self.content
 
 
-def open_predictor(path: Path) -> Predictor:
+def open_predictor(path: Path, device: str = "auto") -> Predictor:
     """Open what `minseg predict` takes: a run's folder, or the file of an exported model."""
-    exported = path.suffix.lower() == ".onnx" or path.is_file()
-    return open_exported(path) if exported else open_segmenter(open_run(path))
+    if path.suffix.lower() != ".onnx" and not path.is_file():
+        return open_segmenter(open_run(path), device)
+    if device not in ("auto", "cpu"):
+        raise MinsegError(
+            f"device {device!r}: a file of ONNX runs on the processor; use auto or cpu"
+        )
+    return open_exported(path)
 
 
 def open_exported(path: Path) -> ExportedModel:

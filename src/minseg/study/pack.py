@@ -35,7 +35,7 @@ BLOCK_BYTES = 4096
 """What a file takes on a disk beyond its size, at the most."""
 
 _NAMES = re.compile(
-    r"[0-9a-f]+/((config|provenance|statistics|network)\.json|(history|counts)\.csv"
+    r"[0-9a-f]+/((config|provenance|statistics|network|cost)\.json|(history|counts)\.csv"
     r"|weights\.safetensors|(predictions|scene_maps/[0-9a-f]+)/[^./\\\0-\x1f][^/\\\0-\x1f]*\.tif)"
     r"|tuning/[0-9a-f]+\.journal"
 )

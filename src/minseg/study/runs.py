@@ -118,6 +118,9 @@ RUN_FILES: dict[str, str] = {
 """File to the property of `Run` that reads it; a network's weights are not needed for scores."""
 
 
+COST = "cost.json"
+"""What a page had measured of a run."""
+
 ADDED_LATER = (
     *("encoder_rate", "standardise", "colour", "coarsen", "orientations"),
     *("class_weights", "weight_decay", "patience"),
@@ -195,6 +198,11 @@ class Run:
     def anatomy(self) -> list[dict]:
         """Stages of the network (`minseg.learning.models.network_anatomy`); none for a forest."""
         return self._facts("network.json") if (self.path / "network.json").is_file() else []
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What its network costs (`minseg.study.execution.measure_cost`), if it was measured."""
+        return self._facts(COST) if (self.path / COST).is_file() else {}
 
     def _facts(self, name: str) -> Any:
         """Read a JSON file."""

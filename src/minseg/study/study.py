@@ -46,8 +46,10 @@ class Study:
         task = parse_task(config.task).on(self.dataset.description.class_names)
         return config.replace(task=task.name)
 
-    def run(self, config: RunConfig, devices: int = 1) -> Run:
+    def run(self, config: RunConfig, devices: int = 1, device: str = "auto") -> Run:
         """Return the stored run of a configuration, or make it now, on one device or several.
+
+        `device` is one of `minseg.learning.device.fabric_devices`.
 
         Only making it loads torch: a book whose runs are stored builds without.
         """
@@ -56,7 +58,7 @@ class Study:
             return found
         from minseg.study import execution
 
-        return execution.run(config, self.dataset, self.store, devices=devices)
+        return execution.run(config, self.dataset, self.store, devices=devices, device=device)
 
     def run_all(self, configs: Sequence[RunConfig]) -> list[Outcome]:
         """Return what became of each configuration; missing runs are made, several at once.
