@@ -12,18 +12,18 @@ from optuna.trial import TrialState
 
 from minseg.data.labels import ALL
 from minseg.errors import MinsegError
-from minseg.report import one_or_four
+from minseg.report.one_or_four import compare, costs
 from minseg.study.change import compare_years
 from minseg.study.pack import pack_runs
 from minseg.study.runs import Run, RunStore
 from minseg.study.study import Study, default_store, open_study, project_folder
 from minseg.study.tables import (
-    COMPARED_BANDS,
     MODELS,
+    ONE_OR_FOUR,
     PAPER_BANDS,
+    PREDICTING,
     Entry,
     band_entries,
-    predicting_runs,
     results,
     split_entries,
 )
@@ -38,7 +38,7 @@ def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
     yield "Table 3, networks", bands
     yield "Table 3, per-pixel forests", [entry.baseline() for entry in bands]
     yield "Table 4, targeted models", split_entries(study)
-    yield "all classes at once", band_entries(study, [ALL.name], [COMPARED_BANDS])
+    yield "one network of all classes", band_entries(study, [ALL.name], [ONE_OR_FOUR])
 
 
 def trained(study: Study, seed: int) -> Iterator[Run]:
@@ -70,14 +70,16 @@ def train(study: Study, trials: int) -> tuple[list[str], list[str]]:
     searches = searched(study, trials)
     for seed in others:
         runs += trained(study, seed)
-    compare_years(study, MODELS, PAPER_BANDS)  # whose maps go along, and what networks cost
-    one_or_four.costs(one_or_four.compare(study, COMPARED_BANDS))
+    # What pages keep beside runs goes along.
+    compare_years(study, MODELS, PAPER_BANDS)
+    costs(compare(study, ONE_OR_FOUR))
     names = {run.key for run in runs}
     for search in searches:
         complete = search.known(TrialState.COMPLETE)
         names |= {search.run_of(trial).key for trial in complete}
         names.add(f"tuning/{search.name}.journal")
-    return sorted(names), [key for key in predicting_runs(study.store) if key in names]
+    configs = [study.config(task=task, bands=bands) for task, bands in PREDICTING]
+    return sorted(names), sorted(study.run(config).key for config in configs)
 
 
 def main() -> None:
