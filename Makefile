@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest --durations=25 -n auto --maxprocesses 4 --dist loadfile
 LONG := clusters or kills or pages
 
-.PHONY: help setup book pages test test-all test-rest check format lock results benchmark clean
+.PHONY: help setup book pages test test-all test-rest check format lock study results benchmark clean
 
 help:  ## show this list (what plain `make` does)
 	@echo "minseg: make TARGET [PYTHON=python3.12]"
@@ -41,7 +41,10 @@ format: setup  ## put code into the project's format
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-results: setup  ## write results/demo_synthetic.csv from the demo runs, and the tables made from it
+study: setup  ## train what the pages show (hours; MINSEG_PROCESSES=N at once), write results/synthetic.runs
+	OMP_NUM_THREADS=1 .venv/bin/python results/train_study.py
+
+results: setup  ## write results/study_synthetic.csv from the stored runs, and the tables made from it
 	.venv/bin/python results/write_tables.py
 
 benchmark: setup  ## run every script of benchmarks/

@@ -1,6 +1,6 @@
 """The tables of README.md and REPRODUCING.md: ours beside the paper's, from stored outcomes.
 
-`make results` runs this script, which writes the outcomes of the demo study to ``results/`` and
+`make results` runs this script, which writes the outcomes of the study to ``results/`` and
 both tables and the README's picture anew; a test holds the tables to the stored outcomes.
 """
 
@@ -36,22 +36,23 @@ from minseg.study.tables import (
 )
 from minseg.study.tuning import Search, tune_all
 
-OUTCOMES = Path("results") / "demo_synthetic.csv"
+OUTCOMES = Path("results") / "study_synthetic.csv"
 TAILINGS = Path("results") / "tailings_brazil.csv"
 STARTS, ARMS = (Path("results") / f"tailings_starts{of}.csv" for of in ("", "_arms"))
 TIMES = Path("results") / "book_times.csv"
 SPREAD = Path("results") / "demo_spread.csv"
+CHOICE = Path("results") / "laptop_profile.csv"
 PICTURE = Path("docs") / "overlay.png"
 BEGIN, END = "<!-- written by `make results` -->", "<!-- end of what `make results` writes -->"
 
 Rows = dict[str, dict[Any, Any]]
 """Row, as the paper prints it, to its outcome."""
 
-SPREAD_OF = "Model 1 on RGB, synthetic mines, demo profile"
+SPREAD_OF = "Model 1 on RGB, 100 synthetic mines, demo profile"
 """What the outcomes of `SPREAD` are of."""
 
-TRIALS = 5
-"""Trials of a model's search, as on the page of Table 5."""
+SEARCHED, TRIALS = "demo", 5
+"""Profile and trials of a model's search, as on the page of Table 5."""
 
 PAGES: dict[str, tuple[str, str]] = {
     "01_dataset": ("Table 2, Figures 1–4", "200 synthetic scenes, images by split, fusion"),
@@ -78,7 +79,7 @@ def results_section(project: Path) -> str:
     """Write the table of the README's results section from the stored outcomes."""
     ours = _read(project / OUTCOMES, "make results")
     lines = [
-        "| | the paper | minseg on **synthetic** mines, demo profile | how to reproduce |",
+        "| | the paper | minseg on **synthetic** mines | how to reproduce |",
         "|---|---|---|---|",
         *(_chosen_bands(ours, task) for task in MODELS),
         _targeted_or_general(ours),
@@ -115,7 +116,7 @@ def times_section(project: Path) -> str:
         lines.append(_line(of_the_paper, f"`minseg rerun {page[:2]}`", outcome, *written))
     cold, again = times.loc["whole book", ["cold_s", "again_s"]]
     lines.append(_line("all of it", "`make book`", "the book", f"{cold:.0f} s", f"{again:.0f} s"))
-    return "\n".join([*lines, "", *_spread_table(project)])
+    return "\n".join([*lines, "", *_spread_table(project), "", *_choice_table(project)])
 
 
 SECTIONS: dict[str, Callable[[Path], str]] = {
@@ -198,7 +199,7 @@ def _tuned(ours: pd.DataFrame, task: str) -> str:
         f"{_three(found[row]['iou'])} {words}" for row, words in others.items() if row in found
     ]
     return _line(
-        f"Table 5, {model_title(task)}: {TRIALS} trials, IoU on test",
+        f"Table 5, {model_title(task)}: {TRIALS} trials, profile {SEARCHED}, IoU on test",
         "not given",
         "; ".join(
             [f"{_with_interval(found['chosen on validation'])} chosen on validation", *beside]
@@ -261,6 +262,32 @@ def _spread_table(project: Path) -> list[str]:
         *(
             _line(how, _three(iou), signed(away), _three(validation))
             for how, iou, away, validation in rows
+        ),
+    ]
+
+
+def _choice_table(project: Path) -> list[str]:
+    """Write what was tried for the profile `laptop`, and what validation said of it."""
+    tried = _read(project / CHOICE, "minseg train, as its rows say")
+    gained = tried["validation_iou"] - tried["before_the_last_tenth"]
+    columns = ("tried", "task", "bands", "epochs", "seconds_an_epoch", "validation_iou")
+    rows = zip(*(tried[name] for name in columns), gained, strict=True)
+    return [
+        "What was tried for the profile `laptop`, on the **synthetic** validation mines, seed 0:",
+        "",
+        "| tried | task | bands | epochs | seconds an epoch | validation IoU | in the last tenth |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            _line(
+                what,
+                model_title(task),
+                bands,
+                str(epochs),
+                f"{seconds:.0f}",
+                _three(iou),
+                signed(gain),
+            )
+            for what, task, bands, epochs, seconds, iou, gain in rows
         ),
     ]
 
@@ -356,9 +383,9 @@ def _origin(run: Run) -> dict:
 
 
 def main() -> None:
-    """Write the outcomes of the demo study, and the tables and the picture made from them."""
+    """Write the outcomes of the study, and the tables and the picture made from them."""
     study, project = open_study(), project_folder()
-    searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
+    searches, _ = tune_all(open_study(SEARCHED), MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
     with replace_when_done(project / OUTCOMES) as beside:
         outcomes.round(4).to_csv(beside, index=False)

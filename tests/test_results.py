@@ -1,15 +1,19 @@
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from results import write_tables
+from optuna.trial import TrialState
+from results import train_study, write_tables
 
 from minseg import MinsegError
+from minseg.study.pack import read_manifest
 from minseg.study.runs import RunStore, run_key
-from minseg.study.study import Study
-from minseg.study.tables import band_entries, split_entries
+from minseg.study.study import Study, open_study, shipped_pack
+from minseg.study.tables import PAPER_BANDS, band_entries, split_entries
+from minseg.study.tuning import open_search
 from tests.conftest import write_small_dataset
 from tests.study.made_runs import excavation, write_run
 
@@ -63,6 +67,25 @@ def test_all_outcomes_are_of_synthetic_mines_and_name_their_code():
     outcomes = pd.read_csv(ROOT / write_tables.OUTCOMES)
     assert outcomes["synthetic"].all()
     assert outcomes["code"].notna().all()
+
+
+@pytest.mark.skipif(shipped_pack() is None, reason="no runs are shipped with this version")
+def test_the_shipped_pack_holds_what_the_pages_ask_for(tmp_path):
+    packed, asked = read_manifest(shipped_pack()), {}
+    for page in ("03", "04", "05"):
+        (path,) = (ROOT / "notebooks").glob(f"{page}_*.ipynb")
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        exec(next("".join(c["source"]) for c in cells if "parameters" in str(c["metadata"])), asked)
+        study = open_study(asked["profile"], seeds=asked["seeds"], runs=tmp_path)
+        for seed in study.seeds if page != "05" else ():
+            for _, entries in train_study.groups(replace(study, seeds=(seed,))):
+                keys = {run_key(entry.config, study.dataset) for entry in entries}
+                assert keys <= set(packed.runs)
+    for task, bands in PAPER_BANDS.items():
+        search = open_search(study, task, bands)
+        assert f"tuning/{search.name}.journal" in packed.files
+        assert len(search.finished()) >= asked["trials"]
+        assert {search.run_of(trial).key for trial in search.known(TrialState.COMPLETE)}
 
 
 def test_missing_outcomes_and_marks_are_told(tmp_path):

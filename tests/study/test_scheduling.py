@@ -13,12 +13,14 @@ from minseg import MinsegError
 from minseg.data.dataset import open_dataset
 from minseg.learning.training import HISTORY_COLUMNS
 from minseg.study import scheduling
+from minseg.study.config import PROFILES
 from minseg.study.runs import RunStore, run_key
-from minseg.study.scheduling import run_all, summary_of
+from minseg.study.scheduling import run_all, summary_of, tell_of_missing
 from minseg.study.study import Study
 from minseg.study.tuning import tune
 from tests.conftest import TINY, names, write_small_dataset
 from tests.study.cluster import Cluster, trained_by, wait_until
+from tests.study.made_runs import excavation, write_run
 
 GRID = [TINY.replace(seed=seed, epochs=15) for seed in range(3)]
 NOWHERE = "tcp://127.0.0.1:1"
@@ -160,7 +162,7 @@ def test_runs_that_cannot_be_made_are_named_and_the_others_go_on(
     (again,) = run_all([GRID[2]], dataset, store, scheduler)
     expected = (undisturbed[0].path / damaged.name / "counts.csv").read_bytes()
     assert (again.run.path / "counts.csv").read_bytes() == expected
-    assert capsys.readouterr().err == ""
+    assert "not used" not in capsys.readouterr().err
 
 
 def test_changed_dataset_has_runs_of_its_own(scheduler, tmp_path, capsys):
@@ -168,14 +170,58 @@ def test_changed_dataset_has_runs_of_its_own(scheduler, tmp_path, capsys):
     before = write_small_dataset(tmp_path / "before", count=4, years=(2020,))
     after = write_small_dataset(tmp_path / "after", count=5, years=(2020,))
     (old,) = run_all([TINY], before, store, scheduler)
-    assert capsys.readouterr().err == ""
+    missing = f"{store.path}: 1 run(s) are missing and made now: how long that takes is not known"
+    assert capsys.readouterr().err.startswith(missing)
     (new,) = run_all([TINY], after, store, scheduler)
     assert old.run.key != new.run.key
-    assert capsys.readouterr().err == (
-        f"{store.path}: 1 run(s) are of an earlier content of dataset 'squares' and not used\n"
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == (
+        f"{store.path}: 1 run(s) are of an earlier content of dataset 'squares' and not used"
     )
+    assert told[1].startswith(missing)
     run_all([TINY], after, store, NOWHERE)
     assert capsys.readouterr().err == ""  # nothing was made
+
+
+def test_how_long_missing_runs_take_is_told_from_similar_ones(dataset, tmp_path, capsys):
+    store = RunStore(tmp_path / "runs")
+
+    def told(*configs, at_once=1):
+        tell_of_missing(configs, dataset, store, at_once)
+        return capsys.readouterr().err.removeprefix(f"{store.path}: ").strip()
+
+    similar = [TINY.replace(seed=seed) for seed in range(8)]
+    assert told(*similar).startswith("8 run(s) are missing and made now: how long that takes")
+    laptop = [PROFILES["laptop"].replace(task="model3", seed=seed) for seed in (0, 1)]
+    assert told(*laptop, at_once=9).endswith("about 3 minutes with 2 at once")
+    trial = TINY.replace(score_epochs=(1,))
+    tested = {part: {part: excavation(5)} for part in ("validation", "test")}
+    for key, config, seconds, digest in (
+        ("a0", TINY.replace(bands="RGB", seed=9), 100, dataset.digest),
+        ("a1", TINY.replace(task="model1"), 140, dataset.digest),
+        ("a2", TINY, 9000, "another"),
+        ("a3", TINY.replace(epochs=3), 9000, dataset.digest),
+    ):
+        facts = {"dataset_hash": digest, "wall_time_s": seconds}
+        write_run(store.path / key, config, {config.epochs: tested}, **facts)
+    assert told(*similar, at_once=2).endswith(": about 8 minutes with 2 at once")
+    assert told(trial).endswith(": about 2 minutes with 1 at once")
+    (store.path / "a0" / "provenance.json").write_text("cut off")
+    assert told(TINY, TINY.baseline()).endswith(": about 3 minutes with 1 at once")
+    write_run(store.path / "a4", TINY, {TINY.epochs: tested}, dataset="squares")
+    assert told(TINY).startswith("1 run(s) are of an earlier content of dataset 'squares'")
+
+
+def test_the_environment_says_how_many_runs_are_made_at_once(monkeypatch):
+    monkeypatch.setenv(scheduling.PROCESSES_VARIABLE, "two")
+    with (
+        pytest.raises(MinsegError, match="MINSEG_PROCESSES='two': give a number"),
+        scheduling.local_cluster(2),
+    ):
+        pytest.fail("how many?")
+    monkeypatch.setenv(scheduling.PROCESSES_VARIABLE, "1")
+    with scheduling.local_cluster(2) as cluster:
+        assert len(cluster.workers) == 1
 
 
 def test_dataset_whose_files_are_gone_and_what_went_wrong_on_a_worker(tmp_path):

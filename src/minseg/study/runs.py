@@ -7,8 +7,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -141,6 +141,15 @@ def run_key(config: RunConfig, dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def kind_of(config: RunConfig) -> Hashable:
+    """Return what runs on one dataset that take about as long have in common."""
+    if config.architecture == PIXEL_FOREST:
+        return PIXEL_FOREST
+    if config.score_epochs:  # trials of a search
+        return config.epochs, config.score_epochs
+    return config.epochs, config.architecture, config.encoder, config.crop
+
+
 def _digest(path: Path) -> str:
     """Return the hash of a weights file."""
     try:
@@ -255,7 +264,8 @@ class Run:
         """Tell that a run keeps no weights or predictions, which scores need none of."""
         return MinsegError(
             f"{self.path}: keeps no {what}, as most shipped runs and the trials of a search; to "
-            f"train it anew, delete the folder, set {SHIPPED_VARIABLE}=off and repeat this"
+            f"make it anew, delete the folder and ask for the run with {SHIPPED_VARIABLE}=off, on "
+            "a page or by `minseg train`"
         )
 
     def _damage(self, name: str) -> str | None:
@@ -352,15 +362,30 @@ class RunStore:
 
     def outdated(self, dataset: Dataset) -> int:
         """Count the runs on another content of a dataset: its name, but not its hash."""
-        number = 0
+        origins: dict[str, Any] = {}
+        if self.shipped and self.shipped.is_file():
+            from minseg.study.pack import read_manifest
+
+            origins |= read_manifest(self.shipped).runs
         for run in self:
-            try:
-                origin = run.provenance
-                same_name = origin["dataset"] == dataset.description.name
-                number += same_name and origin["dataset_hash"] != dataset.digest
-            except (OSError, ValueError, TypeError, KeyError):  # whoever asks for it is told
-                continue
-        return number
+            with suppress(OSError, ValueError):  # whoever asks for it is told
+                origins[run.key] = run.provenance
+        return sum(
+            isinstance(origin, dict)
+            and origin.get("dataset") == dataset.description.name
+            and origin.get("dataset_hash") != dataset.digest
+            for origin in origins.values()
+        )
+
+    def times_s(self, dataset: Dataset) -> dict[Hashable, list[float]]:
+        """Return how long the runs on a dataset took, seconds, by their `kind_of`."""
+        found: dict[Hashable, list[float]] = {}
+        for run in self:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                if run.provenance["dataset_hash"] == dataset.digest:
+                    times = found.setdefault(kind_of(run.config), [])
+                    times.append(float(run.provenance["wall_time_s"]))
+        return found
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Path | None]:

@@ -4,9 +4,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import psutil
@@ -16,9 +17,12 @@ from distributed.comm import CommClosedError
 from minseg.data.dataset import Dataset
 from minseg.errors import MinsegError
 from minseg.progress import progress
-from minseg.study.config import RunConfig
-from minseg.study.runs import Outcome, RunStore, cpu_cores, stored_outcome
+from minseg.study.config import PROFILES, RunConfig
+from minseg.study.runs import Outcome, RunStore, cpu_cores, kind_of, stored_outcome
 from minseg.study.study import SCHEDULER_VARIABLE
+
+PROCESSES_VARIABLE = "MINSEG_PROCESSES"
+"""Environment variable with how many runs this machine makes at once; by default one a core."""
 
 ANSWER_WITHIN_S = 15
 """Seconds that a scheduler may take to answer."""
@@ -63,8 +67,8 @@ def run_all(
     outcomes = {config: stored_outcome(config, dataset, store) for config in dict.fromkeys(configs)}
     missing = [config for config, outcome in outcomes.items() if outcome is None]
     if missing:
-        _tell_of_outdated(dataset, store)
         with connect(len(missing), scheduler) as client:
+            tell_of_missing(missing, dataset, store, count_workers(client))
             futures = {
                 client.submit(_make, config, dataset, store, pure=False): config
                 for config in missing
@@ -76,15 +80,50 @@ def run_all(
     return [outcome for config in configs if (outcome := outcomes[config])]
 
 
-def _tell_of_outdated(dataset: Dataset, store: RunStore) -> None:
-    """Say why runs are made that a reader believes are there."""
-    number = store.outdated(dataset)
-    if number:
+def tell_of_missing(
+    configs: Sequence[RunConfig], dataset: Dataset, store: RunStore, at_once: int = 1
+) -> None:
+    """Say how many runs are made now and for about how long, and which of the stored do not serve.
+
+    As long as similar runs on the dataset took, or those of a profile where they were measured.
+    """
+    if number := store.outdated(dataset):
         print(
             f"{store.path}: {number} run(s) are of an earlier content of dataset "
             f"{dataset.description.name!r} and not used",
             file=sys.stderr,
         )
+    taken = {kind: fmean(times) for kind, times in store.times_s(dataset).items()}
+    taken = (MEASURED_S if dataset.synthetic else {}) | taken
+    expected = [seconds for config in configs if (seconds := _expected_s(config, taken))]
+    told = "how long that takes is not known before one is there"
+    if expected:  # of which the others may take as much
+        at_once = min(at_once, len(configs))
+        seconds = fmean(expected) * len(configs) / at_once
+        told = f"about {_duration(seconds)} with {at_once} at once"
+    print(f"{store.path}: {len(configs)} run(s) are missing and made now: {told}", file=sys.stderr)
+
+
+MEASURED_S: dict[Hashable, float] = {
+    kind_of(PROFILES["demo"]): 25.0,
+    kind_of(PROFILES["laptop"]): 155.0,
+    kind_of(PROFILES["laptop"].baseline()): 15.0,
+}
+"""Seconds of a run on the synthetic mines on one core of an AMD EPYC; targeted ones take less."""
+
+
+def _expected_s(config: RunConfig, taken: Mapping[Hashable, float]) -> float | None:
+    """Return how long a run may take; a trial of a search at most as long as any other."""
+    kinds = kind_of(config), kind_of(config.replace(score_epochs=()))
+    return next((taken[kind] for kind in kinds if kind in taken), None)
+
+
+def _duration(seconds: float) -> str:
+    """Write a time as one says it."""
+    for unit, length_s in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def outcome_of(future: Future, config: RunConfig) -> Any:
@@ -168,6 +207,14 @@ def count_workers(client: Client) -> int:
         raise CommClosedError from None
 
 
+def _processes() -> int | None:
+    """Return the number of processes that the environment asks for, if it does."""
+    text = os.environ.get(PROCESSES_VARIABLE)
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise MinsegError(f"{PROCESSES_VARIABLE}={text!r}: give a number of processes, as 2")
+    return int(text) if text else None
+
+
 @contextmanager
 def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
     """Start a scheduler and workers here: one a graphics card, otherwise one a core.
@@ -184,7 +231,8 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
         environments = [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
     else:
         fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
-        environments = [{} for _ in range(max(1, min(cpu_cores(), fitting, num_tasks)))]
+        wanted = _processes() or min(cpu_cores(), fitting)
+        environments = [{} for _ in range(max(1, min(wanted, num_tasks)))]
     workers = {
         number: {
             "cls": Nanny,

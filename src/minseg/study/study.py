@@ -93,8 +93,14 @@ class Study:
         return True
 
     def runs(self, config: RunConfig) -> list[Run]:
-        """Return one run per seed."""
-        return [self.run(config.replace(seed=seed)) for seed in self.seeds]
+        """Return one run per seed; told before any is made is how long that takes."""
+        seeded = [config.replace(seed=seed) for seed in self.seeds]
+        missing = [one for one in seeded if not self.store.find(run_key(one, self.dataset))]
+        if missing:
+            from minseg.study.scheduling import tell_of_missing
+
+            tell_of_missing(missing, self.dataset, self.store)
+        return [self.run(one) for one in seeded]
 
 
 def open_study(

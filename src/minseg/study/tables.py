@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from minseg.data.bands import BAND_CONFIGURATIONS
-from minseg.data.labels import parse_task
+from minseg.data.labels import ALL, parse_task
 from minseg.data.mines import RAW_MATERIALS
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
@@ -24,6 +24,12 @@ MODELS: tuple[str, ...] = ("model1", "model2", "model3", "model4")
 
 PAPER_BANDS: dict[str, str] = {"model1": "M", "model2": "R+N", "model3": "M+S", "model4": "R+N"}
 """Band configuration that the paper settles on for each model (sections 3.1 and 4.1-4.3)."""
+
+ONE_OR_FOUR = "M+S"
+"""Band configuration in which one network of all classes is held against the four."""
+
+PREDICTING = {*PAPER_BANDS.items(), *((task, ONE_OR_FOUR) for task in (*MODELS, ALL.name))}
+"""Task and bands of the networks whose maps the pages show."""
 
 GROUPS: dict[str, tuple[str, ...]] = {"GM": tuple(RAW_MATERIALS), "GS": ("MT", "OC", "OP")}
 """General model of section 2.4.2 to the subsets that it is tested on, in the order of Table 4."""
@@ -131,7 +137,7 @@ def split_entries(
 def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
     """Return the keys of stored runs that pages predict with, or of all that keep weights.
 
-    Pages predict with networks on `PAPER_BANDS`, each from the first of its seeds.
+    Pages predict with networks of `PREDICTING`, each from the first of its seeds.
     """
     kept = [run for run in store if (run.path / "weights.safetensors").is_file()]
     if every:
@@ -139,7 +145,7 @@ def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
     first: dict[tuple, Run] = {}
     for run in sorted(kept, key=lambda run: run.config.seed):
         config = run.config
-        if config.subset is None and PAPER_BANDS.get(config.task) == config.bands:
+        if config.subset is None and (config.task, config.bands) in PREDICTING:
             origin = run.provenance.get("dataset_hash")
             first.setdefault((config.replace(seed=0), origin), run)
     return [run.key for run in first.values()]

@@ -324,6 +324,7 @@ def tune(
         from minseg.study.scheduling import connect
 
         with connect(trials, scheduler) as client:
+            _tell_of_trials([search], client, trials)
             _go_on(search, client, trials)
     return search
 
@@ -373,6 +374,7 @@ def tune_all(
         from minseg.study.scheduling import connect
 
         with connect(trials, scheduler) as client:
+            _tell_of_trials([searches[name] for name in missing], client, trials)
             for name in missing:
                 try:
                     _go_on(searches[name], client, trials)
@@ -440,6 +442,14 @@ def open_search(
             search.finished()
     search.finished()
     return search
+
+
+def _tell_of_trials(searches: Sequence[Search], client: "Client", num_wanted: int) -> None:
+    """Say how many trials are made now; those that are pruned take less."""
+    from minseg.study.scheduling import count_workers, tell_of_missing
+
+    bases = [one.base for one in searches for _ in range(num_wanted - len(one.finished()))]
+    tell_of_missing(bases, searches[0].dataset, searches[0].store, count_workers(client))
 
 
 def _go_on(search: Search, client: "Client", num_wanted: int) -> None:
