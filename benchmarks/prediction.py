@@ -2,11 +2,12 @@
 
 The bare pass runs the network and nothing else over as many resident tiles of the same size. Tiled
 prediction reads a GeoTIFF, standardises, blends, writes and compresses. Both keep freed memory
-(`minseg.learning.device.keep_freed_memory`), which makes the bare pass faster, too. The peer is `geoai-py`
-(`geoai.inference.predict_geotiff`) with the same network, weights, precision, raster, tile size,
-overlap and linear blending; it runs if it is installed. All run in this process, in turn. Then
-rasters of growing size are predicted, each in a fresh process, and the peak of its resident memory
-is noted. At last rows of a Sentinel-2 tile are predicted from files on 10, 20 and 60 m grids.
+(`minseg.learning.device.keep_freed_memory`), which makes the bare pass faster, too. The peer is
+`geoai-py` (`geoai.inference.predict_geotiff`) with the same network, weights, precision, raster,
+tile size, overlap and linear blending; it runs if it is installed. All run in this process, in
+turn. Then rasters of growing size are predicted, each in a fresh process, and the peak of its
+resident memory is noted. At last rows of a Sentinel-2 tile are predicted from files on 10, 20 and
+60 m grids.
 
 Run: python benchmarks/prediction.py [--side 4096 --memory-sides 2048 4096 10980 --rows 10980]
 """
