@@ -264,7 +264,8 @@ class Run:
         """Tell that a run keeps no weights or predictions, which scores need none of."""
         return MinsegError(
             f"{self.path}: keeps no {what}, as most shipped runs and the trials of a search; to "
-            f"train it anew, delete the folder, set {SHIPPED_VARIABLE}=off and repeat this"
+            f"make it anew, delete the folder and ask for the run with {SHIPPED_VARIABLE}=off, on "
+            "a page or by `minseg train`"
         )
 
     def _damage(self, name: str) -> str | None:
