@@ -14,6 +14,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 def _allow(app: Sphinx, _: object) -> None:
     app.parallel = max(app.parallel, os.cpu_count() or 1)
+    # A page that trains with the threads of all cores beside the others takes ten times as long.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the
     # sections, after the reading and in one process; the other is about LaTeX alone.
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
