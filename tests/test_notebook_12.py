@@ -15,7 +15,7 @@ HITS = {"RGB": [2, 4, 3, 2, 4, 3, 2, 4], "R+N": [5, 6, 6, 4, 8, 6, 5, 7], "R+N+S
 def stored(tmp_path):
     """Runs of Model 1 on the configurations and subsets that a small dataset has, by hand."""
     dataset = many_mines(tmp_path)
-    study = open_study("demo", dataset.path, [0], tmp_path / "runs")
+    study = open_study("laptop", dataset.path, [0], tmp_path / "runs")
     entries = band_entries(study, ["model1"], epochs=2)
     entries += split_entries(study, ["model1"], {"model1": "RGB"}, epochs=2)
     counted = {}

@@ -12,7 +12,7 @@ SETTINGS = {"epochs": 2}
 @pytest.fixture
 def run_page(dataset, tmp_path):
     """Run a page on made runs of eight test mines, and return what a reader sees."""
-    study = open_study("demo", dataset.path, runs=tmp_path / "runs")
+    study = open_study("laptop", dataset.path, runs=tmp_path / "runs")
 
     def store(task, bands, subset=""):
         config = study.config(task=task, bands=bands, **SETTINGS)

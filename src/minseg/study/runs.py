@@ -382,9 +382,9 @@ class RunStore:
         found: dict[Hashable, list[float]] = {}
         for run in self:
             with suppress(OSError, ValueError, KeyError, TypeError):
+                seconds = float(run.provenance["wall_time_s"])
                 if run.provenance["dataset_hash"] == dataset.digest:
-                    times = found.setdefault(kind_of(run.config), [])
-                    times.append(float(run.provenance["wall_time_s"]))
+                    found.setdefault(kind_of(run.config), []).append(seconds)
         return found
 
     @contextmanager
