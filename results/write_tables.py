@@ -55,7 +55,7 @@ SEARCHED, TRIALS = "demo", 5
 """Profile and trials of a model's search, as on the page of Table 5."""
 
 PAGES: dict[str, tuple[str, str]] = {
-    "01_dataset": ("Table 2, Figures 1–4", "200 synthetic scenes, images by split, fusion"),
+    "01_dataset": ("Table 2, Figures 1–4", "520 synthetic scenes, images by split, fusion"),
     "02_train_and_look": ("section 2.4", "one network, its overlays beside its baseline's"),
     "03_band_configuration": ("Table 3", "20 networks and 20 forests, differences with intervals"),
     "04_dataset_splits": ("Tables 2 and 4", "24 targeted networks against the general ones"),
