@@ -120,9 +120,7 @@ class Task:
     def mask(self, values: np.ndarray, name: str) -> np.ndarray:
         """Return where one of its rasters has a class, or none: bool, False where ignored."""
         value = self.value(name)
-        if self.overlapping and value:
-            return ((values & value) > 0) & (values != self.ignore)
-        return values == value
+        return decode_bits(values, name) if self.overlapping and value else values == value
 
     def legend(self, value: int) -> tuple[str, str]:
         """Return name and colour of a value of its rasters; of several classes the uppermost's."""

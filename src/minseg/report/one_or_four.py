@@ -133,7 +133,7 @@ def _joined(predictions: Iterable[ScenePrediction]) -> np.ndarray:
     return np.bitwise_or.reduce(layers)
 
 
-def compare(study: Study, bands: str = "M+S", **settings: object) -> Comparison:
+def compare(study: Study, bands: str = tables.ONE_OR_FOUR, **settings: object) -> Comparison:
     """Make or load the runs of one network of all classes and of the paper's four models.
 
     Parameters

@@ -23,6 +23,7 @@ from minseg.data.labels import Task, parse_task
 from minseg.data.mines import PARTS
 from minseg.errors import MinsegError
 from minseg.learning.inference import Predictor, Segmenter
+from minseg.learning.tiling import STRIDE
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.execution import open_segmenter
@@ -111,7 +112,7 @@ class _Exported(nn.Module):
 def _write_graph(run: Run, segmenter: Segmenter, path: Path) -> None:
     """Trace a network and write its graph, open for any batch, height and width."""
     shape = {0: "batch", 2: "height", 3: "width"}
-    stride = 32 * segmenter.coarsen
+    stride = STRIDE * segmenter.coarsen
     try:
         with warnings.catch_warnings(), torch.no_grad():
             # By tracing: torch's newer exporter fails on these networks with open sizes, and
@@ -145,7 +146,7 @@ def _some_image(segmenter: Segmenter, height: int, width: int) -> Tensor:
 
 def _require_same_answers(run: Run, segmenter: Segmenter, path: Path) -> None:
     """Refuse a file that answers otherwise than the run, at another size than was traced."""
-    stride = 32 * segmenter.coarsen
+    stride = STRIDE * segmenter.coarsen
     image = _some_image(segmenter, 3 * stride + 7, stride + 1)[:1]
     expected = _Exported(segmenter)(image)
     found = open_exported(path).probabilities(image)

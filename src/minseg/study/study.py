@@ -95,12 +95,13 @@ class Study:
     def runs(self, config: RunConfig) -> list[Run]:
         """Return one run per seed; told before any is made is how long that takes."""
         seeded = [config.replace(seed=seed) for seed in self.seeds]
-        missing = [one for one in seeded if not self.store.find(run_key(one, self.dataset))]
+        stored = {one: self.store.find(run_key(one, self.dataset)) for one in seeded}
+        missing = [one for one, run in stored.items() if run is None]
         if missing:
             from minseg.study.scheduling import tell_of_missing
 
             tell_of_missing(missing, self.dataset, self.store)
-        return [self.run(one) for one in seeded]
+        return [stored[one] or self.run(one) for one in seeded]
 
 
 def open_study(

@@ -68,23 +68,19 @@ class SearchSpace(BaseModel):
         return {name: values for name, values in self if name != "epochs"}
 
 
+# The same dimensions, at sizes that two CPU cores can search.
+_SMALL = SearchSpace(
+    learning_rate=(1e-3, 2e-3, 4e-3),
+    batch_size=(8, 16, 32),
+    epochs=(10, 20, 30),
+    crop=(64, 128),
+    encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
+)
+
 SPACES: dict[str, SearchSpace] = {
     "paper": SearchSpace(),
-    # The same dimensions, at sizes that two CPU cores can search.
-    "laptop": SearchSpace(
-        learning_rate=(1e-3, 2e-3, 4e-3),
-        batch_size=(8, 16, 32),
-        epochs=(10, 20, 30),
-        crop=(64, 128),
-        encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
-    ),
-    "demo": SearchSpace(
-        learning_rate=(1e-3, 2e-3, 4e-3),
-        batch_size=(8, 16, 32),
-        epochs=(4, 7, 10),
-        crop=(32, 64),
-        encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
-    ),
+    "laptop": _SMALL,
+    "demo": _SMALL.model_copy(update={"epochs": (4, 7, 10), "crop": (32, 64)}),
 }
 """Search spaces by profile. Each holds the profile's own settings, which are the first trial."""
 
