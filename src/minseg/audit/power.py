@@ -76,86 +76,43 @@ def mine_spread(resampled: np.ndarray, num_mines: int) -> float:
     return float(known.std() * sqrt(num_mines) * sqrt(num_mines / (num_mines - 1)))
 
 
-def band_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
-    """Return the paired spread of every two band configurations of a task (Table 3).
-
-    Parameters
-    ----------
-    rows : sequence of Scored
-        A task's configurations, of one task or several.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `pair_spreads`.
-    """
-    return pair_spreads([pair for pair in combinations(rows, 2) if pair[0].task == pair[1].task])
+def band_pairs(rows: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
+    """Return every two band configurations of each task (Table 3)."""
+    return [pair for pair in combinations(rows, 2) if pair[0].task == pair[1].task]
 
 
-def split_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
-    """Return the paired spread of targeted and general models on the same mines (Table 4).
+def split_pairs(rows: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
+    """Return targeted models with the general one on the same mines (Table 4).
 
-    Parameters
-    ----------
-    rows : sequence of Scored
-        Those of subsets count; AVG rows are means of them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `pair_spreads`.
+    AVG rows are left out: they are means of the others.
     """
     known = {(one.task, one.row): one for one in rows if one.row not in AVERAGES}
     wanted = [
         (one, known.get((task, GENERAL_OF.get(row, "")))) for (task, row), one in known.items()
     ]
-    return pair_spreads([(one, other) for one, other in wanted if other])
+    return [(one, other) for one, other in wanted if other]
 
 
-def pair_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
-    """Measure how the difference in IoU of two models varies from mine to mine.
-
-    Columns task, row, other, mines, difference, standard_error, spread (`mine_spread`), resolvable
-    (`smallest_difference`) and needed (`needed_mines`); at least `FEWEST_MINES` mines a pair.
-    """
-    lines = []
-    for one, other in pairs:
-        if one.num_mines < FEWEST_MINES:
-            continue
-        spread = mine_spread(one.resampled[:, _IOU] - other.resampled[:, _IOU], one.num_mines)
-        difference = one.values[_IOU] - other.values[_IOU]
-        lines.append(
-            {
-                "task": one.task,
-                "row": one.row,
-                "other": other.row,
-                "mines": one.num_mines,
-                "difference": difference,
-                "standard_error": spread / sqrt(one.num_mines),
-                "spread": spread,
-                "resolvable": smallest_difference(spread),
-                "needed": needed_mines(difference, spread),
-            }
-        )
-    columns = ["task", "row", "other", "mines", "difference", "standard_error", "spread"]
-    return pd.DataFrame(lines, columns=[*columns, "resolvable", "needed"])
-
-
-def task_spreads(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the spreads of a task's pairs.
+def task_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
+    """Measure how the difference in IoU of a task's models varies from mine to mine.
 
     Parameters
     ----------
-    pairs : pandas.DataFrame
-        See `pair_spreads`.
+    pairs : sequence of pairs of Scored
+        See `band_pairs` and `split_pairs`; those on at least `FEWEST_MINES` mines count.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by task: pairs, low and high (smallest and largest spread), spread (root mean
+        Indexed by task: pairs, low and high (smallest and largest `mine_spread`), spread (root mean
         square) and resolvable (`smallest_difference` at 38 mines for that).
     """
-    groups = pairs.groupby("task", sort=False)["spread"]
+    lines = [
+        (one.task, mine_spread(one.resampled[:, _IOU] - other.resampled[:, _IOU], one.num_mines))
+        for one, other in pairs
+        if one.num_mines >= FEWEST_MINES
+    ]
+    groups = pd.DataFrame(lines, columns=["task", "spread"]).groupby("task", sort=False)["spread"]
     typical = groups.apply(lambda spreads: float(np.sqrt((spreads**2).mean()))).astype(float)
     return pd.DataFrame(
         {
