@@ -213,7 +213,7 @@ def test_verdicts_on_synthetic_mines_are_no_evidence(banded, study, claims):
     ledger = judge(chosen, banded(**with_m(BETTER, WORSE)))
     assert [one.runs.verdict for one in ledger.judged] == ["supported", "not testable here"]
     assert ledger.evidence_about_real_mines == 0
-    assert ledger.counts("runs").loc["3.1 Band configuration", "supported"] == 1
+    assert ledger.counts("runs") == {"supported": 1, "not testable here": 1}
     real = ledger.__class__(ledger.judged, "d", False)
     assert real.evidence_about_real_mines == 1
 
