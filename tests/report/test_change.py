@@ -137,7 +137,7 @@ SMOOTHING, MINIMUM, ADJACENCY, ALL = RULES
 B, A = ("b", "model2", "M"), ("a", "model1", "RGB")
 TABLE = pd.DataFrame(
     [
-        (*run, rule, 1, 9, 0.456, difference, low, high, low > 0 or high < 0, 0.01)
+        (*run, rule, 0.456, difference, low, high, low > 0 or high < 0)
         for run, rule, difference, low, high in (
             (B, SMOOTHING, -0.02, -0.03, -0.01),
             (B, MINIMUM, 0.004, -0.001, 0.01),

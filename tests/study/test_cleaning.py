@@ -94,8 +94,6 @@ def test_rules_that_remove_what_is_wrong_gain_what_it_cost(dataset, make):
         assert 0 < lines.loc[rule, "low"] <= 1 - before <= lines.loc[rule, "high"]
     # Smoothing removes them, and corners of the objects with them.
     assert 0 < lines.loc["smoothing, 1 px", "difference"] < 1 - before
-    assert (lines["changed"] > 0).all()
-    assert set(lines["mines"]) == {len(dataset.scenes_of("test"))}
 
 
 def test_a_rule_that_takes_what_is_right_loses(dataset, make):
@@ -108,7 +106,7 @@ def test_a_rule_that_takes_what_is_right_loses(dataset, make):
     lines = effects([make("thin", thin)], dataset).set_index("rule")
     assert lines.loc["minimum size, 0.1 ha", "difference"] < 0
     assert lines.loc["minimum size, 0.1 ha", "high"] < 0
-    assert lines.loc["adjacency", ["difference", "low", "high", "changed"]].to_list() == [0] * 4
+    assert lines.loc["adjacency", ["difference", "low", "high"]].to_list() == [0] * 3
 
 
 def test_seeds_are_averaged_and_configurations_are_not(dataset, make):
@@ -117,8 +115,7 @@ def test_seeds_are_averaged_and_configurations_are_not(dataset, make):
     other = make("c", with_specks(2), bands="B02")
     table = effects([perfect, specks, other], dataset)
     adjacency = table[table["rule"] == "adjacency"].set_index("bands")
-    assert adjacency["runs"].to_dict() == {"B02,B03,B04": 2, "B02": 1}
-    assert list(adjacency["run"]) == ["a", "c"]
+    assert adjacency["run"].to_dict() == {"B02,B03,B04": "a", "B02": "c"}
     mean = (1 + mean_iou(specks, dataset)) / 2
     assert adjacency.loc["B02,B03,B04", "iou"] == pytest.approx(mean)
     assert adjacency.loc["B02,B03,B04", "difference"] == pytest.approx(1 - mean)

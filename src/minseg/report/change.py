@@ -1,6 +1,6 @@
 """Figures 17 and 18, the account of change between two years, and what cleaning rules changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,19 @@ from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASSES, IGNORE, PRIORITY
+from minseg.data.labels import IGNORE, IGNORE_BITS
 from minseg.maps.change import CHANGES, change_areas, class_change
-from minseg.maps.class_map import ClassMap
 from minseg.report import style
-from minseg.report.scenes import display_bands, paint, picture_row, show, stretch
+from minseg.report.scenes import (
+    draw_classes,
+    joined,
+    names_present,
+    paint,
+    picture_row,
+    read_picture,
+    show,
+    stretch,
+)
 from minseg.report.style import kind, model_title, spans, text_table
 from minseg.study.change import TwoYears
 from minseg.study.cleaning import RULES
@@ -111,18 +119,14 @@ def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str) -> pd.Se
 def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     """Show the images of two years with predictions of one mine over them (Figures 17 and 18).
 
-    Image and prediction of the earlier year (a), then of the later one (b). Where classes of
-    several runs meet, the fill is that of the later one in `minseg.data.labels.PRIORITY`; every
-    class keeps its outline.
+    Image and prediction of the earlier year (a), then of the later one (b); classes of several runs
+    as `minseg.report.scenes.draw_classes` lays them over each other.
     """
-    first = found[0]
-    names = _class_names(found)
-    pictures = _pictures(dataset, first)
+    first, pictures = found[0], _pictures(dataset, found[0])
     titles = [model_title(years.before.task.name) for years in found]
-    layers = [[years.before for years in found], [years.after for years in found]]
-    present = [name for name in names if any(_mask(maps, name).any() for maps in layers)]
-    legend = {name: colour for name, colour in names.items() if name in present}
-    legend |= _NO_DATA if any(maps[0].missing.any() for maps in layers) else {}
+    layers = [joined(years.before for years in found), joined(years.after for years in found)]
+    legend = names_present(layers)
+    legend |= _NO_DATA if any(np.any(bits == IGNORE_BITS) for bits in layers) else {}
     figure, panels = picture_row(
         4,
         first.before.grid,
@@ -134,12 +138,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     )
     for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
         show(panels[2 * k], pictures[k], f"({letter}) {year}")
-        shown, fills = _uppermost(layers[k], names)
-        show(panels[2 * k + 1], paint(pictures[k], shown, fills), f"({letter}) {year}, predicted")
-        for name in present:
-            mask = _mask(layers[k], name)
-            if mask.any() and not mask.all():
-                panels[2 * k + 1].contour(mask, [0.5], colors=[names[name]], linewidths=0.8)
+        draw_classes(panels[2 * k + 1], pictures[k], layers[k], f"({letter}) {year}, predicted")
     style.add_scale_bar(panels[0], first.before.grid)
     style.legend_below(figure, panels[0], legend, 5)
     return figure
@@ -219,43 +218,10 @@ def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
     axes.grid(axis="x")
 
 
-def _class_names(found: Sequence[TwoYears]) -> dict[str, str]:
-    """Return all classes of the maps with their colours, in the order of Table 1."""
-    colours: dict[str, str] = {}
-    for years in found:
-        task = years.before.task
-        colours |= dict(zip(task.target_names[1:], task.target_colours[1:], strict=True))
-    order = [mine_class.name for mine_class in CLASSES if mine_class.name in colours]
-    return {name: colours[name] for name in [*order, *colours]}
-
-
-def _mask(maps: Sequence[ClassMap], name: str) -> np.ndarray:
-    """Return where one of several maps has a class: bool (height, width)."""
-    masks = [
-        shown.task.mask(shown.classes, name) for shown in maps if name in shown.task.target_names
-    ]
-    return np.logical_or.reduce(masks)
-
-
-def _uppermost(
-    maps: Sequence[ClassMap], colours: Mapping[str, str]
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Lay the classes of several maps over each other; return numbers and their colours."""
-    order = [name for name in PRIORITY if name in colours]
-    order += [name for name in colours if name not in order]
-    uppermost = np.zeros(maps[0].classes.shape, np.uint8)
-    for value, name in enumerate(order, start=1):
-        uppermost[_mask(maps, name)] = value
-    uppermost[np.logical_and.reduce([shown.missing for shown in maps])] = IGNORE
-    fills = {value: colours[name] for value, name in enumerate(order, start=1)}
-    return uppermost, fills | {IGNORE: "#FFFFFF"}
-
-
 def year_images(dataset: Dataset, found: TwoYears) -> tuple[np.ndarray, np.ndarray]:
     """Read what is shown of both years: a pair of float32 (bands, height, width)."""
-    before, after = (find_scene(dataset, scene) for scene in found.scenes)
-    bands = display_bands(dataset.description.bands)
-    return dataset.read_inputs(before, bands)[0], dataset.read_inputs(after, bands)[0]
+    before, after = (read_picture(dataset, find_scene(dataset, one)) for one in found.scenes)
+    return before, after
 
 
 def _pictures(dataset: Dataset, found: TwoYears) -> list[np.ndarray]:

@@ -265,7 +265,7 @@ def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
     """Measure the floor of false change: how much is predicted to change where nothing did.
 
     Rows class, change (gained or lost), share (of all ground whose truth did not change, pooled
-    over the mines), low, high (95 % interval: bootstrap over mines), mines.
+    over the mines), low, high (95 % interval: bootstrap over mines).
     """
     rows = []
     for name, mines, pixels in _by_class(crossed):
@@ -277,8 +277,8 @@ def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
             share = float(ratio(false.sum(), ground.sum()))
             if len(mines) < 2:  # one mine, drawn again and again, has no interval
                 low = high = np.nan
-            rows.append((name, kind, share, low, high, len(mines)))
-    return pd.DataFrame(rows, columns=["class", "change", "share", "low", "high", "mines"])
+            rows.append((name, kind, share, low, high))
+    return pd.DataFrame(rows, columns=["class", "change", "share", "low", "high"])
 
 
 def adjusted_areas(areas: pd.DataFrame, crossed: pd.DataFrame) -> pd.DataFrame:
@@ -335,7 +335,7 @@ def change_account(
     crossed = cross_tables(others, true)
     account = _areas(found[mine], true[mine], crossed)
     floors = {"share": "floor_ha", "low": "floor_low_ha", "high": "floor_high_ha"}
-    floor = false_change(crossed).rename(columns=floors).drop(columns="mines")
+    floor = false_change(crossed).rename(columns=floors)
     compared_ha = change_areas(found[mine].before, found[mine].after)["compared_ha"].iloc[0]
     floor[list(floors.values())] *= compared_ha
     account = account.merge(floor, "left", KEYS)[ACCOUNT_COLUMNS]

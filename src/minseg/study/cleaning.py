@@ -21,10 +21,7 @@ RULES: Mapping[str, Cleaning] = {
 }
 """Rules that are measured, one by one and together."""
 
-EFFECT_COLUMNS = [
-    *("run", "task", "bands", "rule", "runs", "mines"),
-    *("iou", "difference", "low", "high", "told", "changed"),
-]
+EFFECT_COLUMNS = ["run", "task", "bands", "rule", "iou", "difference", "low", "high", "told"]
 
 
 def effects(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
@@ -42,12 +39,11 @@ def effects(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each configuration and rule: run (key of its first), task, bands, rule, runs
-        (number), mines (number), iou (as predicted), difference (cleaned minus as predicted),
-        low, high (95 % interval over mines of the paired difference), told (whether it is told from
-        zero, `minseg.scoring.intervals.told_from_zero`, the rows being the comparisons and the
-        mines those in which the rule changed anything), changed (share of the counted pixels that
-        the rule changed). Adjacency has a row only for tasks with both
+        A row for each configuration and rule: run (key of its first), task, bands, rule, iou (as
+        predicted), difference (cleaned minus as predicted), low, high (95 % interval over mines of
+        the paired difference), told (whether it is told from zero,
+        `minseg.scoring.intervals.told_from_zero`, the rows being the comparisons and the mines
+        those in which the rule changed anything). Adjacency has a row only for tasks with both
         classes of one of its rules.
 
     Raises
@@ -81,22 +77,19 @@ def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, An
             scene.scene["mine"]
             for pair in zip(tested, cleaned, strict=True)
             for scene, prediction in zip(*pair, strict=True)
-            if _changed([scene], [prediction])
+            if np.any((prediction != scene.prediction) & scene.known)
         }
         yield {
             "run": group[0].key,
             "task": task.name,
             "bands": group[0].config.bands,
             "rule": name,
-            "runs": len(group),
-            "mines": len(mines),
             "iou": np.mean([old[0] for old in before]),
             "difference": gain[0],
             "low": low,
             "high": high,
             "draws": gain[1:],
             "touched": len(touched),
-            "changed": np.mean([_changed(*pair) for pair in zip(tested, cleaned, strict=True)]),
         }
 
 
@@ -115,12 +108,3 @@ def _ious(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) 
     )  # (scenes, num_classes, 4)
     resampled = bootstrap(found, [scene.scene["mine"] for scene in scenes], "standard")
     return np.append(scores(found, "standard")["iou"], resampled[:, METRICS.index("iou")])
-
-
-def _changed(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) -> float:
-    """Return the share of the counted pixels at which predictions are not those of the scenes."""
-    changed = counted = 0
-    for scene, prediction in zip(scenes, predictions, strict=True):
-        changed += int(np.count_nonzero((prediction != scene.prediction) & scene.known))
-        counted += int(np.count_nonzero(scene.known))
-    return changed / max(counted, 1)
