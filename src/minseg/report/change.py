@@ -167,7 +167,7 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
         dataset.synthetic,
         below_in=style.legend_height_in(4, 4),
     )
-    fills = dict(enumerate(CHANGES.values(), start=1)) | {IGNORE: "#FFFFFF"}
+    fills = dict(enumerate(CHANGES.values(), start=1))
     show(panels[0], picture, f"{found.years[1]}")
     for panel, (title, values) in zip(panels[1:], states.items(), strict=True):
         show(panel, paint(picture, values, fills), title)

@@ -170,7 +170,7 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     _arrow(axes, [(x_in, middle_in) for x_in in ends_in], "#777777")
 
     ground = _picture(channels, _pictured(sources[0], channels)[0])
-    painted = paint(ground, target, class_colours(task) | {IGNORE: "#FFFFFF"})
+    painted = paint(ground, target, class_colours(task))
     top_in = middle_in - _LABELS_IN / 2
     axes.text(_LABELS_LEFT_IN, top_in - 0.07, "labels on that grid", va="bottom")
     _place(axes, painted, _LABELS_LEFT_IN, top_in, _LABELS_IN, grid)

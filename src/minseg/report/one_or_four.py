@@ -105,8 +105,8 @@ class Comparison:
 
     def figure(self) -> Figure:
         """Show the differences in IoU, class by class."""
-        words = f"{ONE} minus {FOUR}"
-        return bands_splits.difference_figure(self.differences, words, (), "standard")
+        lines, words = self.differences, f"{ONE} minus {FOUR}"
+        return bands_splits.difference_figure(lines, words, list(lines["row"]), "standard")
 
     def table(self) -> Styler:
         """Set the IoU of each class with one network beside that with the model of the four."""

@@ -66,11 +66,11 @@ def stretch(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
 def paint(picture: np.ndarray, values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
     """Grey a picture of `stretch` and lay a colour over each value that has one.
 
-    White covers the picture, any other colour lets it through.
+    White, that of ignored pixels too, covers the picture; any other colour lets it through.
     """
     # Kept light, and short of white, so that colours and the white of unannotated pixels stand out.
     ground = np.repeat(0.3 + 0.55 * picture.mean(axis=2, keepdims=True), 3, axis=2)
-    for value, colour in colours.items():
+    for value, colour in {**colours, IGNORE: "#FFFFFF"}.items():
         rgb = np.array(to_rgb(colour), np.float32)
         where = values == value
         opacity = np.float32(1.0 if rgb.min() == 1 else OPACITY)
@@ -180,7 +180,7 @@ def draw_classes(panel: Axes, picture: np.ndarray, bits: np.ndarray, title: str)
     inside its excavation; every class keeps its outline.
     """
     drawn, meaning = uppermost(bits, _EVERYTHING)
-    show(panel, paint(picture, drawn, class_colours(meaning) | {IGNORE: "#FFFFFF"}), title)
+    show(panel, paint(picture, drawn, class_colours(meaning)), title)
     for name in (EXTENT.name, *PRIORITY):
         mask = decode_bits(bits, name)
         if mask.any() and not mask.all():
@@ -271,13 +271,12 @@ def overlay_figure(
         below_in=max(style.legend_height_in(len(legend), columns) for legend, columns in legends),
     )
     picture = stretch(image)
-    ignored = {IGNORE: "#FFFFFF"}
-    classes = class_colours(task) | ignored
+    classes = class_colours(task)
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, target, classes), "ground truth")
     show(panels[2], paint(picture, prediction, classes), "prediction")
-    verdicts = paint(picture, verdict, {int(k): c for k, c in AGREEMENT_COLOURS.items()} | ignored)
-    show(panels[3], verdicts, verdict_title)
+    verdicts = {int(kind): colour for kind, colour in AGREEMENT_COLOURS.items()}
+    show(panels[3], paint(picture, verdict, verdicts), verdict_title)
     style.add_scale_bar(panels[0], grid)
     for panel, (legend, columns) in zip((panels[0], panels[3]), legends, strict=True):
         style.legend_below(figure, panel, legend, columns)
