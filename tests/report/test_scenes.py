@@ -5,7 +5,6 @@ import pytest
 from affine import Affine
 from matplotlib.colors import to_rgb
 from rasterio.crs import CRS
-from sklearn.metrics import confusion_matrix
 
 from minseg import MinsegError
 from minseg.data.labels import CLASSES, TASKS, encode_bits, parse_task
@@ -147,22 +146,6 @@ def test_agreement_of_every_pair_of_values():
     ]
     with pytest.raises(MinsegError, match="on one grid"):
         scenes.agreement(np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8))
-
-
-def test_agreement_counts_as_scikit_learn_does():
-    random = np.random.default_rng(1)
-    target, prediction = random.integers(0, 3, (2, 50, 50)).astype(np.uint8)
-    target[:5] = 255
-    counted = target != 255
-    table = confusion_matrix(target[counted], prediction[counted])
-    verdict = scenes.agreement(prediction, target)
-    assert np.bincount(verdict[verdict != scenes.Agreement.IGNORED], minlength=5).tolist() == [
-        table[0, 0],
-        table[1, 1] + table[2, 2],
-        table[0, 1:].sum(),
-        table[1:, 0].sum(),
-        table[1, 2] + table[2, 1],
-    ]
 
 
 def square(height=40, width=60, value=1, shift=0):

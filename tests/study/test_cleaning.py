@@ -5,13 +5,11 @@ from rasterio.windows import Window
 from sklearn.metrics import jaccard_score
 
 from minseg import MinsegError
-from minseg.data.labels import IGNORE, parse_task
-from minseg.maps.class_map import write_class_map
-from minseg.scoring.metrics import counts
+from minseg.data.labels import IGNORE
 from minseg.study.cleaning import EFFECT_COLUMNS, RULES, effects
 from minseg.study.config import RunConfig
 from tests.conftest import write_small_dataset
-from tests.study.made_runs import write_run
+from tests.study.predicted import write_predicting_run
 
 CONFIG = RunConfig(task="model1", bands="B02,B03,B04")
 PART = Window(4, 4, 56, 56)
@@ -24,27 +22,11 @@ def dataset(tmp_path_factory):
     return write_small_dataset(tmp_path_factory.mktemp("effect") / "squares", 20, (2020,))
 
 
-def write_predicting_run(folder, dataset, config, predict):
-    """A run that predicts what `predict` makes of the truth (and of the mine's number)."""
-    task, rows = parse_task(config.task), dataset.scenes_of("test")
-    predictions, counted = {}, {}
-    for k, (_, row) in enumerate(rows.iterrows()):
-        target = dataset.read_target(row, task, PART)
-        predictions[row["scene"]] = predict(np.where(target == IGNORE, 0, target), k)
-        found = counts(predictions[row["scene"]][None], target[None], task.num_classes)
-        counted[row["mine"]] = found[0].tolist()
-    run = write_run(folder, config, {config.epochs: {"test": counted}})
-    for (_, row), classes in zip(rows.iterrows(), predictions.values(), strict=True):
-        grid = dataset.grid(row).window(PART)
-        write_class_map(run.path / "predictions" / f"{row['scene']}.tif", classes, grid, run.task)
-    return run
-
-
 @pytest.fixture
 def make(dataset, tmp_path):
     """From a name, what is made of the truth, and settings to a run."""
     return lambda name, predict, **changes: write_predicting_run(
-        tmp_path / name, dataset, CONFIG.replace(**changes), predict
+        tmp_path / name, dataset, CONFIG.replace(**changes), predict, PART
     )
 
 
