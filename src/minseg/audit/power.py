@@ -14,7 +14,6 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from minseg.data.labels import parse_task
 from minseg.scoring.intervals import LEVEL
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import MINE_TABLES, paper_images, paper_table
@@ -135,8 +134,8 @@ def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns task, row, classes, mines, iou, spread, half_width (half the 95 % interval over 38
-        such mines), for models tested on at least `FEWEST_MINES` mines.
+        Columns task, mines, iou, spread, half_width (half the 95 % interval over 38 such mines), a
+        line for each model tested on at least `FEWEST_MINES` mines.
     """
     lines = []
     for one in rows:
@@ -144,19 +143,16 @@ def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
             continue
         spread = mine_spread(one.resampled[:, _IOU], one.num_mines)
         half_width = HALF_INTERVAL * spread / sqrt(PAPER_TEST_MINES)
-        classes = parse_task(one.task).num_classes - 1
-        known = [one.num_mines, one.values[_IOU], spread, half_width]
-        lines.append([one.task, one.row, classes, *known])
-    columns = ["task", "row", "classes", "mines", "iou", "spread", "half_width"]
-    return pd.DataFrame(lines, columns=columns)
+        lines.append([one.task, one.num_mines, one.values[_IOU], spread, half_width])
+    return pd.DataFrame(lines, columns=["task", "mines", "iou", "spread", "half_width"])
 
 
 def paper_differences() -> pd.DataFrame:
     """Return the differences in IoU that the paper's conclusions about Tables 3 and 4 rest on.
 
-    Columns table, task, row (what is compared, the same words in every task), pair (the two printed
-    rows), difference (never negative in Table 3; in Table 4 targeted minus general) and mines (test
-    images of Table 2, one a mine; of an AVG row those of its three subsets).
+    Columns table, task, row (what is compared, the same words in every task), difference (never
+    negative in Table 3; in Table 4 targeted minus general) and mines (test images of Table 2, one a
+    mine; of an AVG row those of its three subsets).
     """
     images = paper_images().to_dict()  # {(model, part): {split: images}}
     lines: list[list] = []
@@ -171,14 +167,14 @@ def paper_differences() -> pd.DataFrame:
         for words, place in others.items():
             difference = round(best.iloc[0] - best.iloc[place], 4)
             if place:  # RGB itself may be best
-                lines.append([3, task, words, f"{names[0]} − {names[place]}", difference, mines])
+                lines.append([3, task, words, difference, mines])
     for task, of_task in paper_table(4).query("metric == 'iou'").groupby("model", sort=False):
         iou = of_task.set_index("split")["value"]
         for row, general in GENERAL_OF.items():
             of_row = [images[task, "test"][code] for code in AVERAGES.get(row, (row,))]
             difference = round(iou[row] - iou[general], 4)
-            lines.append([4, task, row, f"{row} − {general}", difference, sum(of_row)])
-    return pd.DataFrame(lines, columns=["table", "task", "row", "pair", "difference", "mines"])
+            lines.append([4, task, row, difference, sum(of_row)])
+    return pd.DataFrame(lines, columns=["table", "task", "row", "difference", "mines"])
 
 
 def with_needed(differences: pd.DataFrame, spreads: pd.DataFrame, table: int) -> pd.DataFrame:
@@ -208,23 +204,20 @@ def paper_mine_spreads() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by task: mines, classes (with two mines or more), spread (standard deviation of a
-        class's IoU over the mines, root mean square over the classes), half_width (half the 95 %
-        interval of a mean IoU over 38 mines), difference (best minus second configuration of
-        Table 3), and correlation: how closely the IoU of the two models must follow each other from
-        mine to mine for 38 mines to resolve that difference.
+        Indexed by task: mines, spread (standard deviation of a class's IoU over the mines, root
+        mean square over the classes with two or more), half_width (half the 95 % interval of a mean
+        IoU over 38 mines), difference (best minus second configuration of Table 3), and
+        correlation: how closely the IoU of the two models must follow each other from mine to mine
+        for 38 mines to resolve that difference.
     """
     differences = paper_differences()
     second = differences[differences["row"] == "best − second"].set_index("task")["difference"]
     lines = {}
     for task, number in MINE_TABLES.items():
         table = paper_table(number).query("metric == 'iou'")
-        by_class = table.groupby("class")["value"].agg(["size", "var"])
-        by_class = by_class[by_class["size"] > 1]
-        spread = float(np.sqrt(by_class["var"].mean()))
+        spread = float(np.sqrt(table.groupby("class")["value"].var().mean()))
         lines[task] = {
             "mines": table["location"].nunique(),
-            "classes": len(by_class),
             "spread": spread,
             "half_width": HALF_INTERVAL * spread / sqrt(PAPER_TEST_MINES),
             "difference": second[task],

@@ -324,9 +324,7 @@ def answer(network: Run, forest: Run) -> str:
     )
 
 
-def score_table(
-    models: Mapping[str, Sequence[Run]], convention: str, part: str = "test"
-) -> pd.DataFrame:
+def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.DataFrame:
     """Set scores of several models beside each other, and beside the paper's.
 
     Parameters
@@ -335,7 +333,6 @@ def score_table(
         Name of the model to its runs, one a seed; all of one task and band configuration.
     convention : str
         `standard` or `paper`, see `minseg.scoring.metrics.scores`.
-    part : {"validation", "test"}
 
     Returns
     -------
@@ -346,7 +343,7 @@ def score_table(
     rows = {}
     for name, runs in models.items():
         config = runs[0].config
-        found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention, part)
+        found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention)
         row = pd.Series(found.values, list(METRIC_TITLES.values())).map("{:.3f}".format)
         low, high = interval(found.resampled[:, _IOU])
         several = found.num_mines > 1
@@ -359,24 +356,24 @@ def score_table(
     if published:
         row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"{part}, {convention}")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"test, {convention}")
     means = [METRIC_TITLES[metric] for metric in METRICS]
     return table[[*means, *table.columns.difference(means)]].fillna("not given")
 
 
-def per_class_table(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+def per_class_table(models: Mapping[str, Run]) -> pd.DataFrame:
     """Return each class's scores under the `standard` convention, models side by side."""
     tables = {
-        name: run.scores(part)["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
+        name: run.scores()["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
         for name, run in models.items()
     }
     return pd.concat(tables, axis=1).round(3)
 
 
-def mine_scores(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+def mine_scores(models: Mapping[str, Run]) -> pd.DataFrame:
     """Return rows mine, model, iou, … (`standard`, each mine by itself) of several models."""
     return pd.concat(
-        [run.scores_by_mine(part).reset_index().assign(model=name) for name, run in models.items()],
+        [run.scores_by_mine().reset_index().assign(model=name) for name, run in models.items()],
         ignore_index=True,
     )
 

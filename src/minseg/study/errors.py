@@ -74,14 +74,14 @@ def mine_scores(run: Run) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Rows mine, scene, class, iou, recall, precision, accuracy, 0 to 1. NaN where nothing is
+        Rows mine, class, iou, recall, precision, accuracy, 0 to 1. NaN where nothing is
         defined: all four where a class is neither in the truth nor in the prediction, recall where
         it is not in the truth, precision where it is not predicted.
     """
     rows = run.counts_of("test")
     rows = rows[rows["class"] != run.task.target_names[0]].reset_index(drop=True)
     iou = ratio(rows["tp"], rows["tp"] + rows["fp"] + rows["fn"])
-    return rows[["mine", "scene", "class"]].assign(
+    return rows[["mine", "class"]].assign(
         iou=iou,
         recall=ratio(rows["tp"], rows["tp"] + rows["fn"]),
         precision=ratio(rows["tp"], rows["tp"] + rows["fp"]),
