@@ -26,7 +26,6 @@ from minseg.report.scenes import (
 )
 from minseg.report.style import kind, model_title, spans, text_table
 from minseg.study.change import TwoYears
-from minseg.study.cleaning import RULES
 from minseg.study.runs import find_scene
 
 _MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
@@ -236,44 +235,21 @@ def _mine_name(dataset: Dataset, mine: str) -> str:
 
 @style.in_style()
 def cleaning_figure(table: pd.DataFrame) -> Figure:
-    """Show the difference in IoU that each cleaning rule made, one panel a configuration.
+    """Show the difference in IoU that each cleaning rule made (`minseg.study.cleaning.effects`).
 
-    Cleaned minus as predicted (`minseg.study.cleaning.effects`): right of the zero line the rule
-    helped. The line is the 95 % interval, dark where the difference is told from zero.
+    Cleaned minus as predicted: right of the zero line the rule helped. The line is the 95 %
+    interval, dark where the difference is told from zero.
     """
-    if table.empty:
-        return style.nothing_figure()
-    rules = sorted(table["rule"].unique(), key=list(RULES).index)
-    lines_of = [lines for _, lines in table.groupby("run", sort=False)]
-    figure, panels = style.row_panels(
-        [_cleaning_title(lines) for lines in lines_of], rules, head_in=0.5
-    )
-    for lines, axes in zip(lines_of, panels, strict=True):
-        _draw_effects(axes, lines.set_index("rule").reindex(rules))
-    for axes in panels[-2:]:
-        axes.set_xlabel("difference in IoU (standard convention)")
-    panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    one, rows = table.iloc[0], range(len(table))
+    title = f"{model_title(one['task'])}, {one['bands']}: IoU {one['iou']:.2f} as predicted"
+    figure, (axes,) = style.row_panels([title], list(table.index), head_in=0.5)
+    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+    colours = [_CERTAINTY_COLOURS[bool(told)] for told in table["told"]]
+    axes.hlines(rows, table["low"], table["high"], color=colours, linewidth=2)
+    axes.scatter(table["difference"], rows, 30, color=colours, zorder=3)
+    axes.set_xlabel("difference in IoU (standard convention)")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     labels = (f"told from zero, widened for {len(table)} comparisons", "not told from zero")
     marks = zip(labels, _CERTAINTY_COLOURS.values(), strict=True)
     style.legend_at_foot(figure, [style.legend_marker(*mark, width=2) for mark in marks])
     return figure
-
-
-def _cleaning_title(lines: pd.DataFrame) -> str:
-    """Name a panel: task, bands, and the IoU that the rules start from."""
-    first = lines.iloc[0]
-    return f"{model_title(first['task'])}, {first['bands']}: IoU {first['iou']:.2f} as predicted"
-
-
-def _draw_effects(axes: Axes, lines: pd.DataFrame) -> None:
-    """Draw a panel's differences, one a row; NaN where a rule does not apply."""
-    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
-    for row, (difference, low, high, told) in enumerate(
-        lines[["difference", "low", "high", "told"]].itertuples(index=False)
-    ):
-        if pd.isna(difference):
-            style.note_at_axis(axes, row, "does not apply", right=True)
-            continue
-        colour = _CERTAINTY_COLOURS[bool(told)]
-        axes.hlines(row, low, high, color=colour, linewidth=2)
-        axes.scatter(difference, row, 30, color=colour, zorder=3)
