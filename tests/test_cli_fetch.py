@@ -151,7 +151,9 @@ def test_mines_on_both_sides_of_the_date_line_share_ground(minseg, tmp_path):
     places = {"west": 179.999, "east": -179.999, "a": 170, "b": 9}
     tiles = {"west": "60K", "east": "01K", "a": "59K", "b": "32K"}
     boxes = {
-        f"S2A_MSIL2A_20190701T0_R1_T{tiles[mine]}AB_2019{mine}": mine_box(x, -17, rule=BOX)
+        f"S2A_MSIL2A_20190701T0_R1_T{tiles[mine]}AB_2019{mine}": mine_box(
+            shapely.Point(x, -17), BOX
+        )
         for mine, x in places.items()
     }
     write_catalogue(tmp_path / "made", boxes)

@@ -25,7 +25,7 @@ def test_box_is_snapped_and_holds_polygons_and_margin(place):
     longitude, latitude = place
     east = 0.01 / np.cos(np.radians(latitude))
     pit = shapely.box(longitude, latitude, longitude + 3 * east, latitude + 0.02)
-    grid = mine_box(longitude, latitude, pit, SMALL)
+    grid = mine_box(pit, SMALL)
     left, bottom, right, top = grid.bounds
     assert {left % 60, right % 60} == {0}
     # As the corners of real tiles: 5,000,040 in zone 33 north and 8,600,020 in zone 34 south.
@@ -37,17 +37,17 @@ def test_box_is_snapped_and_holds_polygons_and_margin(place):
         assert space + 0.02 >= 300 and space < 300 + 60.02
 
 
-def test_without_polygons_the_smallest_box_lies_round_the_position():
-    grid = mine_box(22.1, 44.1, rule=SMALL)
+def test_the_smallest_box_lies_round_small_polygons():
+    grid = mine_box(shapely.Point(22.1, 44.1), SMALL)
     assert grid.height * 10 == grid.width * 10 == 660  # a point at 300 m margin, snapped outwards
     assert grid.centre_lonlat == pytest.approx((22.1, 44.1), abs=0.001)
-    assert mine_box(22.1, 44.1).width >= 512
+    assert mine_box(shapely.Point(22.1, 44.1), BoxRule()).width >= 512
 
 
 def test_polygons_over_the_largest_box_are_refused():
     far = shapely.union_all([shapely.box(x, 44, x + 0.01, 44.01) for x in (22, 23)])
     with pytest.raises(MinsegError, match=r"reach over (79|8[01]).* km"):
-        mine_box(22, 44, far, SMALL)
+        mine_box(far, SMALL)
 
 
 def test_plans_that_make_no_dataset_are_refused(request_):

@@ -1,5 +1,6 @@
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from rasterio.warp import transform
@@ -333,7 +334,7 @@ def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(
         (20.005, 45.03, "gold", "Smelter"),
     ]
     points = read_icmm(write_icmm(tmp_path, rows))
-    (row,) = match_raw_material(points, ["a"], [outline], limit_km).to_dict("records")
+    (row,) = match_raw_material(points, pd.Series(["a"]), [outline], limit_km).to_dict("records")
     columns = ("raw_material", "icmm_id", "within_limit", "ambiguous")
     assert tuple(row[column] for column in columns) == found
     assert not found[0] or row["distance_km"] == pytest.approx(3.33, abs=0.02)
@@ -343,7 +344,6 @@ def test_the_nearest_mine_decides_and_others_within_the_limit_are_counted(
 def test_mines_of_two_groups_inside_one_outline_leave_it_open(tmp_path, metal, found):
     rows = [(20.02, 45.02, metal, "Mine"), (20.08, 45.08, "gold", "Mine")]
     points = read_icmm(write_icmm(tmp_path, rows))
-    (row,) = match_raw_material(points, ["a"], [shapely.box(20, 45, 20.1, 45.1)], 10).to_dict(
-        "records"
-    )
+    outline = shapely.box(20, 45, 20.1, 45.1)
+    (row,) = match_raw_material(points, pd.Series(["a"]), [outline], 10).to_dict("records")
     assert (row["raw_material"], row["ambiguous"], row["distance_km"]) == (*found, 0)
