@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 from minseg.data.labels import parse_task
 from minseg.scoring.conventions import CANDIDATES, NAMED, STANDARD, Convention, score
@@ -267,7 +266,7 @@ def ranking_changes(ours: pd.DataFrame) -> pd.DataFrame:
         base = table[STANDARD.name]
         for name, values in table.items():
             known = values.notna() & base.notna()
-            tau = kendalltau(values[known], base[known]).statistic if known.sum() > 1 else np.nan
+            tau = values.corr(base, "kendall") if known.sum() > 1 else np.nan
             if not values.notna().any():
                 continue
             first = values.sort_values(ascending=False)
