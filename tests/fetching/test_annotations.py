@@ -188,7 +188,11 @@ ENCODING = "not in the encoding that it states (utf-8, byte 0xf6).*"
         ("x.gpkg", in_system(LOCAL), "mine grid, is a local one"),
         ("x.gpkg", in_system(None), "no coordinate reference system"),
         ("x.gpkg", lambda path: table().iloc[:0].to_file(path), "holds no polygons"),
-        ("x.csv", lambda path: path.write_text("lon,lat\n1,2\n"), "a table without geom"),
+        (
+            "x.csv",
+            lambda path: path.write_text("lon,lat\n1,2\n"),
+            "ogr2ogr -oo X_POSSIBLE_NAMES=lon",
+        ),
         ("x.geojson", lambda path: path.write_text("hello"), "cannot be read as polygons"),
         ("x.gpkg", lambda path: None, "no such file"),
     ],

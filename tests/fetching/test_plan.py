@@ -2,22 +2,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from pyproj import Geod, Transformer
-from shapely.ops import transform
+from pyproj import Geod
 
 from minseg import MinsegError
 from minseg.fetching.plan import BoxRule, mine_box, plan_mines, read_mines
 
 SMALL = BoxRule(margin_m=300, smallest_m=600, largest_m=20_000)
-
-
-def in_metres(shape, crs):
-    """An independent way into UTM."""
-    return transform(Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform, shape)
 
 
 @pytest.mark.parametrize("place", [(22.1, 44.1), (-77.37, 18.36), (150.84, -32.27), (30.4, 67.6)])
@@ -32,7 +27,7 @@ def test_box_is_snapped_and_holds_polygons_and_margin(place):
     assert {bottom % 60, top % 60} == ({0} if latitude > 0 else {8_600_020 % 60})
     assert (grid.height % 6, grid.width % 6) == (0, 0)
     assert (grid.transform.a, grid.transform.e) == (10, -10)
-    west, south, east, north = in_metres(pit, grid.crs.to_epsg()).bounds
+    west, south, east, north = gpd.GeoSeries([pit], crs=4326).to_crs(grid.crs).total_bounds
     for space in (west - left, south - bottom, right - east, top - north):
         assert space + 0.02 >= 300 and space < 300 + 60.02
 

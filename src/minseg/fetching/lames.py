@@ -32,7 +32,7 @@ FIRST_SCENES: int = TEXTS["lames"]["first_scenes"]
 YEARS_APART: int = TEXTS["lames"]["years_apart"]
 """How far the years of a polygon's image and of its scene may be apart."""
 
-SITE, NAME, MINE_TYPE, LATITUDE = "ID", "Name_Mine", "Type [OP/UG]", "Latitude"
+SITE, NAME, MINE_TYPE = "ID", "Name_Mine", "Type [OP/UG]"
 METALS = ["Metal/Commodity", "Metal2", "Metal_3", "Metal_4"]
 """Columns of the metadata, blanks between words taken for one."""
 
@@ -161,12 +161,6 @@ def _read_sites(path: Path, sites: list[str], notes: list[str]) -> pd.DataFrame:
     idle = set(rows[SITE]) - set(sites)
     if idle:
         notes.append(f"{len(idle)} site(s) of the metadata without polygons left out")
-    lost = rows.loc[rows[LATITUDE].str.contains("?", regex=False), LATITUDE]
-    if len(lost):
-        notes.append(
-            f"{len(lost)} positions of the metadata have lost characters ({lost.iloc[0]}): mines "
-            "lie where their polygons do"
-        )
     stated = [set(row) - set(NOT_STATED) for row in rows[METALS].to_numpy()]
     groups = [{GROUP_OF.get(metal.lower(), "") for metal in metals} for metals in stated]
     strange = {metal for metals in stated for metal in metals if metal.lower() not in GROUP_OF}
@@ -194,7 +188,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     except csv.Error:
         lines = []
     header = next((k for k, row in enumerate(lines) if SITE in row), -1)
-    wanted = [SITE, NAME, MINE_TYPE, LATITUDE, *METALS]
+    wanted = [SITE, NAME, MINE_TYPE, *METALS]
     missing = [name for name in wanted if header < 0 or name not in lines[header]]
     if missing:
         raise MinsegError(

@@ -174,13 +174,6 @@ class Recipe:
         return sum(self.boxes[mine].height * self.boxes[mine].width for mine in self.scenes["mine"])
 
 
-def source_named(name: str) -> Source:
-    """Find a set of outlines by its name."""
-    if name not in SOURCES:
-        raise MinsegError(f"recipe {name!r}: unknown; use {', '.join(SOURCES)}")
-    return SOURCES[name]
-
-
 def source_lines(source: Source) -> list[str]:
     """Tell what a set gives and where to get it, before anything is downloaded."""
     return [
