@@ -12,7 +12,7 @@ from minseg.fetching.dataset import fetch_dataset
 from minseg.fetching.plan import FetchRequest, read_mines
 from minseg.synthetic.catalogue import BOX, FIELDS
 from minseg.synthetic.server import serve
-from tests.fetching.loopback import Behaviour, behaving, serving
+from tests.fetching.loopback import Loopback, behaving, serving
 
 PROVIDER = replace(providers.PROVIDERS["planetary-computer"], signing="none")
 
@@ -35,8 +35,8 @@ def server(tmp_path):
 
 
 @pytest.fixture
-def behaviour():
-    return Behaviour()
+def behaviour(made):
+    return Loopback(made.folder)
 
 
 @pytest.fixture

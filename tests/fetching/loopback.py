@@ -1,8 +1,6 @@
-"""Web servers on this machine, of any files and of a made catalogue, that fail on demand."""
+"""A web server on this machine, of any files or of a made catalogue, that fails on demand."""
 
 import json
-import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +13,16 @@ from minseg.synthetic.server import CatalogueHandler, listening
 
 @dataclass
 class Loopback:
+    """What a server has, and how it answers; tests change it while it runs."""
+
     folder: Path
     url: str = ""
     answers: dict[str, Callable[[dict], object]] = field(default_factory=dict)
     """Path to what gives the JSON answer to a request's body."""
+    change: Callable[[dict], dict] = lambda item: item
+    """What becomes of an item of a made catalogue before it is sent."""
     failures: dict[str, list] = field(default_factory=dict)
-    """Path to what its next answers are instead: a status, or "cut" = half of the bytes."""
+    """Path to what its next answers are instead: a status, "cut" = half of the bytes, or None."""
     refuse: Callable[[str, Mapping[str, str]], int] = lambda address, headers: 0
     """Status to refuse a request with, by its address and headers; 0 where it is answered."""
     refusal: bytes = b""
@@ -28,12 +30,22 @@ class Loopback:
     requests: list[str] = field(default_factory=list)
     bytes_sent: int = 0
 
+    @property
+    def files_asked(self) -> list[str]:
+        """Requests of files of a made catalogue."""
+        return [request for request in self.requests if "/files/" in request]
+
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Loopback]:
     state = Loopback(folder)
-    with listening(partial(_Handler, folder=folder, items=[], state=state)) as state.url:
+    with listening(partial(behaving(state), folder=folder, items=[])) as state.url:
         yield state
+
+
+def behaving(state: Loopback) -> partial:
+    """Make what `minseg.synthetic.server.serve` takes to answer so."""
+    return partial(_Handler, state=state)
 
 
 class _Handler(CatalogueHandler):
@@ -45,6 +57,7 @@ class _Handler(CatalogueHandler):
         state, path = self.state, urlsplit(self.path).path
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         state.requests.append(f"{self.command} {path}")
+        query = json.loads(body or "{}")
         refused = state.refuse(self.path, self.headers)
         pending = state.failures.get(path) if self.command != "HEAD" and not refused else None
         failure = pending.pop(0) if pending else None
@@ -55,57 +68,20 @@ class _Handler(CatalogueHandler):
             self.end_headers()
             self.wfile.write(state.refusal if self.command != "HEAD" else b"")
         elif path in state.answers:
-            self.answer(state.answers[path](json.loads(body or "{}")))
+            self.answer(state.answers[path](query))
+        elif self.items and path == "/search":
+            self.answer(self.search(query))
+        elif self.items:
+            super().do_GET()
         else:
             self.send_file(state.folder / path.lstrip("/"))
 
     do_HEAD = do_POST = do_GET  # noqa: N815
 
+    def addressed(self, item):
+        return self.state.change(super().addressed(item))
+
     def send_body(self, content):
         self.state.bytes_sent += len(content)
         super().send_body(content[: len(content) // 2] if self.cut else content)
         self.close_connection = self.close_connection or self.cut
-
-
-@dataclass
-class Behaviour:
-    """How the server of a made catalogue answers; tests change it while it runs."""
-
-    missing: str = ""
-    """Files whose name this pattern is in are not found."""
-    refuse: Callable[[dict], int] = lambda query: 0
-    """Status to refuse a search with; 0 where it is answered."""
-    change: Callable[[dict], dict] = lambda item: item
-    """What becomes of an item before it is sent."""
-    on_file: Callable[[int], None] = lambda number: None
-    """Called with the number of each request of a file before it is answered."""
-    files: list[str] = field(default_factory=list)
-    """Names of the files asked for."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def behaving(behaviour: Behaviour) -> type[CatalogueHandler]:
-    """Make a handler of requests that behaves so."""
-
-    class Handler(CatalogueHandler):
-        def search(self, query):
-            return {"refused": behaviour.refuse(query), **super().search(query)}
-
-        def answer(self, page):
-            status = page.pop("refused", 0)
-            self.send_error(status) if status else super().answer(page)
-
-        def addressed(self, item):
-            return behaviour.change(super().addressed(item))
-
-        def send_file(self, file):
-            with behaviour.lock:
-                behaviour.files.append(file.name)
-                number = len(behaviour.files)
-            behaviour.on_file(number)
-            if behaviour.missing and re.search(behaviour.missing, file.name):
-                self.send_error(404)
-            else:
-                super().send_file(file)
-
-    return Handler

@@ -8,6 +8,7 @@ from rasterio.crs import CRS
 
 from minseg import MinsegError
 from minseg.data.raster import Grid
+from minseg.fetching import catalogue
 from minseg.fetching import choice as rules
 from minseg.fetching.choice import (
     YearChoice,
@@ -352,11 +353,8 @@ def test_what_is_there_stays_where_a_pin_fails(choose, kind):
 
 
 def test_a_year_whose_radar_cannot_be_searched_fails_alone(choose, behaviour):
-    behaviour.refuse = lambda query: (
-        500
-        if query["collections"] == ["sentinel-1-rtc"] and query["datetime"].startswith("2019")
-        else 0
-    )
+    # Two searches of optical scenes are answered, and then no attempt at one of radar.
+    behaviour.failures["/search"] = [None, None, *[500] * catalogue.ATTEMPTS]
     choices = choose()
     assert "HTTP 500" in choices[2019].failure or "500 error" in choices[2019].failure
     assert choices[2019].optical is None  # or it would be taken for a year that has no radar
@@ -364,10 +362,10 @@ def test_a_year_whose_radar_cannot_be_searched_fails_alone(choose, behaviour):
 
 
 def test_where_every_year_fails_the_mine_does(choose, behaviour):
-    behaviour.refuse = lambda query: 401
+    behaviour.refuse = lambda address, headers: 401 if "search" in address else 0
     with pytest.raises(MinsegError, match=r"HTTP 401\): a token"):
         choose()
-    behaviour.refuse = lambda query: 0
+    behaviour.refuse = lambda address, headers: 0
     with pytest.raises(MinsegError, match=r"x: demo .*; y: demo"):
         choose(pins=["synthetic-001:2019=x", "synthetic-001:2022=y"])
 

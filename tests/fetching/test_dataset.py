@@ -92,7 +92,7 @@ def test_manifest_and_candidates_tell_what_was_taken_and_why(fetched):
 def test_run_again_it_asks_for_nothing(request_, fetched, path, behaviour):
     before = checksums(path)
     assert fetch_dataset(path, request_).dataset.digest == fetched.dataset.digest
-    assert behaviour.files == [] and checksums(path) == before
+    assert behaviour.files_asked == [] and checksums(path) == before
 
 
 def test_a_pin_overrides_the_choice_of_its_scene_only(request_, path):
@@ -115,12 +115,13 @@ def test_a_pin_overrides_the_choice_of_its_scene_only(request_, path):
 
 
 def test_a_scene_that_fails_is_named_and_tried_again(request_, fetched, behaviour, tmp_path):
-    path, behaviour.missing = tmp_path / "mines", "S1_synthetic-002_2019.*_051_VV"
+    path, missing = tmp_path / "mines", re.compile("S1_synthetic-002_2019.*_051_VV")
+    behaviour.refuse = lambda address, headers: 404 if missing.search(address) else 0
     first = fetch_dataset(path, request_)
     assert len(first.failures) == 1 and first.failures[0].startswith("synthetic-002 2019: ")
     assert len(first.dataset.scenes) == 5 and not (path / "scenes/synthetic-002/2019").exists()
     assert json.loads((path / "fetch.json").read_text())["failures"] == list(first.failures)
-    behaviour.missing = ""
+    behaviour.refuse = lambda address, headers: 0
     assert fetch_dataset(path, request_).failures == ()
     assert checksums(path) == checksums(fetched.dataset.path)
 
@@ -136,15 +137,19 @@ def test_killed_at_several_moments_it_goes_on(made, fetched, api, behaviour, tmp
     command = [str(part) for part in command]
     # Each of these runs reads more files than that: the first dies choosing, the others reading.
     for files_until_killed in (4, 60, 40):
-        behaviour.files.clear()
+        behaviour.requests.clear()
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            behaviour.on_file = lambda number, last=files_until_killed, it=process: (
-                it.kill() if number == last else None
-            )
+
+            def kill(address, headers, last=files_until_killed, it=process):
+                if len(behaviour.files_asked) >= last:
+                    it.kill()
+                return 0
+
+            behaviour.refuse = kill
         assert process.returncode == -9
         for scene in path.glob("scenes/*/[0-9]*"):
             assert_whole(scene)
-    behaviour.on_file = lambda number: None
+    behaviour.refuse = lambda address, headers: 0
     assert subprocess.run(command, check=False).returncode == 0
     assert checksums(path) == checksums(fetched.dataset.path)
     assert not list(path.rglob("*.partial*"))
@@ -153,7 +158,7 @@ def test_killed_at_several_moments_it_goes_on(made, fetched, api, behaviour, tmp
 def test_scenes_that_are_not_as_fetched_are_fetched_again(request_, behaviour, tmp_path):
     path = tmp_path / "mines"
     notes, before = fetch_dataset(path, request_).notes, checksums(path)
-    behaviour.files.clear()
+    behaviour.requests.clear()
     first, second, third = (path / "scenes" / f"synthetic-00{k}" / "2019" for k in (1, 2, 3))
     (first / "optical.tif").unlink()
     cut = (second / "labels.tif").read_bytes()
@@ -165,7 +170,7 @@ def test_scenes_that_are_not_as_fetched_are_fetched_again(request_, behaviour, t
         "not as fetched, so fetched again: synthetic-001 2019 (optical.tif); "
         "synthetic-002 2019 (labels.tif); synthetic-003 2019 (scene.json)"
     )
-    assert {re.search(r"_(\d{4})\d{4}_", file)[1] for file in behaviour.files} == {"2019"}
+    assert {re.search(r"_(\d{4})\d{4}_", file)[1] for file in behaviour.files_asked} == {"2019"}
     assert fetch_dataset(path, request_).notes == notes
     assert checksums(path) == before
 

@@ -96,7 +96,6 @@ def test_every_trap_is_told_in_one_line(pair):
         "1 site(s) of which all is ignored left out: 3219",
         "2 site(s) without metadata, of unknown kind: 2503; 3219",
         "1 site(s) of the metadata without polygons",
-        "lost characters (25°00?01?S)",
         "commodity in no raw-material group: Li",
         "raw material: RR 0, MO 2, CL 1, unknown 2",
         "mine type: OC 0, OP 2, MT 0, unknown 3",

@@ -5,6 +5,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -145,7 +146,7 @@ def test_a_file_without_coordinates_takes_them_from_the_item(server):
     ],
 )
 def test_pixels_are_right_near_poles_and_over_the_date_line(server, place, tile, zone):
-    grid = mine_box(*place, rule=BoxRule(0, 480))
+    grid = mine_box(shapely.Point(place), BoxRule(0, 480))
     west, _, east, _ = grid.bounds_lonlat
     assert grid.crs == CRS.from_epsg(zone)
     assert (west > east) is (abs(place[0]) > 179)

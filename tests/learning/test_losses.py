@@ -47,6 +47,13 @@ def soft_tversky_loss(probability, truth, alpha, beta):
     return np.mean(np.where(present, 1 - tp / (tp + alpha * fp + beta * fn), 0))
 
 
+def region_loss(task, probability, truth, alpha, beta):
+    """The soft Tversky loss of all outputs, of overlapping ones with their absences."""
+    if task.overlapping:
+        probability, truth = (np.hstack([there, 1 - there]) for there in (probability, truth))
+    return soft_tversky_loss(probability, truth, alpha, beta)
+
+
 def focal_loss(logits, truth, gamma):
     """Mean of (1 - p)^gamma * -log p, p the sigmoid probability of what is true of each class."""
     right = np.where(truth == 1, expit(logits), expit(-logits))
@@ -60,8 +67,8 @@ def cross_entropy(task, probability, truth):
 
 
 FORMULAS = {
-    "jaccard": lambda _, __, p, truth: soft_tversky_loss(p, truth, 1, 1),
-    "tversky": lambda _, __, p, truth: soft_tversky_loss(p, truth, TVERSKY_ALPHA, TVERSKY_BETA),
+    "jaccard": lambda task, _, *known: region_loss(task, *known, 1, 1),
+    "tversky": lambda task, _, *known: region_loss(task, *known, TVERSKY_ALPHA, TVERSKY_BETA),
     "focal": lambda _, logits, __, truth: focal_loss(logits, truth, FOCAL_GAMMA),
     "crossentropy": lambda task, _, p, truth: cross_entropy(task, p, truth),
 }
@@ -119,6 +126,15 @@ def test_a_batch_without_annotated_pixels_costs_nothing(task, name):
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@BOTH
+def test_a_class_that_the_batch_lacks_is_held_down(task, name):
+    logits, target = random_batch(task, ignored=0, present=[0, 3])
+    logits.requires_grad_()
+    build_loss(name, task)(logits, target).backward()
+    assert (logits.grad.sum(dim=(0, 2, 3))[1:3] > 0).all()
 
 
 WEIGHTS = torch.tensor([0.5, 2, 1, 3])

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 
 from minseg.data.labels import parse_task
 from minseg.scoring.conventions import CANDIDATES, NAMED, STANDARD, Convention, score
@@ -265,6 +264,6 @@ def ranking_changes(ours: pd.DataFrame) -> pd.DataFrame:
         for name in dict.fromkeys(of_task["convention"]):
             known = table[name].notna() & base.notna()
             if known.sum() > 1:
-                tau = kendalltau(table[name][known], base[known]).statistic
+                tau = table[name].corr(base, "kendall")
                 lines.append([name, task, tau, table[name].idxmax() == base.idxmax()])
     return pd.DataFrame(lines, columns=["convention", "task", "tau", "same_best"])

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from minseg.audit.power import POWER, mine_spread, needed_mines
 from minseg.audit.printed import ABOVE_ZERO, BELOW_ZERO, CONTRASTS, Contrast, Region, Rows, title
@@ -519,8 +518,8 @@ def _class_scores(result: Result, name: str) -> tuple[np.ndarray, np.ndarray, in
 
 def _spearman(values: np.ndarray, beside: Sequence[float]) -> np.ndarray:
     """Return the rank correlation of each row of values (rows, n) with n numbers."""
-    ranks = rankdata(values, axis=1) - (values.shape[1] + 1) / 2
-    against = rankdata(beside) - (len(beside) + 1) / 2
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy() - (values.shape[1] + 1) / 2
+    against = pd.Series(beside).rank().to_numpy() - (len(beside) + 1) / 2
     length = np.sqrt((ranks**2).sum(axis=1) * (against**2).sum())
     with np.errstate(invalid="ignore"):
         return np.where(np.isnan(values).any(axis=1), np.nan, ranks @ against / length)

@@ -7,7 +7,6 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from minseg.audit.printed import (
     ABOVE_ZERO,
@@ -248,7 +247,8 @@ def volume_helps(rows: Rows) -> Iterator[Comparison]:
             f"{pairs[k][0]} {written(train[k])}: {written(gaps[k], signed=True)}"
             for k in np.argsort(train)
         )
-        rank = round(float(spearmanr(train, gaps).statistic), EXACT)
+        ranks = pd.DataFrame({"train": train, "gaps": gaps}).corr("spearman")
+        rank = round(float(ranks.to_numpy()[0, 1]), EXACT)
         model = title(group.model)
         yield Comparison(
             f"{model}: rank correlation of images with the lead over the general model",

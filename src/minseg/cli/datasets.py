@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minseg.cli import values
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 
 if TYPE_CHECKING:
     from minseg.data.dataset import Dataset
@@ -175,7 +175,8 @@ def recipe(
     """Turn public outlines of mines into the inputs of fetch; tell first what they give."""
     from minseg.fetching import lames, recipes
 
-    source = recipes.source_named(name)
+    require_word("recipe", name, recipes.SOURCES)
+    source = recipes.SOURCES[name]
     if not files:
         print(*recipes.source_lines(source), sep="\n")
         return

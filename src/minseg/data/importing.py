@@ -113,13 +113,12 @@ def import_dataset(
     _require_same_bands(folders, [pair["image"] for pair in files.values()])
     _check_files(files, folders.classes)
     _check_positions(scenes, files, table)
-    meanings = set(folders.classes.values())
     return write_dataset(
         path,
         name=name or Path(path).name,
         mines=_mine_table(scenes),
         scenes=_read_scenes(folders, scenes, files),
-        class_names=[name for name in CLASS_NAMES if name in meanings],
+        class_names=set(folders.classes.values()),
         provenance="imported by minseg",
         licence=licence,
         synthetic=False,

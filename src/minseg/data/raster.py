@@ -43,7 +43,7 @@ HTTP_OPTIONS = {
 }
 """How GDAL asks servers, retries included."""
 
-_ELSEWHERE = {
+ELSEWHERE_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
     # With more threads, GDAL 3.10 gives wrong pixels and no error where a server refuses.
     "GDAL_NUM_THREADS": "1",
@@ -197,7 +197,7 @@ def open_raster(path: Path | str) -> Iterator[rasterio.DatasetReader]:
     if local and not Path(path).is_file():
         raise MinsegError(f"{path}: no such file; check the path")
     try:
-        with nullcontext() if local else rasterio.Env(**_ELSEWHERE):
+        with nullcontext() if local else rasterio.Env(**ELSEWHERE_OPTIONS):
             source = rasterio.open(path)
     except RasterioIOError as error:
         reason = str(error).replace(f"'{path}' ", "").replace(f"{path}: ", "").splitlines()[0]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -43,17 +44,23 @@ class SceneRasters:
     """uint16 (height, width), bit k = class k of Table 1; 65535 = nobody looked."""
 
 
+class About(TypedDict):
+    """What ``dataset.json`` is to say, as `Description` explains it."""
+
+    name: str
+    class_names: Collection[str]
+    provenance: str
+    licence: str
+    synthetic: bool
+
+
 def write_dataset(
     path: Path,
     *,
-    name: str,
     mines: pd.DataFrame,
     scenes: Iterable[SceneRasters],
-    class_names: Sequence[str],
-    provenance: str,
-    licence: str,
-    synthetic: bool,
     split_seed: int = 0,
+    **about: Unpack[About],
 ) -> Dataset:
     """Write a dataset folder, scene by scene (one in memory at a time); whole or not at all.
 
@@ -70,45 +77,23 @@ def write_dataset(
             grids.append((scene.mine, scene.grid))
             bands.update(scene.optical_bands)
             bands.update(band.name for band in RADAR_BANDS if scene.radar is not None)
-        write_tables(
-            beside,
-            name=name,
-            mines=mines,
-            rows=rows,
-            grids=grids,
-            bands=bands,
-            class_names=class_names,
-            provenance=provenance,
-            licence=licence,
-            synthetic=synthetic,
-            split_seed=split_seed,
-        )
+        write_tables(beside, mines, rows, grids, bands, split_seed, **about)
     return open_dataset(path)
 
 
 def write_tables(
     path: Path,
-    *,
-    name: str,
     mines: pd.DataFrame,
     rows: Sequence[Mapping[str, object]],
     grids: Sequence[tuple[str, Grid]],
     bands: Collection[str],
-    class_names: Sequence[str],
-    provenance: str,
-    licence: str,
-    synthetic: bool,
-    split_seed: int = 0,
+    split_seed: int,
+    **about: Unpack[About],
 ) -> None:
     """Write the tables and the description of a dataset whose rasters are there."""
-    description = Description(
-        name=name,
-        class_names=tuple(n for n in ANNOTATED_NAMES if n in class_names),
-        bands=tuple(band for band in BANDS if band in bands),
-        provenance=provenance,
-        licence=licence,
-        synthetic=synthetic,
-    )
+    class_names = [name for name in ANNOTATED_NAMES if name in about["class_names"]]
+    bands = [band for band in BANDS if band in bands]
+    description = Description.model_validate({**about, "class_names": class_names, "bands": bands})
     table, scene_problems = validate_table(pd.DataFrame(rows), SCENE_TABLE, "scene table")
     mines, problems = validate_table(_with_positions(mines, grids), MINE_TABLE, "mine table")
     if problems or scene_problems:

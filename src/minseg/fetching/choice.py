@@ -4,9 +4,10 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,8 @@ def choose_optical(
             row["reason"] = f"cannot be judged: {error}"
     if failures and all(row["reason"] for row in candidates):
         raise MinsegError(failures[0])
-    _leave_out_bad(candidates)
+    for row in candidates:
+        row["reason"] = row["reason"] or _fault(row)
     candidates.sort(key=lambda row: _optical_rank(row, own, tile))
     return _choice(candidates, by_id, "best by what the box shows", beside)
 
@@ -272,16 +274,16 @@ def _look_at(
     return needed
 
 
-def _leave_out_bad(candidates: list[dict]) -> None:
-    """Give reasons to scenes that show too little of the box."""
-    for row in (row for row in candidates if not row["reason"]):
-        if row["coverage"] < LEAST_COVERAGE:
-            row["reason"] = f"covers {row['coverage']:.0%} of the box"
-        elif row["bad_share"] > LARGEST_BAD_SHARE:
-            row["reason"] = (
-                f"{row['bad_share']:.0%} of the box hidden (cloud {row['cloud_share']:.0%}, "
-                f"shadow {row['shadow_share']:.0%}, snow {row['snow_share']:.0%})"
-            )
+def _fault(row: dict) -> str:
+    """Tell why a scene shows too little of the box; empty where it does not."""
+    if row["coverage"] < LEAST_COVERAGE:
+        return f"covers {row['coverage']:.0%} of the box"
+    if row["bad_share"] <= LARGEST_BAD_SHARE:
+        return ""
+    return (
+        f"{row['bad_share']:.0%} of the box hidden (cloud {row['cloud_share']:.0%}, "
+        f"shadow {row['shadow_share']:.0%}, snow {row['snow_share']:.0%})"
+    )
 
 
 def _optical_rank(row: dict, own: str, tile: str) -> tuple:
@@ -484,33 +486,14 @@ class _Wanted:
                 before = self.earlier.get(year, YearChoice())
                 chosen[year] = replace(before, failure=str(error))
         orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
-        orbit = orbits[0] if orbits else self._steadiest_orbit(list(found.values()))
+        nearest = partial(choose_radar, grid=self.plan.grid, provider=self.provider)
+        orbit = orbits[0] if orbits else _steadiest_orbit(list(found.values()), nearest)
         for year, (date, there) in found.items():
             pinned = self.pins.get((self.plan.mine, year, "radar"))
-            choice = self._radar(there, date, orbit, pinned)
+            choice = nearest(there.items, date=date, relative_orbit=orbit, pinned=pinned)
             rows = self._rows(choice, there.left_out, year, "radar")
             rows = chosen[year].candidates + rows
             chosen[year] = replace(chosen[year], radar=choice.item, candidates=rows)
-
-    def _steadiest_orbit(self, years: Sequence[tuple[datetime.date, Found]]) -> int | None:
-        """Return the relative orbit that serves most years, of those the nearest in time."""
-        orbits = {relative_orbit_of(item) for _, there in years for item in there.items}
-
-        def rank(orbit: int) -> tuple[int, int, int]:
-            choices = [self._radar(there, date, orbit) for date, there in years]
-            days = [choice.candidates[0]["days_apart"] for choice in choices if choice.item]
-            return -len(days), sum(days), orbit
-
-        return min((orbit for orbit in orbits if orbit is not None), key=rank, default=None)
-
-    def _radar(
-        self, there: Found, date: datetime.date, orbit: int | None, pinned: str | None = None
-    ) -> Choice:
-        """Choose among the radar scenes of a year."""
-        return choose_radar(
-            there.items, self.plan.grid, self.provider,
-            date=date, relative_orbit=orbit, pinned=pinned,
-        )  # fmt: skip
 
     def _rows(
         self, choice: Choice, left_out: Mapping[str, str], year: int, kind: Kind
@@ -522,6 +505,20 @@ class _Wanted:
         ]
         place = {"mine": self.plan.mine, "year": year, "kind": kind}
         return tuple(place | row for row in choice.candidates + unusable)
+
+
+def _steadiest_orbit(
+    years: Sequence[tuple[datetime.date, Found]], nearest: Callable[..., Choice]
+) -> int | None:
+    """Return the relative orbit that serves most years, of those the nearest in time."""
+    orbits = {relative_orbit_of(item) for _, there in years for item in there.items}
+
+    def rank(orbit: int) -> tuple[int, int, int]:
+        choices = [nearest(there.items, date=day, relative_orbit=orbit) for day, there in years]
+        days = [choice.candidates[0]["days_apart"] for choice in choices if choice.item]
+        return -len(days), sum(days), orbit
+
+    return min((orbit for orbit in orbits if orbit is not None), key=rank, default=None)
 
 
 def write_choices(path: Path, choices: Mapping[int, YearChoice]) -> None:

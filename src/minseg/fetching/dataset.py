@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from minseg.atomic import hold, write_text
+from minseg.atomic import cannot_write, hold, write_text
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.mines import PARTS, require_seed
 from minseg.data.writing import write_tables
@@ -51,9 +51,7 @@ def own_folder(path: Path, arguments: Mapping[str, object]) -> Iterator[None]:
     try:
         lock = hold(path / ".fetch.lock", held, wait=False)
     except OSError as error:
-        raise MinsegError(
-            f"{path}: cannot write here ({error.strerror}); choose a folder you may write to"
-        ) from None
+        raise cannot_write(manifest, error) from None
     with lock:
         try:
             if _anything_chosen(path):
@@ -255,16 +253,16 @@ def _finish(
     try:
         write_tables(
             path,
+            request.mines[request.mines["mine"].isin(there)].reset_index(drop=True),
+            rows,
+            [(row["mine"], grids[row["mine"]]) for row in rows],
+            {band for record in records for band in record["bands"]},
+            split_seed,
             name=path.resolve().name,
-            mines=request.mines[request.mines["mine"].isin(there)].reset_index(drop=True),
-            rows=rows,
-            grids=[(row["mine"], grids[row["mine"]]) for row in rows],
-            bands={band for record in records for band in record["bands"]},
             class_names=request.annotations.class_names,
             provenance=f"Fetched by minseg from {request.provider.name}; {MANIFEST} lists items",
             licence=f"Sentinel images: Copernicus data, free and open; polygons: {licence}",
             synthetic=any(record["synthetic"] for record in records),
-            split_seed=split_seed,
         )
     except MinsegError as error:  # the scenes stay, and the manifest tells
         failures.append(f"no dataset yet: {error}")

@@ -14,17 +14,16 @@ from minseg.data.labels import EXTENT
 from minseg.data.mines import text_of
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import PolygonFields, read_polygons
-from minseg.fetching.plan import boxes_of, in_boxes
 from minseg.fetching.recipes import (
-    BOX,
     GROUP_OF,
-    NEIGHBOUR,
     TEXTS,
     Recipe,
     Source,
+    boxes_round,
     drawn_by_lot,
     mine_table,
     of_other_years,
+    owned,
 )
 
 FIRST_SCENES: int = TEXTS["lames"]["first_scenes"]
@@ -33,7 +32,7 @@ FIRST_SCENES: int = TEXTS["lames"]["first_scenes"]
 YEARS_APART: int = TEXTS["lames"]["years_apart"]
 """How far the years of a polygon's image and of its scene may be apart."""
 
-SITE, NAME, MINE_TYPE, LATITUDE = "ID", "Name_Mine", "Type [OP/UG]", "Latitude"
+SITE, NAME, MINE_TYPE = "ID", "Name_Mine", "Type [OP/UG]"
 METALS = ["Metal/Commodity", "Metal2", "Metal_3", "Metal_4"]
 """Columns of the metadata, blanks between words taken for one."""
 
@@ -49,16 +48,9 @@ def site_recipe(
 ) -> Recipe:
     """Make the recipe of sites whose sections somebody drew: a mine is a site, with one scene.
 
-    Parameters
-    ----------
-    source : Source
-    paths : sequence of Path
-        Polygons with the fields class, site_id and date; and a CSV file of the sites, with names,
-        commodities, open pit or underground.
-    classes : mapping of str to str, optional
-        Values of the class field to class names, instead of the source's.
-    count : int, optional
-        At most so many sites, drawn at random; the same ones each time.
+    Of the two files one holds polygons with the fields class, site_id and date; the other, CSV,
+    names, commodities, and open pit or underground. `classes` come instead of the source's; of the
+    sites at most `count` are drawn at random.
     """
     notes: list[str] = []
     sectors, metadata = sorted(paths, key=lambda path: path.suffix.lower() == ".csv")
@@ -72,19 +64,17 @@ def site_recipe(
     mines = mine_table(
         mine=_mine(facts.index.to_series()), **{str(name): told[name] for name in told}
     )
-    boxes = boxes_of(mines, shapes, BOX, notes)
+    boxes = boxes_round(mines, shapes, notes)
     mines = mines[mines["mine"].isin(boxes)].reset_index(drop=True)
-    owners = _mine(polygons["site"])
-    polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
-    polygons = polygons.loc[in_boxes(polygons, boxes), ["mine", "class", "year", "geometry"]]
+    polygons = owned(polygons, _mine(polygons["site"]), boxes)
+    polygons = polygons[["mine", "class", "year", "geometry"]]
     # Outlines of all that was drawn: they let Model 4, and no other task, learn from the union.
     whole = polygons[polygons["class"] != "ignore"].dissolve(["mine", "year"]).reset_index()
     polygons = pd.concat(
         [polygons, whole.assign(**{"class": EXTENT.name}), of_other_years(polygons, boxes)],
         ignore_index=True,
     )
-    nothing = pd.DataFrame(columns=["mine", "year", "item"])
-    return Recipe(source, mines, polygons, nothing, nothing, boxes, 0.0, tuple(notes))
+    return Recipe(source, mines, polygons, boxes, notes)
 
 
 def _mine(sites: pd.Series) -> pd.Series:
@@ -171,12 +161,6 @@ def _read_sites(path: Path, sites: list[str], notes: list[str]) -> pd.DataFrame:
     idle = set(rows[SITE]) - set(sites)
     if idle:
         notes.append(f"{len(idle)} site(s) of the metadata without polygons left out")
-    lost = rows.loc[rows[LATITUDE].str.contains("?", regex=False), LATITUDE]
-    if len(lost):
-        notes.append(
-            f"{len(lost)} positions of the metadata have lost characters ({lost.iloc[0]}): mines "
-            "lie where their polygons do"
-        )
     stated = [set(row) - set(NOT_STATED) for row in rows[METALS].to_numpy()]
     groups = [{GROUP_OF.get(metal.lower(), "") for metal in metals} for metals in stated]
     strange = {metal for metals in stated for metal in metals if metal.lower() not in GROUP_OF}
@@ -204,7 +188,7 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     except csv.Error:
         lines = []
     header = next((k for k, row in enumerate(lines) if SITE in row), -1)
-    wanted = [SITE, NAME, MINE_TYPE, LATITUDE, *METALS]
+    wanted = [SITE, NAME, MINE_TYPE, *METALS]
     missing = [name for name in wanted if header < 0 or name not in lines[header]]
     if missing:
         raise MinsegError(

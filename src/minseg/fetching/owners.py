@@ -7,9 +7,8 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from pyproj import Geod
+from pyproj import Geod, Proj
 
-from minseg.data.grid import seen_from
 from minseg.data.raster import METRES_PER_DEGREE
 from minseg.errors import MinsegError, summarise
 
@@ -30,15 +29,15 @@ def pairs_within(
 ) -> pd.DataFrame:
     """Find the pairs of a place (degrees) and a polygon that lie within reach of each other.
 
-    Columns place and shape (positions from 0) and distance_m (0 inside), in their order. Distances
-    are taken on the plane that touches the ellipsoid at the place: right to a thousandth within
-    some tens of kilometres, over the date line too.
+    Columns place and shape (positions from 0) and distance_m (0 inside), in their order.
     """
     tree = shapely.STRtree(shapes)
     found = [np.empty((0, 3))]
     for place, (longitude, latitude) in enumerate(zip(longitudes, latitudes, strict=True)):
         near = np.sort(tree.query(_window(longitude, latitude, reach_m), predicate="intersects"))
-        seen = _from_above(tree.geometries[near], longitude, latitude)
+        # On this plane all distances from the place are right, over the date line too.
+        plane = Proj(proj="aeqd", ellps="WGS84", lon_0=longitude, lat_0=latitude)
+        seen = shapely.transform(tree.geometries[near], plane, interleaved=False)
         distances_m = shapely.distance(seen, shapely.Point(0, 0))
         rows = np.column_stack([np.full(len(near), place), near, distances_m])
         found.append(rows[distances_m <= reach_m])
@@ -58,18 +57,15 @@ def _window(longitude: float, latitude: float, reach_m: float) -> shapely.Geomet
     )
 
 
-def _from_above(shapes: np.ndarray, longitude: float, latitude: float) -> np.ndarray:
-    """Bring polygons to metres east and north of a place."""
-    angle = np.radians(latitude)
-    # A degree's length on the WGS 84 ellipsoid, as series in the latitude.
-    north_m = 111_132.95 - 559.85 * np.cos(2 * angle) + 1.18 * np.cos(4 * angle)
-    east_m = 111_412.88 * np.cos(angle) - 93.5 * np.cos(3 * angle) + 0.12 * np.cos(5 * angle)
-
-    def project(points: np.ndarray) -> np.ndarray:
-        east = seen_from(points[:, 0], longitude) - longitude
-        return np.column_stack([east * east_m, (points[:, 1] - latitude) * north_m])
-
-    return shapely.transform(shapes, project)
+def nearest_within(
+    table: gpd.GeoDataFrame, places: pd.DataFrame, ids: pd.Series, reach_m: float
+) -> tuple[pd.Series, int]:
+    """Find the id of each polygon's nearest place in reach, or ""; and how many have several."""
+    pairs = pairs_within(places["longitude"], places["latitude"], list(table.geometry), reach_m)
+    closest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
+    names = np.full(len(table), "", dtype=object)
+    names[closest["shape"]] = ids.to_numpy()[closest["place"]]
+    return pd.Series(names, index=table.index), int((pairs["shape"].value_counts() > 1).sum())
 
 
 def mines_by_name(
@@ -127,17 +123,13 @@ def nearest_mines(
     table: gpd.GeoDataFrame, path: Path, mines: pd.DataFrame, notes: list[str]
 ) -> pd.Series:
     """Find for each polygon (in degrees) the nearest mine within `REACH_M`, empty without one."""
-    pairs = pairs_within(mines["longitude"], mines["latitude"], list(table.geometry), REACH_M)
-    closest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
-    names = np.full(len(table), "", dtype=object)
-    names[closest["shape"]] = mines["mine"].to_numpy()[closest["place"]]
-    nearest = pd.Series(names, index=table.index)
+    nearest, shared = nearest_within(table, mines, mines["mine"], REACH_M)
     if (nearest == "").all():
         raise MinsegError(
             f"{path}: no polygon lies within {REACH_M / 1000:g} km of a mine of the table; check "
             "positions and reference system, or name the mine in a field (--mine-field)"
         )
-    lost, shared = int((nearest == "").sum()), int((pairs["shape"].value_counts() > 1).sum())
+    lost = int((nearest == "").sum())
     if lost:
         notes.append(f"{path}: {lost} polygon(s) farther than {REACH_M / 1000:g} km from all mines")
     if shared:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -48,23 +48,15 @@ class BoxRule:
             )
 
 
-def mine_box(
-    longitude: float,
-    latitude: float,
-    polygons: BaseGeometry | None = None,
-    rule: BoxRule | None = None,
-) -> Grid:
+def mine_box(outline: BaseGeometry, rule: BoxRule) -> Grid:
     """Return the 10 m grid of a mine's scenes, in the UTM zone of the box's centre.
 
-    The box holds all `polygons` (degrees, over the date line too), or lies round the position.
-    Corners are at multiples of 60 m from the equator and from the zone's false origin in the west,
-    as those of Sentinel-2's 60 m pixels.
+    The box holds all of the `outline` (degrees, over the date line too). Corners are at multiples
+    of 60 m from the equator and from the zone's false origin in the west, as those of Sentinel-2's
+    60 m pixels.
     """
-    rule = rule or BoxRule()
-    points = np.array([[longitude, latitude]])
-    if polygons is not None and not polygons.is_empty:
-        points = shapely.get_coordinates(polygons)
-    seen = seen_from(points[:, 0], longitude)
+    points = shapely.get_coordinates(outline)
+    seen = seen_from(points[:, 0], points[0, 0])
     centre = (seen.min() + seen.max()) / 2, (points[:, 1].min() + points[:, 1].max()) / 2
     crs = utm_crs(seen_from(centre[0], 0.0), centre[1])
     xs, ys = warp_points("EPSG:4326", crs, points[:, 0], points[:, 1])
@@ -96,18 +88,16 @@ def _side(low: float, high: float, rule: BoxRule) -> tuple[int, int]:
 
 
 def boxes_of(
-    mines: pd.DataFrame, outlines: Iterable, rule: BoxRule, notes: list[str]
-) -> dict[str, Grid]:
-    """Lay a box round each mine's outlines; note mines where none can be laid."""
+    outlines: Mapping[str, BaseGeometry], rule: BoxRule
+) -> tuple[dict[str, Grid], list[str]]:
+    """Lay a box round each mine's outline; tell where none can be laid."""
     boxes, problems = {}, []
-    for row, outline in zip(mines.to_dict("records"), outlines, strict=True):
+    for mine, outline in outlines.items():
         try:
-            boxes[row["mine"]] = mine_box(row["longitude"], row["latitude"], outline, rule)
+            boxes[mine] = mine_box(outline, rule)
         except MinsegError as error:
-            problems.append(f"{row['mine']}: {error}")
-    if problems:
-        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
-    return boxes
+            problems.append(f"mine {mine!r}: {error}")
+    return boxes, problems
 
 
 def in_boxes(polygons: gpd.GeoDataFrame, boxes: Mapping[str, Grid]) -> np.ndarray:
@@ -182,25 +172,20 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
             f"--years {', '.join(map(str, request.years)) or '(none)'}: Sentinel-2 began in "
             f"{FIRST_YEAR}; give years such as 2016-2022"
         )
-    plans, problems = [], []
+    years_of, outlines = {}, {}
     lacking: dict[str, list[str]] = {}
-    for row in request.mines.to_dict("records"):
-        polygons = request.annotations.of_mine(row["mine"])
-        years = request.annotations.years_of(row["mine"], request.years)
+    for mine in request.mines["mine"]:
+        polygons = request.annotations.of_mine(mine)
+        years = request.annotations.years_of(mine, request.years)
         missing = ", ".join(str(year) for year in request.years if year not in years)
         if len(polygons) and missing:
-            lacking.setdefault(missing, []).append(row["mine"])
-        if not years:
-            continue
-        try:
-            shape = polygons.geometry.union_all()
-            grid = mine_box(row["longitude"], row["latitude"], shape, request.rule)
-        except MinsegError as error:
-            problems.append(f"mine {row['mine']!r}: {error}")
-            continue
-        plans.append(MinePlan(row["mine"], grid, years))
+            lacking.setdefault(missing, []).append(mine)
+        if years:
+            years_of[mine], outlines[mine] = years, polygons.geometry.union_all()
+    boxes, problems = boxes_of(outlines, request.rule)
     if problems:
         raise MinsegError(summarise(problems))
+    plans = [MinePlan(mine, grid, years_of[mine]) for mine, grid in boxes.items()]
     notes = [
         f"no polygons of {years}, left out: {summarise(mines)}" for years, mines in lacking.items()
     ]

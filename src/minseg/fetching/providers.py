@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rasterio.session import DummySession
 
 from minseg.data.bands import BANDS, OPTICAL_BANDS
-from minseg.data.raster import HTTP_OPTIONS
+from minseg.data.raster import ELSEWHERE_OPTIONS, HTTP_OPTIONS
 from minseg.errors import MinsegError, summarise
 
 SCENE_CLASSES = "SCL"
@@ -175,8 +175,9 @@ def _require_complete(provider: Provider, path: Path) -> None:
         raise MinsegError(f"{path}: {summarise(problems)}; correct the table")
 
 
-GDAL_OPTIONS = HTTP_OPTIONS | {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no hunt for sidecar files
+GDAL_OPTIONS = {
+    **HTTP_OPTIONS,
+    **ELSEWHERE_OPTIONS,
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",  # a failure is not remembered either
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
 }

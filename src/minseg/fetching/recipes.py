@@ -4,7 +4,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import geopandas as gpd
@@ -15,7 +15,7 @@ import shapely
 from minseg.atomic import cannot_write, replace_when_done, require_new_folder
 from minseg.data.labels import EXTENT, TASKS, partial_answers
 from minseg.data.mines import MINE_TABLE, MINE_TYPES, PARTS, RAW_MATERIALS
-from minseg.data.raster import METRES_PER_DEGREE, Grid
+from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import (
     SPECIAL,
@@ -26,7 +26,7 @@ from minseg.fetching.annotations import (
 )
 from minseg.fetching.catalogue import Kind
 from minseg.fetching.choice import read_pins
-from minseg.fetching.owners import FARTHEST_M, pairs_within
+from minseg.fetching.owners import FARTHEST_M, nearest_within, pairs_within
 from minseg.fetching.plan import (
     FIRST_YEAR,
     PIXEL_M,
@@ -67,7 +67,7 @@ TILES, OUTLINES = "tiles", "polygons_annotated"
 SURFACE = ("Surface", "Placer")
 """Values of minetype1 that are surface mines; the others its author left out too."""
 
-AROUND_M = 16_000.0
+AROUND_DEGREES = 1.0
 """Width of the ground round a tile that is marked as not looked at: no box of up to 30 km reaches
 farther out of its tile."""
 
@@ -146,15 +146,16 @@ class Recipe:
     """Mine table."""
     polygons: gpd.GeoDataFrame
     """Columns mine, class, year; WGS 84."""
-    pins: pd.DataFrame
-    """Columns mine, year, item; empty where scenes are to be chosen."""
-    matches: pd.DataFrame
-    """How each mine came by its raw material: `MATCH_COLUMNS`."""
     boxes: dict[str, Grid]
     """Each mine's grid."""
-    limit_km: float
-    notes: tuple[str, ...]
+    notes: list[str]
     """What was left out or repaired, a line each."""
+    pins: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Columns mine, year, item; empty where scenes are to be chosen."""
+    matches: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """How each mine came by its raw material, `MATCH_COLUMNS`; empty where none was looked for."""
+    limit_km: float = 0.0
+    """How far a mine that names it may lie."""
 
     @property
     def years(self) -> tuple[int, ...]:
@@ -171,13 +172,6 @@ class Recipe:
     def num_pixels(self) -> int:
         """Pixels of all scenes together."""
         return sum(self.boxes[mine].height * self.boxes[mine].width for mine in self.scenes["mine"])
-
-
-def source_named(name: str) -> Source:
-    """Find a set of outlines by its name."""
-    if name not in SOURCES:
-        raise MinsegError(f"recipe {name!r}: unknown; use {', '.join(SOURCES)}")
-    return SOURCES[name]
 
 
 def source_lines(source: Source) -> list[str]:
@@ -199,17 +193,8 @@ def source_lines(source: Source) -> list[str]:
 def read_icmm(path: Path) -> pd.DataFrame:
     """Read the mines among the points of the ICMM data set; smelters and other plants are no mines.
 
-    Parameters
-    ----------
-    path : Path
-        ``mines.geojson``, or the same in another format that GDAL reads, with the fields id, name,
-        country, assetType and primaryCommodity.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns id, name, country, commodity, raw_material (a group of section 2.2 or empty),
-        longitude, latitude (degrees).
+    Gives id, name, country, commodity, raw_material (a group of section 2.2 or empty), longitude
+    and latitude (degrees).
     """
     points = read_features(path, "points of the ICMM data set", [])
     missing = [name for name in _ICMM_FIELDS if name not in points]
@@ -247,16 +232,10 @@ def tile_recipe(
 ) -> Recipe:
     """Make the recipe of tiles on each of which somebody looked at one scene: a mine is a tile.
 
-    Parameters
-    ----------
-    source : Source
-    path : Path
-        GeoPackage with the layers tiles (tile_id, s2_tile_id, and if there minetype1 and
-        source_dataset) and one of outlines (tile_id), `OUTLINES` or `layer`.
-    points : pandas.DataFrame, optional
-        Listed mines (`read_icmm`) that name raw materials up to `limit_km` away.
-    count : int, optional
-        At most so many tiles, drawn at random; the same ones each time.
+    The file is a GeoPackage with the layers tiles (tile_id, s2_tile_id, and if there minetype1 and
+    source_dataset) and one of outlines (tile_id), `OUTLINES` or `layer`. `points` are listed mines
+    (`read_icmm`) that name raw materials up to `limit_km` away; of the tiles at most `count` are
+    drawn at random.
     """
     notes: list[str] = []
     tiles = _read_layer(path, TILES, ("tile_id", "s2_tile_id"), notes)
@@ -275,9 +254,9 @@ def tile_recipe(
         longitude=middle.x,
         latitude=middle.y,
     )
-    boxes = boxes_of(mines, shapes, BOX, notes)
+    boxes = boxes_round(mines, shapes, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
-    mines, tiles, shapes = mines[kept], tiles[kept], shapes[kept]
+    mines, tiles, shapes = mines[kept].reset_index(drop=True), tiles[kept], shapes[kept]
     matches = match_raw_material(points, mines["mine"], shapes, limit_km)
     if len(matches):
         mines = mines.assign(
@@ -291,9 +270,7 @@ def tile_recipe(
     around = drawn.assign(**{"class": "ignore"}).set_geometry(_around(tiles), crs="EPSG:4326")
     pins = drawn[["mine", "year"]].assign(item=tiles["s2_tile_id"].to_numpy())
     polygons = pd.concat([drawn, around], ignore_index=True)
-    return Recipe(
-        source, mines.reset_index(drop=True), polygons, pins, matches, boxes, limit_km, tuple(notes)
-    )
+    return Recipe(source, mines, polygons, boxes, notes, pins, matches, limit_km)
 
 
 def area_recipe(
@@ -309,23 +286,10 @@ def area_recipe(
 ) -> Recipe:
     """Make the recipe of outlines that belong to no mine: each goes to the nearest listed one.
 
-    Outlines of other mines in a box are in it too, so that they do not become background.
-
-    Parameters
-    ----------
-    source : Source
-    paths : sequence of Path
-        Files of polygons.
-    points : pandas.DataFrame
-        Listed mines (`read_icmm`), to which outlines belong up to `limit_km` away.
-    year : int, optional
-        Year of the images, where neither source nor file tells it.
-    classes : mapping of str to str, optional
-        Values of the class field to class names, instead of the source's.
-    layer : str, optional
-        Layer of the files, where they have several.
-    count : int, optional
-        At most so many mines, drawn at random; the same ones each time.
+    `points` are these mines (`read_icmm`), to which outlines belong up to `limit_km` away.
+    Outlines of other mines in a box are in it too, so that they do not become background. `year`
+    is that of the images, where neither source nor file tells it; `classes` come instead of the
+    source's; of the mines at most `count` are drawn at random.
     """
     if limit_km * 1000 > FARTHEST_M:
         raise MinsegError(
@@ -338,41 +302,49 @@ def area_recipe(
         )
     notes: list[str] = []
     polygons = _read_outlines(source, paths, year, classes, layer, notes)
-    pairs = pairs_within(
-        points["longitude"], points["latitude"], list(polygons.geometry), limit_km * 1000
-    )
-    nearest = pairs.sort_values("distance_m", kind="stable").drop_duplicates("shape")
-    if nearest.empty:
+    owners, _ = nearest_within(polygons, points, points["id"], limit_km * 1000)
+    if (owners == "").all():
         raise MinsegError(
             f"{paths[0]}: no outline lies within {limit_km:g} km of a listed mine; check the "
             "files' reference system, or allow more (--limit-km)"
         )
-    lost = len(polygons) - len(nearest)
     notes.append(
-        f"{len(polygons)} outlines; {lost} farther than {limit_km:g} km from all listed mines"
+        f"{len(polygons)} outlines; {(owners == '').sum()} farther than {limit_km:g} km from all "
+        "listed mines"
     )
-    names = np.full(len(polygons), "", dtype=object)
-    names[nearest["shape"]] = points["id"].to_numpy()[nearest["place"]]
-    owners = pd.Series(names, index=polygons.index)
-    chosen = points.iloc[sorted(set(nearest["place"]))]
+    chosen = points[points["id"].isin(owners)]
     chosen = drawn_by_lot(chosen, count, notes).set_index("id", drop=False)
     shapes = polygons.dissolve(owners).geometry.loc[chosen["id"]]
     mines = mine_table(
         mine=chosen["id"],
         **{n: chosen[n] for n in ("name", "country", "longitude", "latitude", "raw_material")},
     )
-    boxes = boxes_of(mines, shapes, BOX, notes)
+    boxes = boxes_round(mines, shapes, notes)
     kept = mines["mine"].isin(boxes).to_numpy()
-    mines, shapes = mines[kept], shapes[kept]
+    mines, shapes = mines[kept].reset_index(drop=True), shapes[kept]
     matches = match_raw_material(points, mines["mine"], shapes, limit_km)
     matches["raw_material"] = mines["raw_material"].to_numpy()  # the listed mine's own
-    polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
-    polygons = polygons[in_boxes(polygons, boxes)]
+    polygons = owned(polygons, owners, boxes)
     polygons = pd.concat([polygons, of_other_years(polygons, boxes)], ignore_index=True)
-    pins = pd.DataFrame(columns=["mine", "year", "item"])
-    return Recipe(
-        source, mines.reset_index(drop=True), polygons, pins, matches, boxes, limit_km, tuple(notes)
-    )
+    return Recipe(source, mines, polygons, boxes, notes, matches=matches, limit_km=limit_km)
+
+
+def boxes_round(
+    mines: pd.DataFrame, shapes: Iterable[shapely.Geometry], notes: list[str]
+) -> dict[str, Grid]:
+    """Lay a box round the shape of each mine of a table; note those where none can be laid."""
+    boxes, problems = boxes_of(dict(zip(mines["mine"], shapes, strict=True)), BOX)
+    if problems:
+        notes.append(f"{len(problems)} mine(s) left out: {summarise(problems, 2)}")
+    return boxes
+
+
+def owned(
+    polygons: gpd.GeoDataFrame, owners: pd.Series, boxes: Mapping[str, Grid]
+) -> gpd.GeoDataFrame:
+    """Name the mine of each polygon in a box, `NEIGHBOUR` where its owner has no box."""
+    polygons = polygons.assign(mine=owners.where(owners.isin(boxes), NEIGHBOUR))
+    return polygons[in_boxes(polygons, boxes)]
 
 
 def recipe_lines(recipe: Recipe) -> list[str]:
@@ -417,17 +389,13 @@ def _kind_lines(recipe: Recipe) -> list[str]:
 def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
     """Write a recipe's files and tell how to go on: what it gives, and the command that fetches it.
 
-    Parameters
-    ----------
-    recipe : Recipe
-    folder : Path
-        New; gets ``mines.csv``, the polygons, ``matches.csv`` where raw materials were matched,
-        ``pins.csv`` if scenes are pinned, and ``recipe.txt`` with what this function returns.
+    The new folder gets ``mines.csv``, the polygons, ``matches.csv`` where raw materials were
+    matched, ``pins.csv`` if scenes are pinned, and ``recipe.txt`` with what this function returns.
     """
     if len(recipe.mines) < len(PARTS):
         raise MinsegError(
             f"{len(recipe.mines)} mine(s): a split by mine needs at least {len(PARTS)}; "
-            + summarise(list(recipe.notes) or ["give more outlines"])
+            + summarise(recipe.notes or ["give more outlines"])
         )
     require_new_folder(folder)
     lines = [*recipe_lines(recipe), "next:", "  " + _fetch_command(recipe, folder)]
@@ -439,7 +407,7 @@ def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
         except RuntimeError as error:  # as pyogrio tells of a full disk
             raise cannot_write(folder, error) from None
         if len(recipe.matches):
-            recipe.matches[MATCH_COLUMNS].to_csv(beside / "matches.csv", index=False)
+            recipe.matches.to_csv(beside / "matches.csv", index=False)
         if len(recipe.pins):
             recipe.pins.to_csv(beside / "pins.csv", index=False)
         (beside / "recipe.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -511,7 +479,7 @@ def _require_ids(ids: pd.Series, path: Path) -> None:
 
 def match_raw_material(
     points: pd.DataFrame | None,
-    mines: Iterable[str],
+    mines: pd.Series,
     outlines: Iterable[shapely.Geometry],
     limit_km: float,
 ) -> pd.DataFrame:
@@ -522,30 +490,20 @@ def match_raw_material(
     outline, raw_material is empty. No rows without listed mines.
     """
     if points is None:
-        return pd.DataFrame(columns=MATCH_COLUMNS)
+        return pd.DataFrame()
+    listed = points.reset_index(drop=True).rename(columns={"id": "icmm_id", "name": "icmm_name"})
     pairs = pairs_within(points["longitude"], points["latitude"], list(outlines), limit_km * 1000)
-    pairs["group"] = points["raw_material"].to_numpy()[pairs["place"]]
-    pairs = pairs.sort_values("distance_m", kind="stable")
-    near_outline = dict(iter(pairs.groupby("shape")))
-    rows = []
-    for number, mine in enumerate(mines):
-        near = near_outline.get(number, pairs.iloc[:0])
-        row = dict.fromkeys(MATCH_COLUMNS, "") | {"mine": mine, "within_limit": len(near)}
-        row |= {"distance_km": float("nan"), "ambiguous": near["group"].nunique() > 1}
-        if len(near):
-            first = near.iloc[0]
-            point = points.iloc[int(first["place"])]
-            tied = near.loc[near["distance_m"] == first["distance_m"], "group"]
-            row |= {
-                "raw_material": first["group"] if tied.nunique() == 1 else "",
-                "distance_km": round(first["distance_m"] / 1000, 2),
-                "icmm_id": point["id"],
-                "icmm_name": point["name"],
-                "country": point["country"],
-                "commodity": point["commodity"],
-            }
-        rows.append(row)
-    return pd.DataFrame(rows, columns=MATCH_COLUMNS)
+    pairs = pairs.join(listed, on="place").sort_values("distance_m", kind="stable")
+    near = pairs.groupby("shape")
+    tied = pairs[pairs["distance_m"] == near["distance_m"].transform("min")].groupby("shape")
+    table = pairs.drop_duplicates("shape").set_index("shape")  # the nearest of each
+    table["raw_material"] = table["raw_material"].where(tied["raw_material"].nunique() == 1, "")
+    table["distance_km"] = (table["distance_m"] / 1000).round(2)
+    table["within_limit"], table["ambiguous"] = near.size(), near["raw_material"].nunique() > 1
+    table = mines.reset_index(drop=True).to_frame("mine").join(table)
+    absent = dict.fromkeys(MATCH_COLUMNS, "") | {"within_limit": 0, "ambiguous": False}
+    del absent["distance_km"]
+    return table[MATCH_COLUMNS].fillna(absent).astype({"within_limit": int, "ambiguous": bool})
 
 
 def _read_layer(
@@ -582,19 +540,12 @@ def _usable(tiles: gpd.GeoDataFrame, notes: list[str]) -> gpd.GeoDataFrame:
     return tiles.astype({"year": int}).sort_values("tile_id")
 
 
-def _around(tiles: gpd.GeoDataFrame) -> list[shapely.Geometry]:
+def _around(tiles: gpd.GeoDataFrame) -> np.ndarray:
     """Return the ground round each tile that no tile of the same year shows."""
     seen = {year: shapely.union_all(same.geometry) for year, same in tiles.groupby("year")}
-    grounds = []
-    for tile, year in zip(tiles.geometry, tiles["year"], strict=True):
-        west, south, east, north = tile.bounds
-        up = AROUND_M / METRES_PER_DEGREE
-        out = up / np.cos(np.radians(min(89.0, max(abs(south), abs(north)))))
-        ground = shapely.box(
-            max(-180.0, west - out), south - up, min(180.0, east + out), north + up
-        )
-        grounds.append(ground.difference(seen[year]))
-    return grounds
+    around = shapely.buffer(tiles.geometry.to_numpy(), AROUND_DEGREES, join_style="mitre")
+    grounds = shapely.intersection(around, shapely.box(-180, -90, 180, 90))
+    return shapely.difference(grounds, tiles["year"].map(seen).to_numpy())
 
 
 def _read_outlines(

@@ -154,10 +154,10 @@ def build_loss(
 
     With `weights` (classes,), the mean of the last two is by the weight of each pixel's true class.
 
-    Overlapping classes have no background, and each is held against its absence by a sigmoid:
-    *jaccard* and *tversky* are the same mean over the classes of the soft scores of its
-    probability (so nothing holds down a class that the batch lacks, as a softmax does), *focal* is
-    the same, *crossentropy* the binary one, mean over pixels and classes.
+    Overlapping classes have no background; each is held against its absence by a sigmoid.
+    *jaccard* and *tversky* are the mean over the classes and their absences: the scores of the
+    classes alone would let one grow unpunished where the batch lacks it, which a softmax does not.
+    *focal* is the same, *crossentropy* the binary one, mean over pixels and classes.
     """
     if task.overlapping:
         return _overlapping_loss(name, task)
@@ -174,26 +174,29 @@ def build_loss(
 
 
 def _overlapping_loss(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
-    """Make a loss of overlapping classes; at ignored pixels they are neither there nor predicted.
-
-    A logit of `_ABSENT_LOGIT` there adds 0 to every sum.
-    """
+    """Make a loss of overlapping classes; ignored pixels add 0 to every sum."""
     bits = torch.tensor([task.value(name) for name in task.output_names])[:, None, None]
-    function = {
-        "jaccard": JaccardLoss("multilabel"),
-        "tversky": TverskyLoss("multilabel", alpha=TVERSKY_ALPHA, beta=TVERSKY_BETA),
+    of_regions = {
+        "jaccard": JaccardLoss("multilabel", from_logits=False),
+        "tversky": TverskyLoss(
+            "multilabel", from_logits=False, alpha=TVERSKY_ALPHA, beta=TVERSKY_BETA
+        ),
+    }
+    of_pixels = {
         "focal": FocalLoss("binary", gamma=FOCAL_GAMMA, reduction="sum"),
         "crossentropy": nn.BCEWithLogitsLoss(reduction="sum"),
-    }[name]
+    }
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         annotated = (target != task.ignore).unsqueeze(1)  # (batch, 1, h, w)
         truth = annotated & ((target.unsqueeze(1) & bits.to(target.device)) > 0)
-        logits = torch.where(annotated, logits.float(), _ABSENT_LOGIT)  # (batch, classes, h, w)
-        total = function(logits, truth.float())
-        # The sums of focal and crossentropy; the others are means by themselves.
-        pixels = 1 if name in ("jaccard", "tversky") else annotated.sum().clamp(min=1) * len(bits)
-        return total / pixels
+        if name in of_regions:
+            there = logits.float().sigmoid()  # (batch, classes, h, w)
+            both = torch.cat([there, 1 - there], dim=1) * annotated  # (batch, 2 · classes, h, w)
+            return of_regions[name](both, torch.cat([truth, annotated & ~truth], dim=1).float())
+        logits = torch.where(annotated, logits.float(), _ABSENT_LOGIT)
+        total = of_pixels[name](logits, truth.float())
+        return total / (annotated.sum().clamp(min=1) * len(bits))
 
     return loss
 

@@ -125,7 +125,7 @@ def flattery_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
 def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
     """Return how many epochs were trained, of those that a literal reading of the paper trains.
 
-    Rows: name, epochs read literally, epochs trained (`minseg.study.tables.table_efforts`); then
+    Rows: name, epochs read literally, epochs trained (`minseg.study.selection.table_efforts`); then
     their total.
     """
     total = ("total", sum(row[1] for row in rows), sum(row[2] for row in rows))

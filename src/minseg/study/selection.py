@@ -1,5 +1,6 @@
 """What a search found, and how much selecting on the test part would flatter it (Table 5)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,10 +9,14 @@ import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
+from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.scoring.metrics import METRICS, resampled_means
-from minseg.study.runs import counted_mines, counts_array
+from minseg.study.config import RunConfig
+from minseg.study.runs import counted_mines, counts_array, run_key
+from minseg.study.study import Study
+from minseg.study.tables import GROUPS, band_entries, split_entries
 from minseg.study.tuning import Search, validation_by_epochs
 
 SPLITS = 2000
@@ -196,3 +201,46 @@ def importances(search: Search) -> pd.Series:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     found = optuna.importance.get_param_importances(trials, evaluator=evaluator)
     return pd.Series(found, dtype=float)
+
+
+def table_efforts(
+    study: Study,
+    tasks: Sequence[str],
+    bands: Mapping[str, str],
+    searches: Mapping[str, Search],
+    **settings: object,
+) -> list[tuple[str, int, int]]:
+    """Count the epochs of Tables 3, 4 and 5, each run once and in the first table that needs it.
+
+    A literal reading trains every row of Table 3, six targeted and two general models a task for
+    Table 4 (section 2.4.2), and a trial of Table 5 for each epoch count. Rows of stored runs only
+    count: name, epochs read literally, epochs trained.
+    """
+    rows = band_entries(study, tasks, tuple(BAND_CONFIGURATIONS), **settings)
+    band_configs = _stored(study, [entry.config for entry in rows])
+    entries = split_entries(study, tasks, bands, **settings)
+    targeted = _stored(study, [e.config for e in entries if e.config.subset])
+    general = _stored(study, [e.config for e in entries if not e.config.subset])
+    once = _epochs(band_configs)
+    trials = [len(search.finished()) * sum(search.space.epochs) for search in searches.values()]
+    trained = [int(trial_table(search)["epochs"].sum()) for search in searches.values()]
+    return [
+        ("Table 3", once, once),
+        (
+            "Table 4",
+            _epochs(targeted) + len(GROUPS) * _epochs(general),
+            _epochs({**band_configs, **targeted, **general}) - once,
+        ),
+        ("Table 5", sum(trials), sum(trained)),
+    ]
+
+
+def _stored(study: Study, configs: Sequence[RunConfig]) -> dict[str, RunConfig]:
+    """Return the configurations, one a seed, whose runs are stored, by their keys."""
+    seeded = [config.replace(seed=seed) for config in configs for seed in study.seeds]
+    keys = {run_key(config, study.dataset): config for config in seeded}
+    return {key: config for key, config in keys.items() if study.store.find(key)}
+
+
+def _epochs(configs: Mapping[str, RunConfig]) -> int:
+    return sum(config.epochs for config in configs.values())
