@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from minseg import MinsegError
-from minseg.audit.ledger import against_paper, judge_print
+from minseg.audit.ledger import NamedTest, against_paper, judge_print
 from minseg.audit.paper_tests import PAPER_TESTS
 from minseg.audit.printed import PAPER_VERDICTS, Compared, weigh
 from minseg.study.paper import PAPER_FOLDER, open_points, paper_statements
@@ -203,7 +203,7 @@ def test_what_a_test_cannot_use_is_told_with_the_ledger_s_line(claims, folder):
     with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: test images or its finding names"):
         against_paper(claim)
     claim = claims["bands-model1-m"]
-    wrong = claim.test_paper.model_copy(update={"parameters": {"of": "bands", "row": "N"}})
+    wrong = NamedTest(test="highest", of="bands", row="N")
     with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: bands N: 0 of them"):
         against_paper(claim.model_copy(update={"test_paper": wrong}))
     path = folder / "statements.csv"

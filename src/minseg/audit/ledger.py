@@ -60,42 +60,33 @@ class _Part(BaseModel):
 class Selector(_Part):
     """Rows of one printed table; in the file ``{table: 3, model: model1, metric: iou}``."""
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str | tuple[str, ...]] = Field(init=False)
+
     table: int | Literal["statements"]
     """Number of the table, or the numbers of the prose and captions (``statements.csv``)."""
-    cells: dict[str, tuple[str, ...]]
-    """Columns to the values wanted; columns that are not named take all values."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _columns_beside_table(cls, given: Any) -> Any:
-        """Take everything beside `table` for a column, and one value for a list of one."""
-        if not isinstance(given, dict):
-            return given
-        cells = {
-            name: wanted if isinstance(wanted, list) else [wanted]
-            for name, wanted in given.items()
-            if name != "table"
-        }
-        return {"cells": cells} | ({"table": given["table"]} if "table" in given else {})
+    @property
+    def cells(self) -> dict[str, tuple[str, ...]]:
+        """Columns to the values wanted; columns that are not named take all values."""
+        named = self.__pydantic_extra__.items()
+        return {name: (value,) if isinstance(value, str) else value for name, value in named}
 
 
 class NamedTest(_Part):
     """A test and its parameters; in the file ``{test: highest, of: bands, row: M}``."""
 
+    model_config = ConfigDict(extra="allow")
+
     test: str
     """Name of the function in `PAPER_TESTS` or `RUN_TESTS`."""
-    parameters: dict[str, Any]
     share: float = 1.0
     """The least share of the comparisons that must be as claimed."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _parameters_beside_name(cls, given: Any) -> Any:
-        """Take everything that is not ours for a parameter."""
-        if not isinstance(given, dict):
-            return given
-        ours = {name: given[name] for name in ("test", "share") if name in given}
-        return ours | {"parameters": {name: given[name] for name in given if name not in ours}}
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything else that is named."""
+        return self.model_extra or {}
 
 
 class Claim(_Part):

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import PercentFormatter
 from pandas.io.formats.style import Styler
@@ -364,11 +363,10 @@ def subset_figure(folder: Path | None = None) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("sum of the subsets − All, in percent of All (numbers: images)")
     axes.set_title("shaded: more images than there are")
-    entries = [
-        Line2D([], [], color=colour, marker=marker, label=part)
-        for part, (colour, marker) in style.PART_STYLES.items()
-    ]
-    figure.legend(handles=entries, loc="outside lower center", ncols=3)
+    parts = style.PART_STYLES.items()
+    style.legend_at_foot(
+        figure, [style.legend_marker(part, *looks, width=1.2) for part, looks in parts]
+    )
     return figure
 
 

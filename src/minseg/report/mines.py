@@ -337,7 +337,8 @@ def why_figure(explanations: errors.Explanations, mine: str) -> Figure:
     ground, boundary, sizes = figure.subplots(1, 3, width_ratios=(1.25, 0.95, 0.85))
     _draw_ground(ground, of_mine, names)
     _draw_boundary(boundary, of_mine, wrong[names])
-    _draw_sizes(sizes, of_mine.objects, names, legend=False)
+    _draw_sizes(sizes, of_mine.objects, names)
+    sizes.set_title("objects: share found, by size")
     figure.suptitle(mine, x=0.01, ha="left", fontsize=10, fontweight="bold")
     if kind():  # the mine's name takes the place of `mark_synthetic`
         bold: dict[str, Any] = {"size": 10, "weight": "bold", "color": style.MARK_COLOUR}
@@ -408,17 +409,25 @@ def object_figure(objects: pd.DataFrame) -> Figure:
     figure = style.page_figure(7.4, 3.6)
     axes = figure.add_subplot()
     names = list(objects["class"].unique())
-    _draw_sizes(axes, objects, names, legend=True)
+    _draw_sizes(axes, objects, names)
     whole = objects[~objects["cut"].astype(bool)]
     bins = np.floor(3 * np.log10(whole["area_ha"].astype(float)))
     found = (whole["detected"] >= errors.MISSED_BELOW).groupby(bins).agg(["mean", "size"])
     for third, line in found[found["size"] >= FEWEST_OBJECTS].iterrows():
         edges = 10 ** (np.array([float(str(third)), float(str(third)) + 1]) / 3)
         axes.plot(edges, [line["mean"]] * 2, color="#222222", linewidth=2.2)
+    axes.set_ylabel("share of the object that was found")
+    ring: dict[str, Any] = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
+    entries: list[Artist] = [
+        *style.colour_patches({name: _CLASS_COLOURS[name] for name in names}),
+        Line2D([], [], color="#555555", label="cut off: larger than shown", **ring),
+        Line2D([], [], color="#222222", linewidth=2.2, label="share that is at least half found"),
+    ]
+    axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3)
     return figure
 
 
-def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend: bool) -> None:
+def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw one dot an object: its area, and the share that was found."""
     axes.set_xscale("log")
     for name in names:
@@ -447,18 +456,6 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
     axes.grid(axis="both")
     if objects.empty:
         axes.text(0.5, 0.7, "none there", transform=axes.transAxes, ha="center", color="#777777")
-    if not legend:
-        axes.set_title("objects: share found, by size")
-        return
-    axes.set_ylabel("share of the object that was found")
-    colours = {name: _CLASS_COLOURS[name] for name in names}
-    ring: dict[str, Any] = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
-    entries: list[Artist] = [
-        *style.colour_patches(colours),
-        Line2D([], [], color="#555555", label="cut off: larger than shown", **ring),
-        Line2D([], [], color="#222222", linewidth=2.2, label="share that is at least half found"),
-    ]
-    axes.legend(handles=entries, loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3)
 
 
 @style.in_style()
