@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -79,9 +80,7 @@ def band_rows(band_results):
 
 @pytest.fixture(scope="module")
 def band_scores(band_rows):
-    return tables.with_missing(
-        tables.score_table(band_rows, paper_scores), ["model1"], BANDS, paper_scores
-    )
+    return tables.score_table(band_rows, paper_scores, product(["model1"], BANDS))
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +131,7 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
         ("RGB", ("accuracy", "paper")),  # the paper prints .977 twice
         ("R+N", ("accuracy", "paper")),
     }
-    nothing = tables.with_missing(
-        tables.score_table([], paper_scores), ["model2"], BANDS, paper_scores
-    )
+    nothing = tables.score_table([], paper_scores, product(["model2"], BANDS))
     texts = cells(bands_splits.paper_layout(nothing, "model2", "standard"))
     assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
     assert texts["IoU", "paper"]["RGB"] == "0.644"
@@ -215,13 +212,8 @@ def test_notes_give_each_reason_once(tmp_path, band_results, band_rows):
     ]
     rows = tables.scored_rows(results, "paper")
     rows.append(tables.average(rows[:2], "AVG RR+MO+CL"))
-    tasks = ["model1", "model2"]
-    table = tables.with_missing(
-        tables.score_table(rows, paper_split_scores),
-        tasks,
-        bands_splits.SPLIT_ROWS,
-        paper_split_scores,
-    )
+    places = product(["model1", "model2"], bands_splits.SPLIT_ROWS)
+    table = tables.score_table(rows, paper_split_scores, places)
     assert bands_splits.notes(results, table).splitlines() == [
         f"- Model 1, Model 2 (CL, GCL): no run: {reason}.",
         "- Model 2 (RR): no run: loss is not finite.",

@@ -473,15 +473,12 @@ def gain_of_tuning(evidence: Evidence, model: str) -> Effect:
 
 def volume_correlation(evidence: Evidence, model: str) -> Effect:
     """Correlate the number of training scenes with the lead over the general model."""
-    pairs: list[tuple[Scored, Scored]] = []
-    images = []
-    for subset in (code for codes in GROUPS.values() for code in codes):
-        found = [
-            evidence.find(SPLITS_TABLE, {"model": model, "split": row})
-            for row in (subset, f"G{subset}")
-        ]
-        pairs.append((found[0], found[1]))
-        images.append(len(evidence.study.dataset.subset(subset).scenes_of("train")))
+    codes = [code for codes in GROUPS.values() for code in codes]
+    pairs = [
+        [evidence.find(SPLITS_TABLE, {"model": model, "split": row}) for row in (code, f"G{code}")]
+        for code in codes
+    ]
+    images = [len(evidence.study.dataset.subset(code).scenes_of("train")) for code in codes]
     leads = [a.resampled[:, _IOU] - b.resampled[:, _IOU] for a, b in pairs]
     of_seeds = [a.by_seed[:, _IOU] - b.by_seed[:, _IOU] for a, b in pairs]
     draws, by_seed = (_spearman(np.stack(gaps, axis=1), images) for gaps in (leads, of_seeds))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -74,8 +75,8 @@ class Table:
         Columns task, row, metric, value, low, high (95 % interval over mines), spread (over
         seeds), mines, paper, absent (classes that no test scene holds).
         """
-        known = tables.score_table(self.rows, self._paper)
-        return tables.with_missing(known, self.tasks, self.row_names, self._paper)
+        places = product(self.tasks, self.row_names)
+        return tables.score_table(self.rows, self._paper, places)
 
     def minus(self, reference: str) -> "Differences":
         """Take a reference from each row of a task, paired over the test mines.

@@ -364,9 +364,8 @@ def subset_figure(folder: Path | None = None) -> Figure:
     axes.set_xlabel("sum of the subsets − All, in percent of All (numbers: images)")
     axes.set_title("shaded: more images than there are")
     parts = style.PART_STYLES.items()
-    style.legend_at_foot(
-        figure, [style.legend_marker(part, *looks, width=1.2) for part, looks in parts]
-    )
+    entries = [style.legend_marker(part, *looks, width=1.2) for part, looks in parts]
+    style.legend_at_foot(figure, entries)
     return figure
 
 

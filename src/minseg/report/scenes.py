@@ -25,7 +25,6 @@ from minseg.data.labels import (
     uppermost,
 )
 from minseg.data.raster import Grid
-from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
 from minseg.report import style
 from minseg.report.style import METRIC_TITLES, number
@@ -221,11 +220,6 @@ AGREEMENT_COLOURS: dict[Agreement, str] = {
 
 def agreement(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Classify every pixel of a prediction by what the truth says there, as `Agreement`."""
-    if prediction.shape != target.shape:
-        raise MinsegError(
-            f"the prediction has (height, width) {prediction.shape} and the truth {target.shape}; "
-            "compare rasters on one grid"
-        )
     seen, there = prediction > 0, target > 0
     verdict = np.zeros(target.shape, np.uint8)
     verdict[seen & ~there] = Agreement.FALSE_POSITIVE

@@ -336,8 +336,7 @@ def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.Data
         row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"test, {convention}")
-    means = [METRIC_TITLES[metric] for metric in METRICS]
-    return table[[*means, *table.columns.difference(means)]].fillna("not given")
+    return table.fillna("not given")
 
 
 def per_class_table(models: Mapping[str, Run]) -> pd.DataFrame:

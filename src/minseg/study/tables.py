@@ -1,6 +1,6 @@
 """The paper's experiments: which runs each table needs, and what came of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -294,32 +294,25 @@ DIFFERENCE_COLUMNS = [
 ]
 
 
-def score_table(rows: Sequence[Scored], paper: PaperScores) -> pd.DataFrame:
-    """Lay scores out beside the paper's, one line a metric: columns `SCORE_COLUMNS`."""
-    lines = []
-    for row in rows:
-        published = paper(row.task, row.row) or {}
-        for k, metric in enumerate(METRICS):
-            ours = (row.values[k], *interval(row.resampled[:, k]), row.spread[k], row.num_mines)
-            printed = published.get(metric, np.nan)
-            lines.append((row.task, row.row, metric, *ours, printed, ", ".join(row.absent)))
-    return pd.DataFrame(lines, columns=SCORE_COLUMNS)
-
-
-def with_missing(
-    scores: pd.DataFrame, tasks: Sequence[str], rows: Sequence[str], paper: PaperScores
+def score_table(
+    rows: Sequence[Scored], paper: PaperScores, places: Iterable[tuple[str, str]] | None = None
 ) -> pd.DataFrame:
-    """Give a score table every row of the print: without a run, NaN and no mines."""
-    names = ["task", "row", "metric"]
-    order = pd.MultiIndex.from_product([tasks, rows, METRICS], names=names)
-    table = scores.set_index(names).reindex(order)
-    published = [paper(task, row) or {} for task in tasks for row in rows]
-    table = table.astype(dict.fromkeys(["value", "low", "high", "spread"], float)).assign(
-        mines=table["mines"].astype(float).fillna(0).astype(int),
-        absent=table["absent"].fillna(""),
-        paper=[of_row.get(metric, np.nan) for of_row in published for metric in METRICS],
-    )
-    return table.reset_index()[list(scores.columns)]
+    """Lay scores out beside the paper's, one line a metric: columns `SCORE_COLUMNS`.
+
+    `places` are tasks with rows, by default those that are scored; without a run NaN and no mines.
+    """
+    known = {(row.task, row.row): row for row in rows}
+    lines = []
+    for task, name in known if places is None else places:
+        row, published = known.get((task, name)), paper(task, name) or {}
+        for k, metric in enumerate(METRICS):
+            ours: tuple[float, ...] = (*[np.nan] * 4, 0)
+            if row:
+                ends = interval(row.resampled[:, k])
+                ours = (row.values[k], *ends, row.spread[k], row.num_mines)
+            absent = ", ".join(row.absent) if row else ""
+            lines.append((task, name, metric, *ours, published.get(metric, np.nan), absent))
+    return pd.DataFrame(lines, columns=SCORE_COLUMNS)
 
 
 def difference_table(
