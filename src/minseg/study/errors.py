@@ -169,17 +169,11 @@ class Explanations:
 
     def of_mine(self, mine: str) -> "Explanations":
         """Return only what concerns one mine."""
-
-        def part(table: pd.DataFrame) -> pd.DataFrame:
-            return table[table["mine"] == mine]
-
-        return replace(
-            self,
-            conditions=part(self.conditions),
-            confusions=part(self.confusions),
-            objects=part(self.objects),
-            scenes=self.scenes.loc[[mine]],
-        )
+        tables = {name: getattr(self, name) for name in ("conditions", "confusions", "objects")}
+        parts: dict[str, Any] = {
+            name: table[table["mine"] == mine] for name, table in tables.items()
+        }
+        return replace(self, **parts, scenes=self.scenes.loc[[mine]])
 
 
 def explain(run: Run, dataset: Dataset) -> Explanations:
@@ -437,11 +431,8 @@ def _condition_counts(
         there = masks[name]
         yield {
             "condition": name,
-            "errors": wrong.sum(),
-            "errors_there": _count(wrong, there),
             "errors_first": _count(left, there) if name in WATERFALL else np.nan,
-            "pixels": known.sum(),
-            "pixels_there": _count(known, there),
+            **_numbers(wrong, known, there),
         }
         if there is not None and name in WATERFALL:
             left &= ~there
@@ -466,15 +457,20 @@ def _confusion_counts(
         ("false negative", "predicted", missed, known & ~truth, seen),
     ):
         for other, there in places.items():
-            yield {
-                "error": error,
-                "by": by,
-                "other": other,
-                "errors": wrong.sum(),
-                "errors_there": _count(wrong, there),
-                "pixels": candidates.sum(),
-                "pixels_there": _count(candidates, there),
-            }
+            numbers = _numbers(wrong, candidates, there)
+            yield {"error": error, "by": by, "other": other, **numbers}
+
+
+def _numbers(
+    wrong: np.ndarray, candidates: np.ndarray, there: np.ndarray | None
+) -> dict[str, float]:
+    """Count errors, and what may be one, all of them and those that lie in a mask."""
+    return {
+        "errors": wrong.sum(),
+        "errors_there": _count(wrong, there),
+        "pixels": candidates.sum(),
+        "pixels_there": _count(candidates, there),
+    }
 
 
 def _count(pixels: np.ndarray, there: np.ndarray | None) -> float:
