@@ -16,7 +16,6 @@ from minseg.errors import MinsegError
 from minseg.report.scenes import best_median_worst, overlay
 from minseg.report.style import model_title, number, signed, span
 from minseg.scoring.metrics import CONVENTIONS
-from minseg.study.paper import paper_scores, paper_split_scores
 from minseg.study.runs import Run
 from minseg.study.selection import candidates
 from minseg.study.study import Study, open_study, project_folder
@@ -25,8 +24,6 @@ from minseg.study.tables import (
     GENERAL_OF,
     MODELS,
     PAPER_BANDS,
-    Entry,
-    PaperScores,
     band_entries,
     results,
     score_table,
@@ -325,12 +322,9 @@ def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
     `standard`, of Table 3 alone.
     """
     bands = band_entries(study, tasks)
-    tables: tuple[tuple[int, list[Entry], PaperScores], ...] = (
-        (3, [*bands, *(entry.baseline() for entry in bands)], paper_scores),
-        (4, split_entries(study, tasks), paper_split_scores),
-    )
+    tables = {3: [*bands, *(one.baseline() for one in bands)], 4: split_entries(study, tasks)}
     found = []
-    for table, entries, paper in tables:
+    for table, entries in tables.items():
         made = results(study, entries)
         validated = {
             (result.entry.task, result.entry.row): validation_iou(result)
@@ -339,7 +333,7 @@ def table_outcomes(study: Study, tasks: Sequence[str] = MODELS) -> pd.DataFrame:
         }
         origin = next((_origin(run) for result in made for run in result.runs), {})
         for convention in CONVENTIONS:
-            scores = score_table(scored_rows(made, convention), paper)
+            scores = score_table(scored_rows(made, convention), table)
             ious = scores[scores["metric"] == "iou"]
             ious = ious.rename(columns={"value": "iou", "paper": "paper_iou"})
             places = zip(ious["task"], ious["row"], strict=True)

@@ -11,7 +11,7 @@ from minseg.report import bands_splits
 from minseg.scoring.metrics import METRICS
 from minseg.study import tables
 from minseg.study.config import RunConfig
-from minseg.study.paper import paper_images, paper_scores, paper_split_scores, paper_table
+from minseg.study.paper import paper_images, paper_table
 from minseg.study.study import open_study
 from tests.report.conftest import (
     counted_result,
@@ -80,7 +80,7 @@ def band_rows(band_results):
 
 @pytest.fixture(scope="module")
 def band_scores(band_rows):
-    return tables.score_table(band_rows, paper_scores, product(["model1"], BANDS))
+    return tables.score_table(band_rows, 3, product(["model1"], BANDS))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
         ("RGB", ("accuracy", "paper")),  # the paper prints .977 twice
         ("R+N", ("accuracy", "paper")),
     }
-    nothing = tables.score_table([], paper_scores, product(["model2"], BANDS))
+    nothing = tables.score_table([], 3, product(["model2"], BANDS))
     texts = cells(bands_splits.paper_layout(nothing, "model2", "standard"))
     assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
     assert texts["IoU", "paper"]["RGB"] == "0.644"
@@ -139,7 +139,7 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
 
 def test_layout_of_splits(split_rows):
     assert list(bands_splits.SPLIT_ROWS) == list(paper_table(4)["split"].unique())
-    scores = tables.score_table(split_rows, paper_split_scores)
+    scores = tables.score_table(split_rows, 4)
     layout = bands_splits.paper_layout(scores, "model4", "standard")
     assert ("IoU", "seed spread") not in layout.columns  # there is one seed
     highest = {row for row, _ in bold(layout)}
@@ -182,7 +182,7 @@ def test_a_table_minus_a_reference_answers_in_a_line(band_results, dataset, tmp_
 def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path, synthetic):
     task = "excavation,dam"
     rows = [tables.scored(counted_result(tmp_path, task, "RGB", [of_mines(0.5, 0.6)]), "paper")]
-    layout = bands_splits.paper_layout(tables.score_table(rows, paper_scores), task, "paper")
+    layout = bands_splits.paper_layout(tables.score_table(rows, 3), task, "paper")
     assert {name for _, name in layout.columns} == {"ours", "95 % interval"}
     assert layout.columns.names == ["excavation, dam", "paper, synthetic"]
 
@@ -192,7 +192,7 @@ def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
     assert list(texts.index) == BANDS
     assert list(texts) == [("Model 1", name) for name in ("IoU", "Rec", "Prec", "Acc")]
     assert texts["Model 1", "IoU"].tolist() == [".520", ".700", "–"]
-    both = pd.concat([band_scores, tables.score_table(split_rows, paper_split_scores)])
+    both = pd.concat([band_scores, tables.score_table(split_rows, 4)])
     assert cells(bands_splits.overview(both, "standard")).loc["M", ("Model 4", "Rec")] == "–"
     close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
     found = bold(bands_splits.overview(close, "standard"))
@@ -201,7 +201,7 @@ def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
 
 
 def test_notes_give_each_reason_once(tmp_path, band_results, band_rows):
-    assert bands_splits.notes(band_results[:2], tables.score_table(band_rows, paper_scores)) == ""
+    assert bands_splits.notes(band_results[:2], tables.score_table(band_rows, 3)) == ""
     reason = "subset CL has no mine in test; add mines"
     results = [
         counted_result(tmp_path, "model1", "RR", [of_mines(0.5, 0.6)], absent=["excavation"]),
@@ -213,7 +213,7 @@ def test_notes_give_each_reason_once(tmp_path, band_results, band_rows):
     rows = tables.scored_rows(results, "paper")
     rows.append(tables.average(rows[:2], "AVG RR+MO+CL"))
     places = product(["model1", "model2"], bands_splits.SPLIT_ROWS)
-    table = tables.score_table(rows, paper_split_scores, places)
+    table = tables.score_table(rows, 4, places)
     assert bands_splits.notes(results, table).splitlines() == [
         f"- Model 1, Model 2 (CL, GCL): no run: {reason}.",
         "- Model 2 (RR): no run: loss is not finite.",

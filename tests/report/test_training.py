@@ -134,7 +134,7 @@ def test_scores_stand_beside_the_papers(perfect_run):
     )
     assert low <= expected["iou"] <= high
     published = table.loc["paper, Table 3 (its own mines)"]
-    assert published["IoU"] == f"{paper_scores('model1', 'RGB')['iou']:.3f}"
+    assert published["IoU"] == f"{paper_scores(3, 'model1', 'RGB')['iou']:.3f}"
     assert published["IoU, spread over seeds"] == "not given"
 
 

@@ -15,7 +15,6 @@ from minseg.study.paper import (
     paper_images,
     paper_mine_scores,
     paper_scores,
-    paper_split_scores,
     paper_statements,
     paper_table,
 )
@@ -136,11 +135,11 @@ def test_tables_3_and_4_are_whole():
 
 def test_scores_of_a_row_of_tables_3_and_4():
     found = dict(zip(COLUMNS, [0.720, 0.311, 0.489, 0.987], strict=True))
-    assert paper_scores("model3", "RGB") == found
-    assert paper_scores("dam", "RGB") is paper_scores("model1", "B04") is None
+    assert paper_scores(3, "model3", "RGB") == found
+    assert paper_scores(3, "dam", "RGB") == paper_scores(3, "model1", "B04") == {}
     found = dict(zip(COLUMNS, [0.817, 0.932, 0.866, 0.962], strict=True))
-    assert paper_split_scores("model4", "AVG GS") == found
-    assert paper_split_scores("dam", "RR") is paper_split_scores("model1", "All") is None
+    assert paper_scores(4, "model4", "AVG GS") == found
+    assert paper_scores(4, "dam", "RR") == paper_scores(4, "model1", "All") == {}
 
 
 def test_table_5_is_whole():

@@ -22,7 +22,7 @@ from minseg.report import style
 from minseg.report.style import kind, made, model_title, signed, spans
 from minseg.scoring.metrics import METRICS
 from minseg.study import tables
-from minseg.study.paper import paper_images, paper_scores, paper_split_scores
+from minseg.study.paper import paper_images
 from minseg.study.study import Study
 
 SPLIT_ROWS: tuple[str, ...] = tuple(row for pair in tables.GENERAL_OF.items() for row in pair)
@@ -76,7 +76,7 @@ class Table:
         seeds), mines, paper, absent (classes that no test scene holds).
         """
         places = product(self.tasks, self.row_names)
-        return tables.score_table(self.rows, self._paper, places)
+        return tables.score_table(self.rows, self.number, places)
 
     def minus(self, reference: str) -> "Differences":
         """Take a reference from each row of a task, paired over the test mines.
@@ -96,7 +96,7 @@ class Table:
             pairs = {row: reference for row in self.row_names if row != reference}
             words = f"minus {reference}"
         rows = [*self.rows, *self.forests] if reference == FOREST else self.rows
-        table = tables.difference_table(rows, pairs, self._paper)
+        table = tables.difference_table(rows, pairs, self.number)
         return Differences(table, words, tuple(pairs), self.convention)
 
     def notes(self) -> str:
@@ -110,7 +110,7 @@ class Table:
         """Show IoU, one panel a task: with intervals in Table 3, as dumbbells in Table 4."""
         if self.number == 4:
             return split_figure(self.scores, self.convention)
-        forest = tables.score_table(self.forests, self._paper)
+        forest = tables.score_table(self.forests, self.number)
         return band_figure(self.scores, forest, tables.chosen_rows(self.results), self.convention)
 
     def overview(self) -> Styler:
@@ -120,10 +120,6 @@ class Table:
     def beside_paper(self, task: str) -> Styler:
         """Lay out one task's columns, our numbers beside the paper's."""
         return paper_layout(self.scores, task, self.convention)
-
-    @property
-    def _paper(self) -> tables.PaperScores:
-        return paper_split_scores if self.number == 4 else paper_scores
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Comparison:
     def differences(self) -> pd.DataFrame:
         """IoU of the one minus the four, paired: see `minseg.study.tables.difference_table`."""
         pairs = {row.row: f"{row.row}, {FOUR}" for row in self.rows}
-        table = tables.difference_table(self.rows, pairs, lambda *_: None)
+        table = tables.difference_table(self.rows, pairs, None)
         return bands_splits.without_idle_intervals(table[table["metric"] == "iou"])
 
     def figure(self) -> Figure:
@@ -110,7 +110,7 @@ class Comparison:
 
     def table(self) -> Styler:
         """Set the IoU of each class with one network beside that with the model of the four."""
-        scores = tables.score_table(self.rows, lambda *_: None)
+        scores = tables.score_table(self.rows, None)
         scores = scores[scores["metric"] == "iou"].set_index("row")
         lines = self.differences.set_index("row")
         of_four = scores.loc[lines["reference"]].set_index(lines.index)

@@ -98,7 +98,9 @@ def plan_executions(
     problems, executions = _place_problems(notebooks, folder), []
     for notebook in notebooks:
         try:
-            shared, varied = _read_values(notebook, parameters, each)
+            declared = _declared(notebook, [*parameters, *each])
+            shared = {name: declared[name].read(text) for name, text in parameters.items()}
+            varied = {name: declared[name].read_several(text) for name, text in each.items()}
         except MinsegError as error:
             problems.append(str(error))
             continue
@@ -208,15 +210,6 @@ def _require(value: object, declared: _Declared) -> object:
             f"{value!r}; write it as in Python, text in quotes (its default is {declared.default})"
         ) from None
     return value
-
-
-def _read_values(
-    notebook: Path, parameters: Mapping[str, str], each: Mapping[str, str]
-) -> tuple[dict[str, object], dict[str, list[object]]]:
-    """Read the values for a notebook: those shared, and those to go through."""
-    declared = _declared(notebook, [*parameters, *each])
-    shared = {name: declared[name].read(text) for name, text in parameters.items()}
-    return shared, {name: declared[name].read_several(text) for name, text in each.items()}
 
 
 def _place_problems(notebooks: Sequence[Path], folder: Path | None) -> list[str]:

@@ -331,7 +331,7 @@ def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.Data
         row["IoU, spread over seeds"] = number(spread) if len(runs) > 1 else "one seed"
         rows[name] = row
     config = next(iter(models.values()))[0].config
-    published = paper_scores(config.task, config.bands)
+    published = paper_scores(3, config.task, config.bands)
     if published:
         row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row

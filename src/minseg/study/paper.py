@@ -145,14 +145,13 @@ def open_points(folder: Path | None = None) -> pd.DataFrame:
     return _read_file("open_points", folder)
 
 
-def paper_scores(task: str, bands: str) -> dict[str, float] | None:
-    """Return the paper's scores of a model and band configuration (Table 3), if it has such."""
-    return _scores(3, task, bands)
-
-
-def paper_split_scores(task: str, split: str) -> dict[str, float] | None:
-    """Return the paper's scores of a model on a split as printed (Table 4), if it has such."""
-    return _scores(4, task, split)
+def paper_scores(number: int | None, task: str, row: str) -> dict[str, float]:
+    """Return the scores of a model in a row of Table 3 or 4 as printed; none of no such row."""
+    if number is None:
+        return {}
+    table = paper_table(number)
+    lines = table[(table["model"] == task) & (table.iloc[:, 0] == row)]
+    return dict(zip(lines["metric"], lines["value"], strict=True))
 
 
 def paper_mine_scores(task: str) -> pd.DataFrame:
@@ -187,10 +186,3 @@ def paper_hyperparameters(task: str) -> dict[str, Any]:
         raise MinsegError(f"Table 5 has no {task!r}; use {', '.join(table['model'].unique())}")
     printed = dict(zip(column["hyperparameter"], column["value"], strict=True))
     return RunConfig().replace(**printed).model_dump(include=set(printed))
-
-
-def _scores(number: int, task: str, row: str) -> dict[str, float] | None:
-    """Return the metrics of one row of the print, which in tidy form is several."""
-    table = paper_table(number)
-    lines = table[(table["model"] == task) & (table.iloc[:, 0] == row)]
-    return dict(zip(lines["metric"], lines["value"], strict=True)) if len(lines) else None

@@ -1,6 +1,6 @@
 """The paper's experiments: which runs each table needs, and what came of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,6 +14,7 @@ from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
 from minseg.scoring.metrics import METRICS, scores
 from minseg.study.config import RunConfig
+from minseg.study.paper import paper_scores
 from minseg.study.runs import Run, RunStore, counted_mines, counts_array
 from minseg.study.study import Study
 
@@ -170,10 +171,6 @@ def results(study: Study, entries: Sequence[Entry]) -> list[Result]:
     return [result(entry) for entry in entries]
 
 
-PaperScores = Callable[[str, str], Mapping[str, float] | None]
-"""From a task and a row to the paper's four scores, None where it has no such row."""
-
-
 @dataclass(frozen=True)
 class Scored:
     """The four mean scores of one row and task, and what they are with other mines."""
@@ -295,16 +292,16 @@ DIFFERENCE_COLUMNS = [
 
 
 def score_table(
-    rows: Sequence[Scored], paper: PaperScores, places: Iterable[tuple[str, str]] | None = None
+    rows: Sequence[Scored], number: int | None, places: Iterable[tuple[str, str]] | None = None
 ) -> pd.DataFrame:
-    """Lay scores out beside the paper's, one line a metric: columns `SCORE_COLUMNS`.
+    """Lay scores out beside those of a printed table, one line a metric: columns `SCORE_COLUMNS`.
 
     `places` are tasks with rows, by default those that are scored; without a run NaN and no mines.
     """
     known = {(row.task, row.row): row for row in rows}
     lines = []
     for task, name in known if places is None else places:
-        row, published = known.get((task, name)), paper(task, name) or {}
+        row, published = known.get((task, name)), paper_scores(number, task, name)
         for k, metric in enumerate(METRICS):
             ours: tuple[float, ...] = (*[np.nan] * 4, 0)
             if row:
@@ -316,7 +313,7 @@ def score_table(
 
 
 def difference_table(
-    rows: Sequence[Scored], references: Mapping[str, str], paper: PaperScores
+    rows: Sequence[Scored], references: Mapping[str, str], number: int | None
 ) -> pd.DataFrame:
     """Lay out differences between rows of the same task, paired over the mines.
 
@@ -324,7 +321,8 @@ def difference_table(
     that lack a side are left out. Columns `DIFFERENCE_COLUMNS`: low and high are a 95 % interval
     over mines of the paired difference, which widened_low and widened_high widen for the number of
     comparisons (pairs that rest on several mines); told is whether it is told from zero
-    (`minseg.scoring.intervals.told_from_zero`), and paper the print's difference.
+    (`minseg.scoring.intervals.told_from_zero`), and paper the difference in the
+    printed table of that number.
     """
     known = {(row.task, row.row): row for row in rows}
     found = [(row, known.get((row.task, references.get(row.row, "")))) for row in rows]
@@ -332,7 +330,7 @@ def difference_table(
     comparisons = max(1, sum(row.num_mines > 1 for row, _ in pairs))
     lines = []
     for row, other in pairs:
-        published, against = (paper(row.task, name) or {} for name in (row.row, other.row))
+        published, against = (paper_scores(number, row.task, r.row) for r in (row, other))
         for k, metric in enumerate(METRICS):
             resampled = row.resampled[:, k] - other.resampled[:, k]
             lines.append(
