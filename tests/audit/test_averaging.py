@@ -41,11 +41,7 @@ def test_rows_of_the_print_break_the_identity_in_the_models_of_several_classes_a
     assert breaks.to_dict() == {"model1": 15, "model2": 0, "model3": 17, "model4": 0}
 
 
-def test_a_changed_digit_changes_the_count_and_what_rounding_can_do_is_no_breach():
-    rows = paper_rows()
-    place = (rows["task"] == "model4") & (rows["row"] == "RGB")
-    rows.loc[place, "iou"] += 0.09  # .848 as .938
-    assert with_identity(rows, ROUNDING).groupby("task")["breaks"].sum()["model4"] == 1
+def test_what_rounding_can_do_is_no_breach():
     close = pd.DataFrame({"iou": [0.501, 0.502], "recall": [0.5, 0.5], "precision": [0.6, 0.6]})
     assert with_identity(close, ROUNDING)["breaks"].tolist() == [False, True]
 
