@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -12,8 +13,9 @@ from IPython.utils.capture import capture_output
 from papermill.engines import Engine, papermill_engines
 from traitlets.config import Config
 
+from minseg import MinsegError
 from minseg.report import style
-from minseg.report.rerun import find_notebooks, rerun
+from minseg.report.rerun import execute, find_notebooks, format_value, plan_executions
 from minseg.study.study import SCHEDULER_VARIABLE
 from tests.conftest import SMALL
 from tests.study.cluster import cluster_here
@@ -70,6 +72,15 @@ def run_page(number, folder, **parameters):
         patch.setenv(SCHEDULER_VARIABLE, cluster_here().scheduler_address)
         rerun(notebook, parameters, folder / "out.ipynb")
     return texts(folder / "out.ipynb")
+
+
+def rerun(notebook, parameters, output):
+    """Execute a notebook as the command does, and fail as it fails."""
+    given = {name: format_value(value) for name, value in parameters.items()}
+    (execution,) = plan_executions([notebook], given, {}, output.parent)
+    (outcome,) = execute([replace(execution, output=output)])
+    if outcome.error:
+        raise MinsegError(outcome.error)
 
 
 def study_page(number, folder, dataset, **parameters):

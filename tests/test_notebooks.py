@@ -8,12 +8,12 @@ import pytest
 
 from minseg import MinsegError
 from minseg.data.raster import read_grid
-from minseg.report.rerun import find_notebooks, rerun
+from minseg.report.rerun import find_notebooks
 from minseg.study import execution
 from minseg.study.paper import PAPER_FOLDER
 from minseg.study.runs import RunStore
 from tests.conftest import TINY, names, write_small_dataset
-from tests.pages import outputs, run_page, study_page
+from tests.pages import outputs, rerun, run_page, study_page
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 

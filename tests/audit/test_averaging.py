@@ -89,8 +89,8 @@ def test_scores_of_runs_are_means_over_seeds(tmp_path):
 def test_absent_classes_are_counted(tmp_path):
     result = result_of(tmp_path, "RGB", {"a": 4, "b": 0}, false=0)
     slots = empty_slots([result]).iloc[0]
-    assert slots["slots"] == 6  # the background is a class too
-    assert slots["empty"] == slots["not_annotated"] == pytest.approx(2 / 6)  # the second class
+    # The second of three classes, the background being one, in both mines.
+    assert slots["empty"] == slots["not_annotated"] == pytest.approx(2 / 6)
 
 
 def test_the_convention_that_made_the_scores_is_the_nearest(tmp_path):
@@ -117,12 +117,8 @@ def test_rankings_under_two_conventions():
     found = ranking_changes(ours).set_index("convention")
     assert found.loc["standard", "tau"] == 1
     assert found.loc["paper", "tau"] == pytest.approx(1 / 3)  # one of three pairs is turned
-    assert found.loc["paper", "best"] == "R+N"
-    assert found.loc["paper", "lead"] == pytest.approx(0.3)
     assert found["same_best"].tolist() == [True, False]
     order = ranks(ours)
     order = order.query("convention == 'paper'").set_index("row")["rank"]
     assert order.to_dict() == {"RGB": 2, "R+N": 1, "M": 3}
-    alone = ranking_changes(ours[ours["row"] == "RGB"])
-    assert alone["tau"].isna().all()
-    assert alone["lead"].isna().all()
+    assert ranking_changes(ours[ours["row"] == "RGB"]).empty

@@ -1,11 +1,9 @@
 """Run folders made by hand: no model, known predictions or known counts."""
 
 import itertools
-import json
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
@@ -13,14 +11,11 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from rasterio.windows import Window
 
-from minseg.data.labels import IGNORE, parse_task
-from minseg.learning.inference import EvaluationScene, count_scenes, counts_table
-from minseg.maps.class_map import write_class_map
+from minseg.data.labels import parse_task
 from minseg.report import style
 from minseg.study.config import RunConfig
-from minseg.study.runs import Run
-from minseg.study.tables import Entry, Result
-from tests.study.made_runs import write_run
+from tests.study.made_runs import made_result
+from tests.study.predicted import write_predicting_run
 
 
 @pytest.fixture(autouse=True)
@@ -43,31 +38,17 @@ def dataset(many):
 @pytest.fixture(scope="session")
 def perfect_run(dataset, tmp_path_factory):
     """Predicts the truth, but nothing at all for the last test mine."""
-    folder = tmp_path_factory.mktemp("runs") / "abc"
-    config = RunConfig(task="model1", test_crop=48)
-    run = Run(folder)
-    folder.mkdir()
-    (folder / "config.json").write_text(config.model_dump_json())
-    tables = []
-    for part in ("validation", "test"):
-        scenes, predictions = [], []
-        for _, row in dataset.scenes_of(part).iterrows():
-            target = dataset.read_target(row, run.task)[8:56, 8:56]
-            grid = dataset.grid(row).window(Window(8, 8, 48, 48))
-            scenes.append(EvaluationScene(row["scene"], row["mine"], grid, None, target))
-            predictions.append(np.where(target == IGNORE, 0, target).astype(np.uint8))
-        if part == "test":
-            predictions[-1][:] = 0
-            for scene, classes in zip(scenes, predictions, strict=True):
-                path = folder / "predictions" / f"{scene.scene}.tif"
-                write_class_map(path, classes, scene.grid, run.task)
-        table = counts_table(count_scenes(predictions, scenes, run.task), scenes, run.task)
-        tables.append(table.assign(part=part, epochs=config.epochs))
-    pd.concat(tables).to_csv(folder / "counts.csv", index=False)
     origin = {"git_commit": "0123456789abcdef", "git_dirty": True, "dataset_hash": dataset.digest}
     origin |= {"device": "cpu", "cpu_cores": 2, "wall_time_s": 90}
-    (folder / "provenance.json").write_text(json.dumps(origin))
-    return run
+    config, last = RunConfig(task="model1", test_crop=48), len(dataset.scenes_of("test")) - 1
+    return write_predicting_run(
+        tmp_path_factory.mktemp("runs") / "abc",
+        dataset,
+        config,
+        lambda truth, k: truth * (k < last),
+        Window(8, 8, 48, 48),
+        **origin,
+    )
 
 
 def counted_result(folder, task, row, ious_of_mine, bands="RGB", absent=()):
@@ -76,18 +57,15 @@ def counted_result(folder, task, row, ious_of_mine, bands="RGB", absent=()):
     Each class of a mine has the IoU given, with as many false positives as negatives; absent ones
     have no truth.
     """
-    config, runs = RunConfig(task=task, bands=bands), []
-    for seed, ious in enumerate(ious_of_mine):
-        tested = {}
-        for mine, iou in ious.items():
-            tp, wrong = round(2000 * iou), (2000 - round(2000 * iou)) // 2
-            tested[mine] = [
-                (0, 0, 0, 100_000) if name in absent else (tp, wrong, wrong, 100_000)
-                for name in parse_task(task).target_names
-            ]
-        path = folder / f"{task}-{row}-{seed}"
-        runs.append(write_run(path, config.replace(seed=seed), {config.epochs: {"test": tested}}))
-    return Result(Entry(task, row, config), tuple(runs))
+    names = parse_task(task).target_names
+
+    def counts(iou):
+        tp = round(2000 * iou)
+        found = (tp, (2000 - tp) // 2, (2000 - tp) // 2, 100_000)
+        return [(0, 0, 0, 100_000) if name in absent else found for name in names]
+
+    tested = [{mine: counts(iou) for mine, iou in ious.items()} for ious in ious_of_mine]
+    return made_result(folder, row, RunConfig(task=task, bands=bands), *tested)
 
 
 def draw(figure):

@@ -116,7 +116,7 @@ def test_images_stand_beside_the_papers(dataset):
 
 
 def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
-    layout = bands_splits.paper_layout(band_scores, "model1")
+    layout = bands_splits.paper_layout(band_scores, "model1", "standard")
     texts = cells(layout)
     assert texts["IoU", "ours"].tolist() == ["0.520", "0.700", "–"]
     assert texts["IoU", "seed spread"].tolist() == ["0.040", "0.000", "–"]
@@ -135,14 +135,15 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
     nothing = tables.with_missing(
         tables.score_table([], paper_scores), ["model2"], BANDS, paper_scores
     )
-    texts = cells(bands_splits.paper_layout(nothing, "model2"))
+    texts = cells(bands_splits.paper_layout(nothing, "model2", "standard"))
     assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
     assert texts["IoU", "paper"]["RGB"] == "0.644"
 
 
 def test_layout_of_splits(split_rows):
     assert list(bands_splits.SPLIT_ROWS) == list(paper_table(4)["split"].unique())
-    layout = bands_splits.paper_layout(tables.score_table(split_rows, paper_split_scores), "model4")
+    scores = tables.score_table(split_rows, paper_split_scores)
+    layout = bands_splits.paper_layout(scores, "model4", "standard")
     assert ("IoU", "seed spread") not in layout.columns  # there is one seed
     highest = {row for row, _ in bold(layout)}
     assert "GRR" in highest
@@ -190,15 +191,16 @@ def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path, synthetic):
 
 
 def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
-    texts = cells(bands_splits.overview(band_scores))
+    texts = cells(bands_splits.overview(band_scores, "standard"))
     assert list(texts.index) == BANDS
     assert list(texts) == [("Model 1", name) for name in ("IoU", "Rec", "Prec", "Acc")]
     assert texts["Model 1", "IoU"].tolist() == [".520", ".700", "–"]
     both = pd.concat([band_scores, tables.score_table(split_rows, paper_split_scores)])
-    assert cells(bands_splits.overview(both)).loc["M", ("Model 4", "Rec")] == "–"
+    assert cells(bands_splits.overview(both, "standard")).loc["M", ("Model 4", "Rec")] == "–"
     close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
-    rows = {row for row, column in bold(bands_splits.overview(close)) if column[1] == "IoU"}
-    assert rows == {"R+N", "M"}  # equal as printed
+    found = bold(bands_splits.overview(close, "standard"))
+    # Equal as printed.
+    assert {row for row, column in found if column[1] == "IoU"} == {"R+N", "M"}
 
 
 def test_notes_give_each_reason_once(tmp_path, band_results, band_rows):
@@ -283,43 +285,42 @@ def values(*found):
 
 
 def test_bands_stand_in_order_with_their_intervals_and_the_paper():
-    scores = score_lines(TASKS, CONFIGURATIONS)
-    figure = bands_splits.band_figure(scores)
+    scores, forest = (score_lines(TASKS, CONFIGURATIONS, seed) for seed in (0, 1))
+    forests = forest.assign(row=forest["row"] + tables.FOREST_SUFFIX)
+    figure = bands_splits.band_figure(scores, forests, {}, "paper")
     axes = panels(figure)["Model 3"]
     expected = iou(scores, "model3")
     assert list(panels(figure)) == ["Model 1", "Model 2", "Model 3", "Model 4"]
     assert row_names(axes) == CONFIGURATIONS
     assert axes.yaxis_inverted()  # the first configuration on top
     assert values(axes, OURS) == expected["value"].tolist()
+    assert values(axes, FOREST) == iou(forest, "model3")["value"].tolist()
     assert values(axes, HOLLOW, PAPER) == expected["paper"].tolist()
     assert segments(axes) == list(zip(expected["low"], expected["high"], strict=True))
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     assert list(axes.patches) == []
-    assert legend(figure) == ["ours, 95 % interval over mines", "paper (its own mines)"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU", "IoU"]
+    ours = ["ours, 95 % interval over mines", "per-pixel forest"]
+    assert legend(figure) == [*ours, "paper (its own mines)"]
+    words = "IoU (paper convention)"
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", words, words]
     own = score_lines(["excavation,dam"], CONFIGURATIONS[:2]).assign(mines=1, paper=np.nan)
-    figure = bands_splits.band_figure(own)
+    figure = bands_splits.band_figure(own, own, {}, "paper")
     (axes,) = panels(figure).values()
     assert titles(figure) == ["excavation, dam"]
     assert segments(axes) == []  # one mine has no interval
-    assert legend(figure) == ["ours, 95 % interval over mines"]
+    assert legend(figure) == ours
 
 
-def test_forest_choice_and_rows_without_a_run():
-    complete, forest = (score_lines(TASKS, CONFIGURATIONS, seed) for seed in (0, 1))
-    scores = without_run(complete, "model1", "M", "M+S")
+def test_choice_and_rows_without_a_run():
+    scores = without_run(score_lines(TASKS, CONFIGURATIONS), "model1", "M", "M+S")
     scores.loc[(scores["task"] == "model1") & (scores["row"] == "M"), "paper"] = 0.1
     undefined = (scores["task"] == "model2") & (scores["row"] == "M")
     scores.loc[undefined, ["value", "low", "high"]] = np.nan
     worst = iou(scores, "model3")["value"].idxmin()
-    figure = bands_splits.band_figure(
-        scores,
-        forest.assign(row=forest["row"] + tables.FOREST_SUFFIX),
-        {"model3": worst, "model4": "no such row"},
-    )
+    chosen = {"model3": worst, "model4": "no such row"}
+    figure = bands_splits.band_figure(scores, scores.iloc[:0], chosen, "standard")
     first, second, third, fourth = panels(figure).values()
-    assert values(fourth, FOREST) == iou(forest, "model4")["value"].tolist()
-    assert {"chosen on validation", "per-pixel forest"} <= set(legend(figure))
+    assert "chosen on validation" in legend(figure)
     (shade,) = third.patches
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx(
         tuple(iou(scores, "model3").loc[worst, ["low", "high"]])
@@ -342,7 +343,8 @@ def test_differences_are_dark_only_where_they_are_told_from_zero():
         single=(0.2, 0.2, 0.2, -0.02),
         zero=(0.0, 0.0, 0.0, np.nan),
     )
-    figure = bands_splits.difference_figure(table, "configuration − RGB", convention="paper")
+    rows = list(table["row"])
+    figure = bands_splits.difference_figure(table, "configuration − RGB", rows, "paper")
     (axes,) = panels(figure).values()
     assert values(axes, OURS) == [0.1, -0.1]
     assert values(axes, PALE) == [0.03, 0.04]
@@ -359,24 +361,17 @@ def test_differences_are_dark_only_where_they_are_told_from_zero():
     below = (-0.1, -0.2, -0.01, 0.1)
     mean = {"AVG RR+MO+CL": (0.1, 0.05, 0.2, 0.1)}
     table = differences(RR=below, MO=below, CL=(0.3, 0.3, 0.3, 0.1), **mean)
-    (axes,) = panels(bands_splits.difference_figure(table, "targeted − general")).values()
+    rows = [*table["row"], "MT"]
+    figure = bands_splits.difference_figure(table, "targeted − general", rows, "standard")
+    (axes,) = panels(figure).values()
+    assert row_names(axes) == rows
     assert values(axes, NONE) == [0.3, 0.1]  # a mean over a single mine has no interval either
-
-
-def test_differences_stand_in_the_printed_order_and_missing_ones_are_noted():
-    numbers = (0.1, 0.05, 0.2, 0.1)
-    rows = {"AVG RR+MO+CL": numbers, "MT": numbers, "RR": numbers}
-    table = pd.concat([differences(**rows), differences("model2", RR=numbers)])
-    drawn = panels(bands_splits.difference_figure(table, "targeted − general"))
-    assert row_names(drawn["Model 1"]) == ["RR", "AVG RR+MO+CL", "MT"]
-    assert texts(drawn["Model 2"]) == ["no run", "no run"]
-    wanted = bands_splits.difference_figure(differences(M=numbers), "M − RGB", rows=["R+N", "M"])
-    assert texts(panels(wanted)["Model 1"]) == ["no run"]
+    assert texts(axes) == ["no run"]
 
 
 def test_splits_join_targeted_and_general():
     scores = score_lines(TASKS, bands_splits.SPLIT_ROWS)
-    axes = panels(bands_splits.split_figure(scores))["Model 3"]
+    axes = panels(bands_splits.split_figure(scores, "standard"))["Model 3"]
     expected = iou(scores, "model3")
     targeted = ["RR", "MO", "CL", "AVG RR+MO+CL", "MT", "OC", "OP", "AVG MT+OC+OP"]
     general = ["GRR", "GMO", "GCL", "AVG GM", "GMT", "GOC", "GOP", "AVG GS"]
@@ -391,7 +386,7 @@ def test_splits_join_targeted_and_general():
     scores = without_run(
         score_lines(["model1"], bands_splits.SPLIT_ROWS), "model1", "RR", "OC", "GOC", "GMT"
     )
-    axes = panels(bands_splits.split_figure(scores))["Model 1"]
+    axes = panels(bands_splits.split_figure(scores, "standard"))["Model 1"]
     assert texts(axes) == ["no targeted run", "no general run", "no run"]
     places = [round(text.xy[1]) for text in axes.texts]
     assert [row_names(axes)[k] for k in places] == ["RR", "MT", "OC"]
@@ -402,9 +397,9 @@ def test_nothing_to_draw_is_said(synthetic):
         pd.DataFrame(columns=names) for names in (tables.SCORE_COLUMNS, tables.DIFFERENCE_COLUMNS)
     )
     for figure in (
-        bands_splits.band_figure(scores),
-        bands_splits.difference_figure(none, "M − RGB"),
-        bands_splits.split_figure(scores),
+        bands_splits.band_figure(scores, scores, {}, "standard"),
+        bands_splits.difference_figure(none, "M − RGB", [], "standard"),
+        bands_splits.split_figure(scores, "standard"),
     ):
         assert texts(draw(figure)) == ["SYNTHETIC", "no runs to show"]
 
@@ -428,7 +423,7 @@ def test_nothing_written_overlaps_or_is_cut_off(name, synthetic):
             for task in TASKS
         )
         figure = bands_splits.difference_figure(
-            table.drop(index=[0, 3]), "targeted − general", (), "standard"
+            table.drop(index=[0, 3]), "targeted − general", rows, "standard"
         )
     assert figure.get_suptitle() == "SYNTHETIC"
     assert figure.get_size_inches()[0] <= 8

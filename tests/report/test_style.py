@@ -55,24 +55,6 @@ def test_scale_bar_is_true(grid, width_m, length_m, written):
     assert drawn_bar(Grid(10, 10, Affine.identity(), None)) is None  # it is nowhere
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(3, 1), (2, 2), (1, 3)])
-def test_legend_fits_into_its_room_below_a_panel(columns, rows):
-    entries = {"pit": "#FF0000", "dump": "#00FF00", "plant": "#0000FF"}
-    room_in = style.legend_height_in(len(entries), columns)
-    with style.in_style():
-        figure = style.ReportFigure(figsize=(5, 2 + room_in))
-        panel = figure.add_axes((0.2, room_in / (2 + room_in), 0.7, 2 / (2 + room_in)))
-        style.legend_below(figure, panel, entries, columns)
-        figure.draw_without_rendering()
-        (legend,) = figure.legends
-        box = legend.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
-    assert [text.get_text() for text in legend.get_texts()] == list(entries)
-    assert box.x0 == pytest.approx(0.2 * 5, abs=0.02)
-    assert box.y1 == pytest.approx(room_in - 0.08, abs=0.01)
-    assert 0 < box.y0 < 0.12
-    assert box.height == pytest.approx(rows * 0.19, abs=0.1)
-
-
 def test_a_notebook_shows_a_figure_once_with_or_without_pyplot():
     make = "subset_figure()"
     sources = [

@@ -2,97 +2,51 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import TrialState, create_trial
 
-from minseg.data.labels import parse_task
 from minseg.report import tuning as pages
-from minseg.study.config import RunConfig
 from minseg.study.paper import paper_table
-from minseg.study.runs import RunStore
 from minseg.study.selection import Candidates, candidates
-from minseg.study.tuning import Search, SearchSpace
 from tests.report.conftest import overlapping_texts, row_names, texts, titles
-from tests.study.made_runs import write_run
+from tests.study.made_runs import complete_trial, made_search, prune_trial
 
-SPACE = SearchSpace(
-    learning_rate=(3e-4, 1.5e-3),
-    batch_size=(4,),
-    epochs=(1, 2, 3),
-    crop=(32, 64),
-    optimiser=("adam", "sgd"),
-    encoder=("resnet18",),
-    architecture=("unet", "fpn"),
-    loss=("focal",),
-)
-NAMES = ("learning_rate", "batch_size", "crop", "optimiser", "encoder", "architecture", "loss")
-DRAWN = dict(zip(NAMES, (3e-4, 4, 64, "adam", "resnet18", "fpn", "focal"), strict=True))
-# Trial: parameters, and validation and test IoU after 1, 2 and 3 epochs.
-STEADY = (DRAWN, (0.5, 0.6, 0.55), (0.4, 0.5, 0.45))
-LUCKY = (DRAWN | {"learning_rate": 1.5e-3, "optimiser": "sgd"}, (0.4, 0.45, 0.58), (0.6, 0.62, 0.7))
-
-
-def counts(iou):
-    return [round(1000 * iou), 0, 1000 - round(1000 * iou), 5000]
+# Validation IoU, and excavation pixels of ten found in each test mine, after 1, 2 and 3 epochs.
+STEADY = ((0.5, 0.6, 0.55), (4, 5, 4), {})
+LUCKY = ((0.4, 0.45, 0.58), (6, 6, 7), {"learning_rate": 2e-3, "loss": "focal"})
 
 
 @pytest.fixture
 def make_search(tmp_path, dataset):
     """A search of known trials in a real storage, and a pruned one."""
 
-    def make(task, trials, mines="abcd"):
-        folder = tmp_path / task
-        base = RunConfig(task=task, epochs=3, score_epochs=(1, 2))
-        store = RunStore(folder / "runs")
-        search = Search(task, str(folder / "journal"), base, SPACE, dataset, store)
-        choices = {n: CategoricalDistribution(values) for n, values in SPACE.sampled.items()}
-        classes = parse_task(task).num_classes - 1
-        for number, (parameters, validation, test) in enumerate(trials):
-            config = search.config(parameters)
-            # Every mine has the IoU given, at each epoch count; the background has 0.9.
-            found = {
-                epochs: {"test": {mine: [counts(0.9), *[counts(iou)] * classes] for mine in mines}}
-                for epochs, iou in zip(SPACE.epochs, test, strict=True)
-            }
-            write_run(store.path / f"{number}", config, found, validation)
-            search.trials.add_trial(
-                create_trial(
-                    params=parameters,
-                    distributions=choices,
-                    value=max(validation),
-                    user_attrs={"run": f"{number}"},
-                )
-            )
-        pruned = create_trial(
-            params=DRAWN,
-            distributions=choices,
-            state=TrialState.PRUNED,
-            intermediate_values={1: 0.1},
-        )
-        search.trials.add_trial(pruned)
+    def make(*trials, mines=4):
+        search = made_search(tmp_path, dataset)
+        for curve, hits, changes in trials:
+            complete_trial(search, curve, [[number] * mines for number in hits], **changes)
+        prune_trial(search, [0.1])
         return search
 
     return make
 
 
-def choices(searches, convention="standard"):
-    return {task: candidates(search, convention) for task, search in searches.items()}
+def choices(search, convention="standard"):
+    return {"model2": candidates(search, convention)}
 
 
 def test_hyperparameters_are_those_that_validation_chose_beside_the_printed_ones(make_search):
-    searches = {"model2": make_search("model2", [STEADY, LUCKY])}
-    table = pages.hyperparameter_table(searches, choices(searches))
+    search = make_search(STEADY, LUCKY)
+    table = pages.hyperparameter_table({"model2": search}, choices(search))
     assert list(table.index) == list(pages.HYPERPARAMETER_TITLES.values())
-    chosen = ["3 × 10⁻⁴", "4", "2", "64", "adam", "resnet18", "fpn", "focal"]
+    chosen = ["1 × 10⁻³", "4", "2", "32", "adam", "resnet18", "unet", "jaccard"]
     assert table["Model 2", "ours"].tolist() == chosen
-    tried = ["3 × 10⁻⁴, 1.5 × 10⁻³", "4", "1, 2, 3", "32, 64", "adam, sgd"]
-    assert table["values tried", ""].tolist() == [*tried, "resnet18", "unet, fpn", "focal"]
+    tried = ["1 × 10⁻³, 2 × 10⁻³, 3 × 10⁻³", "4", "1, 2, 3", "32, 64", "adam", "resnet18", "unet"]
+    assert table["values tried", ""].tolist() == [*tried, "jaccard, focal"]
 
 
 def test_the_papers_columns_read_as_printed(make_search, synthetic):
-    tasks = ("model1", "model2", "model3", "model4")
-    searches = {task: make_search(task, [STEADY]) for task in (*tasks, "excavation")}
-    table = pages.hyperparameter_table(searches, choices(searches))
+    tasks, search = ("model1", "model2", "model3", "model4"), make_search(STEADY)
+    searches = dict.fromkeys((*tasks, "excavation"), search)
+    found = dict.fromkeys(searches, candidates(search))
+    table = pages.hyperparameter_table(searches, found)
     printed = paper_table(5).pivot(index="hyperparameter", columns="model", values="printed")
     for task in tasks:
         for name, title in pages.HYPERPARAMETER_TITLES.items():
@@ -104,8 +58,8 @@ def test_the_papers_columns_read_as_printed(make_search, synthetic):
 
 
 def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_search, synthetic):
-    searches = {"model2": make_search("model2", [STEADY, LUCKY])}
-    found = choices(searches)
+    search = make_search(STEADY, LUCKY)
+    searches, found = {"model2": search}, choices(search)
     # All mines are alike, and the untuned settings were not tried.
     row = ["RGB", "0.600", "0.500", "0.500", "–", 2, 1]
     assert pages.search_table(searches, found).loc["Model 2"].tolist() == row
@@ -116,17 +70,17 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
     assert table.columns.name == "synthetic"
     # Mines that are all alike say of each other what they say of themselves.
     assert table.loc["Model 2"].tolist() == ["0.500", "0.700", "+0.200", "+0.000", 6, 4]
-    paper = choices(searches, "paper")
+    paper = choices(search, "paper")
     row = pages.search_table(searches, paper).loc["Model 2"]
     assert row["validation IoU"] == "0.600"
-    assert row["test IoU"] == "0.700"  # the mean of the class's 0.5 and the background's 0.9
-    assert pages.flattery_table(paper).loc["Model 2", "difference"] == "+0.100"
+    chosen = search.run_of(search.finished()[0]).scores("test", "paper", epochs=2)["iou"]
+    assert row["test IoU"] == f"{chosen:.3f}" != "0.500"
 
 
 def test_few_mines_are_not_made_to_say_more(make_search):
-    searches = {"model2": make_search("model2", [STEADY], "a")}
-    found = choices(searches)
-    assert pages.search_table(searches, found).iloc[0, 3] == "a single test mine"
+    search = make_search(STEADY, mines=1)
+    found = choices(search)
+    assert pages.search_table({"model2": search}, found).iloc[0, 3] == "a single test mine"
     flattery = pages.flattery_table(found).loc["Model 2"]
     assert flattery["flattery of selecting and reporting on the same mines"] == "–"
     assert flattery["difference"] == "+0.000"

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from optuna.trial import TrialState
 
 from minseg.data.bands import parse_bands
+from minseg.data.dataset import Dataset
 from minseg.data.labels import parse_task
 from minseg.study.config import PIXEL_FOREST, RunConfig
-from minseg.study.runs import COUNT_COLUMNS, Run, run_key
+from minseg.study.runs import COUNT_COLUMNS, Run, RunStore, run_key
 from minseg.study.tables import Entry, Result
 from minseg.study.tuning import Search, SearchSpace
 
@@ -101,6 +103,13 @@ def write_run(
     return Run(folder)
 
 
+def made_search(folder: Path, dataset: Dataset, **settings: object) -> Search:
+    """Begin a search of `SPACE` in a journal and a run store of a folder."""
+    fixed = {"epochs": 3, "score_epochs": (1, 2), "checkpoint": "last", "weights": None}
+    base, journal = RunConfig(**fixed | settings), str(folder / "made.journal")
+    return Search("made", journal, base, SPACE, dataset, RunStore(folder / "runs"))
+
+
 def ask_trial(search: Search, **changes: object) -> tuple:
     """Start a trial with known hyperparameters; returns it and its configuration."""
     parameters = DRAWN | changes
@@ -129,3 +138,11 @@ def complete_trial(
     for epoch, iou in enumerate(curve, 1):
         trial.report(iou, epoch)
     search.trials.tell(trial, max(curve))
+
+
+def prune_trial(search: Search, curve: Sequence[float], **changes: object) -> None:
+    """Add a pruned trial by its validation curve."""
+    trial, _ = ask_trial(search, **changes)
+    for epoch, iou in enumerate(curve, 1):
+        trial.report(iou, epoch)
+    search.trials.tell(trial, state=TrialState.PRUNED)

@@ -1,11 +1,12 @@
 """Mines with labels drawn by hand, and runs whose stored predictions are drawn by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rasterio.windows import Window
 
 from minseg.data.bands import parse_bands
 from minseg.data.dataset import Dataset, open_dataset
@@ -71,16 +72,34 @@ def write_mines(
 
 def write_predictions(folder: Path, dataset: Dataset, task: str, predictions: list) -> Run:
     """Write a run that predicts what is given: for each test mine a mapping of class to mask."""
-    config, known = RunConfig(task=task, bands="RGB", test_crop=0), parse_task(task)
-    tested = {}
-    for (_, row), masks in zip(dataset.scenes_of("test").iterrows(), predictions, strict=True):
-        target = dataset.read_target(row, known)
-        _, valid = dataset.read_inputs(row, parse_bands(config.bands))
+    config, names = RunConfig(task=task, bands="RGB", test_crop=0), parse_task(task).target_names
+
+    def predict(truth: np.ndarray, k: int) -> np.ndarray:
+        classes = np.zeros_like(truth)
+        for name, mask in predictions[k].items():
+            classes[mask] = names.index(name)
+        return classes
+
+    assert len(predictions) == len(dataset.scenes_of("test"))
+    return write_predicting_run(folder, dataset, config, predict)
+
+
+def write_predicting_run(
+    folder: Path,
+    dataset: Dataset,
+    config: RunConfig,
+    predict: Callable[[np.ndarray, int], np.ndarray],
+    window: Window | None = None,
+    **provenance: object,
+) -> Run:
+    """Write a run that predicts what is made of the truth (and of the test mine's number)."""
+    task, tested = parse_task(config.task), {}
+    for k, (_, row) in enumerate(dataset.scenes_of("test").iterrows()):
+        target, grid = dataset.read_target(row, task, window), dataset.grid(row)
+        _, valid = dataset.read_inputs(row, parse_bands(config.bands), window)
         target[~valid] = IGNORE
-        classes = np.zeros((SIDE, SIDE), np.uint8)
-        for name, mask in masks.items():
-            classes[mask] = known.target_names.index(name)
+        classes = predict(np.where(target == IGNORE, 0, target), k).astype(np.uint8)
         path = folder / "predictions" / f"{row['scene']}.tif"
-        write_class_map(path, classes, dataset.grid(row), known)
-        tested[row["mine"]] = counts(classes[None], target[None], known.num_classes)[0].tolist()
-    return write_run(folder, config, {config.epochs: {"test": tested}})
+        write_class_map(path, classes, grid.window(window) if window else grid, task)
+        tested[row["mine"]] = counts(classes[None], target[None], task.num_classes)[0].tolist()
+    return write_run(folder, config, {config.epochs: {"test": tested}}, **provenance)

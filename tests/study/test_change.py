@@ -19,7 +19,6 @@ from minseg.study.change import (
     annotated,
     change_account,
     compare_years,
-    cross_table,
     cross_tables,
     false_change,
     mines_with_two_years,
@@ -202,7 +201,7 @@ def test_cross_table_counts_every_pixel_with_data_and_annotation():
     true, found = growing(), flipped(growing(), 0.2)
     true.after.classes[:5] = IGNORE
     found.before.classes[-5:] = IGNORE
-    table = cross_table(found, true)
+    table = cross_tables({"a": found}, {"a": true})
     assert table["pixels"].sum() == (SIDE - 10) * SIDE
     both = table.set_index(["predicted", "true"])["pixels"]
     known = np.s_[5:-5]
@@ -214,8 +213,9 @@ def test_cross_table_counts_every_pixel_with_data_and_annotation():
 
 
 def test_a_predictor_that_errs_at_random_has_a_floor_and_is_put_right():
-    share, mines = 0.1, [growing(mine) for mine in "bcde"]
-    table = pd.concat([cross_table(flipped(one, share, k), one) for k, one in enumerate(mines)])
+    share, mines = 0.1, {mine: growing(mine) for mine in "bcde"}
+    found = {mine: flipped(one, share, k) for k, (mine, one) in enumerate(mines.items())}
+    table = cross_tables(found, mines)
     floor = false_change(table)
     # A pixel seems to change where exactly one of its two years is wrong, half the time to gain.
     assert np.allclose(floor["share"], share * (1 - share), rtol=0.02)

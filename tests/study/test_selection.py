@@ -9,11 +9,16 @@ from optuna.trial import TrialState
 from minseg import MinsegError
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.study import selection
-from minseg.study.config import RunConfig
-from minseg.study.runs import RunStore
 from minseg.study.selection import Candidates, candidates, importances, trial_table
-from minseg.study.tuning import Search
-from tests.study.made_runs import DRAWN, SPACE, ask_trial, complete_trial, excavation
+from tests.study.made_runs import (
+    DRAWN,
+    SPACE,
+    ask_trial,
+    complete_trial,
+    excavation,
+    made_search,
+    prune_trial,
+)
 
 
 def counts_of(*hits):
@@ -31,20 +36,11 @@ def candidates_of(*models, convention="standard"):
 
 @pytest.fixture
 def search(own_dataset, tmp_path):
-    base = RunConfig(epochs=3, score_epochs=(1, 2), checkpoint="last", weights=None)
-    store = RunStore(tmp_path / "runs")
-    return Search("made", str(tmp_path / "made.journal"), base, SPACE, own_dataset, store)
+    return made_search(tmp_path, own_dataset)
 
 
 def complete(search, curve, hits=((5, 5), (5, 5), (5, 5)), **changes):
     complete_trial(search, curve, hits, **changes)
-
-
-def prune(search, curve, **changes):
-    trial, _ = ask_trial(search, **changes)
-    for epoch, iou in enumerate(curve, 1):
-        trial.report(iou, epoch)
-    search.trials.tell(trial, state=TrialState.PRUNED)
 
 
 @pytest.mark.parametrize("convention", ["standard", "paper"])
@@ -77,15 +73,6 @@ def test_optimism_is_that_of_choosing_on_all_mines():
     assert found == pytest.approx(luck, rel=0.25)
 
 
-def test_optimism_rises_with_the_number_of_models():
-    random = np.random.default_rng(1)
-    few, many = (
-        np.mean([candidates_of(*random.integers(0, 11, (n, 8))).optimism() for _ in range(8)])
-        for n in (2, 12)
-    )
-    assert 0 < few < many
-
-
 def test_optimism_is_nothing_where_nothing_is_chosen_by_luck_or_cannot_be_told():
     assert candidates_of([8] * 6, [7] * 6, [2] * 6).optimism() == pytest.approx(0)
     # Mines that are hard for every model flatter none.
@@ -96,7 +83,7 @@ def test_optimism_is_nothing_where_nothing_is_chosen_by_luck_or_cannot_be_told()
 
 def test_candidates_are_complete_trials_at_every_epoch_count(search):
     complete(search, [0.1, 0.6, 0.4], [(1, 3), (2, 6), (3, 9)])
-    prune(search, [0.05], loss="focal")
+    prune_trial(search, [0.05], loss="focal")
     complete(search, [0.2, 0.3, 0.5], [(9, 9), (2, 2), (4, 4)], learning_rate=2e-3)
     found = candidates(search)
     table = found.table
@@ -127,7 +114,7 @@ def test_gain_of_tuning_is_over_the_untuned_settings_on_the_same_epochs(search):
 
 
 def test_candidates_need_a_complete_trial_and_its_run(search):
-    prune(search, [0.1])
+    prune_trial(search, [0.1])
     with pytest.raises(MinsegError, match=r"made\.journal: no trial is complete; ask for more"):
         candidates(search)
     trial, _ = ask_trial(search)
@@ -138,7 +125,7 @@ def test_candidates_need_a_complete_trial_and_its_run(search):
 
 def test_trial_table_tells_pruned_trials_from_complete_ones(search):
     complete(search, [0.1, 0.6, 0.4])
-    prune(search, [0.3, 0.2], loss="focal", crop=64)
+    prune_trial(search, [0.3, 0.2], loss="focal", crop=64)
     failed, _ = ask_trial(search)
     search.trials.tell(failed, state=TrialState.FAIL)
     complete(search, [0.1, 0.6, 0.4])  # drawn again: its run is there, and takes no epochs

@@ -216,8 +216,8 @@ def empty_slots(results: Sequence[Result]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns task, row, slots, empty (share that is neither in the truth nor predicted) and
-        not_annotated (share that is not in the truth), means over the seeds.
+        Columns task, empty (share that is neither in the truth nor predicted) and not_annotated
+        (share that is not in the truth), means over the seeds; a line a result.
     """
     lines = []
     for result in results:
@@ -226,11 +226,10 @@ def empty_slots(results: Sequence[Result]) -> pd.DataFrame:
             counts = counts_array(result.counts(run), run.task)
             counts = counts[counts.sum(axis=(1, 2)) > 0]
             tp, fp, fn = np.moveaxis(counts[..., :3], -1, 0)
-            shares.append([tp.size, (tp + fp + fn == 0).mean(), (tp + fn == 0).mean()])
+            shares.append([(tp + fp + fn == 0).mean(), (tp + fn == 0).mean()])
         if shares:
-            lines.append([result.entry.task, result.entry.row, *np.mean(shares, axis=0)])
-    columns = ["task", "row", "slots", "empty", "not_annotated"]
-    return pd.DataFrame(lines, columns=columns).astype({"slots": int})
+            lines.append([result.entry.task, *np.mean(shares, axis=0)])
+    return pd.DataFrame(lines, columns=["task", "empty", "not_annotated"])
 
 
 def ranks(ours: pd.DataFrame) -> pd.DataFrame:
@@ -255,22 +254,16 @@ def ranking_changes(ours: pd.DataFrame) -> pd.DataFrame:
     """Tell how each convention orders the rows of a task, beside the order of the standard one.
 
     From `convention_scores`: columns convention, task, tau (Kendall's tau-b of the IoU of a task's
-    rows against the standard: 1 the same order, -1 the reverse; NaN with fewer than two rows),
-    best (the row with the highest IoU), lead (how far it is ahead of the second), same_best
-    (whether that row is best under the standard too).
+    rows against the standard: 1 the same order, -1 the reverse), same_best (whether the row with
+    the highest IoU is best under the standard too); tasks of two rows or more.
     """
     lines = []
     for task, of_task in ours.groupby("task", sort=False):
         table = of_task.pivot(index="row", columns="convention", values="iou")
-        table = table[list(dict.fromkeys(of_task["convention"]))]
         base = table[STANDARD.name]
-        for name, values in table.items():
-            known = values.notna() & base.notna()
-            tau = values.corr(base, "kendall") if known.sum() > 1 else np.nan
-            if not values.notna().any():
-                continue
-            first = values.sort_values(ascending=False)
-            lead = first.iloc[0] - first.iloc[1] if len(first) > 1 else np.nan
-            same = base.notna().any() and first.index[0] == base.idxmax()
-            lines.append([name, task, tau, first.index[0], lead, same])
-    return pd.DataFrame(lines, columns=["convention", "task", "tau", "best", "lead", "same_best"])
+        for name in dict.fromkeys(of_task["convention"]):
+            known = table[name].notna() & base.notna()
+            if known.sum() > 1:
+                tau = table[name].corr(base, "kendall")
+                lines.append([name, task, tau, table[name].idxmax() == base.idxmax()])
+    return pd.DataFrame(lines, columns=["convention", "task", "tau", "same_best"])

@@ -1,6 +1,7 @@
 """The ledger: what the paper states, where, on which printed rows, how it is tested, and judged."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -327,19 +328,15 @@ class Ledger:
         """Those claims that the paper's own numbers do not bear out as they are worded."""
         return replace(self, judged=tuple(one for one in self.judged if one.contrary))
 
-    def counts(self, side: str) -> pd.DataFrame:
-        """Count verdicts of a side, paper or runs: a row a section (its first place), int."""
-        verdicts = [getattr(one, side).verdict for one in self.judged]
-        sections = [SECTIONS[one.claim.place[0]] for one in self.judged]
-        found = pd.crosstab(pd.Series(sections), pd.Series(verdicts))
-        return found.reindex([name for name in SECTIONS.values() if name in found.index])
+    def counts(self, side: str) -> Counter[str]:
+        """Count the verdicts of a side, paper or runs."""
+        return Counter(getattr(one, side).verdict for one in self.judged)
 
     @property
     def evidence_about_real_mines(self) -> int:
         """Number of claims that our runs support or contradict on real imagery: 0 if synthetic."""
-        if self.synthetic:
-            return 0
-        return sum(one.runs.verdict in (SUPPORTED, CONTRADICTED) for one in self.judged)
+        counts = self.counts("runs")
+        return 0 if self.synthetic else counts[SUPPORTED] + counts[CONTRADICTED]
 
 
 def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:

@@ -224,11 +224,6 @@ class Evidence:
     """Searches for hyperparameters, by task."""
     _section4: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
-    @property
-    def synthetic(self) -> bool:
-        """Whether the dataset was made, not observed."""
-        return self.study.dataset.synthetic
-
     def find(self, table: int, keys: Mapping[str, str]) -> Scored:
         """Return our scores in the place of a printed cell, if they rest on several mines."""
         row = keys.get("bands") or keys.get("split")
@@ -322,13 +317,10 @@ def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
     """Refuse stored counts that are not what they are taken for."""
     mend = "delete the folder, and the run is made again"
     expected = config.replace(seed=run.config.seed)
-    if run.config != expected:
-        stored, wanted = run.config.model_dump(), expected.model_dump()
-        name = next(name for name in wanted if stored[name] != wanted[name])
-        raise MinsegError(
-            f"{run.path / 'config.json'}: is of {name} {getattr(run.config, name)!r}, not "
-            f"{getattr(expected, name)!r}; {mend}"
-        )
+    for (name, stored), (_, wanted) in zip(run.config, expected, strict=True):
+        if stored != wanted:
+            place = run.path / "config.json"
+            raise MinsegError(f"{place}: is of {name} {stored!r}, not {wanted!r}; {mend}")
     dataset = study.dataset
     for name, ours in (("dataset_hash", dataset.digest), ("split_hash", dataset.split_digest)):
         if run.provenance.get(name) != ours:

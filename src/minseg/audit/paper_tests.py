@@ -29,6 +29,7 @@ from minseg.audit.printed import (
     groups,
     listed,
     title,
+    values_of,
     written,
 )
 from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
@@ -162,7 +163,7 @@ def sums(rows: Rows, *, of: Mapping[str, Sequence[str | float]]) -> Iterator[Com
     known: dict[str, float] = {}
     for table in rows:
         keys = [name for name in table.columns if name not in NOT_A_KEY]
-        known |= {" ".join(map(str, key)): value for key, value in _values(table, keys).items()}
+        known |= {" ".join(map(str, key)): value for key, value in values_of(table, keys).items()}
         if "location" in table:
             known[f"locations of Table {table['table'].iloc[0]}"] = table["location"].nunique()
     for name, terms in of.items():
@@ -237,7 +238,7 @@ def volume_helps(rows: Rows) -> Iterator[Comparison]:
     Rows are train images (Table 2) and IoU of targeted and general models (Table 4). Comparing with
     the general model on the same mines takes out that subsets are not equally hard.
     """
-    sizes = _values(rows[0], ["model", "split"])
+    sizes = values_of(rows[0], ["model", "split"])
     for group in groups(rows[1:], "split"):
         pairs = [(a, b) for a, b in GENERAL_OF.items() if {a, b} <= set(group.cells)]
         train = [sizes[group.model, row] for row, _ in pairs]
@@ -246,9 +247,8 @@ def volume_helps(rows: Rows) -> Iterator[Comparison]:
             f"{pairs[k][0]} {written(train[k])}: {written(gaps[k], signed=True)}"
             for k in np.argsort(train)
         )
-        rank = round(
-            pd.DataFrame({"train": train, "gaps": gaps}).corr("spearman").iloc[0, 1], EXACT
-        )
+        ranks = pd.DataFrame({"train": train, "gaps": gaps}).corr("spearman")
+        rank = round(float(ranks.to_numpy()[0, 1]), EXACT)
         model = title(group.model)
         yield Comparison(
             f"{model}: rank correlation of images with the lead over the general model",
@@ -284,7 +284,7 @@ def ratio_of_mines(
 
 def subsets_add_up(rows: Rows) -> Compared:
     """Test that subsets, which are parts of all images, are no more than all (Table 2)."""
-    counts = _values(pd.concat(rows), ["split", "model", "part"])
+    counts = values_of(pd.concat(rows), ["split", "model", "part"])
     found = []
     for codes, model, part in product(GROUPS.values(), MODELS, _PARTS):
         surplus = subset_surplus(counts, codes, model, part)
@@ -304,7 +304,7 @@ def subset_surplus(
 
 def union_has_most(rows: Rows, *, union: str) -> Compared:
     """Test that the model of all labels has no fewer images than any other (Table 2)."""
-    counts = _values(pd.concat(rows), ["split", "model", "part"])
+    counts = values_of(pd.concat(rows), ["split", "model", "part"])
     splits = list(dict.fromkeys(split for split, _, _ in counts))
     parts = {part: (part,) for part in _PARTS}
     found, together = [], 0
@@ -327,7 +327,7 @@ def union_has_most(rows: Rows, *, union: str) -> Compared:
 
 def averages(rows: Rows) -> Compared:
     """Test that AVG rows of Table 4 are the means of the rows before them."""
-    scores = _values(pd.concat(rows), ["split", "model", "metric"])
+    scores = values_of(pd.concat(rows), ["split", "model", "metric"])
     found = []
     for average, model, metric in product(AVERAGES, MODELS, METRICS):
         mean = float(np.mean([scores[row, model, metric] for row in AVERAGES[average]]))
@@ -344,7 +344,7 @@ def weights_change_nothing(rows: Rows) -> Iterator[Comparison]:
 
     Rows are test images (Table 2) and IoU (Table 4).
     """
-    counts, iou = _values(rows[0], ["split", "model"]), _values(rows[1], ["split", "model"])
+    counts, iou = values_of(rows[0], ["split", "model"]), values_of(rows[1], ["split", "model"])
     for codes, model in product(GROUPS.values(), MODELS):
         weights = [counts[code, model] for code in codes]
         gains = [round(iou[code, model] - iou[GENERAL_OF[code], model], 4) for code in codes]
@@ -384,8 +384,8 @@ def one_general_model(rows: Rows) -> Compared:
 
     Rows are test images (Table 2), Table 4 and, to compare with, IoU of Table 3.
     """
-    counts = _values(rows[0], ["split", "model"])
-    scores = _values(rows[1], ["split", "model", "metric"])
+    counts = values_of(rows[0], ["split", "model"])
+    scores = values_of(rows[1], ["split", "model", "metric"])
     found, gaps = [], dict.fromkeys(METRICS, 0.0)
     for model, metric in product(MODELS, METRICS):
         means = [
@@ -534,7 +534,7 @@ def headings(rows: Rows) -> Iterator[Comparison]:
 
 def whole_space_tried(rows: Rows) -> Compared:
     """Test that a search made as many trials as its values have combinations."""
-    known = _values(pd.concat(rows), ["name"])
+    known = values_of(pd.concat(rows), ["name"])
     tried = {name[0]: value for name, value in known.items() if name[0].startswith("tried_")}
     number, trials = math.prod(tried.values()), known[("trials",)]
     text = (
@@ -554,16 +554,11 @@ def _said(name: str, arithmetic: str, as_claimed: bool, expected: str) -> Compar
     return Comparison(name, arithmetic, float(as_claimed), _TRUE, expected, drawable=False)
 
 
-def _values(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple, float]:
-    """Return a table's values by their keys."""
-    return {tuple(line[k] for k in keys): line["value"] for line in table.to_dict("records")}
-
-
 def _bands_and_splits(rows: Rows) -> tuple[dict[tuple, float], dict[tuple, float]]:
     """Return the values of Tables 3 and 4 by row, model and metric."""
     bands, splits = rows
     rest = ["model", "metric"]
-    return _values(bands, ["bands", *rest]), _values(splits, ["split", *rest])
+    return values_of(bands, ["bands", *rest]), values_of(splits, ["split", *rest])
 
 
 def _iou(precision: float, recall: float) -> float:

@@ -14,7 +14,6 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from minseg.data.labels import parse_task
 from minseg.scoring.intervals import LEVEL
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import MINE_TABLES, paper_images, paper_table
@@ -76,86 +75,43 @@ def mine_spread(resampled: np.ndarray, num_mines: int) -> float:
     return float(known.std() * sqrt(num_mines) * sqrt(num_mines / (num_mines - 1)))
 
 
-def band_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
-    """Return the paired spread of every two band configurations of a task (Table 3).
-
-    Parameters
-    ----------
-    rows : sequence of Scored
-        A task's configurations, of one task or several.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `pair_spreads`.
-    """
-    return pair_spreads([pair for pair in combinations(rows, 2) if pair[0].task == pair[1].task])
+def band_pairs(rows: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
+    """Return every two band configurations of each task (Table 3)."""
+    return [pair for pair in combinations(rows, 2) if pair[0].task == pair[1].task]
 
 
-def split_pairs(rows: Sequence[Scored]) -> pd.DataFrame:
-    """Return the paired spread of targeted and general models on the same mines (Table 4).
+def split_pairs(rows: Sequence[Scored]) -> list[tuple[Scored, Scored]]:
+    """Return targeted models with the general one on the same mines (Table 4).
 
-    Parameters
-    ----------
-    rows : sequence of Scored
-        Those of subsets count; AVG rows are means of them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        See `pair_spreads`.
+    AVG rows are left out: they are means of the others.
     """
     known = {(one.task, one.row): one for one in rows if one.row not in AVERAGES}
     wanted = [
         (one, known.get((task, GENERAL_OF.get(row, "")))) for (task, row), one in known.items()
     ]
-    return pair_spreads([(one, other) for one, other in wanted if other])
+    return [(one, other) for one, other in wanted if other]
 
 
-def pair_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
-    """Measure how the difference in IoU of two models varies from mine to mine.
-
-    Columns task, row, other, mines, difference, standard_error, spread (`mine_spread`), resolvable
-    (`smallest_difference`) and needed (`needed_mines`); at least `FEWEST_MINES` mines a pair.
-    """
-    lines = []
-    for one, other in pairs:
-        if one.num_mines < FEWEST_MINES:
-            continue
-        spread = mine_spread(one.resampled[:, _IOU] - other.resampled[:, _IOU], one.num_mines)
-        difference = one.values[_IOU] - other.values[_IOU]
-        lines.append(
-            {
-                "task": one.task,
-                "row": one.row,
-                "other": other.row,
-                "mines": one.num_mines,
-                "difference": difference,
-                "standard_error": spread / sqrt(one.num_mines),
-                "spread": spread,
-                "resolvable": smallest_difference(spread),
-                "needed": needed_mines(difference, spread),
-            }
-        )
-    columns = ["task", "row", "other", "mines", "difference", "standard_error", "spread"]
-    return pd.DataFrame(lines, columns=[*columns, "resolvable", "needed"])
-
-
-def task_spreads(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the spreads of a task's pairs.
+def task_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
+    """Measure how the difference in IoU of a task's models varies from mine to mine.
 
     Parameters
     ----------
-    pairs : pandas.DataFrame
-        See `pair_spreads`.
+    pairs : sequence of pairs of Scored
+        See `band_pairs` and `split_pairs`; those on at least `FEWEST_MINES` mines count.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by task: pairs, low and high (smallest and largest spread), spread (root mean
+        Indexed by task: pairs, low and high (smallest and largest `mine_spread`), spread (root mean
         square) and resolvable (`smallest_difference` at 38 mines for that).
     """
-    groups = pairs.groupby("task", sort=False)["spread"]
+    lines = [
+        (one.task, mine_spread(one.resampled[:, _IOU] - other.resampled[:, _IOU], one.num_mines))
+        for one, other in pairs
+        if one.num_mines >= FEWEST_MINES
+    ]
+    groups = pd.DataFrame(lines, columns=["task", "spread"]).groupby("task", sort=False)["spread"]
     typical = groups.apply(lambda spreads: float(np.sqrt((spreads**2).mean()))).astype(float)
     return pd.DataFrame(
         {
@@ -178,8 +134,8 @@ def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns task, row, classes, mines, iou, spread, half_width (half the 95 % interval over 38
-        such mines), for models tested on at least `FEWEST_MINES` mines.
+        Columns task, mines, iou, spread, half_width (half the 95 % interval over 38 such mines), a
+        line for each model tested on at least `FEWEST_MINES` mines.
     """
     lines = []
     for one in rows:
@@ -187,19 +143,16 @@ def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
             continue
         spread = mine_spread(one.resampled[:, _IOU], one.num_mines)
         half_width = HALF_INTERVAL * spread / sqrt(PAPER_TEST_MINES)
-        classes = parse_task(one.task).num_classes - 1
-        known = [one.num_mines, one.values[_IOU], spread, half_width]
-        lines.append([one.task, one.row, classes, *known])
-    columns = ["task", "row", "classes", "mines", "iou", "spread", "half_width"]
-    return pd.DataFrame(lines, columns=columns)
+        lines.append([one.task, one.num_mines, one.values[_IOU], spread, half_width])
+    return pd.DataFrame(lines, columns=["task", "mines", "iou", "spread", "half_width"])
 
 
 def paper_differences() -> pd.DataFrame:
     """Return the differences in IoU that the paper's conclusions about Tables 3 and 4 rest on.
 
-    Columns table, task, row (what is compared, the same words in every task), pair (the two printed
-    rows), difference (never negative in Table 3; in Table 4 targeted minus general) and mines (test
-    images of Table 2, one a mine; of an AVG row those of its three subsets).
+    Columns table, task, row (what is compared, the same words in every task), difference (never
+    negative in Table 3; in Table 4 targeted minus general) and mines (test images of Table 2, one a
+    mine; of an AVG row those of its three subsets).
     """
     images = paper_images().to_dict()  # {(model, part): {split: images}}
     lines: list[list] = []
@@ -214,14 +167,14 @@ def paper_differences() -> pd.DataFrame:
         for words, place in others.items():
             difference = round(best.iloc[0] - best.iloc[place], 4)
             if place:  # RGB itself may be best
-                lines.append([3, task, words, f"{names[0]} − {names[place]}", difference, mines])
+                lines.append([3, task, words, difference, mines])
     for task, of_task in paper_table(4).query("metric == 'iou'").groupby("model", sort=False):
         iou = of_task.set_index("split")["value"]
         for row, general in GENERAL_OF.items():
             of_row = [images[task, "test"][code] for code in AVERAGES.get(row, (row,))]
             difference = round(iou[row] - iou[general], 4)
-            lines.append([4, task, row, f"{row} − {general}", difference, sum(of_row)])
-    return pd.DataFrame(lines, columns=["table", "task", "row", "pair", "difference", "mines"])
+            lines.append([4, task, row, difference, sum(of_row)])
+    return pd.DataFrame(lines, columns=["table", "task", "row", "difference", "mines"])
 
 
 def with_needed(differences: pd.DataFrame, spreads: pd.DataFrame, table: int) -> pd.DataFrame:
@@ -251,23 +204,20 @@ def paper_mine_spreads() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by task: mines, classes (with two mines or more), spread (standard deviation of a
-        class's IoU over the mines, root mean square over the classes), half_width (half the 95 %
-        interval of a mean IoU over 38 mines), difference (best minus second configuration of
-        Table 3), and correlation: how closely the IoU of the two models must follow each other from
-        mine to mine for 38 mines to resolve that difference.
+        Indexed by task: mines, spread (standard deviation of a class's IoU over the mines, root
+        mean square over the classes with two or more), half_width (half the 95 % interval of a mean
+        IoU over 38 mines), difference (best minus second configuration of Table 3), and
+        correlation: how closely the IoU of the two models must follow each other from mine to mine
+        for 38 mines to resolve that difference.
     """
     differences = paper_differences()
     second = differences[differences["row"] == "best − second"].set_index("task")["difference"]
     lines = {}
     for task, number in MINE_TABLES.items():
         table = paper_table(number).query("metric == 'iou'")
-        by_class = table.groupby("class")["value"].agg(["size", "var"])
-        by_class = by_class[by_class["size"] > 1]
-        spread = float(np.sqrt(by_class["var"].mean()))
+        spread = float(np.sqrt(table.groupby("class")["value"].var().mean()))
         lines[task] = {
             "mines": table["location"].nunique(),
-            "classes": len(by_class),
             "spread": spread,
             "half_width": HALF_INTERVAL * spread / sqrt(PAPER_TEST_MINES),
             "difference": second[task],

@@ -200,6 +200,12 @@ def title(value: str) -> str:
     return _TITLES.get(value, value)
 
 
+def values_of(table: pd.DataFrame, keys: Sequence[str]) -> dict[tuple, float]:
+    """Return a printed table's values by their keys."""
+    column = "images" if "images" in table else "value"
+    return {tuple(line[k] for k in keys): line[column] for line in table.to_dict("records")}
+
+
 def listed(names: Iterable[object]) -> str:
     """Write names in a row; a dash for none."""
     return ", ".join(map(str, names)) or "–"

@@ -261,7 +261,7 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(low=table["low"].mask(idle), high=table["high"].mask(idle))
 
 
-def paper_layout(scores: pd.DataFrame, task: str, convention: str = "") -> Styler:
+def paper_layout(scores: pd.DataFrame, task: str, convention: str) -> Styler:
     """Lay out one task's columns of Table 3 or 4, our numbers beside the paper's.
 
     The highest of our scores of each metric is bold, and so is the paper's highest; that chooses
@@ -288,7 +288,7 @@ def paper_layout(scores: pd.DataFrame, task: str, convention: str = "") -> Style
     return styler.set_table_styles([gap], overwrite=False)
 
 
-def overview(scores: pd.DataFrame, convention: str = "") -> Styler:
+def overview(scores: pd.DataFrame, convention: str) -> Styler:
     """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold."""
     table = scores.pivot(index="row", columns=["task", "metric"], values="value")
     columns = {
@@ -340,7 +340,7 @@ def _score_style(table: pd.DataFrame, title: str, convention: str, zero: bool = 
     """Write scores with three decimals, with or without their leading zero, the highest in bold."""
     scores = [name for name in table if pd.api.types.is_float_dtype(table[name])]
     compared = table.columns.isin(scores) & (table.columns.get_level_values(1) != SPREAD)
-    corner = (title, ", ".join(filter(None, (convention, kind()))))
+    corner = (title, f"{convention}, {kind()}" if kind() else convention)
 
     def three_decimals(value: object) -> str:
         return f"{value:.3f}" if zero else f"{value:.3f}".removeprefix("0")
@@ -381,10 +381,7 @@ _STEP = 0.18
 
 @style.in_style()
 def band_figure(
-    scores: pd.DataFrame,
-    forest: pd.DataFrame | None = None,
-    chosen: Mapping[str, str] | None = None,
-    convention: str = "",
+    scores: pd.DataFrame, forest: pd.DataFrame, chosen: Mapping[str, str], convention: str
 ) -> Figure:
     """Show the IoU of each band configuration, one panel a task (Table 3).
 
@@ -395,39 +392,34 @@ def band_figure(
         return style.nothing_figure()
     rows = list(scores["row"].unique())
     figure, panels = _panels(scores, rows)
-    step, shaded = _STEP if forest is None else 0.27, False
+    forest = _iou(forest.assign(row=forest["row"].str.removesuffix(tables.FOREST_SUFFIX)))
+    step, shaded = 0.27, False  # the forest stands in the middle
     for task, axes in panels.items():
         lines = _lines(scores, task, rows)
-        shaded |= _shade(axes, lines, (chosen or {}).get(task))
+        shaded |= _shade(axes, lines, chosen.get(task))
         at = [row - step for row in range(len(rows))]
         axes.hlines(at, lines["low"], lines["high"], color=_OURS)
         axes.scatter(lines["value"], at, 28, color=_OURS, zorder=3)
-        if forest is not None:
-            of_forest = forest.assign(row=forest["row"].str.removesuffix(tables.FOREST_SUFFIX))
-            values = _lines(_iou(of_forest), task, rows)["value"]
-            axes.scatter(values, range(len(rows)), 20, color=_FOREST, marker="s", zorder=3)
+        values = _lines(forest, task, rows)["value"]
+        axes.scatter(values, range(len(rows)), 20, color=_FOREST, marker="s", zorder=3)
         _draw_paper(axes, lines["paper"], step)
         for row, value, mines in zip(at, lines["value"], lines["mines"], strict=True):
             if pd.isna(value):
                 style.note_at_axis(axes, row, "undefined" if mines > 0 else "no run")
     entries: list[Artist] = [
-        style.legend_marker("ours, 95 % interval over mines", _OURS, width=1.6)
+        style.legend_marker("ours, 95 % interval over mines", _OURS, width=1.6),
+        style.legend_marker(FOREST, _FOREST, "s"),
     ]
-    if forest is not None:
-        entries.append(style.legend_marker("per-pixel forest", _FOREST, "s"))
     if scores["paper"].notna().any():
         entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
     if shaded:
         entries.append(Patch(color=_SHADE, label="chosen on validation"))
-    return _finished(figure, panels, _title("IoU", convention), entries)
+    return _finished(figure, panels, f"IoU ({convention} convention)", entries)
 
 
 @style.in_style()
 def difference_figure(
-    differences: pd.DataFrame,
-    words: str,
-    rows: Sequence[str] = (),
-    convention: str = "",
+    differences: pd.DataFrame, words: str, rows: Sequence[str], convention: str
 ) -> Figure:
     """Show differences in IoU, paired over the test mines, one panel a task.
 
@@ -437,7 +429,6 @@ def difference_figure(
     differences = _iou(differences)
     if differences.empty:
         return style.nothing_figure()
-    rows = list(rows) or _in_printed_order(differences["row"].unique())
     figure, panels = _panels(differences, rows)
     met = {TOLD, UNTOLD}
     widening = f" (thin: widened for {differences['comparisons'].max()} comparisons)"
@@ -466,12 +457,12 @@ def difference_figure(
     ]
     if differences["paper"].notna().any():
         entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
-    title = f"{_title('difference in IoU', convention)}\n{words}"
+    title = f"difference in IoU ({convention} convention)\n{words}"
     return _finished(figure, panels, title, entries)
 
 
 @style.in_style()
-def split_figure(scores: pd.DataFrame, convention: str = "") -> Figure:
+def split_figure(scores: pd.DataFrame, convention: str) -> Figure:
     """Show the IoU of targeted beside general models on the same mines, as dumbbells (Table 4)."""
     scores = _iou(scores)
     there = set(scores["row"])
@@ -500,7 +491,7 @@ def split_figure(scores: pd.DataFrame, convention: str = "") -> Figure:
             style.legend_marker(f"paper's {name}", *looks, hollow=True)
             for name, looks in _SIDES.items()
         ]
-    return _finished(figure, panels, _title("IoU", convention), entries)
+    return _finished(figure, panels, f"IoU ({convention} convention)", entries)
 
 
 def _iou(table: pd.DataFrame) -> pd.DataFrame:
@@ -511,12 +502,6 @@ def _iou(table: pd.DataFrame) -> pd.DataFrame:
 def _lines(table: pd.DataFrame, task: str, rows: Sequence[str]) -> pd.DataFrame:
     """Return one task's lines, one a row; NaN where there is none."""
     return table[table["task"] == task].set_index("row").reindex(list(rows))
-
-
-def _in_printed_order(rows: Iterable[str]) -> list[str]:
-    """Return rows as Table 4 has them; others stay as they are."""
-    known = {row: k for k, row in enumerate(SPLIT_ROWS)}
-    return sorted(rows, key=lambda row: known.get(row, -1))
 
 
 def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
@@ -565,11 +550,6 @@ def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) ->
     elif missing:
         (value,) = (value for value in values if pd.notna(value))
         style.note(axes, f"no {missing[0]} run", (value, row), 7 if value < middle else -7)
-
-
-def _title(quantity: str, convention: str) -> str:
-    """Name what an axis shows."""
-    return f"{quantity} ({convention} convention)" if convention else quantity
 
 
 def _finished(

@@ -1,6 +1,6 @@
 """Figures 17 and 18, the account of change between two years, and what cleaning rules changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,21 @@ from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASSES, IGNORE, PRIORITY
+from minseg.data.labels import IGNORE, IGNORE_BITS
 from minseg.maps.change import CHANGES, change_areas, class_change
-from minseg.maps.class_map import ClassMap
 from minseg.report import style
-from minseg.report.scenes import display_bands, paint, picture_row, show, stretch
+from minseg.report.scenes import (
+    draw_classes,
+    joined,
+    names_present,
+    paint,
+    picture_row,
+    read_picture,
+    show,
+    stretch,
+)
 from minseg.report.style import kind, model_title, spans, text_table
 from minseg.study.change import TwoYears
-from minseg.study.cleaning import RULES
 from minseg.study.runs import find_scene
 
 _MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
@@ -111,18 +118,14 @@ def _with_interval(rows: pd.DataFrame, value: str, low: str, high: str) -> pd.Se
 def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     """Show the images of two years with predictions of one mine over them (Figures 17 and 18).
 
-    Image and prediction of the earlier year (a), then of the later one (b). Where classes of
-    several runs meet, the fill is that of the later one in `minseg.data.labels.PRIORITY`; every
-    class keeps its outline.
+    Image and prediction of the earlier year (a), then of the later one (b); classes of several runs
+    as `minseg.report.scenes.draw_classes` lays them over each other.
     """
-    first = found[0]
-    names = _class_names(found)
-    pictures = _pictures(dataset, first)
+    first, pictures = found[0], _pictures(dataset, found[0])
     titles = [model_title(years.before.task.name) for years in found]
-    layers = [[years.before for years in found], [years.after for years in found]]
-    present = [name for name in names if any(_mask(maps, name).any() for maps in layers)]
-    legend = {name: colour for name, colour in names.items() if name in present}
-    legend |= _NO_DATA if any(maps[0].missing.any() for maps in layers) else {}
+    layers = [joined(years.before for years in found), joined(years.after for years in found)]
+    legend = names_present(layers)
+    legend |= _NO_DATA if any(np.any(bits == IGNORE_BITS) for bits in layers) else {}
     figure, panels = picture_row(
         4,
         first.before.grid,
@@ -134,12 +137,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     )
     for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
         show(panels[2 * k], pictures[k], f"({letter}) {year}")
-        shown, fills = _uppermost(layers[k], names)
-        show(panels[2 * k + 1], paint(pictures[k], shown, fills), f"({letter}) {year}, predicted")
-        for name in present:
-            mask = _mask(layers[k], name)
-            if mask.any() and not mask.all():
-                panels[2 * k + 1].contour(mask, [0.5], colors=[names[name]], linewidths=0.8)
+        draw_classes(panels[2 * k + 1], pictures[k], layers[k], f"({letter}) {year}, predicted")
     style.add_scale_bar(panels[0], first.before.grid)
     style.legend_below(figure, panels[0], legend, 5)
     return figure
@@ -168,7 +166,7 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
         dataset.synthetic,
         below_in=style.legend_height_in(4, 4),
     )
-    fills = dict(enumerate(CHANGES.values(), start=1)) | {IGNORE: "#FFFFFF"}
+    fills = dict(enumerate(CHANGES.values(), start=1))
     show(panels[0], picture, f"{found.years[1]}")
     for panel, (title, values) in zip(panels[1:], states.items(), strict=True):
         show(panel, paint(picture, values, fills), title)
@@ -219,43 +217,10 @@ def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
     axes.grid(axis="x")
 
 
-def _class_names(found: Sequence[TwoYears]) -> dict[str, str]:
-    """Return all classes of the maps with their colours, in the order of Table 1."""
-    colours: dict[str, str] = {}
-    for years in found:
-        task = years.before.task
-        colours |= dict(zip(task.target_names[1:], task.target_colours[1:], strict=True))
-    order = [mine_class.name for mine_class in CLASSES if mine_class.name in colours]
-    return {name: colours[name] for name in [*order, *colours]}
-
-
-def _mask(maps: Sequence[ClassMap], name: str) -> np.ndarray:
-    """Return where one of several maps has a class: bool (height, width)."""
-    masks = [
-        shown.task.mask(shown.classes, name) for shown in maps if name in shown.task.target_names
-    ]
-    return np.logical_or.reduce(masks)
-
-
-def _uppermost(
-    maps: Sequence[ClassMap], colours: Mapping[str, str]
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Lay the classes of several maps over each other; return numbers and their colours."""
-    order = [name for name in PRIORITY if name in colours]
-    order += [name for name in colours if name not in order]
-    uppermost = np.zeros(maps[0].classes.shape, np.uint8)
-    for value, name in enumerate(order, start=1):
-        uppermost[_mask(maps, name)] = value
-    uppermost[np.logical_and.reduce([shown.missing for shown in maps])] = IGNORE
-    fills = {value: colours[name] for value, name in enumerate(order, start=1)}
-    return uppermost, fills | {IGNORE: "#FFFFFF"}
-
-
 def year_images(dataset: Dataset, found: TwoYears) -> tuple[np.ndarray, np.ndarray]:
     """Read what is shown of both years: a pair of float32 (bands, height, width)."""
-    before, after = (find_scene(dataset, scene) for scene in found.scenes)
-    bands = display_bands(dataset.description.bands)
-    return dataset.read_inputs(before, bands)[0], dataset.read_inputs(after, bands)[0]
+    before, after = (read_picture(dataset, find_scene(dataset, one)) for one in found.scenes)
+    return before, after
 
 
 def _pictures(dataset: Dataset, found: TwoYears) -> list[np.ndarray]:
@@ -270,44 +235,21 @@ def _mine_name(dataset: Dataset, mine: str) -> str:
 
 @style.in_style()
 def cleaning_figure(table: pd.DataFrame) -> Figure:
-    """Show the difference in IoU that each cleaning rule made, one panel a configuration.
+    """Show the difference in IoU that each cleaning rule made (`minseg.study.cleaning.effects`).
 
-    Cleaned minus as predicted (`minseg.study.cleaning.effects`): right of the zero line the rule
-    helped. The line is the 95 % interval, dark where the difference is told from zero.
+    Cleaned minus as predicted: right of the zero line the rule helped. The line is the 95 %
+    interval, dark where the difference is told from zero.
     """
-    if table.empty:
-        return style.nothing_figure()
-    rules = sorted(table["rule"].unique(), key=list(RULES).index)
-    lines_of = [lines for _, lines in table.groupby("run", sort=False)]
-    figure, panels = style.row_panels(
-        [_cleaning_title(lines) for lines in lines_of], rules, head_in=0.5
-    )
-    for lines, axes in zip(lines_of, panels, strict=True):
-        _draw_effects(axes, lines.set_index("rule").reindex(rules))
-    for axes in panels[-2:]:
-        axes.set_xlabel("difference in IoU (standard convention)")
-    panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    one, rows = table.iloc[0], range(len(table))
+    title = f"{model_title(one['task'])}, {one['bands']}: IoU {one['iou']:.2f} as predicted"
+    figure, (axes,) = style.row_panels([title], list(table.index), head_in=0.5)
+    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+    colours = [_CERTAINTY_COLOURS[bool(told)] for told in table["told"]]
+    axes.hlines(rows, table["low"], table["high"], color=colours, linewidth=2)
+    axes.scatter(table["difference"], rows, 30, color=colours, zorder=3)
+    axes.set_xlabel("difference in IoU (standard convention)")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     labels = (f"told from zero, widened for {len(table)} comparisons", "not told from zero")
     marks = zip(labels, _CERTAINTY_COLOURS.values(), strict=True)
     style.legend_at_foot(figure, [style.legend_marker(*mark, width=2) for mark in marks])
     return figure
-
-
-def _cleaning_title(lines: pd.DataFrame) -> str:
-    """Name a panel: task, bands, and the IoU that the rules start from."""
-    first = lines.iloc[0]
-    return f"{model_title(first['task'])}, {first['bands']}: IoU {first['iou']:.2f} as predicted"
-
-
-def _draw_effects(axes: Axes, lines: pd.DataFrame) -> None:
-    """Draw a panel's differences, one a row; NaN where a rule does not apply."""
-    axes.axvline(0, color="#555555", linewidth=1, zorder=1)
-    for row, (difference, low, high, told) in enumerate(
-        lines[["difference", "low", "high", "told"]].itertuples(index=False)
-    ):
-        if pd.isna(difference):
-            style.note_at_axis(axes, row, "does not apply", right=True)
-            continue
-        colour = _CERTAINTY_COLOURS[bool(told)]
-        axes.hlines(row, low, high, color=colour, linewidth=2)
-        axes.scatter(difference, row, 30, color=colour, zorder=3)

@@ -170,7 +170,7 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
     _arrow(axes, [(x_in, middle_in) for x_in in ends_in], "#777777")
 
     ground = _picture(channels, _pictured(sources[0], channels)[0])
-    painted = paint(ground, target, class_colours(task) | {IGNORE: "#FFFFFF"})
+    painted = paint(ground, target, class_colours(task))
     top_in = middle_in - _LABELS_IN / 2
     axes.text(_LABELS_LEFT_IN, top_in - 0.07, "labels on that grid", va="bottom")
     _place(axes, painted, _LABELS_LEFT_IN, top_in, _LABELS_IN, grid)
@@ -320,7 +320,7 @@ def class_share_figure(shares: pd.DataFrame) -> Figure:
     values = shares.to_numpy(float)
     positive = values[values > 0]
     logarithmic = positive.size > 0 and positive.max() > LOG_FROM_RATIO * positive.min()
-    thickness = 0.8 / max(len(shares.columns), 1)
+    thickness = 0.8 / len(shares.columns)
     height_in = 0.8 + len(shares) * max(0.25, 0.14 * len(shares.columns))
 
     figure = style.page_figure(7.2, height_in)
@@ -331,8 +331,7 @@ def class_share_figure(shares: pd.DataFrame) -> Figure:
     for column, part in enumerate(shares.columns):
         offset = (column + 0.5) * thickness - 0.4
         rows = [row + offset for row in range(len(shares))]
-        # Any other column takes the next colour of the style's cycle.
-        colour = style.PART_STYLES[part][0] if part in style.PART_STYLES else None
+        colour, _ = style.PART_STYLES[part]
         axes.barh(rows, shares[part].fillna(0), thickness * 0.92, color=colour, label=part)
         for row, share in zip(rows, shares[part], strict=True):
             if not share > 0:

@@ -20,10 +20,11 @@ from pandas.io.formats.style import Styler
 from pandas.io.formats.style_render import CSSDict
 
 from minseg.audit import measured, paper_tests, printed
-from minseg.audit.ledger import SECTIONS, Claim, Judged, Ledger, NamedTest, printed_table
+from minseg.audit.ledger import SECTIONS, Claim, Judged, Ledger, NamedTest
 from minseg.report import style
 from minseg.report.style import SHORT_METRIC_TITLES, markdown_text, number, signed, text_table
 from minseg.scoring.metrics import METRICS
+from minseg.study.paper import paper_table
 from minseg.study.tables import AVERAGES, GENERAL_OF, GROUPS, MODELS
 
 SYMBOLS: dict[str, tuple[str, str]] = {
@@ -96,19 +97,15 @@ def ledger_summary(ledger: Ledger) -> str:
 
 def _counted(ledger: Ledger, side: str) -> str:
     """Write how many verdicts of each kind a side has."""
-    verdicts = [getattr(claim, side).verdict for claim in ledger.judged]
-    return ", ".join(f"{verdicts.count(name)} {name}" for name in SYMBOLS if name in verdicts)
+    counts = ledger.counts(side)
+    return ", ".join(f"{counts[name]} {name}" for name in SYMBOLS if counts[name])
 
 
 def verdict_table(ledger: Ledger) -> pd.DataFrame:
     """Count what the paper's own numbers say: verdict, its meaning, and how many claims have it."""
-    counts = ledger.counts("paper").sum()
-    lines = [
-        [meaning, int(counts.get(name, 0))] for name, meaning in printed.PAPER_VERDICTS.items()
-    ]
-    return pd.DataFrame(
-        lines, columns=["meaning", "statements"], index=list(printed.PAPER_VERDICTS)
-    )
+    counts, meanings = ledger.counts("paper"), printed.PAPER_VERDICTS
+    lines = [[meaning, counts[name]] for name, meaning in meanings.items()]
+    return pd.DataFrame(lines, columns=["meaning", "statements"], index=list(meanings))
 
 
 def open_table(points: pd.DataFrame) -> Styler:
@@ -291,9 +288,9 @@ def verdict_figure(ledger: Ledger) -> Figure:
             found = sorted((getattr(one, side).verdict for one in judged), key=verdicts.index)
             for column, verdict in enumerate(found):
                 _tile(axes, column, row, verdict, hollow)
-        counts = ledger.counts(side).sum()
+        counts = ledger.counts(side)
         axes.legend(
-            handles=[_entry(name, int(counts.get(name, 0)), hollow) for name in verdicts],
+            handles=[_entry(name, counts[name], hollow) for name in verdicts],
             loc="upper center",
             bbox_to_anchor=(0.45, -0.01),
             ncols=2,
@@ -344,7 +341,7 @@ def subset_figure(folder: Path | None = None) -> Figure:
 
     The printed numbers are those of the checkout or of a folder; one row a group and model.
     """
-    counts = _printed(2, ["split", "model", "part"], folder)
+    counts = printed.values_of(paper_table(2, folder), ["split", "model", "part"])
     cases = [(codes, model) for codes in GROUPS.values() for model in MODELS]
     figure = style.ReportFigure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -383,7 +380,7 @@ def gain_figure(folder: Path | None = None) -> Figure:
     """
     rows = list(GENERAL_OF)
     columns = [(model, metric) for model in MODELS for metric in METRICS]
-    scores = _printed(4, ["split", "model", "metric"], folder)
+    scores = printed.values_of(paper_table(4, folder), ["split", "model", "metric"])
     values = np.array(
         [[scores[row, *of] - scores[GENERAL_OF[row], *of] for of in columns] for row in rows]
     ).round(4)
@@ -428,12 +425,6 @@ def gain_figure(folder: Path | None = None) -> Figure:
     bar.outline.set_visible(False)
     figure.supxlabel("in thousandths; framed: the targeted model is ahead", fontsize=8.5)
     return figure
-
-
-def _printed(number: int, keys: list[str], folder: Path | None) -> dict[tuple, float]:
-    """Return a printed table's values by their keys."""
-    table = printed_table(number, folder).rename(columns={"images": "value"})
-    return {tuple(line[k] for k in keys): line["value"] for line in table.to_dict("records")}
 
 
 def _surplus(count: int) -> str:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASS_NAMES, CLASSES
+from minseg.data.labels import CLASS_NAMES, CLASSES, EXTENT
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.style import kind, model_title, number, signed, spans
@@ -43,8 +43,7 @@ _EDGES = (errors.WITHIN_1_PX, errors.WITHIN_2_PX)
 FEWEST_OBJECTS = 5
 """Objects of a size from which a share of found ones is drawn."""
 
-_CLASS_COLOURS = {mine_class.name: mine_class.colour for mine_class in CLASSES}
-_MERGED_COLOUR = "#EE7733"
+_CLASS_COLOURS = {mine_class.name: mine_class.colour for mine_class in (*CLASSES, EXTENT)}
 
 
 def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[str, str]) -> Styler:
@@ -424,7 +423,7 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
     axes.set_xscale("log")
     for name in names:
         of_class = objects[objects["class"] == name]
-        colour = _CLASS_COLOURS.get(name, _MERGED_COLOUR)
+        colour = _CLASS_COLOURS[name]
         cut = of_class["cut"].astype(bool).to_numpy()
         axes.scatter(
             of_class["area_ha"],
@@ -452,7 +451,7 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str], legend:
         axes.set_title("objects: share found, by size")
         return
     axes.set_ylabel("share of the object that was found")
-    colours = {name: _CLASS_COLOURS.get(name, _MERGED_COLOUR) for name in names}
+    colours = {name: _CLASS_COLOURS[name] for name in names}
     ring: dict[str, Any] = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
     entries: list[Artist] = [
         *style.colour_patches(colours),

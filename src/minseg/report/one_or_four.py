@@ -1,6 +1,6 @@
 """One network of all classes beside the paper's four, on the same test mines (section 2.2)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,8 +65,9 @@ class Comparison:
         one, *four = (
             scene_prediction(result.runs[seed], self.study.dataset, mine) for result in self.results
         )
-        seen, area = _joined([one]), np.uint16(class_bit(EXTENT.name))
-        sides = {TRUTH: one.labels | area * (one.labels > 0), FOUR: _joined(four)}
+        own, *others = (ClassMap(each.prediction, each.grid, each.task) for each in (one, *four))
+        seen, area = scenes.joined([own]), np.uint16(class_bit(EXTENT.name))
+        sides = {TRUTH: one.labels | area * (one.labels > 0), FOUR: scenes.joined(others)}
         sides[ONE] = seen | area * (seen > 0)
         known = {side: np.where(one.known, bits, IGNORE_BITS) for side, bits in sides.items()}
         return one, {
@@ -104,8 +105,8 @@ class Comparison:
 
     def figure(self) -> Figure:
         """Show the differences in IoU, class by class."""
-        words = f"{ONE} minus {FOUR}"
-        return bands_splits.difference_figure(self.differences, words, (), "standard")
+        lines, words = self.differences, f"{ONE} minus {FOUR}"
+        return bands_splits.difference_figure(lines, words, list(lines["row"]), "standard")
 
     def table(self) -> Styler:
         """Set the IoU of each class with one network beside that with the model of the four."""
@@ -121,16 +122,6 @@ class Comparison:
             columns["seed spread of both"] = spread
         table = pd.DataFrame(columns).loc[lines.index]
         return text_table(table.rename_axis(index=None, columns="IoU"))
-
-
-def _joined(predictions: Iterable[ScenePrediction]) -> np.ndarray:
-    """Join predictions of several tasks into one bit mask."""
-    layers = [
-        one.predicted(name) * np.uint16(class_bit(name))
-        for one in predictions
-        for name in one.task.target_names[1:]
-    ]
-    return np.bitwise_or.reduce(layers)
 
 
 def compare(study: Study, bands: str = tables.ONE_OR_FOUR, **settings: object) -> Comparison:
@@ -248,9 +239,7 @@ def contradiction_figure(compared: Comparison) -> Figure:
     one, maps = tested[int(np.argmax(broken))]
     dataset, parts = compared.study.dataset, ~np.uint16(class_bit(EXTENT.name))
     return scenes.annotation_figure(
-        dataset.read_inputs(one.scene, scenes.display_bands(dataset.description.bands), one.window)[
-            0
-        ],
+        scenes.read_picture(dataset, one.scene, one.window),
         {k: np.where(m.missing, m.classes, m.classes & parts) for k, m in maps.items()},
         one.grid,
         scenes.scene_title(dataset, one.scene),

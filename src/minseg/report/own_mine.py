@@ -127,9 +127,9 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
         2, found.grid, image.title, image.synthetic, scale=1.3, below_in=below_in
     )
     picture = scenes.stretch(image.picture)
-    colours = scenes.class_colours(found.task) | {IGNORE: "#FFFFFF"}
+    painted = scenes.paint(picture, found.classes, scenes.class_colours(found.task))
     scenes.show(panels[0], picture, "image")
-    scenes.show(panels[1], scenes.paint(picture, found.classes, colours), "predicted")
+    scenes.show(panels[1], painted, "predicted")
     style.add_scale_bar(panels[0], found.grid)
     style.legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
     return figure

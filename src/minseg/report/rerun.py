@@ -134,16 +134,6 @@ def execute(executions: Sequence[Execution], scheduler: str | None = None) -> It
         yield done[-1]
 
 
-def rerun(notebook: Path, parameters: Mapping[str, object], output: Path) -> None:
-    """Execute one notebook with parameters and keep the executed copy, of a failing one too."""
-    declared = _declared(notebook, parameters)
-    for name, value in parameters.items():
-        _require(value, declared[name])
-    error = _failure(Execution(notebook, parameters, output))
-    if error:
-        raise MinsegError(f"{notebook.name}, {error}; the executed copy is {output}")
-
-
 def parse_value(text: str) -> object:
     """Read a Python literal such as ``3``, ``[0, 1]`` or ``{"epochs": 5}``; else plain text."""
     try:

@@ -1,7 +1,7 @@
 """Scenes as pictures: stretched, painted with classes, and held against the truth."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -10,21 +10,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from rasterio.windows import Window
 
 from minseg.data.dataset import Dataset
 from minseg.data.labels import (
     ANNOTATED_NAMES,
-    CLASS_NAMES,
     EXTENT,
     IGNORE,
     IGNORE_BITS,
     PRIORITY,
     Task,
+    class_bit,
     decode_bits,
     uppermost,
 )
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
+from minseg.maps.class_map import ClassMap
 from minseg.report import style
 from minseg.report.style import METRIC_TITLES, number
 from minseg.study.errors import best_median_worst as best_median_worst
@@ -64,11 +66,11 @@ def stretch(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
 def paint(picture: np.ndarray, values: np.ndarray, colours: Mapping[int, str]) -> np.ndarray:
     """Grey a picture of `stretch` and lay a colour over each value that has one.
 
-    White covers the picture, any other colour lets it through.
+    White, that of ignored pixels too, covers the picture; any other colour lets it through.
     """
     # Kept light, and short of white, so that colours and the white of unannotated pixels stand out.
     ground = np.repeat(0.3 + 0.55 * picture.mean(axis=2, keepdims=True), 3, axis=2)
-    for value, colour in colours.items():
+    for value, colour in {**colours, IGNORE: "#FFFFFF"}.items():
         rgb = np.array(to_rgb(colour), np.float32)
         where = values == value
         opacity = np.float32(1.0 if rgb.min() == 1 else OPACITY)
@@ -145,6 +147,44 @@ def classes_present(task: Task, *rasters: np.ndarray) -> dict[str, str]:
         for value, colour in class_colours(task).items()
         if value in present
     }
+
+
+_EVERYTHING = Task("labels", ANNOTATED_NAMES, overlapping=True)
+_COLOURS = dict(zip(_EVERYTHING.target_names, _EVERYTHING.target_colours, strict=True))
+
+
+def joined(maps: Iterable[ClassMap]) -> np.ndarray:
+    """Join class maps of several tasks on one grid into one bit mask, ignored where all are."""
+    maps = list(maps)
+    layers = [
+        one.task.mask(one.classes, name) * np.uint16(class_bit(name))
+        for one in maps
+        for name in one.task.target_names[1:]
+    ]
+    missing = np.logical_and.reduce([one.missing for one in maps])
+    return np.where(missing, np.uint16(IGNORE_BITS), np.bitwise_or.reduce(layers))
+
+
+def names_present(labels: Iterable[np.ndarray]) -> dict[str, str]:
+    """Return name and colour of the classes that are in any of some bit masks."""
+    seen = np.bitwise_or.reduce(
+        [np.bitwise_or.reduce(bits[bits != IGNORE_BITS]) for bits in labels]
+    )
+    return {name: _COLOURS[name] for name in ANNOTATED_NAMES if seen & class_bit(name)}
+
+
+def draw_classes(panel: Axes, picture: np.ndarray, bits: np.ndarray, title: str) -> None:
+    """Paint the classes of a bit mask over a picture into a panel of `picture_row`.
+
+    Where classes overlap the fill is that of the later one in `PRIORITY`, so that a slope shows
+    inside its excavation; every class keeps its outline.
+    """
+    drawn, meaning = uppermost(bits, _EVERYTHING)
+    show(panel, paint(picture, drawn, class_colours(meaning)), title)
+    for name in (EXTENT.name, *PRIORITY):
+        mask = decode_bits(bits, name)
+        if mask.any() and not mask.all():
+            panel.contour(mask, [0.5], colors=[_COLOURS[name]], linewidths=0.9)
 
 
 NOT_ANNOTATED = {"not annotated": "#FFFFFF"}
@@ -231,13 +271,12 @@ def overlay_figure(
         below_in=max(style.legend_height_in(len(legend), columns) for legend, columns in legends),
     )
     picture = stretch(image)
-    ignored = {IGNORE: "#FFFFFF"}
-    classes = class_colours(task) | ignored
+    classes = class_colours(task)
     show(panels[0], picture, "image")
     show(panels[1], paint(picture, target, classes), "ground truth")
     show(panels[2], paint(picture, prediction, classes), "prediction")
-    verdicts = paint(picture, verdict, {int(k): c for k, c in AGREEMENT_COLOURS.items()} | ignored)
-    show(panels[3], verdicts, verdict_title)
+    verdicts = {int(kind): colour for kind, colour in AGREEMENT_COLOURS.items()}
+    show(panels[3], paint(picture, verdict, verdicts), verdict_title)
     style.add_scale_bar(panels[0], grid)
     for panel, (legend, columns) in zip((panels[0], panels[3]), legends, strict=True):
         style.legend_below(figure, panel, legend, columns)
@@ -261,17 +300,9 @@ def annotation_figure(
 ) -> Figure:
     """Show a scene: the image, and the classes of Table 1 by titled bit masks over it (Figure 3).
 
-    Where classes overlap the fill is that of the later one in `PRIORITY`, so that a slope shows
-    inside its excavation; every class keeps its outline.
+    See `draw_classes`.
     """
-    task = Task("labels", (EXTENT.name, *CLASS_NAMES), overlapping=True)
-    colours = dict(zip(task.target_names, task.target_colours, strict=True))
-    masks = {
-        title: {name: task.mask(bits, name) for name in (EXTENT.name, *PRIORITY)}
-        for title, bits in labels.items()
-    }
-    present = [n for n in task.class_names if any(of_panel[n].any() for of_panel in masks.values())]
-    legend = {name: colours[name] for name in present}
+    legend = names_present(labels.values())
     legend |= NOT_ANNOTATED if any(np.any(bits == IGNORE_BITS) for bits in labels.values()) else {}
     legend_in = (1.95, 0.22 * len(legend))
 
@@ -281,12 +312,7 @@ def annotation_figure(
     picture = stretch(image)
     show(panels[0], picture, "image")
     for panel, (name_of_panel, bits) in zip(panels[1:], labels.items(), strict=True):
-        drawn, meaning = uppermost(bits, task)
-        fills = class_colours(meaning) | {IGNORE: "#FFFFFF"}
-        show(panel, paint(picture, drawn, fills), name_of_panel)
-        for name, mask in masks[name_of_panel].items():
-            if mask.any():
-                panel.contour(mask, [0.5], colors=[colours[name]], linewidths=0.9)
+        draw_classes(panel, picture, bits, name_of_panel)
     style.add_scale_bar(panels[0], grid)
     box = panels[-1].get_position()
     figure.legend(
@@ -317,8 +343,7 @@ def example_scene(dataset: Dataset, part: str = "train") -> str:
 def annotated_scene(dataset: Dataset, scene: str) -> Figure:
     """Draw a scene and its annotation, as the paper's Figure 3."""
     row = find_scene(dataset, scene)
-    image, _ = dataset.read_inputs(row, display_bands(dataset.description.bands))
-    title = scene_title(dataset, row)
+    image, title = read_picture(dataset, row), scene_title(dataset, row)
     labels = {"annotated classes": dataset.read_labels(row)}
     return annotation_figure(image, labels, dataset.grid(row), title, dataset.synthetic)
 
@@ -329,13 +354,10 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
     Of classes that overlap the uppermost are drawn; the scores are of all.
     """
     tested = scene_prediction(run, dataset, mine).uppermost()
-    image, _ = dataset.read_inputs(
-        tested.scene, display_bands(dataset.description.bands), tested.window
-    )
     by_mine = run.scores_by_mine()
     scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
     return overlay_figure(
-        image,
+        read_picture(dataset, tested.scene, tested.window),
         tested.target,
         tested.prediction,
         tested.task,
@@ -349,6 +371,11 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
 def display_bands(bands: tuple[str, ...]) -> tuple[str, ...]:
     """Return the bands to show: red, green and blue, or the first one there is."""
     return DISPLAY_BANDS if set(DISPLAY_BANDS) <= set(bands) else bands[:1]
+
+
+def read_picture(dataset: Dataset, scene: pd.Series, window: Window | None = None) -> np.ndarray:
+    """Read what is shown of a scene or a part of it: float32 (bands, height, width)."""
+    return dataset.read_inputs(scene, display_bands(dataset.description.bands), window)[0]
 
 
 def scene_title(dataset: Dataset, scene: pd.Series) -> str:

@@ -249,10 +249,9 @@ def note(axes: Axes, text: str, place: tuple[float, float], step: float, **looks
     axes.annotate(text, place, (step, 0), **looks)
 
 
-def note_at_axis(axes: Axes, row: float, text: str, right: bool = False) -> None:
-    """Say at the left or right end of a row why nothing is drawn there."""
-    end, step = (1, -4) if right else (0, 4)
-    note(axes, text, (end, row), step, xycoords=axes.get_yaxis_transform())
+def note_at_axis(axes: Axes, row: float, text: str) -> None:
+    """Say at the left end of a row why nothing is drawn there."""
+    note(axes, text, (0, row), 4, xycoords=axes.get_yaxis_transform())
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -198,8 +197,7 @@ def _legend(figure: Figure) -> None:
     )
 
 
-_NETWORK = "network"
-_MODEL_STYLES = (("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
+_MODEL_STYLES = (("#0072B2", "o"), ("#E69F00", "s"))
 
 
 @style.in_style()
@@ -209,14 +207,11 @@ def learning_curve_figure(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : pandas.DataFrame
-        Columns `epoch`, `train_loss`, `validation_iou` and perhaps `validation_loss`; NaN where an
-        epoch was not validated.
+        Columns `epoch`, `train_loss`, `validation_iou`; NaN where an epoch was not validated.
     """
     figure = style.page_figure(7.2, 4.4)
     above, below = figure.subplots(2, sharex=True)
-    for part in ("train", "validation"):
-        if f"{part}_loss" in history:
-            _curve(above, history, f"{part}_loss", part)
+    _curve(above, history, "train_loss", "train")
     _curve(below, history, "validation_iou", "validation")
     above.set_ylabel("loss")
     style.legend_above(above)
@@ -244,39 +239,28 @@ def learning_curve_figure(history: pd.DataFrame) -> Figure:
 
 
 @style.in_style()
-def score_figure(per_mine: pd.DataFrame) -> Figure:
-    """Show each mine's IoU, the network's beside the per-pixel baseline's.
+def score_figure(ious: pd.DataFrame) -> Figure:
+    """Show each mine's IoU, a row a mine, with the first model and its best mine on top.
 
     Parameters
     ----------
-    per_mine : pandas.DataFrame
-        Columns `mine`, `model` (`network`, and others such as `per-pixel forest`) and `iou` (0 to
-        1, NaN where undefined). Several rows of a mine and model, such as seeds, are averaged.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One row a mine, the network's best on top. The means in the legend are over the mines that
-        every model has an IoU for, so that they compare.
+    ious : pandas.DataFrame
+        Indexed by mine, a column a model, 0 to 1, NaN where undefined (`mine_scores`). The means in
+        the legend are over the mines that every model has an IoU for, so that they compare.
     """
-    table = per_mine.pivot_table(
-        index="mine", columns="model", values="iou", aggfunc="mean", dropna=False
-    )
-    compared = table.dropna()
-    models = sorted(table.columns, key=lambda model: (model != _NETWORK, model))
-    if models:
-        table = table.sort_values(models[0], ascending=False, na_position="last", kind="stable")
+    compared, first = ious.dropna(), ious.columns[0]
+    table = ious.sort_values(first, ascending=False, na_position="last", kind="stable")
 
     figure = style.page_figure(7.2, 1.0 + 0.24 * max(len(table), 2))
     axes = figure.add_subplot()
     axes.hlines(range(len(table)), table.min(axis=1), table.max(axis=1), color="#BBBBBB", zorder=1)
-    for model, (colour, marker) in zip(models, cycle(_MODEL_STYLES), strict=False):
+    for model, (colour, marker) in zip(table, _MODEL_STYLES, strict=True):
         mean = compared[model].mean()
         axes.scatter(
             table[model],
             range(len(table)),
             # Open over filled, so that equal scores show both.
-            facecolor=colour if model == models[0] else "none",
+            facecolor=colour if model == first else "none",
             edgecolor=colour,
             linewidth=1.5,
             marker=marker,
@@ -310,12 +294,7 @@ _IOU = METRICS.index("iou")
 
 def answer(network: Run, forest: Run) -> str:
     """Say in Markdown how a network does beside its per-pixel baseline, over all and by mine."""
-    ious = pd.DataFrame(
-        {
-            name: run.scores_by_mine()["iou"]
-            for name, run in (("network", network), ("forest", forest))
-        }
-    ).dropna()
+    ious = mine_scores({"network": network, "forest": forest}).dropna()
     ahead = int((ious["network"] > ious["forest"]).sum())
     return (
         f"**Answer.** On the test mines the network has IoU {number(network.scores()['iou'])}, the "
@@ -324,9 +303,7 @@ def answer(network: Run, forest: Run) -> str:
     )
 
 
-def score_table(
-    models: Mapping[str, Sequence[Run]], convention: str, part: str = "test"
-) -> pd.DataFrame:
+def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.DataFrame:
     """Set scores of several models beside each other, and beside the paper's.
 
     Parameters
@@ -335,7 +312,6 @@ def score_table(
         Name of the model to its runs, one a seed; all of one task and band configuration.
     convention : str
         `standard` or `paper`, see `minseg.scoring.metrics.scores`.
-    part : {"validation", "test"}
 
     Returns
     -------
@@ -346,7 +322,7 @@ def score_table(
     rows = {}
     for name, runs in models.items():
         config = runs[0].config
-        found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention, part)
+        found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention)
         row = pd.Series(found.values, list(METRIC_TITLES.values())).map("{:.3f}".format)
         low, high = interval(found.resampled[:, _IOU])
         several = found.num_mines > 1
@@ -359,26 +335,23 @@ def score_table(
     if published:
         row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"{part}, {convention}")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"test, {convention}")
     means = [METRIC_TITLES[metric] for metric in METRICS]
     return table[[*means, *table.columns.difference(means)]].fillna("not given")
 
 
-def per_class_table(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
+def per_class_table(models: Mapping[str, Run]) -> pd.DataFrame:
     """Return each class's scores under the `standard` convention, models side by side."""
     tables = {
-        name: run.scores(part)["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
+        name: run.scores()["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
         for name, run in models.items()
     }
     return pd.concat(tables, axis=1).round(3)
 
 
-def mine_scores(models: Mapping[str, Run], part: str = "test") -> pd.DataFrame:
-    """Return rows mine, model, iou, … (`standard`, each mine by itself) of several models."""
-    return pd.concat(
-        [run.scores_by_mine(part).reset_index().assign(model=name) for name, run in models.items()],
-        ignore_index=True,
-    )
+def mine_scores(models: Mapping[str, Run]) -> pd.DataFrame:
+    """Return the IoU (`standard`) of each mine by itself (index), a column a model."""
+    return pd.DataFrame({name: run.scores_by_mine()["iou"] for name, run in models.items()})
 
 
 def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:

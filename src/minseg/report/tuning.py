@@ -291,11 +291,5 @@ def _finished(figure: Figure, panels: list[Axes]) -> Figure:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=len(entries) if figure.get_figwidth() > 6 else 2,
-        borderaxespad=0.7,
-    )
+    style.legend_at_foot(figure, list(entries.values()), 0 if figure.get_figwidth() > 6 else 2)
     return figure

@@ -351,9 +351,7 @@ def prediction_map(run: Run, dataset: Dataset, mine: str) -> EmbeddedMap:
     The image lies below; truth, prediction and agreement are to choose from.
     """
     scene = scene_prediction(run, dataset, mine).uppermost()
-    picture, _ = dataset.read_inputs(
-        scene.scene, scenes.display_bands(dataset.description.bands), scene.window
-    )
+    picture = scenes.read_picture(dataset, scene.scene, scene.window)
     verdict = scenes.agreement(scene.prediction, scene.target)
     unknown = {IGNORE: scenes.NOT_ANNOTATED["not annotated"]}
     classes = scenes.class_colours(scene.task)

@@ -237,27 +237,22 @@ ACCOUNT_COLUMNS = [
 CHECK_COLUMNS = ["class", "change", "mines", "inside", "mapped_error_ha", "adjusted_error_ha"]
 
 
-def cross_table(found: TwoYears, true: TwoYears) -> pd.DataFrame:
-    """Count pixels by what became of each class as predicted and as annotated, on one grid.
+def cross_tables(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) -> pd.DataFrame:
+    """Count pixels by what became of each class as predicted and as annotated, mine by mine.
 
     Rows mine, class, predicted, true (both of `CATEGORIES`), pixels. Pixels without data or
     annotation in either year are left out.
     """
     tables, number = [], len(CATEGORIES)
     pairs = pd.MultiIndex.from_product([CATEGORIES, CATEGORIES], names=["predicted", "true"])
-    for name in found.before.task.target_names[1:]:
-        seen = class_change(found.before, found.after, name)
-        there = class_change(true.before, true.after, name)
-        known = (seen != IGNORE) & (there != IGNORE)
-        pixels = np.bincount(number * seen[known].astype(int) + there[known], minlength=number**2)
-        table = pd.DataFrame({"pixels": pixels}, pairs).reset_index()
-        tables.append(table.assign(mine=found.mine, **{"class": name}))
-    return pd.concat(tables, ignore_index=True)[CROSS_COLUMNS]
-
-
-def cross_tables(found: Mapping[str, TwoYears], true: Mapping[str, TwoYears]) -> pd.DataFrame:
-    """Hold predictions of several mines against their annotation: rows as in `cross_table`."""
-    tables = [cross_table(one, true[mine]) for mine, one in found.items()]
+    for mine, one in found.items():
+        for name in one.before.task.target_names[1:]:
+            seen = class_change(one.before, one.after, name)
+            there = class_change(true[mine].before, true[mine].after, name)
+            known = (seen != IGNORE) & (there != IGNORE)
+            both = number * seen[known].astype(int) + there[known]
+            table = pd.DataFrame({"pixels": np.bincount(both, minlength=number**2)}, pairs)
+            tables.append(table.reset_index().assign(mine=mine, **{"class": name}))
     return pd.concat(tables or [pd.DataFrame(columns=CROSS_COLUMNS)], ignore_index=True)
 
 
@@ -265,7 +260,7 @@ def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
     """Measure the floor of false change: how much is predicted to change where nothing did.
 
     Rows class, change (gained or lost), share (of all ground whose truth did not change, pooled
-    over the mines), low, high (95 % interval: bootstrap over mines), mines.
+    over the mines), low, high (95 % interval: bootstrap over mines).
     """
     rows = []
     for name, mines, pixels in _by_class(crossed):
@@ -277,8 +272,8 @@ def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
             share = float(ratio(false.sum(), ground.sum()))
             if len(mines) < 2:  # one mine, drawn again and again, has no interval
                 low = high = np.nan
-            rows.append((name, kind, share, low, high, len(mines)))
-    return pd.DataFrame(rows, columns=["class", "change", "share", "low", "high", "mines"])
+            rows.append((name, kind, share, low, high))
+    return pd.DataFrame(rows, columns=["class", "change", "share", "low", "high"])
 
 
 def adjusted_areas(areas: pd.DataFrame, crossed: pd.DataFrame) -> pd.DataFrame:
@@ -335,7 +330,7 @@ def change_account(
     crossed = cross_tables(others, true)
     account = _areas(found[mine], true[mine], crossed)
     floors = {"share": "floor_ha", "low": "floor_low_ha", "high": "floor_high_ha"}
-    floor = false_change(crossed).rename(columns=floors).drop(columns="mines")
+    floor = false_change(crossed).rename(columns=floors)
     compared_ha = change_areas(found[mine].before, found[mine].after)["compared_ha"].iloc[0]
     floor[list(floors.values())] *= compared_ha
     account = account.merge(floor, "left", KEYS)[ACCOUNT_COLUMNS]
@@ -409,7 +404,7 @@ def _in_rows(areas: pd.DataFrame, column: str) -> pd.DataFrame:
 def _by_class(crossed: pd.DataFrame) -> Iterator[tuple[str, list[str], np.ndarray]]:
     """Yield each class with its mines and pixels, int64 (mines, predicted, true)."""
     for name, rows in crossed.groupby("class", sort=False):
-        pixels = rows["pixels"].to_numpy(np.int64)  # in the order of `cross_table`
+        pixels = rows["pixels"].to_numpy(np.int64)  # in the order of `cross_tables`
         yield str(name), list(rows["mine"].unique()), pixels.reshape(-1, *[len(CATEGORIES)] * 2)
 
 

@@ -1,7 +1,6 @@
 """Whether cleaning a class map brings it closer to the truth, measured on stored predictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,58 +20,45 @@ RULES: Mapping[str, Cleaning] = {
 }
 """Rules that are measured, one by one and together."""
 
-EFFECT_COLUMNS = [
-    *("run", "task", "bands", "rule", "runs", "mines"),
-    *("iou", "difference", "low", "high", "told", "changed"),
-]
-
 
 def effects(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
-    """Measure what each rule of `RULES` does to the IoU of runs on their test mines.
+    """Measure what each rule of `RULES` does to the IoU of a configuration on its test mines.
 
     The stored predictions are cleaned and scored again (convention ``standard``) on the pixels
-    that the runs were scored on. Runs that differ in their seed only are averaged.
+    that the runs were scored on.
 
     Parameters
     ----------
     runs : sequence of Run
+        Of one configuration, one a seed; they are averaged.
     dataset : Dataset
         The one they were tested on.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each configuration and rule: run (key of its first), task, bands, rule, runs
-        (number), mines (number), iou (as predicted), difference (cleaned minus as predicted),
-        low, high (95 % interval over mines of the paired difference), told (whether it is told from
-        zero, `minseg.scoring.intervals.told_from_zero`, the rows being the comparisons and the
-        mines those in which the rule changed anything), changed (share of the counted pixels that
-        the rule changed). Adjacency has a row only for tasks with both
-        classes of one of its rules.
+        A row for each rule (index): task, bands, iou (as predicted), difference (cleaned minus as
+        predicted), low, high (95 % interval over mines of the paired difference), told (whether it
+        is told from zero, `minseg.scoring.intervals.told_from_zero`, the rows being the comparisons
+        and the mines those in which the rule changed anything). Adjacency has a row only for tasks
+        with both classes of one of its rules.
 
     Raises
     ------
     MinsegError
         If a run's stored predictions are missing, or the dataset is not the one of the runs.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.config.replace(seed=0).model_dump_json(), []).append(run)
-    lines = [line for group in groups.values() for line in _effects_of(group, dataset)]
-    for line in lines:
-        line["told"] = told_from_zero(line["draws"], line["touched"], len(lines))
-    return pd.DataFrame(lines, columns=EFFECT_COLUMNS)
-
-
-def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Yield a line for each rule, of runs that differ in their seed only."""
-    task = group[0].task
-    mines = group[0].counts_of("test")["mine"].unique()
-    tested = [[scene_prediction(run, dataset, mine) for mine in mines] for run in group]
+    config, task = runs[0].config, runs[0].task
+    mines = runs[0].counts_of("test")["mine"].unique()
+    tested = [[scene_prediction(run, dataset, mine) for mine in mines] for run in runs]
     before = [_ious(scenes, [scene.prediction for scene in scenes]) for scenes in tested]
-    for name, rule in RULES.items():
-        if rule == Cleaning(adjacency=True) and not has_adjacency(task):
-            continue
+    rules = {
+        name: rule
+        for name, rule in RULES.items()
+        if rule != Cleaning(adjacency=True) or has_adjacency(task)
+    }
+    lines = {}
+    for name, rule in rules.items():
         cleaned = [[_cleaned(scene, rule) for scene in scenes] for scenes in tested]
         after = [_ious(*pair) for pair in zip(tested, cleaned, strict=True)]
         gain = np.mean(after, axis=0) - np.mean(before, axis=0)
@@ -81,23 +67,18 @@ def _effects_of(group: Sequence[Run], dataset: Dataset) -> Iterator[dict[str, An
             scene.scene["mine"]
             for pair in zip(tested, cleaned, strict=True)
             for scene, prediction in zip(*pair, strict=True)
-            if _changed([scene], [prediction])
+            if np.any((prediction != scene.prediction) & scene.known)
         }
-        yield {
-            "run": group[0].key,
+        lines[name] = {
             "task": task.name,
-            "bands": group[0].config.bands,
-            "rule": name,
-            "runs": len(group),
-            "mines": len(mines),
+            "bands": config.bands,
             "iou": np.mean([old[0] for old in before]),
             "difference": gain[0],
             "low": low,
             "high": high,
-            "draws": gain[1:],
-            "touched": len(touched),
-            "changed": np.mean([_changed(*pair) for pair in zip(tested, cleaned, strict=True)]),
+            "told": told_from_zero(gain[1:], len(touched), len(rules)),
         }
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def _cleaned(scene: ScenePrediction, rule: Cleaning) -> np.ndarray:
@@ -115,12 +96,3 @@ def _ious(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) 
     )  # (scenes, num_classes, 4)
     resampled = bootstrap(found, [scene.scene["mine"] for scene in scenes], "standard")
     return np.append(scores(found, "standard")["iou"], resampled[:, METRICS.index("iou")])
-
-
-def _changed(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) -> float:
-    """Return the share of the counted pixels at which predictions are not those of the scenes."""
-    changed = counted = 0
-    for scene, prediction in zip(scenes, predictions, strict=True):
-        changed += int(np.count_nonzero((prediction != scene.prediction) & scene.known))
-        counted += int(np.count_nonzero(scene.known))
-    return changed / max(counted, 1)

@@ -74,14 +74,14 @@ def mine_scores(run: Run) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Rows mine, scene, class, iou, recall, precision, accuracy, 0 to 1. NaN where nothing is
+        Rows mine, class, iou, recall, precision, accuracy, 0 to 1. NaN where nothing is
         defined: all four where a class is neither in the truth nor in the prediction, recall where
         it is not in the truth, precision where it is not predicted.
     """
     rows = run.counts_of("test")
     rows = rows[rows["class"] != run.task.target_names[0]].reset_index(drop=True)
     iou = ratio(rows["tp"], rows["tp"] + rows["fp"] + rows["fn"])
-    return rows[["mine", "scene", "class"]].assign(
+    return rows[["mine", "class"]].assign(
         iou=iou,
         recall=ratio(rows["tp"], rows["tp"] + rows["fn"]),
         precision=ratio(rows["tp"], rows["tp"] + rows["fp"]),
@@ -164,8 +164,8 @@ class Explanations:
     objects: pd.DataFrame
     """Rows mine, class, area_ha, detected, cut (`find_objects`)."""
     scenes: pd.DataFrame
-    """Indexed by mine: scene, case, snow, water (shares of the tested part, NaN where a band is
-    lacking), distance, nearest, percentile (`spectral_distances`)."""
+    """Indexed by mine: snow, water (shares of the tested part, NaN where a band is lacking),
+    distance, percentile (`spectral_distances`)."""
 
     def of_mine(self, mine: str) -> "Explanations":
         """Return only what concerns one mine."""
@@ -205,7 +205,6 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
     tested = {mine: scene_prediction(run, dataset, mine) for mine in mines}
     rows = pd.DataFrame([one.scene for one in tested.values()])
     distances = spectral_distances(dataset, rows, run.statistics)
-    cases = _hard_cases(dataset)
     scene_rows = {}
     condition_rows: list[dict] = []
     confusion_rows: list[dict] = []
@@ -216,8 +215,6 @@ def explain(run: Run, dataset: Dataset) -> Explanations:
         looks = _looks(dataset, one)
         far = distances.loc[one.scene["scene"]]
         scene_rows[mine] = {
-            "scene": one.scene["scene"],
-            "case": cases.get(mine, ""),
             "snow": _share(looks[SNOW], known),
             "water": _share(looks[WATER], known),
             **far,
@@ -374,10 +371,10 @@ def spectral_distances(
     Each mine stands for its latest scene, and each scene for its mean in every band, in standard
     deviations of the training pixels. The distance of two scenes is the root mean square of the
     differences over the bands. Returns, indexed by scene: distance (to the nearest training mine),
-    nearest (that mine), percentile (share of the training mines that are as near or nearer to the
-    nearest other one of them, 0 to 1). NaN where there is nothing to compare with.
+    percentile (share of the training mines that are as near or nearer to the nearest other one of
+    them, 0 to 1). NaN where there is nothing to compare with.
     """
-    train = dataset.scenes_of("train").drop_duplicates("mine", keep="last").reset_index(drop=True)
+    train = dataset.scenes_of("train").drop_duplicates("mine", keep="last")
     known = np.array([_mean_look(dataset, row, statistics) for _, row in train.iterrows()])
     apart = _apart(known, known)
     np.fill_diagonal(apart, np.nan)
@@ -389,7 +386,6 @@ def spectral_distances(
         distance = float(np.nanmin(distances)) if found else np.nan
         rows[scene["scene"]] = {
             "distance": distance,
-            "nearest": train["mine"][int(np.nanargmin(distances))] if found else "",
             "percentile": float(np.mean(own <= distance)) if found and own.size else np.nan,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("scene")

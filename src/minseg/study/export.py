@@ -1,26 +1,25 @@
 """A model that leaves: a run as ONNX, with a model card and STAC metadata; mapping with one."""
 
 import hashlib
-import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from jinja2 import Environment, FileSystemLoader
 from torch import Tensor, nn
 
 from minseg.atomic import replace_when_done, require_new_folder
 from minseg.data.bands import BANDS, parse_bands
 from minseg.data.labels import Task, parse_task
-from minseg.data.mines import PARTS
 from minseg.errors import MinsegError
 from minseg.learning.inference import Predictor, Segmenter
 from minseg.learning.tiling import STRIDE
@@ -157,15 +156,19 @@ def _require_same_answers(run: Run, segmenter: Segmenter, path: Path) -> None:
         )
 
 
+def _units(run: Run) -> list[str]:
+    """Return the units of a network's inputs."""
+    return ["dB" if BANDS[band].is_radar else "reflectance" for band in run.statistics.bands]
+
+
 def _facts(run: Run) -> dict[str, str]:
     """Return what the file says of itself, without a format of its own to parse."""
-    units = ("dB" if BANDS[band].is_radar else "reflectance" for band in run.statistics.bands)
     return {
         "minseg_format": FORMAT_VERSION,
         "task": run.task.name,
         "classes": ",".join(run.task.output_names),
         "bands": ",".join(run.statistics.bands),
-        "units": ",".join(units),
+        "units": ",".join(_units(run)),
         "coarsen": str(run.config.coarsen),
         "run": run.key,
     }
@@ -271,82 +274,52 @@ def _packages() -> Iterator[None]:
         ) from None
 
 
-def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
-    """Yield model card and STAC item, by the names of their files.
+_TEXTS = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+"""Templates of model card and STAC item; the item has no geometry: a model is bound to no place."""
 
-    The item has no geometry: a model is bound to no place.
-    """
-    config, origin, facts = run.config, run.provenance, _facts(run)
-    bands, units, classes = (facts[name].split(",") for name in ("bands", "units", "classes"))
-    kind = "synthetic mines, drawn by a program" if origin["synthetic"] else "real mines"
+
+def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
+    """Yield model card and STAC item, by the names of their files."""
+    config, origin, statistics, task = run.config, run.provenance, run.statistics, run.task
+    bands = [BANDS[name] for name in statistics.bands]
     start = Path(config.weights).name if config.weights else None  # no folder of this machine
     licence = origin.get("dataset_licence", NOT_RECORDED)
-    recorded = {
-        "dataset": origin["dataset"],
-        "provenance": origin.get("dataset_provenance", NOT_RECORDED),
-        "licence of images and labels": licence,
-        "started from": start or "random weights",
-    }
-    parts = list(origin["parts"].values())
-    spread = zip(bands, units, run.statistics.mean, run.statistics.deviation, strict=True)
-    several = run.task.overlapping
-    both = {"title": f"{run.task.title} on {config.bands}", "network": config.title}
-    card = {
-        "version": version("minseg"),
-        "run": run.key,
-        "opset": OPSET,
-        "class_names": ", ".join(classes),
-        "places": kind,
-        "unseen": "any real mine: it has seen drawn ones alone"
-        if origin["synthetic"]
-        else "mines unlike those it was trained on: nothing here measures how it does there",
-        "channels": _rows(
-            (band, unit, BANDS[band].description, f"{mean:.4g}", f"{deviation:.4g}")
-            for band, unit, mean, deviation in spread
-        ),
-        "last_step": ", each by itself (a sigmoid)" if several else ", together 1 (a softmax)",
-        "decision": "probabilities > 0.5" if several else "probabilities.argmax(axis=0)[None]",
-        "outputs": _rows((name,) for name in classes),
-        # An indented block: what other people wrote is shown as it stands, never as markup.
-        "recorded": "\n".join(f"    {k}: {' '.join(v.split())}" for k, v in recorded.items()),
-        "scores": "\n".join(_score_rows(run)),
-        "training": f"{config.epochs} epochs, loss {config.loss}, seed {config.seed}",
-    }
-    item = {
-        "name": f"minseg-{run.key}",
-        "description": f"Trained and tested on {kind}. Licence of images and labels: {licence}",
-        "finished": origin["finished"],
-        "bands": [{"name": band, "description": BANDS[band].description} for band in bands],
-        "onnx_version": version("onnx"),
-        "parameters": parameters,
-        "pretrained": start is not None,
-        "start": start,
-        "band_names": bands,
-        "in_channels": len(bands),
-        "out_channels": len(classes),
+    facts = {
+        "run": run,
+        "title": f"{task.title} on {config.bands}",
+        "places": "synthetic mines, drawn by a program" if origin["synthetic"] else "real mines",
+        "several": task.overlapping,
+        "channels": zip(bands, _units(run), statistics.mean, statistics.deviation, strict=True),
+        "bands": [{"name": band.name, "description": band.description} for band in bands],
         "classes": [
             {"value": k, "name": name.replace(" ", "-"), "description": name}
-            for k, name in enumerate(classes)
+            for k, name in enumerate(task.output_names)
         ],
+        "parts": Counter(origin["parts"].values()),
+        "recorded": {
+            "dataset": origin["dataset"],
+            "provenance": origin.get("dataset_provenance", NOT_RECORDED),
+            "licence of images and labels": licence,
+            "started from": start or "random weights",
+        },
+        "licence": licence,
+        "start": start,
+        "scores": _score_rows(run),
+        "parameters": parameters,
+        "opset": OPSET,
+        "versions": {name: version(name) for name in ("minseg", "onnx")},
     }
-    numbers = {part: parts.count(part) for part in PARTS}
-    as_json = {k: json.dumps(v, ensure_ascii=False) for k, v in (both | item).items()}
-    yield CARD, _template("card.md").substitute(both | card | numbers)
-    yield ITEM, _template("item.json").substitute(as_json)
+    for name, template in ((CARD, "card.md"), (ITEM, "item.json")):
+        yield name, _TEXTS.get_template(template).render(facts)
 
 
-def _template(name: str) -> Template:
-    """Read a text with gaps that lies beside this module."""
-    return Template(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-
-
-def _rows(cells: Iterable[Iterable[str]]) -> str:
-    """Write rows of a Markdown table, numbered."""
-    return "\n".join(f"| {k} | {' | '.join(row)} |" for k, row in enumerate(cells))
-
-
-def _score_rows(run: Run) -> Iterator[str]:
-    """Write the mean's and each class's scores, with their intervals over mines."""
+def _score_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
+    """Yield the mean's and each class's scores, with their intervals over mines."""
     rows, found = run.counts_of("test"), run.scores("test")
     counts, mines = counts_array(rows, run.task), counted_mines(rows)
     per_class = found["per_class"][list(METRICS)]
@@ -359,4 +332,4 @@ def _score_rows(run: Run) -> Iterator[str]:
             for score, (low, high) in zip(scores, ends, strict=True)
         ]
         known = scores.notna().all()
-        yield f"| {name} | {' | '.join(cells if known else ['not in the truth'] * len(cells))} |"
+        yield str(name), cells if known else ["not in the truth"] * len(cells)

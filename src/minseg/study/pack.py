@@ -156,7 +156,7 @@ def read_manifest(path: Path) -> Manifest:
 @lru_cache(maxsize=4)
 def _read_manifest(path: Path, changed_ns: int, size: int) -> Manifest:
     """Read the manifest of a file in the state that the last two arguments name."""
-    with _readable(path), lzma.open(path) as stream, _archive(stream) as archive:
+    with _reading(path) as (archive, _):
         content = json.loads(_next(archive, MANIFEST))
         if content["format"] != FORMAT:
             raise MinsegError(
@@ -169,15 +169,12 @@ def _read_manifest(path: Path, changed_ns: int, size: int) -> Manifest:
     return manifest
 
 
-def _archive(stream: lzma.LZMAFile) -> tarfile.TarFile:
-    return tarfile.open(fileobj=stream, mode="r|")
-
-
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Tell in a line what is wrong with a pack."""
+def _reading(path: Path) -> Iterator[tuple[tarfile.TarFile, lzma.LZMAFile]]:
+    """Open a pack, and tell in a line what is wrong with it."""
     try:
-        yield
+        with lzma.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            yield archive, stream
     except (
         *(lzma.LZMAError, tarfile.TarError, EOFError, _DamageError, UnicodeDecodeError),
         *(json.JSONDecodeError, ValidationError, KeyError, TypeError),
@@ -261,7 +258,7 @@ def _wanted(path: Path, manifest: Manifest, store: RunStore, keep_other: bool) -
 
 def _extract(path: Path, manifest: Manifest, wanted: Collection[str], folder: Path) -> None:
     """Check every file of a pack, and write those that are wanted to a folder."""
-    with _readable(path), lzma.open(path) as stream, _archive(stream) as archive:
+    with _reading(path) as (archive, stream):
         _next(archive, MANIFEST)
         for name, file in progress(manifest.files.items(), "unpacking runs"):
             content = _next(archive, name, file.size)
