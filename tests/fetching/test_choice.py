@@ -292,8 +292,6 @@ def test_a_pin_that_cannot_be_read_is_refused(pin):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("mine,year\nbor,2019", "column 'item' is missing"),
-        ("mine,year,item\nbor,soon,x", "column 'year': 'soon'"),
         ("mine,year,item\nbor,2019,", "column 'item'"),
         ("mine,year,item,kind\nbor,2019,x,lidar", "column 'kind': 'lidar'"),
         ("mine,year,item\nbor,2019,x\nbor,2019,y", "bor 2019 optical is pinned twice"),

@@ -9,19 +9,16 @@ import pandas as pd
 import pytest
 import shapely
 from rasterio.warp import transform
-from rasterio.windows import Window
 
 from minseg import MinsegError, open_dataset
-from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import check_dataset
 from minseg.data.labels import EXTENT, IGNORE, parse_task
-from minseg.fetching.choice import read_pins
 from minseg.fetching.plan import plan_mines
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.recipes import open_recipe
 from minseg.synthetic.server import serve
 from tests.conftest import run
-from tests.fetching.pinned_scenes import expected, write_catalogue
+from tests.fetching.pinned_scenes import write_catalogue
 
 # A small mine at its tile's edge, one that lies in another UTM zone than its scene, one of 2017,
 # and one of 2021 that was processed again since, with the offset of 1000.
@@ -40,8 +37,8 @@ def tiles(shared_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def built(tiles, shared_data, tmp_path_factory):
-    """Folder of the recipe and the dataset, made by the commands that a reader types."""
+def dataset(tiles, shared_data, tmp_path_factory):
+    """The dataset, made by the commands that a reader types."""
     folder = tmp_path_factory.mktemp("open") / "model4"
     icmm = shared_data / "icmm_mines" / "mines.geojson"
     assert run("dataset", "recipe", "jasansky", tiles, "--icmm", icmm, "-o", folder) == 0
@@ -51,7 +48,7 @@ def built(tiles, shared_data, tmp_path_factory):
     write_catalogue(catalogue, boxes(folder))
     with serve(catalogue) as api:
         assert run(*command[1:], "--api", api) == 0
-    return folder, open_dataset(command[3])
+    return open_dataset(command[3])
 
 
 def boxes(folder):
@@ -62,8 +59,7 @@ def boxes(folder):
     return {pins[plan.mine, plan.years[0], "optical"]: plan.grid for plan in plans}
 
 
-def test_the_pinned_scenes_are_fetched_and_no_other(built, tiles):
-    _, dataset = built
+def test_the_pinned_scenes_are_fetched_and_no_other(dataset, tiles):
     real = gpd.read_file(tiles, layer="tiles").set_index("tile_id")["s2_tile_id"]
     scenes = json.loads((dataset.path / "fetch.json").read_text())["scenes"]
     fetched = {scene["row"]["mine"]: scene["optical"]["item"] for scene in scenes}
@@ -74,8 +70,7 @@ def test_the_pinned_scenes_are_fetched_and_no_other(built, tiles):
     assert len(candidates) == len(TILES)  # nobody asks for a year's items where one is pinned
 
 
-def test_the_dataset_is_sound_and_knows_raw_materials(built):
-    _, dataset = built
+def test_the_dataset_is_sound_and_knows_raw_materials(dataset):
     assert check_dataset(dataset.path) == []
     assert "CC BY-SA" in dataset.description.licence and not dataset.synthetic
     mines = dataset.mines.set_index("mine")
@@ -90,22 +85,7 @@ def test_the_dataset_is_sound_and_knows_raw_materials(built):
         dataset.require(parse_task("excavation"), ["B02"])
 
 
-def test_pixels_are_those_of_the_pinned_scenes(built):
-    folder, dataset = built
-    items = {mine: item for (mine, _, _), item in read_pins(folder / "pins.csv").items()}
-    names = [band.name for band in OPTICAL_BANDS]
-    for _, scene in dataset.scenes.iterrows():
-        window = Window(100, 60, 200, 150)
-        inputs, valid = dataset.read_inputs(scene, names, window)
-        assert valid.all()
-        grid = dataset.grid(scene).window(window)
-        for name, values in zip(names, np.rint(inputs * 1e4), strict=True):
-            same = values == expected(grid, items[scene["mine"]], name)
-            assert same.mean() > 0.9999  # a centre may lie on the edge of two pixels
-
-
-def test_the_target_is_the_outline_and_ground_outside_of_the_tile_is_ignored(built, tiles):
-    _, dataset = built
+def test_the_target_is_the_outline_and_ground_outside_of_the_tile_is_ignored(dataset, tiles):
     random = np.random.default_rng(0)
     shapes = {
         layer: gpd.read_file(tiles, layer=layer).set_index("tile_id").make_valid()

@@ -141,7 +141,7 @@ def test_chosen_sites_keep_their_neighbours(pair):
     ("sectors", "metadata", "said"),
     [
         ({"class": 10}, {}, "field 'class' holds '10', no class"),
-        ({"site_id": "a/b"}, {}, "'a/b', which cannot name a mine"),
+        ({"site_id": "a/b"}, {}, "field 'site_id' holds 'a/b', which"),
         ({"sites": {"7": (None, SITES["817"][1])}}, {}, "tells of no site that was drawn"),
         ({}, {"header": [*HEADER[:4], "Mining type", *HEADER[5:]]}, "has no column Type .*edition"),
         ({}, {"header": ["Site", *HEADER[1:]]}, "has no column ID"),

@@ -10,26 +10,22 @@ from tests.fetching.test_annotations import mines, read, square, written
 GEOD = Geod(ellps="WGS84")
 
 
-def box_at(longitude, latitude, east_m, north_m=0.0, side_m=200.0):
-    """A square whose nearest edge to a place lies so far east of it."""
-    corners = []
-    for out, up in ((0, -1), (0, 1), (2, 1), (2, -1)):
-        x, y = east_m + out * side_m / 2, north_m + up * side_m / 2
-        angle, far = np.degrees(np.arctan2(x, y)), np.hypot(x, y)
-        corners.append(GEOD.fwd(longitude, latitude, angle, far)[:2])
-    return shapely.Polygon(corners)
+def all_round(longitude, latitude, far_m):
+    """Places so far from one, by geodesics."""
+    angles = range(0, 360, 30)
+    return [shapely.Point(GEOD.fwd(longitude, latitude, angle, far_m)[:2]) for angle in angles]
 
 
 @pytest.mark.parametrize("place", [(21.0, 45.0), (-70.0, -78.0), (31.0, 67.3), (179.99, 0.0)])
 @pytest.mark.parametrize("far_m", [300.0, 9_900.0])
 def test_distances_are_those_on_the_ellipsoid_also_across_the_date_line(place, far_m):
-    longitude, latitude = place
-    found = pairs_within([longitude], [latitude], [box_at(longitude, latitude, far_m)], 10_000)
-    assert found["distance_m"].item() == pytest.approx(far_m, rel=2e-3)
+    found = pairs_within([place[0]], [place[1]], all_round(*place, far_m), 10_000)
+    assert found["distance_m"].to_numpy() == pytest.approx(np.full(12, far_m), rel=1e-6)
 
 
 def test_only_pairs_within_reach_are_listed_and_inside_is_zero():
-    shapes = [box_at(21, 45, 500), box_at(21, 45, 10_100), box_at(21, 45, -100)]
+    near, far = (shapely.MultiPoint(all_round(21, 45, far_m)) for far_m in (500, 10_100))
+    shapes = [near, far, near.convex_hull]
     found = pairs_within([21.0, 100.0], [45.0, 45.0], shapes, 10_000)
     assert found[["place", "shape"]].to_numpy().tolist() == [[0, 0], [0, 2]]
     assert found["distance_m"].iloc[1] == 0

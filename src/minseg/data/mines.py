@@ -372,12 +372,12 @@ def split_mines(
     return pd.DataFrame({"mine": list(mines["mine"]), "part": parts})
 
 
-def require_enough(num_mines: int) -> None:
-    """Refuse fewer separate mines than a split has parts."""
+def require_enough(num_mines: int, what: str = "separate mine(s)", more: str = "add mines") -> None:
+    """Refuse fewer mines than a split has parts; say what they are, and how there may be more."""
     if num_mines < len(PARTS):
         raise MinsegError(
-            f"{num_mines} separate mine(s): a split by mine needs at least {len(PARTS)}, "
-            "one for each of train, validation and test; add mines"
+            f"{num_mines} {what}: a split by mine needs at least {len(PARTS)}, "
+            f"one for each of train, validation and test; {more}"
         )
 
 

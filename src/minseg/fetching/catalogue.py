@@ -169,13 +169,9 @@ def _value_fault(item: "pystac.Item") -> str:
 
 def _address_fault(item: "pystac.Item", collection: Collection) -> str:
     """Tell which wanted asset has an address that nothing completes."""
-    from pystac.utils import is_absolute_href
-
-    if is_absolute_href(item.get_self_href() or ""):
-        return ""
     for key in collection.assets.values():
         asset = item.assets.get(key)
-        if asset is not None and not is_absolute_href(asset.href):
+        if asset is not None and asset.get_absolute_href() is None:
             return (
                 f"its asset {key} has the relative address {asset.href!r}, which needs a link of "
                 "the item to itself (rel: self)"

@@ -24,6 +24,7 @@ from minseg.fetching.recipes import (
     mine_table,
     of_other_years,
     owned,
+    require_ids,
 )
 
 FIRST_SCENES: int = TEXTS["lames"]["first_scenes"]
@@ -92,11 +93,7 @@ def _read_sectors(
     if missing:
         raise MinsegError(f"{path}: has no field {', '.join(missing)}; give the sectors of LAMES")
     sites = table["site_id"].fillna("").astype(str).str.strip()
-    strange = sites[~sites.str.fullmatch(r"[\w.-]+")]
-    if len(strange):
-        raise MinsegError(
-            f"{path}: field 'site_id' holds {strange.iloc[0]!r}, which cannot name a mine; mend it"
-        )
+    require_ids(sites.drop_duplicates(), path, "site_id")
     polygons = gpd.GeoDataFrame(
         {"site": sites, "class": table["class_name"], "drawn": _years_drawn(table["date"], notes)},
         geometry=table.geometry,

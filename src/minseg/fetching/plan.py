@@ -17,7 +17,13 @@ from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
 from minseg.data.grid import COARSEST_M, equator_m, seen_from, split_box, utm_crs
-from minseg.data.mines import MINE_TABLE, PARTS, folder_problems, read_table, split_mines
+from minseg.data.mines import (
+    MINE_TABLE,
+    folder_problems,
+    read_table,
+    require_enough,
+    split_mines,
+)
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations
@@ -189,11 +195,8 @@ def plan_mines(request: FetchRequest) -> tuple[list[MinePlan], list[str]]:
     notes = [
         f"no polygons of {years}, left out: {summarise(mines)}" for years, mines in lacking.items()
     ]
-    if len(plans) < len(PARTS):
-        raise MinsegError(
-            f"{len(plans)} mine(s) with polygons: a split by mine needs at least {len(PARTS)}; "
-            + summarise([*request.annotations.notes, *notes] or ["add mines and polygons"])
-        )
+    why = summarise([*request.annotations.notes, *notes] or ["add mines and polygons"])
+    require_enough(len(plans), "mine(s) with polygons", why)
     table = request.mines[request.mines["mine"].isin([plan.mine for plan in plans])]
     split_mines(table, 0, footprints((plan.mine, plan.grid) for plan in plans))
     return plans, notes

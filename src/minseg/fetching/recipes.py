@@ -14,7 +14,7 @@ import shapely
 
 from minseg.atomic import cannot_write, replace_when_done, require_new_folder
 from minseg.data.labels import EXTENT, TASKS, partial_answers
-from minseg.data.mines import MINE_TABLE, MINE_TYPES, PARTS, RAW_MATERIALS
+from minseg.data.mines import MINE_TABLE, MINE_TYPES, RAW_MATERIALS, require_enough
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import (
@@ -208,7 +208,7 @@ def read_icmm(path: Path) -> pd.DataFrame:
     points = points[points.geometry.notna() & (points.geom_type == "Point") & ~points.is_empty]
     if points.empty:
         raise MinsegError(f"{path}: holds no located mines; give the points of the ICMM data set")
-    _require_ids(points["id"], path)
+    require_ids(points["id"], path, "id")
     commodity = points["primaryCommodity"].str.lower()
     return pd.DataFrame(
         {
@@ -392,11 +392,7 @@ def write_recipe(recipe: Recipe, folder: Path) -> list[str]:
     The new folder gets ``mines.csv``, the polygons, ``matches.csv`` where raw materials were
     matched, ``pins.csv`` if scenes are pinned, and ``recipe.txt`` with what this function returns.
     """
-    if len(recipe.mines) < len(PARTS):
-        raise MinsegError(
-            f"{len(recipe.mines)} mine(s): a split by mine needs at least {len(PARTS)}; "
-            + summarise(recipe.notes or ["give more outlines"])
-        )
+    require_enough(len(recipe.mines), "mine(s)", summarise(recipe.notes or ["give more outlines"]))
     require_new_folder(folder)
     lines = [*recipe_lines(recipe), "next:", "  " + _fetch_command(recipe, folder)]
     with replace_when_done(folder) as beside:
@@ -467,12 +463,12 @@ def _class_lines(classes: Iterable[str]) -> list[str]:
     return [*lines, *([f"answers: {'; '.join(answers)}"] if answers else [])]
 
 
-def _require_ids(ids: pd.Series, path: Path) -> None:
+def require_ids(ids: pd.Series, path: Path, field: str) -> None:
     """Refuse ids that cannot tell mines apart, or name their folders."""
     bad = ids[ids.duplicated() | ~ids.str.fullmatch(r"[\w.-]+")]
     if len(bad):
         raise MinsegError(
-            f"{path}: field 'id' holds {bad.iloc[0]!r}, which is there twice or cannot name a "
+            f"{path}: field {field!r} holds {bad.iloc[0]!r}, which is there twice or cannot name a "
             "folder (letters, digits, _ . and - can); mend it in the file"
         )
 
