@@ -164,21 +164,15 @@ def _summary(
 def _what_decides(effects: tuple[Effect, ...], share: float) -> str:
     """Say how many mines would decide an inconclusive claim, if the effects stay as they are."""
     number = len(effects)
-    settled = sum(one.inside for one in effects)
-    favourable = [
-        (one.mines_needed(), one)
-        for one in effects
-        if not one.inside and one.claimed.holds(one.value)
-    ]
-    contrary = [
-        (one.mines_needed(number), one) for one in effects if not one.claimed.holds(one.value)
-    ]
-    to_support = math.ceil(share * number - 1e-9) - settled
+    contrary = [one for one in effects if not one.claimed.holds(one.value)]
+    favourable = [one for one in effects if one.claimed.holds(one.value) and not one.inside]
+    to_support = math.ceil(share * number - 1e-9) - sum(one.inside for one in effects)
     to_contradict = math.floor((1 - share) * number + 1e-9) + 1
+    verdict, found, comparisons, decisive = "contradict", contrary, number, to_contradict
     if len(favourable) >= to_support:
-        verdict, (needed, last) = "support", _nth(favourable, to_support)
-    else:
-        verdict, (needed, last) = "contradict", _nth(contrary, to_contradict)
+        verdict, found, comparisons, decisive = "support", favourable, 1, to_support
+    last = sorted(found, key=lambda one: one.mines_needed(comparisons))[decisive - 1]
+    needed = last.mines_needed(comparisons)
     which = f"; it hangs on {last.name}" if number > 1 else ""
     if math.isinf(needed):
         return f"No number of mines: the effect lies on the edge of what is claimed{which}."
@@ -188,11 +182,6 @@ def _what_decides(effects: tuple[Effect, ...], share: float) -> str:
         f"If the effects stay what they are, {text} test mines, not {last.mines}, would "
         f"{verdict} it with {POWER:.0%} power{which}."
     )
-
-
-def _nth(found: list[tuple[float, Effect]], n: int) -> tuple[float, Effect]:
-    """Return the n-th of numbers of mines and their effects, the smallest first."""
-    return sorted(found, key=lambda pair: pair[0])[n - 1]
 
 
 def _rounded(number: float) -> int:

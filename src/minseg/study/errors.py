@@ -327,16 +327,6 @@ def boundary_distance_px(truth: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(inside, _distance_to(outside), _distance_to(inside))
 
 
-def snow_bright(green: np.ndarray, red: np.ndarray, short_wave: np.ndarray) -> np.ndarray:
-    """Find pixels (by reflectance) that look like snow: Sentinel-2's rule without its elevation."""
-    return (_normalised_difference(green, short_wave) >= SNOW_NDSI) & (red >= SNOW_RED)
-
-
-def water(green: np.ndarray, near_infrared: np.ndarray) -> np.ndarray:
-    """Find pixels (by reflectance) that look like water; snow does too, and is to be taken out."""
-    return _normalised_difference(green, near_infrared) > WATER_NDWI
-
-
 def find_objects(
     truth: np.ndarray, predicted: np.ndarray, known: np.ndarray, pixel_ha: float
 ) -> tuple[np.ndarray, pd.DataFrame]:
@@ -394,15 +384,19 @@ def _hard_cases(dataset: Dataset) -> dict[str, str]:
 
 
 def _looks(dataset: Dataset, one: ScenePrediction) -> dict[str, np.ndarray | None]:
-    """Find snow and water in a scene; None where the dataset lacks a band for it."""
+    """Find snow and water in a scene by reflectance; None where the dataset lacks a band for it.
+
+    Snow by Sentinel-2's rule without its elevation; it looks like water too, and is taken out.
+    """
     snow = wet = None
     there = set(dataset.description.bands)
     if there.issuperset(SNOW_BANDS):
-        values, valid = dataset.read_inputs(one.scene, SNOW_BANDS, one.window)
-        snow = snow_bright(*values) & valid
+        (green, red, short_wave), valid = dataset.read_inputs(one.scene, SNOW_BANDS, one.window)
+        bright = _normalised_difference(green, short_wave) >= SNOW_NDSI
+        snow = bright & (red >= SNOW_RED) & valid
     if there.issuperset(WATER_BANDS):
-        values, valid = dataset.read_inputs(one.scene, WATER_BANDS, one.window)
-        wet = water(*values) & valid
+        (green, near_infrared), valid = dataset.read_inputs(one.scene, WATER_BANDS, one.window)
+        wet = (_normalised_difference(green, near_infrared) > WATER_NDWI) & valid
         wet = wet if snow is None else wet & ~snow
     return {SNOW: snow, WATER: wet}
 

@@ -59,7 +59,8 @@ def claims(run: Run, explanations: Explanations) -> pd.DataFrame:
             continue
         value, other = measured
         draws, mines = value.draws - other.draws, min(len(value.mines), len(other.mines))
-        middle = _middle(_whole_objects(explanations, claim["class"]))
+        areas = _whole_objects(explanations, claim["class"])["area_ha"]
+        middle = "the median area" + ("" if areas.empty else f", {areas.median():.2g} ha,")
         words = claim | _WORDS | {"middle": middle, "within": WITHIN_2_PX}
         rows.append(
             [
@@ -160,12 +161,6 @@ def _whole_objects(explanations: Explanations, name: str) -> pd.DataFrame:
     """Return the objects of a class that lie within what was tested, indexed by mine."""
     objects = explanations.objects
     return objects[(objects["class"] == name) & ~objects["cut"].astype(bool)].set_index("mine")
-
-
-def _middle(objects: pd.DataFrame) -> str:
-    """Name the area that half of some objects are smaller than."""
-    known = "" if objects.empty else f", {objects['area_ha'].median():.2g} ha,"
-    return f"the median area{known}"
 
 
 def _class_counts(run: Run, name: str) -> pd.DataFrame:
