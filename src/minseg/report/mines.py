@@ -57,19 +57,16 @@ def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[st
     there = scores.dropna(subset=["iou"])
     lines = pd.concat([there.iloc[:0], *(there[there["mine"] == mine] for mine in mines)])
     locations = [str(names[mine]) for mine in lines["mine"]]
-    columns: dict[tuple[str, str], list] = {
-        ("", "shown as"): [mines[mine] for mine in lines["mine"]]
+    parts = {
+        "": pd.DataFrame({"shown as": [mines[mine] for mine in lines["mine"]]}),
+        OURS: lines[list(METRICS)].reset_index(drop=True),
     }
-    for metric in METRICS:
-        columns[OURS, style.SHORT_METRIC_TITLES[metric]] = list(lines[metric])
     published = paper_mine_scores(task)
     index = pd.MultiIndex.from_arrays([locations, lines["class"]])
     same = [_published(published, dataset, *row) for row in index]
-    if any(row is not None for row in same):
-        for metric in METRICS:
-            values = [np.nan if row is None else row[metric] for row in same]
-            columns[PAPER, style.SHORT_METRIC_TITLES[metric]] = values
-    table = pd.DataFrame(columns, index=index)
+    if any(same):
+        parts[PAPER] = pd.DataFrame(same, columns=list(METRICS))
+    table = pd.concat(parts, axis=1).set_axis(index).rename(columns=style.SHORT_METRIC_TITLES)
     corner = (model_title(task), "synthetic" * dataset.synthetic)
     return style.table_style(table, corner, _group_starts(locations)).format(_decimals)
 
@@ -79,13 +76,8 @@ def paper_mine_table(task: str) -> Styler:
     published = paper_mine_scores(task)
     heading = f"paper, Table {MINE_TABLES[task]}" if task in MINE_TABLES else "paper, Tables 6–8"
     index = pd.MultiIndex.from_arrays([published["location"], published["class"]])
-    columns = {
-        (f"{heading}, its own mines", style.SHORT_METRIC_TITLES[metric]): published[
-            metric
-        ].to_numpy()
-        for metric in METRICS
-    }
-    table = pd.DataFrame(columns, index=index)
+    scores = published[list(METRICS)].set_axis(index).rename(columns=style.SHORT_METRIC_TITLES)
+    table = pd.concat({f"{heading}, its own mines": scores}, axis=1)
     styler = style.table_style(table, ("", ""), _group_starts(list(published["location"])))
     return styler.format(_as_printed).set_properties(color="#888888")
 
@@ -100,16 +92,11 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"\w+", name.casefold())) - {"mine"}
 
 
-def _published(
-    published: pd.DataFrame, dataset: Dataset, name: str, class_name: str
-) -> pd.Series | None:
-    """Find the paper's row of the same mine and class."""
-    if dataset.synthetic:
-        return None
-    for _, row in published.iterrows():
-        if row["class"] == class_name and same_mine(name, row["location"]):
-            return row
-    return None
+def _published(published: pd.DataFrame, dataset: Dataset, name: str, class_name: str) -> dict:
+    """Find the paper's row of the same mine and class; none beside a synthetic mine."""
+    rows = [] if dataset.synthetic else published.to_dict("records")
+    same = (r for r in rows if r["class"] == class_name and same_mine(name, r["location"]))
+    return next(same, {})
 
 
 def _group_starts(locations: list[str]) -> list[int]:
