@@ -222,6 +222,16 @@ def test_notes_give_each_reason_once(tmp_path, band_results, band_rows):
     ]
 
 
+def test_seeds_that_differ_more_than_rows_are_told(band_results, band_scores):
+    table, first = band_scores.copy(), band_scores["row"] == "RGB"
+    table.loc[first, "spread"] = 0.17  # the rows are .52 and .70
+    assert bands_splits.notes(band_results[:2], table) == ""
+    table.loc[first, "spread"] = 0.19
+    assert bands_splits.notes(band_results[:2], table) == (
+        r"- Model 1 (RGB): IoU differs by 0\.190 from seed to seed, by 0\.180 from row to row."
+    )
+
+
 TASKS = ["model1", "model2", "model3", "model4"]
 CONFIGURATIONS = ["RGB", "R+N", "R+N+S", "M", "M+S"]
 OURS, PALE, NONE, FOREST, TARGETED = "#0072b2", "#8fbbd9", "#8a8a8a", "#e69f00", "#d55e00"

@@ -298,7 +298,10 @@ def overview(scores: pd.DataFrame, convention: str) -> Styler:
 
 
 def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
-    """List in Markdown what is missing, each reason once with its rows: no run, class or mine."""
+    """List in Markdown what keeps rows from an answer, each reason once with its rows.
+
+    It is that a run, a class or mines are missing, or that seeds differ more than rows do.
+    """
     told = [
         (f"no run: {result.problem or 'none was made'}", result.entry.task, result.entry.row)
         for result in results
@@ -314,6 +317,13 @@ def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
             )
         if mines == 1:
             told.append(("a single test mine, so there is no interval over mines", task, row))
+    for task, of_task in lines[lines["metric"] == "iou"].groupby("task", sort=False):
+        apart = of_task["value"].max() - of_task["value"].min()
+        unsteady = of_task.loc[of_task["spread"].fillna(0).idxmax()]
+        if unsteady["spread"] > apart:
+            by_seed, by_row = style.number(unsteady["spread"]), style.number(apart)
+            reason = f"IoU differs by {by_seed} from seed to seed, by {by_row} from row to row"
+            told.append((reason, task, unsteady["row"]))
     concerned: dict[str, list[tuple[str, str]]] = {}
     for reason, task, row in told:
         concerned.setdefault(reason, []).append((task, row))
