@@ -323,7 +323,7 @@ def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
         if unsteady["spread"] > apart:
             by_seed, by_row = style.number(unsteady["spread"]), style.number(apart)
             reason = f"IoU differs by {by_seed} from seed to seed, by {by_row} from row to row"
-            told.append((reason, task, unsteady["row"]))
+            told.append((reason, str(task), str(unsteady["row"])))
     concerned: dict[str, list[tuple[str, str]]] = {}
     for reason, task, row in told:
         concerned.setdefault(reason, []).append((task, row))
