@@ -319,7 +319,7 @@ def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
             told.append(("a single test mine, so there is no interval over mines", task, row))
     for task, of_task in lines[lines["metric"] == "iou"].groupby("task", sort=False):
         apart = of_task["value"].max() - of_task["value"].min()
-        unsteady = of_task.loc[of_task["spread"].fillna(0).idxmax()]
+        unsteady = of_task.sort_values("spread", na_position="first").iloc[-1]
         if unsteady["spread"] > apart:
             by_seed, by_row = style.number(unsteady["spread"]), style.number(apart)
             reason = f"IoU differs by {by_seed} from seed to seed, by {by_row} from row to row"
