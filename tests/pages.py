@@ -85,7 +85,8 @@ def rerun(notebook, parameters, output):
 
 def study_page(number, folder, dataset, **parameters):
     """Run a page on a dataset, with the runs of the folder and as little training as can be."""
-    given = {"dataset": str(dataset.path), "runs": str(folder / "runs"), "settings": SMALL}
+    given = {"dataset": str(dataset.path), "runs": str(folder / "runs"), "seeds": [0]}
+    given["settings"] = SMALL
     return run_page(number, folder, **given | parameters)
 
 

@@ -48,6 +48,7 @@ def parameters(path, dataset, runs, output):
         "task": TASK,
         "tasks": [TASK],
         "bands": BANDS_OF_KIND.get(kind),
+        "seeds": [0],
         "trials": 2,
         "settings": SMALL | {"epochs": 1},
     }
