@@ -57,7 +57,10 @@ SEARCHED, TRIALS = "demo", 5
 PAGES: dict[str, tuple[str, str]] = {
     "01_dataset": ("Table 2, Figures 1–4", "520 synthetic scenes, images by split, fusion"),
     "02_train_and_look": ("section 2.4", "one network, its overlays beside its baseline's"),
-    "03_band_configuration": ("Table 3", "20 networks and 20 forests a seed, differences with intervals"),
+    "03_band_configuration": (
+        "Table 3",
+        "20 networks and 20 forests a seed, differences with intervals",
+    ),
     "04_dataset_splits": ("Tables 2 and 4", "24 targeted networks a seed against the general ones"),
     "05_hyperparameter_tuning": ("Table 5", "a search per model, and what choosing on test adds"),
     "06_excavation": ("Table 6, Figures 5–9", "Model 1 mine by mine"),
