@@ -42,10 +42,10 @@ format: setup  ## put code into the project's format
 	.venv/bin/ruff format
 
 study: setup  ## train what the pages show (hours; MINSEG_PROCESSES=N at once), write results/synthetic.runs
-	OMP_NUM_THREADS=1 .venv/bin/python results/train_study.py
+	OMP_NUM_THREADS=1 .venv/bin/python -m results.train_study
 
 results: setup  ## write results/study_synthetic.csv from the stored runs, and the tables made from it
-	.venv/bin/python results/write_tables.py
+	.venv/bin/python -m results.write_tables
 
 benchmark: setup  ## run every script of benchmarks/
 	@for script in benchmarks/*.py; do \

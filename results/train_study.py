@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from optuna.trial import TrialState
+from results import write_tables
 
 from minseg.data.labels import ALL
 from minseg.errors import MinsegError
@@ -30,8 +31,6 @@ from minseg.study.tables import (
 from minseg.study.tuning import Search, tune_all
 
 PROFILE, SEEDS, TRIALS = "laptop", (0, 1, 2), 40
-SHOWN_PROFILE, SHOWN_TRIALS = "demo", 5
-"""The search that the page of Table 5 shows as long as there is no other."""
 
 
 def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
@@ -69,7 +68,7 @@ def train(study: Study, trials: int) -> tuple[list[str], list[str]]:
     """Make the study, and return what is packed of its store, and which runs keep their weights."""
     first, *others = study.seeds
     runs = list(trained(study, first))
-    searches = searched(replace(study, profile=SHOWN_PROFILE), SHOWN_TRIALS)
+    searches = searched(replace(study, profile=write_tables.SEARCHED), write_tables.TRIALS)
     searches += searched(study, trials)
     for seed in others:
         runs += trained(study, seed)
