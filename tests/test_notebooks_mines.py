@@ -91,7 +91,7 @@ def test_stored_runs_are_shown_without_torch(folder, wicked):
     study.run(study.config(task="model1", bands="RGB", **SETTINGS))
     cells = code_cells(next(path for path in NOTEBOOKS if path.stem.startswith("06")))
     parameters = f"""
-dataset, runs, bands = {str(wicked.path)!r}, {str(folder / "runs")!r}, "RGB"
+dataset, runs, seeds, bands = {str(wicked.path)!r}, {str(folder / "runs")!r}, [0], "RGB"
 settings = {SETTINGS!r}
 """
     sources = [cells[0].source, parameters, *(cell.source for cell in cells[1:])]
