@@ -176,12 +176,7 @@ def build_loss(
 def _overlapping_loss(name: str, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
     """Make a loss of overlapping classes; ignored pixels add 0 to every sum."""
     bits = torch.tensor([task.value(name) for name in task.output_names])[:, None, None]
-    of_regions = {
-        "jaccard": JaccardLoss("multilabel", from_logits=False),
-        "tversky": TverskyLoss(
-            "multilabel", from_logits=False, alpha=TVERSKY_ALPHA, beta=TVERSKY_BETA
-        ),
-    }
+    of_regions = {"jaccard": (1, 1), "tversky": (TVERSKY_ALPHA, TVERSKY_BETA)}
     of_pixels = {
         "focal": FocalLoss("binary", gamma=FOCAL_GAMMA, reduction="sum"),
         "crossentropy": nn.BCEWithLogitsLoss(reduction="sum"),
@@ -191,14 +186,28 @@ def _overlapping_loss(name: str, task: Task) -> Callable[[Tensor, Tensor], Tenso
         annotated = (target != task.ignore).unsqueeze(1)  # (batch, 1, h, w)
         truth = annotated & ((target.unsqueeze(1) & bits.to(target.device)) > 0)
         if name in of_regions:
-            there = logits.float().sigmoid()  # (batch, classes, h, w)
-            both = torch.cat([there, 1 - there], dim=1) * annotated  # (batch, 2 · classes, h, w)
-            return of_regions[name](both, torch.cat([truth, annotated & ~truth], dim=1).float())
+            there = logits.float().sigmoid() * annotated  # (batch, classes, h, w)
+            return _region_loss(there, truth, annotated.sum(), *of_regions[name])
         logits = torch.where(annotated, logits.float(), _ABSENT_LOGIT)
         total = of_pixels[name](logits, truth.float())
         return total / (annotated.sum().clamp(min=1) * len(bits))
 
     return loss
+
+
+def _region_loss(there: Tensor, truth: Tensor, pixels: Tensor, alpha: float, beta: float) -> Tensor:
+    """Mean soft Tversky loss of classes and their absences, each of them 0 where truth lacks it.
+
+    smp's own loss would need probabilities and truth of both, twice the memory and time; here the
+    sums of the absences follow from those of the classes.
+    """
+    over_pixels = (0, 2, 3)
+    both = (there * truth).sum(over_pixels)
+    seen, true = there.sum(over_pixels), truth.sum(over_pixels)
+    both = torch.cat([both, pixels - seen - true + both])  # (2 · classes,)
+    seen, true = torch.cat([seen, pixels - seen]), torch.cat([true, pixels - true])
+    score = both / (both + alpha * (seen - both) + beta * (true - both)).clamp(min=1e-7)
+    return ((1 - score) * (true > 0)).mean()
 
 
 def _focal(logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
