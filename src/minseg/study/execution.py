@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -292,19 +293,27 @@ def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict
     return maps
 
 
-def measure_cost(run: Run, dataset: Dataset) -> dict[str, float]:
-    """Measure parameters, and the best of three times for the test scenes; keep both."""
-    segmenter = open_segmenter(run)
-    scope, crop = require(run.config, dataset), run.config.test_crop
-    scenes, times = load_scenes(scope, "test", run.task, run.statistics, crop), []
+def measure_cost(stored: Run, dataset: Dataset) -> dict[str, float]:
+    """Measure parameters, the better of two epochs, the best of three times for the test scenes.
+
+    What is measured is kept with the run. The epochs, each with its validation, are trained anew:
+    those of stored runs tell of the machines that made them and of what else these did.
+    """
+    segmenter, config = open_segmenter(stored), stored.config
+    scope = require(config, dataset)
+    scenes = load_scenes(scope, "test", stored.task, stored.statistics, config.test_crop)
+    times = []
     for _ in range(3):
         started = time.perf_counter()
         predict_scenes(segmenter, scenes)
         times.append(time.perf_counter() - started)
+    with TemporaryDirectory() as folder:
+        short = run(config.replace(epochs=2, score_epochs=()), dataset, RunStore(Path(folder)))
+        epoch_s = short.history["seconds"].min()
     parameters = sum(weight.numel() for weight in segmenter.network.parameters())
-    cost = {"parameters": parameters, "prediction_s": min(times)}
+    cost = {"parameters": parameters, "epoch_s": epoch_s, "prediction_s": min(times)}
     with suppress(CannotWriteError, OSError):  # a run store may be open for reading only
-        _write_json(run.path / COST, cost)
+        _write_json(stored.path / COST, cost)
     return cost
 
 
