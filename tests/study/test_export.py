@@ -159,6 +159,7 @@ def test_the_stac_item_is_valid_and_pystac_reads_the_model_from_it(run, exported
     assert model.tasks == ["semantic-segmentation"]
     (image,), (answer,) = model.input, model.output
     assert image.bands == ["B02", "B04", "VV"] == [b["name"] for b in item["properties"]["bands"]]
+    assert "bands" in image.input.dim_order  # by its schema, where an input names bands
     assert image.input.shape == answer.result.shape == [-1, 3, -1, -1]
     assert [one.description for one in answer.classes] == list(run.task.output_names)
     assert AssetGeneralMLMExtension.ext(read.assets["model"]).artifact_type == "onnx"
