@@ -1,8 +1,26 @@
-"""Sphinx extension: pages are read, and so executed, on all cores, also by `jupyter-book build`."""
+"""Sphinx extension: pages are read, and so executed, on all cores, also by `jupyter-book build`.
 
+On Linux their kernels are forked from a process that has imported what all pages need, which is
+half of the time of a page whose runs are stored.
+"""
+
+import multiprocessing
 import os
+import pkgutil
+import sys
+import threading
+from importlib.metadata import EntryPoint
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
+from typing import Any
 
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from sphinx.application import Sphinx
+
+from minseg import report
+
+FORKED = EntryPoint("forked", f"{__name__}:ForkedKernel", KernelProvisionerFactory.GROUP_NAME)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -16,6 +34,11 @@ def _allow(app: Sphinx, _: object) -> None:
     app.parallel = max(app.parallel, os.cpu_count() or 1)
     # A page that trains with the threads of all cores beside the others takes ten times as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if sys.platform == "linux":  # elsewhere a process that has been at work may not be forked
+        KernelProvisionerFactory.provisioners[FORKED.name] = FORKED
+        os.environ[KernelProvisionerFactory.default_provisioner_name_env] = FORKED.name
+        # Kernels set it before a page imports anything.
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the
     # sections, after the reading and in one process; the other is about LaTeX alone.
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
@@ -25,3 +48,52 @@ def _allow(app: Sphinx, _: object) -> None:
 def _deal(app: Sphinx, _: object, pages: list[str]) -> None:
     """Deal the pages out in turn: neighbours, which take about as long, go to different hands."""
     pages[:] = [page for first in range(app.parallel) for page in pages[first :: app.parallel]]
+
+
+class ForkedKernel(LocalProvisioner):
+    """A kernel that begins with the imports of a page done."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+        """Fork it; `cmd` would start one anew, and its options are this one's too."""
+        reports = (f"minseg.report.{one.name}" for one in pkgutil.iter_modules(report.__path__))
+        multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
+        options = cmd[cmd.index("-f") :]
+        self.process = _Process(target=_serve, args=(options, kwargs["cwd"], kwargs["env"]))
+        main = vars(sys.modules["__main__"])
+        file = main.pop("__file__", None)  # of the program that builds the book: no kernel needs it
+        self.process.start()
+        main["__file__"] = file
+        self.pid = self.pgid = self.process.pid
+        return self.connection_info
+
+
+class _Process(ForkServerProcess):
+    """A process with the names of `subprocess.Popen`, by which Jupyter handles its kernels."""
+
+    stdin = stdout = stderr = None
+
+    def poll(self) -> int | None:
+        return self.exitcode
+
+    def wait(self) -> int | None:
+        self.join()
+        return self.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _serve(options: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Be a kernel, until it is shut down or the process that asked for it is gone."""
+    os.setsid()
+    os.environ.update(environment)
+    os.chdir(folder)
+    threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
+    parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # else it prints how to connect to it
+    IPKernelApp.launch_instance(argv=[*options, parent])
+
+
+def _follow(parent: BaseProcess) -> None:
+    """End with another process."""
+    parent.join()
+    os._exit(1)
