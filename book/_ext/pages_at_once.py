@@ -17,6 +17,7 @@ from typing import Any
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from sphinx.application import Sphinx
+from sphinx.util.parallel import make_chunks
 
 from minseg import report
 
@@ -46,8 +47,13 @@ def _allow(app: Sphinx, _: object) -> None:
 
 
 def _deal(app: Sphinx, _: object, pages: list[str]) -> None:
-    """Deal the pages out in turn: neighbours, which take about as long, go to different hands."""
-    pages[:] = [page for first in range(app.parallel) for page in pages[first :: app.parallel]]
+    """Deal the notebooks out in turn; what is left for later hands is quickly read."""
+    sizes = [len(chunk) for chunk in make_chunks(pages, app.parallel)]
+    hands: list[list[str]] = [[] for _ in sizes]
+    for page in sorted(pages, key=lambda name: not name.startswith("notebooks/")):
+        free = [k for k, hand in enumerate(hands) if len(hand) < sizes[k]]
+        hands[min(free, key=lambda k: (k >= app.parallel, len(hands[k])))].append(page)
+    pages[:] = [page for hand in hands for page in hand]
 
 
 class ForkedKernel(LocalProvisioner):
