@@ -177,7 +177,7 @@ def test_a_token_refused_before_its_time_is_fetched_anew(server, monkeypatch):
     with pytest.raises(MinsegError, match="HTTP response code: 403: a token") as error:
         read_scene_classes(scene, provider, BOX)
     assert "sig" not in str(error.value)  # what signs is nobody's business
-    assert len(given) == 2 + assets.ATTEMPTS - 1
+    assert len(given) == 2 + assets.READ_ATTEMPTS - 1
 
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}

@@ -50,10 +50,6 @@ ELSEWHERE_OPTIONS = {
 }
 """How files that are not on this machine are opened."""
 
-METRES_PER_DEGREE = 111_320.0
-"""Length of one degree of latitude, metres."""
-
-
 _GEOD = Geod(ellps="WGS84")
 
 # GDAL raises what goes wrong; the libtiff it was built with also prints some of that.
@@ -107,10 +103,6 @@ class Grid:
         if self.crs is None:
             return width, height
         longitude, latitude = self.centre_lonlat
-        if self.crs.is_geographic:
-            across = METRES_PER_DEGREE * math.cos(math.radians(latitude))
-            return width * across, height * METRES_PER_DEGREE
-        factor = self.crs.linear_units_factor[1]
         x, y = self.transform @ (self.width / 2, self.height / 2)
         ends = (
             (x + self.transform.a, x + self.transform.b),
@@ -119,6 +111,9 @@ class Grid:
         across, down = _GEOD.inv(
             [longitude] * 2, [latitude] * 2, *warp_points(self.crs, "EPSG:4326", *ends)
         )[2]
+        if self.crs.is_geographic:
+            return across, down
+        factor = self.crs.linear_units_factor[1]
         return _ground_side(across, width * factor), _ground_side(down, height * factor)
 
     def outline(self, points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ import pandas as pd
 import shapely
 from pyproj import Geod, Proj
 
-from minseg.data.raster import METRES_PER_DEGREE
 from minseg.errors import MinsegError, summarise
 
 REACH_M = 10_000.0
@@ -47,7 +46,7 @@ def pairs_within(
 
 def _window(longitude: float, latitude: float, reach_m: float) -> shapely.Geometry:
     """Return a box in degrees that holds all in reach, also as seen across the date line."""
-    north = 1.5 * reach_m / METRES_PER_DEGREE
+    north = 1.5 * reach_m / 111_000  # a degree of latitude has about so many metres
     east = min(180.0, north / max(0.01, np.cos(np.radians(latitude))))
     return shapely.multipolygons(
         [

@@ -57,7 +57,7 @@ NOT_SUBTRACTED_FLOOR = 0.09
 """Reflectance that every band's darkest hundredth exceeds where 1000 was not subtracted: few
 places are without shadow, water or plants, one of which is below 0.05 in some band."""
 
-ATTEMPTS = 3  # to open and read a raster, over GDAL's own retries
+READ_ATTEMPTS = 3  # to open and read a raster, over GDAL's own retries
 PAUSE_S = 2.0  # before the second attempt, doubled before each further one
 
 # Where GDAL 3.10 caches nothing, threads that read one address at a time wait for ever: scenes of
@@ -207,14 +207,14 @@ class Asset:
         file's own, and not outside of it.
         """
         href = str(self.href)
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, READ_ATTEMPTS + 1):
             try:
                 with (
                     _LOCKS[hash(href) % len(_LOCKS)],
                     environment(self.provider),
                     rasterio.open(gdal_path(signed(href, self.provider))) as source,
                 ):
-                    if source.crs is not None or source.gcps[0] or attempt == ATTEMPTS:
+                    if source.crs is not None or source.gcps[0] or attempt == READ_ATTEMPTS:
                         return self._onto(grid, source, nodata)
                     # GDAL takes a header that a broken connection cut short for whole. Its last
                     # tags are missing then: those that locate it, and those of its tiles, which
@@ -224,7 +224,7 @@ class Asset:
                 status, reason = status_of(error), _reason(error, href)
             withheld = status in REFUSED and not can_sign_anew(self.provider)
             absent = status in (404, 410) or "No such file or directory" in reason
-            if attempt == ATTEMPTS or withheld or absent:
+            if attempt == READ_ATTEMPTS or withheld or absent:
                 break
             time.sleep(PAUSE_S * 2 ** (attempt - 1))
         advice = "" if status in REFUSED else "; try again later or choose another item"
