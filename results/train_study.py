@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from optuna.trial import TrialState
-from results import write_tables
+from results.write_tables import SEARCHED, SEEDS, TRIALS
 
 from minseg.data.labels import ALL
 from minseg.errors import MinsegError
@@ -30,7 +30,7 @@ from minseg.study.tables import (
 )
 from minseg.study.tuning import Search, tune_all
 
-PROFILE, TRIALS = "laptop", 40
+PROFILE = "laptop"
 
 
 def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
@@ -54,22 +54,21 @@ def trained(study: Study, seed: int) -> Iterator[Run]:
         print(f"seed {seed}: {name}: {sum(len(result.runs) for result in found)} rows", flush=True)
 
 
-def searched(study: Study, trials: int) -> list[Search]:
+def searched(study: Study) -> list[Search]:
     """Make or find the searches of Table 5."""
-    searches, problems = tune_all(study, MODELS, PAPER_BANDS, trials)
-    short = [name for name, search in searches.items() if len(search.finished()) < trials]
+    searches, problems = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
+    short = [name for name, search in searches.items() if len(search.finished()) < TRIALS]
     if problems or short:
         raise MinsegError("; ".join([*problems, *(f"{name}: trials failed" for name in short)]))
-    print(f"Table 5: {trials} trials of {len(searches)} models", flush=True)
+    print(f"Table 5: {TRIALS} trials of {len(searches)} models", flush=True)
     return list(searches.values())
 
 
-def train(study: Study, trials: int) -> tuple[list[str], list[str]]:
+def train(study: Study) -> tuple[list[str], list[str]]:
     """Make the study, and return what is packed of its store, and which runs keep their weights."""
     first, *others = study.seeds
     runs = list(trained(study, first))
-    searches = searched(replace(study, profile=write_tables.SEARCHED), write_tables.TRIALS)
-    searches += searched(study, trials)
+    searches = searched(replace(study, profile=SEARCHED))
     for seed in others:
         runs += trained(study, seed)
     # What pages keep beside runs goes along.
@@ -86,10 +85,10 @@ def train(study: Study, trials: int) -> tuple[list[str], list[str]]:
 
 def main() -> None:
     """Train, and write the pack that the package ships."""
-    study = open_study(PROFILE, seeds=write_tables.SEEDS)
+    study = open_study(PROFILE, seeds=SEEDS)
     # What is shipped already is no reason not to train.
     study = replace(study, store=RunStore(default_store()))
-    names, weights = train(study, TRIALS)
+    names, weights = train(study)
     path = project_folder() / "results" / "synthetic.runs"
     manifest = pack_runs(study.store, path, weights, names)
     print(f"{path}: {len(manifest.runs)} runs, {path.stat().st_size / 2**20:.1f} MiB")

@@ -51,7 +51,7 @@ SPREAD_OF = "Model 1 on RGB, 100 synthetic mines, demo profile"
 SEEDS = (0, 1, 2)
 """Of Tables 3 and 4, as on their pages."""
 
-SEARCHED, TRIALS = "demo", 5
+SEARCHED, TRIALS = "demo", 40
 """Profile and trials of a model's search, as on the page of Table 5."""
 
 PAGES: dict[str, tuple[str, str]] = {
