@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,15 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
     assert row["validation IoU"] == "0.600"
     chosen = search.run_of(search.finished()[0]).scores("test", "paper", epochs=2)["iou"]
     assert row["test IoU"] == f"{chosen:.3f}" != "0.500"
+
+
+def test_it_is_said_where_the_choice_is_the_untuned_training_at_another_epoch(make_search):
+    found = replace(candidates(make_search(STEADY, LUCKY)), by_default=2)
+    gain = "+0.100 (+0.100)"
+    told = f"{gain}, of the same training after 2 instead of 3 epochs."
+    assert told in pages.answer({"model2": found})
+    other = replace(found, table=found.table.assign(run=range(len(found.table))))
+    assert f"{gain}." in pages.answer({"model2": other})
 
 
 def test_few_mines_are_not_made_to_say_more(make_search):

@@ -40,7 +40,10 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def answer(found: Mapping[str, Candidates]) -> str:
     """Say in two lines of Markdown what tuning gains, and what choosing on test would add."""
-    gains = "; ".join(f"{model_title(task)} {_gain(models)}" for task, models in found.items())
+    gains = "; ".join(
+        f"{model_title(task)} {_gain(models)}{_same_training(models)}"
+        for task, models in found.items()
+    )
     added = "; ".join(
         f"{model_title(task)} {signed(gain_on_test(models))}" for task, models in found.items()
     )
@@ -147,6 +150,16 @@ def _gain(found: Candidates) -> str:
         return DASH
     low, high = interval(gain[1])
     return f"{signed(gain[0])} ({span(low, high, signed)})"
+
+
+def _same_training(found: Candidates) -> str:
+    """Say where only the epoch differs, so that the gain is how much one training wavers."""
+    if found.by_default is None or found.within_budget in (None, found.by_default):
+        return ""
+    chosen, untuned = (found.table.iloc[k] for k in (found.within_budget, found.by_default))
+    if chosen["run"] != untuned["run"]:
+        return ""
+    return f", of the same training after {chosen['epochs']} instead of {untuned['epochs']} epochs"
 
 
 def _test_iou(found: Candidates, row: int) -> float:
