@@ -56,7 +56,7 @@ def test_probabilities_are_the_softmax_of_the_network_in_evaluation_mode(real):
         expected = real(inputs).softmax(dim=1)
     real.train()  # as training leaves it
     found = segmenter_of(real).probabilities(inputs)
-    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)  # kernels of some processors round
     reduced = segmenter_of(real, "bf16-mixed").probabilities(inputs)
     assert reduced.dtype == torch.float32
     assert not torch.equal(found, reduced)
@@ -69,7 +69,7 @@ def test_padding_repeats_the_edge_and_does_not_move_the_image(real, height, widt
     margins = ((0, 0), (0, 0), (0, 64 - height), (0, -width % 32))
     padded = torch.from_numpy(np.pad(inputs.numpy(), margins, mode="edge"))
     expected = segmenter.probabilities(padded)[..., :height, :width]
-    assert segmenter.probabilities(inputs).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+    assert segmenter.probabilities(inputs).numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize(("side", "crop", "first"), [(64, 64, 0), (64, 32, 16), (65, 32, 16)])
