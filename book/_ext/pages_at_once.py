@@ -1,6 +1,6 @@
 """Sphinx extension: pages are read, and so executed, on all cores, also by `jupyter-book build`.
 
-On Linux their kernels are forked from a process that has imported what all pages need, which is
+On Linux their kernels are forked from a process that has imported what all pages need, which is up to
 half of the time of a page whose runs are stored.
 """
 
