@@ -1,7 +1,7 @@
 """Sphinx extension: pages are read, and so executed, on all cores, also by `jupyter-book build`.
 
-On Linux their kernels are forked from a process that has imported what all pages need, which is up to
-half of the time of a page whose runs are stored.
+On Linux their kernels are forked from a process that has imported what all pages need, which is up
+to half of the time of a page whose runs are stored.
 """
 
 import multiprocessing
