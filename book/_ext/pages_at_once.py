@@ -38,6 +38,8 @@ def _allow(app: Sphinx, _: object) -> None:
     if sys.platform == "linux":  # elsewhere a process that has been at work may not be forked
         KernelProvisionerFactory.provisioners[FORKED.name] = FORKED
         os.environ[KernelProvisionerFactory.default_provisioner_name_env] = FORKED.name
+        reports = (f"minseg.report.{one.name}" for one in pkgutil.iter_modules(report.__path__))
+        multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
         # Kernels set it before a page imports anything.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the
@@ -61,14 +63,12 @@ class ForkedKernel(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
         """Fork it; `cmd` would start one anew, and its options are this one's too."""
-        reports = (f"minseg.report.{one.name}" for one in pkgutil.iter_modules(report.__path__))
-        multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
         options = cmd[cmd.index("-f") :]
         self.process = _Process(target=_serve, args=(options, kwargs["cwd"], kwargs["env"]))
         main = vars(sys.modules["__main__"])
-        file = main.pop("__file__", None)  # of the program that builds the book: no kernel needs it
-        self.process.start()
-        main["__file__"] = file
+        hidden = {"__file__": main.pop("__file__")} if "__file__" in main else {}
+        self.process.start()  # no kernel needs the program that builds the book
+        main.update(hidden)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
