@@ -210,7 +210,9 @@ class Dataset:
 
     def grid(self, scene: pd.Series) -> Grid:
         """Return the grid that all rasters of a scene share."""
-        return read_grid(self.path / scene["labels"])
+        path = self.path / scene["labels"]
+        small = _SMALL_FILES.read(path, "labels")
+        return small.grid if small else read_grid(path)
 
     def read_inputs(
         self, scene: pd.Series, bands: Sequence[str], window: Window | None = None
@@ -394,21 +396,18 @@ def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
             continue
         path = dataset.path / scene[kind]
         try:
-            with open_raster(path) as source:
-                grids[kind] = grid_of(source)
-                require_located(grids[kind], path)
-                require_format(source, kind)
-                values, valid = read_window(source, source.indexes)
-                names = source.descriptions
-            labels = read_bits(path) if kind == "labels" else None
+            file = _SMALL_FILES.read(path, kind) or _read_file(path, kind)
+            require_located(file.grid, path)
         except MinsegError as error:
             problems.append(str(error))
             continue
-        if labels is not None:
-            problems += _label_problems(labels, dataset, path)
+        grids[kind] = file.grid
+        if kind == "labels":
+            problems += _label_problems(file.values[0], dataset, path)
         else:
-            problems += _band_problems(names, kind, dataset, path)
-            problems += _value_problems(values[:, valid], names, kind, path)
+            problems += _band_problems(file.names, kind, dataset, path)
+            values, valid = file.part(range(len(file.names)))
+            problems += _value_problems(values[:, valid], file.names, kind, path)
     if not all(one.matches(other) for one, other in pairwise(grids.values())):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
@@ -461,16 +460,8 @@ def read_named(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read bands of ``optical.tif`` or ``radar.tif`` as float32, and where valid."""
     kind = "radar" if BANDS[bands[0]].is_radar else "optical"
-    try:
-        state = path.stat()
-    except OSError:
-        raise MinsegError(f"{path}: no such file; check the path") from None
-    if window is None and state.st_size <= SMALL_FILE_BYTES:
-        names, nodata, stored, shown = _SMALL_FILES.read(path, kind, state.st_mtime_ns)
-        positions = _positions(path, names, bands)
-        values = stored[positions]
-        valid = valid_pixels(values, [nodata[position] for position in positions])
-        valid = valid if shown is None else valid & shown
+    if small := _SMALL_FILES.read(path, kind):
+        values, valid = small.part(_positions(path, small.names, bands), window)
     else:
         with open_raster(path) as source:
             require_format(source, kind)
@@ -485,10 +476,17 @@ def read_named(
 
 def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
     """Read a scene's labels, uint16 (height, width); what a mask in the file hides is ignored."""
+    if small := _SMALL_FILES.read(path, "labels"):
+        return small.part([0], window)[0][0]
     with open_raster(path) as source:
         require_format(source, "labels")
-        (bits,), _ = read_window(source, [1], window)
-        shown = read_dataset_mask(source, 1, window)
+        return _shown_bits(source, window)
+
+
+def _shown_bits(source: rasterio.DatasetReader, window: Window | None = None) -> np.ndarray:
+    """Read labels, ignored where a mask hides them."""
+    (bits,), _ = read_window(source, [1], window)
+    shown = read_dataset_mask(source, 1, window)
     return bits if shown is None else np.where(shown, bits, np.uint16(IGNORE_BITS))
 
 
@@ -511,43 +509,68 @@ def require_format(source: rasterio.DatasetReader, kind: str) -> None:
             )
 
 
+class _File(NamedTuple):
+    """What a scene's file holds, as stored."""
+
+    grid: Grid
+    names: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    values: np.ndarray
+    """(bands, height, width)."""
+    shown: np.ndarray | None
+    """bool (height, width): its mask."""
+
+    def part(
+        self, positions: Sequence[int], window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a copy of bands, counted from 0, and where all of them are valid."""
+        inside = window.crop(*self.values.shape[1:]).toslices() if window else np.s_[:, :]
+        values = self.values[(positions, *inside)]
+        valid = valid_pixels(values, [self.nodata[position] for position in positions])
+        return values, valid if self.shown is None else valid & self.shown[inside]
+
+
+def _read_file(path: Path, kind: str) -> _File:
+    """Read a file of a scene whole."""
+    with open_raster(path) as source:
+        require_format(source, kind)
+        if kind == "labels":
+            values, shown = _shown_bits(source)[np.newaxis], None
+        else:
+            values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
+        return _File(grid_of(source), source.descriptions, source.nodatavals, values, shown)
+
+
 class _SmallFiles:
     """Whole files in memory, those used last, up to a sum of bytes.
 
-    A worker that makes many runs in a row reads the same scenes again and again.
+    A worker that makes many runs in a row reads the same scenes again and again, and so does a page
+    that compares many runs.
     """
 
     def __init__(self) -> None:
-        self._files: OrderedDict[tuple[Path, int], _SmallFile] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, int], _File] = OrderedDict()
         self._lock = Lock()
 
-    def read(self, path: Path, kind: str, changed_ns: int) -> "_SmallFile":
-        """Read a file, unless it is in memory."""
-        key = path, changed_ns
+    def read(self, path: Path, kind: str) -> _File | None:
+        """Read a file, unless it is in memory; None if it is large."""
+        try:
+            state = path.stat()
+        except OSError:
+            raise MinsegError(f"{path}: no such file; check the path") from None
+        if state.st_size > SMALL_FILE_BYTES:
+            return None
+        key = path, state.st_mtime_ns
         with self._lock:
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
-        with open_raster(path) as source:
-            require_format(source, kind)
-            values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
-            file = _SmallFile(source.descriptions, source.nodatavals, values, shown)
+        file = _read_file(path, kind)
         with self._lock:
             self._files[key] = file
             while sum(file.values.nbytes for file in self._files.values()) > KEPT_BYTES:
                 self._files.popitem(last=False)
         return file
-
-
-class _SmallFile(NamedTuple):
-    """What a file holds."""
-
-    names: tuple[str, ...]
-    nodata: tuple[float | None, ...]
-    values: np.ndarray
-    """(bands, height, width), as stored."""
-    shown: np.ndarray | None
-    """bool (height, width): its mask."""
 
 
 _SMALL_FILES = _SmallFiles()

@@ -1,6 +1,7 @@
 """True ground areas of pixels, whatever the projection."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from textwrap import shorten
 
 import numpy as np
@@ -31,10 +32,16 @@ def pixel_areas_m2(grid: Grid, columns: np.ndarray, rows: np.ndarray) -> np.ndar
     the grid (Lambert's azimuthal), at a mesh of points, and interpolated between them: off by less
     than 0.01 % for grids of up to ten degrees, across the 180th meridian too.
     """
+    places = np.stack([rows, columns], axis=-1)
+    return _interpolated_areas_m2(grid)(places).reshape(columns.shape)
+
+
+@lru_cache(maxsize=128)
+def _interpolated_areas_m2(grid: Grid) -> RegularGridInterpolator:
+    """Compute the mesh once for all the maps of a place."""
     across, down = np.linspace(0, grid.width, _NODES), np.linspace(0, grid.height, _NODES)
     at_nodes = _pixel_areas_m2(grid, *np.meshgrid(across, down))
-    interpolated = RegularGridInterpolator((down, across), at_nodes)
-    return interpolated(np.stack([rows, columns], axis=-1)).reshape(columns.shape)
+    return RegularGridInterpolator((down, across), at_nodes)
 
 
 def central_pixel_area_m2(grid: Grid) -> float:

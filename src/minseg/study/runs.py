@@ -244,13 +244,12 @@ class Run:
 
     def scores_by_mine(self, part: str = "test", convention: str = "standard") -> pd.DataFrame:
         """Score each mine (index) by itself, with its scene; NaN where none of the classes is."""
-        rows = {}
-        for (mine, scene), counts in self.counts_of(part).groupby(["mine", "scene"], sort=False):
-            found = scores(counts_array(counts, self.task), convention)
-            rows[mine] = {"scene": scene} | {
-                name: found[name] for name in ("iou", "recall", "precision", "accuracy")
-            }
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mine")
+        rows = self.counts_of(part)
+        table = rows.drop_duplicates("scene").sort_values("scene").set_index("mine")[["scene"]]
+        found = [scores(one[np.newaxis], convention) for one in counts_array(rows, self.task)]
+        for name in ("iou", "recall", "precision", "accuracy"):
+            table[name] = [one[name] for one in found]
+        return table
 
     def require_whole(self) -> None:
         """Refuse a folder that was damaged after the run was finished."""
