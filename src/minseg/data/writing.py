@@ -10,13 +10,7 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, require_new_folder, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
-from minseg.data.dataset import (
-    Dataset,
-    Description,
-    footprints,
-    open_dataset,
-    scene_grids,
-)
+from minseg.data.dataset import Dataset, Description, footprints, open_dataset, scene_grids
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines, validate_table
 from minseg.data.radiometry import REFLECTANCE_SCALE

@@ -54,12 +54,7 @@ def made() -> str:
 DASH = "–"
 """Where there is no number."""
 
-METRIC_TITLES = {
-    "iou": "IoU",
-    "recall": "recall",
-    "precision": "precision",
-    "accuracy": "accuracy",
-}
+METRIC_TITLES = {"iou": "IoU", "recall": "recall", "precision": "precision", "accuracy": "accuracy"}
 SHORT_METRIC_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
 
 
