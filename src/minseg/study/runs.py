@@ -29,7 +29,7 @@ from minseg.data.raster import Grid, grid_of, open_raster
 from minseg.errors import MinsegError
 from minseg.learning.device import peak_memory_mib
 from minseg.learning.options import installed_version, named_start
-from minseg.scoring.metrics import Scores, scores
+from minseg.scoring.metrics import METRICS, Scores, scores
 from minseg.study.config import PIXEL_FOREST, RunConfig
 
 PACKAGES = (
@@ -116,7 +116,6 @@ RUN_FILES: dict[str, str] = {
     "counts.csv": "counts",
 }
 """File to the property of `Run` that reads it; a network's weights are not needed for scores."""
-
 
 COST = "cost.json"
 """What a page had measured of a run."""
@@ -247,9 +246,7 @@ class Run:
         rows = {}
         for (mine, scene), counts in self.counts_of(part).groupby(["mine", "scene"], sort=False):
             found = scores(counts_array(counts, self.task), convention)
-            rows[mine] = {"scene": scene} | {
-                name: found[name] for name in ("iou", "recall", "precision", "accuracy")
-            }
+            rows[mine] = {"scene": scene} | {name: found[name] for name in METRICS}  # type: ignore[literal-required]
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mine")
 
     def require_whole(self) -> None:
