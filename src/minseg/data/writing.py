@@ -123,29 +123,14 @@ def _write_scene(root: Path, scene: SceneRasters) -> dict[str, object]:
 
 def write_rasters(folder: Path, scene: SceneRasters) -> None:
     """Write one scene's ``optical.tif``, ``radar.tif`` if it has radar, and ``labels.tif``."""
-    write_geotiff(
-        folder / "optical.tif",
-        scene.optical,
-        scene.grid,
-        nodata=0,
-        descriptions=scene.optical_bands,
-        scale=REFLECTANCE_SCALE,
-    )
+    grid, bands, bits = scene.grid, scene.optical_bands, scene.labels[np.newaxis]
+    optical, radar, labels = (folder / f"{kind}.tif" for kind in ("optical", "radar", "labels"))
+    scale = REFLECTANCE_SCALE
+    write_geotiff(optical, scene.optical, grid, nodata=0, descriptions=bands, scale=scale)
     if scene.radar is not None:
-        write_geotiff(
-            folder / "radar.tif",
-            scene.radar,
-            scene.grid,
-            nodata=np.nan,
-            descriptions=[band.name for band in RADAR_BANDS],
-        )
-    write_geotiff(
-        folder / "labels.tif",
-        scene.labels[np.newaxis],
-        scene.grid,
-        nodata=IGNORE_BITS,
-        descriptions=["class bits"],
-    )
+        names = [band.name for band in RADAR_BANDS]
+        write_geotiff(radar, scene.radar, grid, nodata=np.nan, descriptions=names)
+    write_geotiff(labels, bits, grid, nodata=IGNORE_BITS, descriptions=["class bits"])
 
 
 def scene_row(relative: Path, scene: SceneRasters) -> dict[str, object]:
