@@ -33,8 +33,7 @@ def write_style(
 ) -> None:
     """Write a QGIS style that colours polygons by a field: value to label and colour.
 
-    QGIS applies it by itself to a file of the same name in the same folder. With a palette, value
-    to label and colour, it colours a class map too.
+    QGIS applies it by itself to a file of the same name beside it. A palette colours a class map.
     """
     text = _TEXTS.get_template("style.qml").render(
         field=field,
@@ -50,9 +49,8 @@ def write_style(
 def write_task_style(path: Path, task: Task, values: Iterable[int] | None = None) -> None:
     """Write the QGIS style of a task's polygons and of its class map, for the values it has.
 
-    One file serves both, so that ``mine.tif`` and ``mine.gpkg`` may lie side by side: of a style
-    QGIS reads the part that fits the layer. The background of the class map is transparent, and
-    no data always are.
+    One file serves both, so that ``mine.tif`` and ``mine.gpkg`` may lie side by side. The map's
+    background is transparent, and no data always are.
     """
     classes = zip(task.target_names[1:], task.target_colours[1:], strict=True)
     values = range(0 if task.overlapping else task.num_classes) if values is None else values
