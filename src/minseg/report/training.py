@@ -33,7 +33,7 @@ _WIDTH_IN, _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 7.6, 0.95, 0.15, 0.6, 0.45
 _ROW_GAP_IN, _ARC_IN = 0.46, 0.3
 _TALLEST_IN = 0.85
 
-_FLOW: dict[str, Any] = {"color": "#777777", "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+_FLOW: dict = {"color": "#777777", "linewidth": 0.9, "linestyle": "-", "mutation_scale": 7}
 _SKIP = _FLOW | {"color": "#009E73", "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
 """Looks of arrows: of features on their way, and past what lies between."""
 
@@ -148,7 +148,7 @@ def _draw_links(
             else:
                 path = Path([(start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)])
             looks = _SKIP if skips and source not in last_encoder else _FLOW
-            arrow = FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=7, **looks)
+            arrow = FancyArrowPatch(path=path, arrowstyle="-|>", shrinkA=0, shrinkB=0, **looks)
             axes.add_patch(arrow)
 
 
