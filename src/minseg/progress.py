@@ -22,13 +22,7 @@ def progress(
     watched = sys.stderr.isatty() or _in_kernel()
     hidden = not watched or os.environ.get("MINSEG_PROGRESS") == "off"
     return tqdm(
-        items,
-        description,
-        total,
-        initial=initial,
-        disable=hidden,
-        leave=False,
-        mininterval=0.5,
+        items, description, total, initial=initial, disable=hidden, leave=False, mininterval=0.5
     )
 
 

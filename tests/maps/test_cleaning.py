@@ -12,10 +12,10 @@ from minseg.data.raster import Grid
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import (
     Cleaning,
+    adjacency_rules,
     apply_adjacency,
     clean,
     drop_small,
-    has_adjacency,
     smooth,
 )
 from minseg.maps.polygons import vectorise
@@ -145,7 +145,7 @@ def test_both_rules_of_the_paper_hold_and_other_classes_stay():
 
 def test_rules_need_both_classes():
     tasks = {"model1": True, "model2": False, "model3": True, "model4": False, "dam": False}
-    assert {name: has_adjacency(parse_task(name)) for name in tasks} == tasks
+    assert {name: bool(adjacency_rules(parse_task(name))) for name in tasks} == tasks
     classes = np.eye(6, dtype=np.uint8)
     found = apply_adjacency(ClassMap(classes, grid_at(0), parse_task("dam")))
     assert np.array_equal(found.classes, classes)

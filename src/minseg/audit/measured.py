@@ -14,7 +14,7 @@ from minseg.audit.power import POWER, mine_spread, needed_mines
 from minseg.audit.printed import ABOVE_ZERO, BELOW_ZERO, CONTRASTS, Contrast, Region, Rows, title
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
-from minseg.scoring.metrics import METRICS
+from minseg.scoring.metrics import METRICS, ratios
 from minseg.study.config import RunConfig
 from minseg.study.errors import explain, pooled
 from minseg.study.runs import Run, counted_mines, counts_array
@@ -50,6 +50,13 @@ class Effect:
     signed: bool = True
     """Whether it is a difference."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not known."""
+        if self.mines < 2:
+            raise UntestableError("a single test mine")
+        if np.isnan([*self.by_seed, *self.ends]).any():
+            raise UntestableError("the test mines hold nothing to score")
+
     @property
     def value(self) -> float:
         """Mean over the seeds."""
@@ -81,10 +88,7 @@ class Effect:
         return beyond and self.mines >= fewest_mines(comparisons)
 
     def mines_needed(self, comparisons: int = 1) -> float:
-        """Return about how many mines would show on which side of the nearest edge it lies.
-
-        See `minseg.audit.power.needed_mines`. Infinite on the edge.
-        """
+        """Return about how many mines would show its side of the nearest edge; infinite on it."""
         edges = [edge for edge in (self.claimed.low, self.claimed.high) if math.isfinite(edge)]
         distance = min(abs(self.value - edge) for edge in edges)
         needed = needed_mines(distance, mine_spread(self.draws, self.mines), comparisons)
@@ -344,32 +348,15 @@ def evaluate(evidence: Evidence, contrast: Contrast) -> Effect:
         (sign, evidence.find(cell.table, cell.keys), METRICS.index(cell.keys["metric"]))
         for sign, cell in contrast.cells
     ]
-    return _effect(
+    return Effect(
         contrast.name,
         draws=np.sum([sign * one.resampled[:, k] for sign, one, k in terms], axis=0),
-        by_seed=np.sum([sign * one.by_seed[:, k] for sign, one, k in terms], axis=0),
+        by_seed=tuple(np.sum([sign * one.by_seed[:, k] for sign, one, k in terms], axis=0)),
         claimed=contrast.claimed,
         mines=min(len(set(one.mines)) for _, one, _ in terms),
         paired=len({one.mines for _, one, _ in terms}) == 1,
         signed=len(terms) > 1,
     )
-
-
-def _effect(
-    name: str,
-    draws: np.ndarray,
-    by_seed: Sequence[float] | np.ndarray,
-    claimed: Region,
-    mines: int,
-    paired: bool = True,
-    signed: bool = True,
-) -> Effect:
-    """Make an effect of its resamples and its values by seed, all of which must be known."""
-    if mines < 2:
-        raise UntestableError("a single test mine")
-    if np.isnan([*by_seed, *interval(draws)]).any():
-        raise UntestableError("the test mines hold nothing to score")
-    return Effect(name, draws, tuple(map(float, by_seed)), claimed, mines, paired, signed)
 
 
 def class_difference(
@@ -379,8 +366,8 @@ def class_difference(
     what = f"{title(model)}, {name}, pooled over mines: {title(metric)} − {title(other)}"
     k, reference = METRICS.index(metric), METRICS.index(other)
     by_seed, draws, mines = _class_scores(evidence.general(model), name)
-    differences = by_seed[:, k] - by_seed[:, reference]
-    return _effect(what, draws[:, k] - draws[:, reference], differences, ABOVE_ZERO, mines)
+    differences = tuple(by_seed[:, k] - by_seed[:, reference])
+    return Effect(what, draws[:, k] - draws[:, reference], differences, ABOVE_ZERO, mines)
 
 
 def gain_of_class(evidence: Evidence, name: str, *, model: str, row: str, reference: str) -> Effect:
@@ -392,7 +379,7 @@ def gain_of_class(evidence: Evidence, name: str, *, model: str, row: str, refere
     (ours, our_draws, mines), (theirs, their_draws, _) = sides
     what = f"{title(model)}, IoU of {name}: {row} − {reference}"
     draws = our_draws[:, _IOU] - their_draws[:, _IOU]
-    return _effect(what, draws, ours[:, _IOU] - theirs[:, _IOU], ABOVE_ZERO, mines)
+    return Effect(what, draws, tuple(ours[:, _IOU] - theirs[:, _IOU]), ABOVE_ZERO, mines)
 
 
 def near_zero_share(evidence: Evidence, model: str, *, name: str, at_most: float) -> Effect:
@@ -406,8 +393,8 @@ def near_zero_share(evidence: Evidence, model: str, *, name: str, at_most: float
     what = f"share of the mines with an IoU of {name} below {NEAR_ZERO_IOU:g}"
     draws = np.mean([one.draws for one in shares], axis=0)
     mines = min(len(one.mines) for one in shares)
-    values = [one.value for one in shares]
-    return _effect(what, draws, values, Region(high=at_most), mines, signed=False)
+    values = tuple(one.value for one in shares)
+    return Effect(what, draws, values, Region(high=at_most), mines, signed=False)
 
 
 def measured_claim(
@@ -426,7 +413,7 @@ def measured_claim(
         raise UntestableError(f"too few test mines bear on “{row['claim'].lower()}”")
     name = f"{row['measured']} ({row['value']:.3f}) less {row['beside']} ({row['other']:.3f})"
     claimed = ABOVE_ZERO if side == "above" else BELOW_ZERO
-    return _effect(name, row["draws"], [row["difference"]], claimed, int(row["mines"]))
+    return Effect(name, row["draws"], (row["difference"],), claimed, int(row["mines"]))
 
 
 def gain_of_epochs(evidence: Evidence, model: str) -> Effect:
@@ -443,7 +430,7 @@ def gain_of_epochs(evidence: Evidence, model: str) -> Effect:
     mean = (iou[last].to_numpy() - iou[first].to_numpy()).mean()
     number = f"{len(first)} complete trial{'s' * (len(first) > 1)}"
     what = f"{title(model)}, IoU, last minus first epoch count, mean over {number}"
-    return _effect(what, np.mean(gains, axis=0), [mean], ABOVE_ZERO, len(found.mines))
+    return Effect(what, np.mean(gains, axis=0), (mean,), ABOVE_ZERO, len(found.mines))
 
 
 def gain_of_tuning(evidence: Evidence, model: str) -> Effect:
@@ -457,7 +444,7 @@ def gain_of_tuning(evidence: Evidence, model: str) -> Effect:
         raise UntestableError("the search did not try the untuned settings")
     number = f"{found.table['run'].nunique()} complete"
     what = f"{title(model)}, IoU, chosen trial minus untuned (of {number})"
-    return _effect(what, gain[1], [gain[0]], ABOVE_ZERO, len(found.mines))
+    return Effect(what, gain[1], (gain[0],), ABOVE_ZERO, len(found.mines))
 
 
 def volume_correlation(evidence: Evidence, model: str) -> Effect:
@@ -473,7 +460,7 @@ def volume_correlation(evidence: Evidence, model: str) -> Effect:
     draws, by_seed = (_spearman(np.stack(gaps, axis=1), images) for gaps in (leads, of_seeds))
     mines = min(one.fewest for pair in pairs for one in pair)
     what = "rank correlation of training scenes with the lead over the general model"
-    return _effect(f"{title(model)}: {what}", draws, by_seed, ABOVE_ZERO, mines)
+    return Effect(f"{title(model)}: {what}", draws, tuple(by_seed), ABOVE_ZERO, mines)
 
 
 def _class_counts(result: Result, run: Run, name: str) -> tuple[np.ndarray, list[str]]:
@@ -493,9 +480,7 @@ def _class_scores(result: Result, name: str) -> tuple[np.ndarray, np.ndarray, in
     for run in result.runs:
         counts, names = _class_counts(result, run, name)
         mines = int(counts[:, 1, [0, 2]].any(axis=1).sum())  # others say nothing of recall
-        tp, fp, fn, _ = counts[:, 1].sum(axis=0)
-        ratios = [tp / max(whole, 1) for whole in (tp + fp + fn, tp + fn, tp + fp)]
-        by_seed.append([*ratios, np.nan])  # accuracy of a single class is not asked for
+        by_seed.append(ratios(counts[:, 1].sum(axis=0), 0.0))
         draws.append(bootstrap(counts, names, "standard"))
     if mines < 2:
         raise UntestableError(f"a single test mine holds {name}")

@@ -360,10 +360,7 @@ def weights_change_nothing(rows: Rows) -> Iterator[Comparison]:
 
 
 def whole_between_parts(rows: Rows) -> Iterator[Comparison]:
-    """Test that the general model's score lies between those on the three parts of its mines.
-
-    Rows are Tables 3 and 4.
-    """
+    """Test that the general model (Table 3) scores between the parts of its mines (Table 4)."""
     bands, splits = _bands_and_splits(rows)
     for model, codes, metric in product(MODELS, GROUPS.values(), METRICS):
         parts = [splits[GENERAL_OF[code], model, metric] for code in codes]

@@ -89,18 +89,14 @@ def evaluate(
 
 def _print_scores(found: "Scores", part: str, convention: str, as_json: bool = False) -> None:
     """Print mean and per-class scores."""
-    means = {
-        "iou": found["iou"],
-        "recall": found["recall"],
-        "precision": found["precision"],
-        "accuracy": found["accuracy"],
-    }
+    from minseg.scoring.metrics import METRICS
+
+    means: dict[str, float] = {name: found[name] for name in METRICS}  # type: ignore[literal-required]
     if as_json:
         finite = {k: None if math.isnan(v) else v for k, v in means.items()}  # JSON has no NaN
         per_class = json.loads(found["per_class"].to_json(orient="index"))
-        print(
-            json.dumps({"part": part, "convention": convention, **finite, "per_class": per_class})
-        )
+        told = {"part": part, "convention": convention, **finite, "per_class": per_class}
+        print(json.dumps(told))
         return
     print(f"{part}, {convention}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
     print(found["per_class"].round(3).to_string())

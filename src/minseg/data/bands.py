@@ -73,7 +73,6 @@ BAND_CONFIGURATIONS: dict[str, tuple[str, ...]] = {
 }
 """The five band configurations (section 2.4.1), spelled as in Table 3."""
 
-
 SKIPPED = "-"
 """What stands for a band to leave out, where a file's bands are listed in its order."""
 

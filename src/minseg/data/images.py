@@ -71,10 +71,8 @@ class Image:
     """What one digital number of a band is worth: reflectance, or decibels, power or amplitude."""
     offsets: Mapping[str, float]
     """The same at digital number zero."""
-    nodata: float | None
-    """Digital number of missing pixels, beside the file's own tag."""
-    radar_unit: str = "db"
-    """What radar pixels hold: ``db``, ``power`` or ``amplitude``."""
+    reading: ImageReading
+    """What it was told of them."""
 
     @classmethod
     def of(
@@ -109,7 +107,7 @@ class Image:
             scales[band], offsets[band] = told, source.offsets[index - 1]
             if reading.offset is not None and not radar:
                 offsets[band] = reading.offset
-        return cls(source, indexes, scales, offsets, reading.nodata, reading.radar_unit)
+        return cls(source, indexes, scales, offsets, reading)
 
     def read(
         self,
@@ -198,8 +196,8 @@ class Image:
         """Read digital numbers, and where neither tags nor the user mark missing pixels."""
         indexes = [self.indexes[band] for band in bands]
         numbers, valid = read_window(self.source, indexes, window, shape)
-        if self.nodata is not None:
-            valid = valid & (numbers != self.nodata).all(axis=0)
+        if self.reading.nodata is not None:
+            valid = valid & (numbers != self.reading.nodata).all(axis=0)
         return numbers, valid
 
     def _physical(self, bands: Sequence[str], numbers: np.ndarray) -> np.ndarray:
@@ -210,7 +208,7 @@ class Image:
             layer *= np.float32(self.scales[band])
             layer += np.float32(self.offsets[band])
             if BANDS[band].is_radar:
-                layer[:] = RADAR_TO_DB[self.radar_unit](layer)
+                layer[:] = RADAR_TO_DB[self.reading.radar_unit](layer)
         return values
 
     def _windows(self) -> list[Window]:

@@ -29,11 +29,7 @@ from minseg.data.mines import (
     require_seed,
     validate_table,
 )
-from minseg.data.radiometry import (
-    encode_reflectance,
-    radar_channels,
-    require_backscatter,
-)
+from minseg.data.radiometry import encode_reflectance, radar_channels, require_backscatter
 from minseg.data.raster import (
     Grid,
     open_raster,

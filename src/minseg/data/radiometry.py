@@ -78,10 +78,7 @@ RADAR_TO_DB: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def require_backscatter(decibels: np.ndarray, bands: Sequence[str], where: str) -> dict[str, float]:
-    """Return the medians of decibels (bands, pixels) of VV and VH; refuse those of no ground.
-
-    Of another unit, or VV and VH swapped, mostly.
-    """
+    """Return the medians of decibels (bands, pixels) of VV and VH; refuse those of no ground."""
     how = "give the right --radar-unit (db, power or amplitude), or --radar-scale"
     if not decibels.size:
         raise MinsegError(f"{where}: no pixel has decibels, or a value that could be any; {how}")

@@ -96,21 +96,15 @@ class Grid:
         A map's metres are taken for such where they are but for 1 %, as in UTM; in Mercator they
         are not.
         """
-        width, height = (
-            math.hypot(self.transform.a, self.transform.d),
-            math.hypot(self.transform.b, self.transform.e),
-        )
+        place = self.transform
+        width, height = math.hypot(place.a, place.d), math.hypot(place.b, place.e)
         if self.crs is None:
             return width, height
         longitude, latitude = self.centre_lonlat
-        x, y = self.transform @ (self.width / 2, self.height / 2)
-        ends = (
-            (x + self.transform.a, x + self.transform.b),
-            (y + self.transform.d, y + self.transform.e),
-        )
-        across, down = _GEOD.inv(
-            [longitude] * 2, [latitude] * 2, *warp_points(self.crs, "EPSG:4326", *ends)
-        )[2]
+        x, y = place @ (self.width / 2, self.height / 2)
+        ends = (x + place.a, x + place.b), (y + place.d, y + place.e)
+        far = warp_points(self.crs, "EPSG:4326", *ends)
+        across, down = _GEOD.inv([longitude] * 2, [latitude] * 2, *far)[2]
         if self.crs.is_geographic:
             return across, down
         factor = self.crs.linear_units_factor[1]

@@ -10,13 +10,7 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, require_new_folder, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
-from minseg.data.dataset import (
-    Dataset,
-    Description,
-    footprints,
-    open_dataset,
-    scene_grids,
-)
+from minseg.data.dataset import Dataset, Description, footprints, open_dataset, scene_grids
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines, validate_table
 from minseg.data.radiometry import REFLECTANCE_SCALE
@@ -129,29 +123,14 @@ def _write_scene(root: Path, scene: SceneRasters) -> dict[str, object]:
 
 def write_rasters(folder: Path, scene: SceneRasters) -> None:
     """Write one scene's ``optical.tif``, ``radar.tif`` if it has radar, and ``labels.tif``."""
-    write_geotiff(
-        folder / "optical.tif",
-        scene.optical,
-        scene.grid,
-        nodata=0,
-        descriptions=scene.optical_bands,
-        scale=REFLECTANCE_SCALE,
-    )
+    grid, bands, bits = scene.grid, scene.optical_bands, scene.labels[np.newaxis]
+    optical, radar, labels = (folder / f"{kind}.tif" for kind in ("optical", "radar", "labels"))
+    scale = REFLECTANCE_SCALE
+    write_geotiff(optical, scene.optical, grid, nodata=0, descriptions=bands, scale=scale)
     if scene.radar is not None:
-        write_geotiff(
-            folder / "radar.tif",
-            scene.radar,
-            scene.grid,
-            nodata=np.nan,
-            descriptions=[band.name for band in RADAR_BANDS],
-        )
-    write_geotiff(
-        folder / "labels.tif",
-        scene.labels[np.newaxis],
-        scene.grid,
-        nodata=IGNORE_BITS,
-        descriptions=["class bits"],
-    )
+        names = [band.name for band in RADAR_BANDS]
+        write_geotiff(radar, scene.radar, grid, nodata=np.nan, descriptions=names)
+    write_geotiff(labels, bits, grid, nodata=IGNORE_BITS, descriptions=["class bits"])
 
 
 def scene_row(relative: Path, scene: SceneRasters) -> dict[str, object]:

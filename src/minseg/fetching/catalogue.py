@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pystac_client import Client, ItemSearch
     from pystac_client.stac_api_io import StacApiIO
 
-
 _STRANGE = (
     AttributeError,
     LookupError,
@@ -183,7 +182,6 @@ Kind = Literal["optical", "radar"]
 
 BACKOFF_S = 1.0  # the second attempt waits nothing, the next ones 2, 4, 8 ... times this
 ITEMS_A_PAGE = 100
-
 
 _THREAD = threading.local()
 """Holds the catalogues whose landing page this thread has read: a connection serves one thread."""

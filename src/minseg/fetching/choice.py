@@ -40,7 +40,6 @@ from minseg.fetching.providers import Provider
 if TYPE_CHECKING:
     import pystac
 
-
 SHARES = {
     "cloud_share": (8, 9, 10),
     "shadow_share": (3,),

@@ -17,13 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from minseg.data.dataset import footprints
 from minseg.data.grid import COARSEST_M, equator_m, seen_from, split_box, utm_crs
-from minseg.data.mines import (
-    MINE_TABLE,
-    folder_problems,
-    read_table,
-    require_enough,
-    split_mines,
-)
+from minseg.data.mines import MINE_TABLE, folder_problems, read_table, require_enough, split_mines
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
 from minseg.fetching.annotations import Annotations

@@ -37,16 +37,14 @@ def scene_folder(path: Path, mine: str, year: int) -> Path:
 
 
 def scene_record(
-    path: Path, beside: Path, scene: SceneRasters, choice: YearChoice, request: FetchRequest
+    beside: Path, scene: SceneRasters, choice: YearChoice, request: FetchRequest
 ) -> dict[str, Any]:
     """Tell what a scene was made of."""
     optical, radar = choice.optical, choice.radar
     assert optical is not None
     problem = offset_problem(scene.optical, scene.optical_bands)
     return {
-        "row": scene_row(
-            scene_folder(path, scene.mine, int(scene.year or 0)).relative_to(path), scene
-        ),
+        "row": scene_row(scene_folder(Path(), scene.mine, int(scene.year or 0)), scene),
         "provider": request.provider.name,
         "optical": {
             "item": optical.id,
@@ -183,7 +181,7 @@ def make_scene(
     with replace_when_done(folder) as beside:
         beside.mkdir(parents=True)
         write_rasters(beside, scene)
-        record = scene_record(path, beside, scene, choice, request)
+        record = scene_record(beside, scene, choice, request)
         write_text(beside / "scene.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         if folder.exists():  # of another item, or damaged
             old = folder.with_name(f".{folder.name}.old.partial")

@@ -53,13 +53,7 @@ def keep_freed_memory() -> None:
 
 
 def fabric_devices(device: str = "auto", number: int = 1) -> dict[str, Any]:
-    """Return how Fabric is asked for devices: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-
-    Raises
-    ------
-    MinsegError
-        If this machine has no such device, or one device is to be several.
-    """
+    """Return how Fabric is asked for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; refuse others."""
     import torch  # measuring memory needs none
 
     cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]

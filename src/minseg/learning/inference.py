@@ -20,7 +20,7 @@ from minseg.errors import MinsegError
 from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
-from minseg.scoring.metrics import task_counts
+from minseg.scoring.metrics import scene_counts
 
 
 class Predictor(Protocol):
@@ -212,12 +212,7 @@ def count_scenes(
     predictions: Sequence[np.ndarray], scenes: Sequence[EvaluationScene], task: Task
 ) -> np.ndarray:
     """Count TP, FP, FN, TN per scene and class: int64 (scenes, num_classes, 4)."""
-    return np.concatenate(
-        [
-            task_counts(prediction[np.newaxis], scene.target[np.newaxis], task)
-            for prediction, scene in zip(predictions, scenes, strict=True)
-        ]
-    )
+    return scene_counts(predictions, [scene.target for scene in scenes], task)
 
 
 def counts_table(table: np.ndarray, scenes: Sequence[EvaluationScene], task: Task) -> pd.DataFrame:

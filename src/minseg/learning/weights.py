@@ -2,9 +2,7 @@
 
 segmentation-models-pytorch fits the first layer of a pretrained encoder to more channels by
 position: channel 3 gets the red kernel again, channel 4 the green one, whatever the channels show,
-so that the order of the bands decides how training starts. Here a band gets its own kernel where
-the encoder was trained on it, else those of the bands nearest to it in wavelength, in whatever
-order the bands come.
+so that the order of the bands decides how training starts. Here the bands themselves decide.
 """
 
 import hashlib
@@ -306,10 +304,7 @@ def _from_hub(encoder: str, weights: str) -> nn.Module:
 
 
 def _require_reachable(encoder: str, weights: str) -> None:
-    """Raise OSError at once if weights are neither cached nor to be had from the hub.
-
-    The hub's own client tries for half a minute when there is no network.
-    """
+    """Raise OSError at once if weights cannot be had: the hub's client tries for half a minute."""
     repository, revision = _hub_address(encoder, weights)
     file = "model.safetensors"
     if not repository or try_to_load_from_cache(repository, file, revision=revision):
@@ -332,9 +327,6 @@ def _hub_address(encoder: str, weights: str) -> tuple[str, str | None]:
 
 
 def _input_tensors(encoder: str) -> list[str]:
-    """Name the tensors of an encoder that depend on its number of input channels.
-
-    One convolution in most, two side by side in MobileOne.
-    """
+    """Name the tensors of an encoder that depend on its input channels: in MobileOne two."""
     three, four = (get_encoder(encoder, in_channels=n).state_dict() for n in (3, 4))
     return [name for name in three if three[name].shape != four[name].shape]

@@ -21,16 +21,6 @@ CHANGES: dict[str, str] = {"gained": "#D50000", "lost": "#0044CC", "unchanged": 
 ABSENT, GAINED, LOST, UNCHANGED = range(4)
 """What became of a class at a pixel; absent in both years is 0, no data in either is 255."""
 
-AREA_COLUMNS = [
-    "gained_ha",
-    "lost_ha",
-    "unchanged_ha",
-    "before_ha",
-    "after_ha",
-    "compared_ha",
-    "left_out_ha",
-]
-
 
 def change(before: ClassMap, after: ClassMap) -> gpd.GeoDataFrame:
     """Outline what each class gained, lost and kept.
@@ -89,7 +79,7 @@ def change_areas(before: ClassMap, after: ClassMap) -> pd.DataFrame:
     require_comparable(before, after)
     names = before.task.target_names[1:]
     rows = [_areas_ha(class_change(before, after, name), before.grid) for name in names]
-    return pd.DataFrame(rows, pd.Index(names, name="class"))[AREA_COLUMNS]
+    return pd.DataFrame(rows, pd.Index(names, name="class"))
 
 
 def class_change(before: ClassMap, after: ClassMap, name: str) -> np.ndarray:

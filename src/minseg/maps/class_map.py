@@ -12,14 +12,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from minseg.atomic import require_writable
-from minseg.data.labels import (
-    CLASS_NAMES,
-    IGNORE,
-    Task,
-    parse_task,
-    task_target,
-    uppermost,
-)
+from minseg.data.labels import CLASS_NAMES, IGNORE, Task, parse_task, task_target, uppermost
 from minseg.data.raster import (
     CACHE_BYTES,
     Grid,

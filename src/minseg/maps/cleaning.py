@@ -131,7 +131,7 @@ def apply_adjacency(class_map: ClassMap, distance_px: int = ADJACENT_PX) -> Clas
     The nearest pixels may be `distance_px` rows and columns apart; at 1 they touch.
     """
     task, classes = class_map.task, class_map.classes.copy()
-    for name, beside in _rules(task).items():
+    for name, beside in adjacency_rules(task).items():
         own = task.mask(class_map.classes, name).astype(np.uint8)
         components = find_components(own)
         near = task.mask(class_map.classes, beside).astype(np.uint8)
@@ -143,13 +143,8 @@ def apply_adjacency(class_map: ClassMap, distance_px: int = ADJACENT_PX) -> Clas
     return replace(class_map, classes=classes)
 
 
-def has_adjacency(task: Task) -> bool:
-    """Whether a task has both classes of one of the rules `ADJACENCY`."""
-    return bool(_rules(task))
-
-
-def _rules(task: Task) -> dict[str, str]:
-    """Return the rules of `ADJACENCY` that a task can follow."""
+def adjacency_rules(task: Task) -> dict[str, str]:
+    """Return the rules of `ADJACENCY` that a task has both classes of."""
     names = task.target_names
     return {kept: beside for kept, beside in ADJACENCY.items() if {kept, beside} <= {*names}}
 

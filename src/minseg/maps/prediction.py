@@ -51,7 +51,6 @@ PROBABILITY_SCALE = 1e-4
 PROBABILITY_NODATA = 65535
 """Value of pixels without data in a probability raster."""
 
-
 CLASSES, CLEANED, PROBABILITIES = "classes.tif", "cleaned.tif", "probabilities.tif"
 """Files of a work folder for rows."""
 

@@ -41,10 +41,7 @@ def averaging_answer(printed: pd.DataFrame, ours: pd.DataFrame) -> str:
 
 
 def excluded_table(paper: pd.DataFrame) -> pd.DataFrame:
-    """Return how many printed rows each explanation without absent classes excludes.
-
-    See `minseg.audit.averaging.paper_rows`.
-    """
+    """Return how many of `paper_rows` each explanation without absent classes excludes."""
     in_print = paper["task"].value_counts()
     columns = {
         model_title(str(task)): rows.map(f"{{}} of {in_print[str(task)]}".format)
@@ -167,10 +164,7 @@ def pattern_figure(paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> Fig
             _scatter(axes, rows[rows["task"] == task], colour, marker)
         _scatter(axes, paper[paper["task"] == task], _PAPER, "D", hollow=True)
         axes.set_title(model_title(task), fontweight="bold")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
-        axes.set_aspect("equal")
-        axes.set_xlabel("min(precision, recall)")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="min(precision, recall)")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MultipleLocator(0.5))
     panels[0].set_ylabel("IoU")

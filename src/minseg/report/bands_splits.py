@@ -559,12 +559,7 @@ def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) ->
         style.note(axes, f"no {missing[0]} run", (value, row), 7 if value < middle else -7)
 
 
-def _finished(
-    figure: Figure,
-    panels: dict[str, Axes],
-    title: str,
-    entries: list[Artist],
-) -> Figure:
+def _finished(figure: Figure, panels: dict[str, Axes], title: str, entries: list[Artist]) -> Figure:
     """Set axes, legend and mark of a figure whose panels are drawn."""
     first = next(iter(panels.values()))
     first.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # shared by all panels

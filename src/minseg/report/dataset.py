@@ -280,17 +280,9 @@ def _place(
     extent = (left_in, left_in + width_in, top_in + height_in, top_in)
     axes.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", zorder=1)
     colour, line = (source.colour, 1.3) if source else ("#777777", 0.6)
-    axes.add_patch(
-        Rectangle(
-            (left_in, top_in),
-            width_in,
-            height_in,
-            facecolor="none",
-            edgecolor=colour,
-            linewidth=line,
-            zorder=1,
-        )
-    )
+    frame = Rectangle((left_in, top_in), width_in, height_in, fill=False, edgecolor=colour)
+    frame.set(linewidth=line, zorder=1)
+    axes.add_patch(frame)
     return top_in + height_in
 
 

@@ -67,10 +67,9 @@ def ledger_html(ledger: Ledger) -> str:
         number=number,
         signed=signed,
         paper_strips=_paper_strips,
-        places=_places,
         run_strips=_run_strips,
-        seeds=_seeds,
         sources=_sources,
+        titles=SECTIONS,
     )
 
 
@@ -125,11 +124,6 @@ def _badge(verdict: str, synthetic: bool = False) -> Markup:
     return label + Markup('<span class="word">synthetic</span>') * made
 
 
-def _places(claim: Claim) -> str:
-    """Name the sections that state a claim."""
-    return ", ".join(SECTIONS[place] for place in claim.place)
-
-
 def _call(named: NamedTest) -> str:
     """Write a test as it is called."""
     parameters = named.parameters | ({"share": named.share} if named.share < 1 else {})
@@ -151,15 +145,10 @@ def _ledger_line(claim: Claim) -> str:
 
 def _sources(one: Judged) -> str:
     """Name the files and lines that a claim rests on."""
+    tables = [(str(table["table"].iloc[0]), _ranges(sorted(table["line"]))) for table in one.rows]
     return "; ".join(
-        f"data/paper/{_file(table['table'].iloc[0])}, lines {_ranges(sorted(table['line']))}"
-        for table in one.rows
+        f"data/paper/{'table' * name.isdigit()}{name}.csv, lines {lines}" for name, lines in tables
     )
-
-
-def _file(table: int | str) -> str:
-    """Name the file of a printed table."""
-    return f"{table}.csv" if isinstance(table, str) else f"table{table}.csv"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -170,13 +159,6 @@ def _ranges(numbers: Sequence[int]) -> str:
         f"{start}–{end}" if end > start else f"{start}"
         for start, end in zip(starts, ends, strict=True)
     )
-
-
-def _seeds(effect: measured.Effect) -> str:
-    """Say how many seeds there are, and how far they lie apart."""
-    if math.isnan(effect.spread):
-        return "one"
-    return f"{len(effect.by_seed)}, spread {effect.spread:.3f}"
 
 
 def _paper_strips(finding: printed.PaperFinding) -> list[Markup]:
@@ -295,12 +277,8 @@ def verdict_figure(ledger: Ledger) -> Figure:
             ncols=2,
         )
         axes.set_title(heading, fontweight="bold")
-        axes.set_xlim(-0.1, longest)
-        axes.set_ylim(len(sections) - 0.1, -0.1)
-        axes.set_yticks(
-            [row + 0.45 for row in range(len(sections))], [name for name, _ in sections]
-        )
-        axes.set_xticks([])
+        axes.set(xlim=(-0.1, longest), ylim=(len(sections) - 0.1, -0.1), xticks=[])
+        axes.set_yticks(np.arange(len(sections)) + 0.45, [name for name, _ in sections])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     style.mark_synthetic(figure, ledger.synthetic)
@@ -384,17 +362,10 @@ def gain_figure(folder: Path | None = None) -> Figure:
     figure = style.ReportFigure(figsize=(7.4, 3.5), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="PuOr_r", vmin=-0.2, vmax=0.2, aspect="auto")
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
     for (row, column), value in np.ndenumerate(values):
-        dark = abs(value) > 0.12
-        axes.text(
-            column,
-            row,
-            _surplus(round(1000 * value)),
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if dark else "#222222",
-        )
+        ink = "white" if abs(value) > 0.12 else "#222222"
+        axes.text(column, row, _surplus(round(1000 * value)), color=ink, **middle)
         if value > 0:
             frame = Rectangle((column - 0.43, row - 0.43), 0.86, 0.86)
             frame.set(fill=False, edgecolor="#222222", linewidth=1.3, zorder=3)
@@ -410,9 +381,9 @@ def gain_figure(folder: Path | None = None) -> Figure:
     )
     axes.tick_params(length=0)
     above = axes.secondary_xaxis("top")
-    middle = (len(METRICS) - 1) / 2
+    first = (len(METRICS) - 1) / 2
     above.set_xticks(
-        [middle + k * len(METRICS) for k in range(len(MODELS))], [printed.title(m) for m in MODELS]
+        [first + k * len(METRICS) for k in range(len(MODELS))], [printed.title(m) for m in MODELS]
     )
     above.tick_params(length=0)
     for sides in (axes.spines, above.spines):

@@ -21,10 +21,10 @@ from minseg.data.labels import (
 )
 from minseg.errors import MinsegError
 from minseg.maps.class_map import ClassMap
-from minseg.maps.cleaning import ADJACENCY, apply_adjacency
+from minseg.maps.cleaning import adjacency_rules, apply_adjacency
 from minseg.report import bands_splits, scenes
 from minseg.report.style import DASH, made, model_title, number, signed, span, spans, text_table
-from minseg.scoring.metrics import task_counts
+from minseg.scoring.metrics import scene_counts
 from minseg.study import tables
 from minseg.study.runs import Run, ScenePrediction, scene_prediction
 from minseg.study.study import Study
@@ -93,8 +93,8 @@ class Comparison:
 
     def _counts(self, of_seed: list, side: str) -> np.ndarray:
         """Count the test mines: int64 (scenes, num_classes, 4)."""
-        pairs = ((maps[side].classes[None], maps[TRUTH].classes[None]) for _, maps in of_seed)
-        return np.concatenate([task_counts(*pair, self.task) for pair in pairs])
+        seen, true = ([maps[one].classes for _, maps in of_seed] for one in (side, TRUTH))
+        return scene_counts(seen, true, self.task)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -201,10 +201,9 @@ def contradictions(class_map: ClassMap) -> Iterator[tuple[str, np.ndarray, np.nd
     """
     task, near = class_map.task, apply_adjacency(class_map).classes
     masks = {name: task.mask(class_map.classes, name) for name in task.class_names}
-    for name, beside in ADJACENCY.items():
-        if {name, beside} <= masks.keys():
-            alone = masks[name] & ~task.mask(near, name)
-            yield f"{name} away from any {beside}", alone, masks[name]
+    for name, beside in adjacency_rules(task).items():
+        alone = masks[name] & ~task.mask(near, name)
+        yield f"{name} away from any {beside}", alone, masks[name]
     for name in ("exploitation slope", "transportation slope"):
         if {name, "excavation"} <= masks.keys():
             yield f"{name} outside an excavation", masks[name] & ~masks["excavation"], masks[name]

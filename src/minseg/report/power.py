@@ -22,10 +22,7 @@ FEWEST_TOLD = 10
 
 
 def needed_mines(band_spreads: pd.DataFrame, split_spreads: pd.DataFrame) -> pd.DataFrame:
-    """Return the mines that the printed differences would need, at the spreads of our models.
-
-    See `minseg.audit.power.task_spreads`, and `with_needed` for the columns.
-    """
+    """Return `with_needed` of the printed differences at the spreads (`task_spreads`) of ours."""
     printed = paper_differences()
     spreads = {3: band_spreads, 4: split_spreads}
     needed = [with_needed(printed, of_table, number) for number, of_table in spreads.items()]
@@ -54,10 +51,7 @@ def power_answer(needed: pd.DataFrame, band_spreads: pd.DataFrame) -> str:
 
 
 def spread_table(spreads: pd.DataFrame) -> pd.DataFrame | Styler:
-    """Return how pairs of models differ from mine to mine, and what that resolves.
-
-    See `minseg.audit.power.task_spreads`.
-    """
+    """Return how pairs of models differ from mine to mine (`task_spreads`), and what resolves."""
     if spreads.empty:
         return note_table(
             f"No two of these models were tested on the same {FEWEST_MINES} mines or more."
@@ -72,10 +66,7 @@ def spread_table(spreads: pd.DataFrame) -> pd.DataFrame | Styler:
 
 
 def needed_table(needed: pd.DataFrame) -> Styler:
-    """Set the paper's differences beside the mines they have and would need, bold where enough.
-
-    See `minseg.audit.power.with_needed`.
-    """
+    """Set the paper's differences beside the mines they have and need (`with_needed`)."""
     if needed.empty:
         return note_table(UNKNOWN)
     rows = list(needed["row"].unique())

@@ -111,18 +111,9 @@ def picture_row(
     if synthetic:
         figure.text(1 - left, top, "SYNTHETIC", ha="right", color=style.MARK_COLOUR, **bold)
     bottom = (all_in - above_in - height_in) / all_in
-    panels = [
-        figure.add_axes(
-            (
-                (_MARGIN_IN + column * (slot_in + _GAP_IN)) / total_in,
-                bottom,
-                width_in / total_in,
-                height_in / all_in,
-            )
-        )
-        for column in range(columns)
-    ]
-    return figure, panels
+    size = width_in / total_in, height_in / all_in
+    starts = [(_MARGIN_IN + k * (slot_in + _GAP_IN)) / total_in for k in range(columns)]
+    return figure, [figure.add_axes((start, bottom, *size)) for start in starts]
 
 
 def show(panel: Axes, picture: np.ndarray, title: str) -> None:
@@ -292,10 +283,7 @@ def annotation_figure(
     title: str,
     synthetic: bool = False,
 ) -> Figure:
-    """Show a scene: the image, and the classes of Table 1 by titled bit masks over it (Figure 3).
-
-    See `draw_classes`.
-    """
+    """Show a scene, and titled bit masks of Table 1 over it as `draw_classes` does (Figure 3)."""
     legend = names_present(labels.values())
     legend |= NOT_ANNOTATED if any(np.any(bits == IGNORE_BITS) for bits in labels.values()) else {}
     legend_in = (1.95, 0.22 * len(legend))

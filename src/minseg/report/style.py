@@ -54,12 +54,7 @@ def made() -> str:
 DASH = "–"
 """Where there is no number."""
 
-METRIC_TITLES = {
-    "iou": "IoU",
-    "recall": "recall",
-    "precision": "precision",
-    "accuracy": "accuracy",
-}
+METRIC_TITLES = {"iou": "IoU", "recall": "recall", "precision": "precision", "accuracy": "accuracy"}
 SHORT_METRIC_TITLES = {"iou": "IoU", "recall": "Rec", "precision": "Prec", "accuracy": "Acc"}
 
 
@@ -343,10 +338,7 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
 def row_panels(
     titles: Sequence[str], rows: Sequence[str], head_in: float
 ) -> tuple[Figure, list[Axes]]:
-    """Lay out panels, two side by side, that share their axes and have named rows.
-
-    `head_in` is the height of a panel's title and margins, inches.
-    """
+    """Lay out panels with named rows, two side by side; `head_in` is for titles and margins."""
     height_in = head_in + 0.27 * len(rows)
     figure, panels = panel_grid(len(titles), 7.4, 1.0, height_in, sharex=True, sharey=True)
     across = min(len(titles), 2)

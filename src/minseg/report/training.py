@@ -29,12 +29,13 @@ PART_COLOURS: dict[str, str] = {
 }
 """Colours of the boxes, by what the stage belongs to."""
 
-SKIP_COLOUR = "#009E73"
-
 _WIDTH_IN, _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 7.6, 0.95, 0.15, 0.6, 0.45
 _ROW_GAP_IN, _ARC_IN = 0.46, 0.3
 _TALLEST_IN = 0.85
-_FLOW_COLOUR = "#777777"
+
+_FLOW: dict = {"color": "#777777", "linewidth": 0.9, "linestyle": "-", "mutation_scale": 7}
+_SKIP = _FLOW | {"color": "#009E73", "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
+"""Looks of arrows: of features on their way, and past what lies between."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _draw_boxes(
     axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, _Box]
 ) -> None:
     """Draw every stage, with its number of channels below."""
+    small: dict[str, Any] = {"ha": "center", "fontsize": 7.5}
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # for arrows that pass there
     for stage in anatomy:
         box = boxes[stage["name"]]
         colour = PART_COLOURS.get(stage["part"], PART_COLOURS["input and output"])
@@ -121,21 +124,10 @@ def _draw_boxes(
         axes.add_patch(
             Rectangle(corner, box.width, box.height, facecolor=colour, edgecolor="#444444")
         )
-        # White below the number, for arrows that pass there.
-        axes.text(
-            box.x,
-            box.y + box.height / 2 + 0.04,
-            f"{stage['channels']}",
-            ha="center",
-            va="top",
-            fontsize=7.5,
-            zorder=3,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-        )
+        foot = corner[1] + box.height + 0.04
+        axes.text(box.x, foot, f"{stage['channels']}", va="top", zorder=3, bbox=white, **small)
         if stage["part"] in ("input", "output"):
-            axes.text(
-                box.x, corner[1] - 0.05, stage["part"], ha="center", va="bottom", fontsize=7.5
-            )
+            axes.text(box.x, corner[1] - 0.05, stage["part"], va="bottom", **small)
 
 
 def _draw_links(
@@ -155,19 +147,9 @@ def _draw_links(
                 path = _arc(start, end, len(between))
             else:
                 path = Path([(start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)])
-            is_skip = skips and source not in last_encoder
-            axes.add_patch(
-                FancyArrowPatch(
-                    path=path,
-                    arrowstyle="-|>",
-                    mutation_scale=7,
-                    linewidth=1.2 if is_skip else 0.9,
-                    linestyle=(0, (4, 1.5)) if is_skip else "-",
-                    color=SKIP_COLOUR if is_skip else _FLOW_COLOUR,
-                    shrinkA=0,
-                    shrinkB=0,
-                )
-            )
+            looks = _SKIP if skips and source not in last_encoder else _FLOW
+            arrow = FancyArrowPatch(path=path, arrowstyle="-|>", shrinkA=0, shrinkB=0, **looks)
+            axes.add_patch(arrow)
 
 
 def _arc(start: _Box, end: _Box, num_between: int) -> Path:
@@ -185,8 +167,8 @@ def _arc(start: _Box, end: _Box, num_between: int) -> Path:
 def _legend(figure: Figure) -> None:
     """Explain colours, lines and numbers below the drawing."""
     lines = [
-        Line2D([], [], color=_FLOW_COLOUR, label="features"),
-        Line2D([], [], color=SKIP_COLOUR, linestyle=(0, (4, 1.5)), label="skip connection"),
+        Line2D([], [], color=_FLOW["color"], label="features"),
+        Line2D([], [], color=_SKIP["color"], linestyle=_SKIP["linestyle"], label="skip connection"),
     ]
     figure.legend(
         handles=[*style.colour_patches(PART_COLOURS), *lines],
@@ -215,9 +197,7 @@ def learning_curve_figure(history: pd.DataFrame) -> Figure:
     _curve(below, history, "validation_iou", "validation")
     above.set_ylabel("loss")
     style.legend_above(above)
-    below.set_ylabel("validation IoU")
-    below.set_ylim(0, 1)
-    below.set_xlabel("epoch")
+    below.set(xlabel="epoch", ylabel="validation IoU", ylim=(0, 1))
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     validated = history.dropna(subset=["validation_iou"])
@@ -227,14 +207,9 @@ def learning_curve_figure(history: pd.DataFrame) -> Figure:
             axes.axvline(best["epoch"], color="#555555", linestyle="--", linewidth=1, zorder=1)
         below.plot(best["epoch"], best["validation_iou"], "o", color="#555555", markersize=7)
         text = f"best: epoch {best['epoch']:g}, IoU {best['validation_iou']:.2f}"
-        left = best["epoch"] > history["epoch"].mean()
-        below.annotate(
-            text,
-            (best["epoch"], 0.03),
-            (-5 if left else 5, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-        )
+        step = -5 if best["epoch"] > history["epoch"].mean() else 5
+        looks = {"va": "baseline", "fontsize": 9, "color": "#222222"}
+        style.note(below, text, (best["epoch"], 0.03), step, **looks)
     return figure
 
 

@@ -201,15 +201,9 @@ def search_figure(trials: Mapping[str, pd.DataFrame]) -> Figure:
         text = "no complete trial"
         if len(complete):
             best = complete["validation_iou"].cummax().to_numpy()
-            axes.step(
-                [*complete["trial"], table["trial"].max()],  # on to the last trial
-                [*best, best[-1]],
-                where="post",
-                color=_BEST,
-                linewidth=1.4,
-                zorder=1,
-                label="best so far",
-            )
+            line = [*complete["trial"], table["trial"].max()], [*best, best[-1]]  # to the last one
+            step: dict[str, Any] = {"where": "post", "linewidth": 1.4, "zorder": 1}
+            axes.step(*line, color=_BEST, label="best so far", **step)
             winner = complete.iloc[complete["validation_iou"].argmax()]
             text = f"best {winner['validation_iou']:.3f} in trial {winner['trial']:.0f}"
         _set_title(axes, task, text)
@@ -291,11 +285,10 @@ def _set_title(axes: Axes, task: str, text: str) -> None:
 
 def _label_edges(panels: list[Axes], below: str, left: str) -> None:
     """Name the axes at the left of each row and below each column."""
-    for k, axes in enumerate(panels):
-        if k % 2 == 0:
-            axes.set_ylabel(left)
-        if k >= len(panels) - 2:
-            axes.set_xlabel(below)
+    for axes in panels[::2]:
+        axes.set_ylabel(left)
+    for axes in panels[-2:]:
+        axes.set_xlabel(below)
 
 
 def _finished(figure: Figure, panels: list[Axes]) -> Figure:

@@ -44,8 +44,6 @@ class Convention:
     """What an absent class is not in: the ``truth``, or ``both`` truth and prediction."""
     undefined_ratio: float = 0.0
     """Recall or precision of a class that is not absent, where it is 0/0."""
-    true_negatives: bool = True
-    """Whether accuracy counts true negatives, as in Tables 3 and 4; without them it is the IoU."""
 
     @property
     def absent_rule(self) -> str:
@@ -76,8 +74,6 @@ def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
     values[absent, 1:3] = _number(convention.absent_ratio)
     if convention.absent_iou is None:
         values[absent, 3] = np.nan
-    if not convention.true_negatives:
-        values[:, 3] = values[:, 0]
     return {name: _mean(one) for name, one in zip(METRICS, values.T, strict=True)}
 
 

@@ -13,12 +13,10 @@ open over what the counts are pooled and what a class scores that is not there. 
     scenes and classes.
 
 Why ``paper``: for one class IoU <= min(recall, precision), hence the same holds for their means
-under any one averaging. Tables 3 and 4 break this in 15 of 17 rows of Model 1 and in all 17 of
-Model 3 (Model 3, RGB: IoU .720, recall .311, precision .489). A perfect IoU for an absent class
-beside zero recall and precision is the simplest rule that gives numbers of that kind; it is not the
-only one, and which rule the paper used its tables do not tell. `minseg.scoring.conventions` has
-the candidates, and notebook 13 holds them against the print. Scores under ``paper`` are there to be
-read beside the paper's tables; ``standard`` says how good a model is.
+under any one averaging. Tables 3 and 4 break this (Model 3, RGB: IoU .720, recall .311, precision
+.489). A perfect IoU for an absent class beside zero recall and precision is the simplest rule that
+gives such numbers, not the only one: notebook 13 holds those of `minseg.scoring.conventions`
+against the print. ``paper`` is to be read beside it; ``standard`` says how good a model is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -119,6 +117,14 @@ def task_counts(prediction: np.ndarray, target: np.ndarray, task: Task) -> np.nd
     rasters = (prediction, target)
     masks = ((task.mask(raster, name) for raster in rasters) for name in task.target_names)
     return _count_masks(masks, target != task.ignore)
+
+
+def scene_counts(
+    predictions: Iterable[np.ndarray], targets: Iterable[np.ndarray], task: Task
+) -> np.ndarray:
+    """Count as `task_counts` does scenes of any sizes, rasters (height, width) of a task."""
+    pairs = zip(predictions, targets, strict=True)
+    return np.concatenate([task_counts(seen[None], true[None], task) for seen, true in pairs])
 
 
 def _count_masks(masks: Iterable[Iterable[np.ndarray]], known: np.ndarray) -> np.ndarray:

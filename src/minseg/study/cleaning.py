@@ -7,9 +7,9 @@ import pandas as pd
 
 from minseg.data.dataset import Dataset
 from minseg.maps.class_map import ClassMap
-from minseg.maps.cleaning import Cleaning, clean, has_adjacency
+from minseg.maps.cleaning import Cleaning, adjacency_rules, clean
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero
-from minseg.scoring.metrics import METRICS, scores, task_counts
+from minseg.scoring.metrics import METRICS, scene_counts, scores
 from minseg.study.runs import Run, ScenePrediction, scene_prediction
 
 RULES: Mapping[str, Cleaning] = {
@@ -55,7 +55,7 @@ def effects(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame:
     rules = {
         name: rule
         for name, rule in RULES.items()
-        if rule != Cleaning(adjacency=True) or has_adjacency(task)
+        if rule != Cleaning(adjacency=True) or adjacency_rules(task)
     }
     lines = {}
     for name, rule in rules.items():
@@ -88,11 +88,6 @@ def _cleaned(scene: ScenePrediction, rule: Cleaning) -> np.ndarray:
 
 def _ious(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) -> np.ndarray:
     """Return the mean IoU of predictions, and after it that of resamples of the mines."""
-    found = np.concatenate(
-        [
-            task_counts(prediction[None], scene.target[None], scene.task)
-            for scene, prediction in zip(scenes, predictions, strict=True)
-        ]
-    )  # (scenes, num_classes, 4)
+    found = scene_counts(predictions, [scene.target for scene in scenes], scenes[0].task)
     resampled = bootstrap(found, [scene.scene["mine"] for scene in scenes], "standard")
     return np.append(scores(found, "standard")["iou"], resampled[:, METRICS.index("iou")])

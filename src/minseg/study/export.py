@@ -43,9 +43,6 @@ IMAGE, PROBABILITIES = "image", "probabilities"
 TOLERANCE = 1e-3
 """Largest difference of a probability, exported or not, in float32: sums in another order."""
 
-NOT_RECORDED = "not recorded"
-"""What a card says of what an earlier run did not keep."""
-
 
 def export_run(run: Run, folder: Path) -> None:
     """Write a run's network as `MODEL`, `CARD` and `ITEM` into a new folder, whole or not at all.
@@ -285,30 +282,15 @@ _TEXTS = Environment(
 
 def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
     """Yield model card and STAC item, by the names of their files."""
-    config, origin, statistics, task = run.config, run.provenance, run.statistics, run.task
-    bands = [BANDS[name] for name in statistics.bands]
-    start = Path(config.weights).name if config.weights else None  # no folder of this machine
-    licence = origin.get("dataset_licence", NOT_RECORDED)
+    weights, synthetic = run.config.weights, run.provenance["synthetic"]
+    places = "synthetic mines, drawn by a program" if synthetic else "real mines"
     facts = {
         "run": run,
-        "title": f"{task.title} on {config.bands}",
-        "places": "synthetic mines, drawn by a program" if origin["synthetic"] else "real mines",
-        "several": task.overlapping,
-        "channels": zip(bands, _units(run), statistics.mean, statistics.deviation, strict=True),
-        "bands": [{"name": band.name, "description": band.description} for band in bands],
-        "classes": [
-            {"value": k, "name": name.replace(" ", "-"), "description": name}
-            for k, name in enumerate(task.output_names)
-        ],
-        "parts": Counter(origin["parts"].values()),
-        "recorded": {
-            "dataset": origin["dataset"],
-            "provenance": origin.get("dataset_provenance", NOT_RECORDED),
-            "licence of images and labels": licence,
-            "started from": start or "random weights",
-        },
-        "licence": licence,
-        "start": start,
+        "places": places,
+        "bands": [BANDS[name] for name in run.statistics.bands],
+        "units": _units(run),
+        "parts": Counter(run.provenance["parts"].values()),
+        "start": Path(weights).name if weights else None,  # no folder of this machine
         "scores": _score_rows(run),
         "parameters": parameters,
         "opset": OPSET,

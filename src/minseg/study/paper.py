@@ -29,7 +29,6 @@ _SCORE = pa.Column(float, pa.Check.in_range(0, 1))
 _COUNT = pa.Column("int64", pa.Check.ge(0, error="a whole number from 0"))
 _NUMBER = pa.Column(float, pa.Check(np.isfinite, error="a number"))
 
-
 _KEYS = ("split", "bands", "hyperparameter", "location", "class", "model", "metric", "part")
 """Columns that name a row."""
 
@@ -111,7 +110,7 @@ def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
     ------
     MinsegError
         If there is no such table, or its file is not whole: a column, row or cell is missing or
-        unknown, or a score lies outside [0, 1] (see `minseg.study.paper.read_file`).
+        unknown, or a score lies outside [0, 1].
     """
     table = _read_file(f"table{number}", folder)
     if folder and folder.resolve() != PAPER_FOLDER:

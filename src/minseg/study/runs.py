@@ -29,7 +29,7 @@ from minseg.data.raster import Grid, grid_of, open_raster
 from minseg.errors import MinsegError
 from minseg.learning.device import peak_memory_mib
 from minseg.learning.options import installed_version, named_start
-from minseg.scoring.metrics import Scores, scores
+from minseg.scoring.metrics import METRICS, Scores, scores
 from minseg.study.config import PIXEL_FOREST, RunConfig
 
 PACKAGES = (
@@ -116,7 +116,6 @@ RUN_FILES: dict[str, str] = {
     "counts.csv": "counts",
 }
 """File to the property of `Run` that reads it; a network's weights are not needed for scores."""
-
 
 COST = "cost.json"
 """What a page had measured of a run."""
@@ -247,8 +246,8 @@ class Run:
         rows = self.counts_of(part)
         table = rows.drop_duplicates("scene").sort_values("scene").set_index("mine")[["scene"]]
         found = [scores(one[np.newaxis], convention) for one in counts_array(rows, self.task)]
-        for name in ("iou", "recall", "precision", "accuracy"):
-            table[name] = [one[name] for one in found]
+        for name in METRICS:
+            table[name] = [one[name] for one in found]  # type: ignore[literal-required]
         return table
 
     def require_whole(self) -> None:

@@ -233,16 +233,9 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
         fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
         wanted = _processes() or min(cpu_cores(), fitting)
         environments = [{} for _ in range(max(1, min(wanted, num_tasks)))]
+    options = {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
     workers = {
-        number: {
-            "cls": Nanny,
-            "options": {
-                "nthreads": 1,
-                "env": environment,
-                "memory_limit": 0,
-                "silence_logs": logging.ERROR,
-            },
-        }
+        number: {"cls": Nanny, "options": options | {"env": environment}}
         for number, environment in enumerate(environments)
     }
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}

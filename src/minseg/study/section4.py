@@ -146,7 +146,6 @@ _MEASURES: dict[str, Callable[[Claim, Run, Explanations], Measured | None]] = {
     "small objects": _small_objects_claim,
 }
 
-
 _WORDS = {
     "near_zero": NEAR_ZERO_IOU,
     "found": PAPER_NEAR_ZERO,

@@ -49,9 +49,8 @@ class Study:
     def run(self, config: RunConfig, devices: int = 1, device: str = "auto") -> Run:
         """Return the stored run of a configuration, or make it now, on one device or several.
 
-        `device` is one of `minseg.learning.device.fabric_devices`.
-
-        Only making it loads torch: a book whose runs are stored builds without.
+        `device` is one of `minseg.learning.device.fabric_devices`. Only making it loads torch: a
+        book whose runs are stored builds without.
         """
         found = self.store.find(run_key(config, self.dataset))
         if found:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -32,7 +33,6 @@ PREDICTING = {*PAPER_BANDS.items(), *((task, ONE_OR_FOUR) for task in (*MODELS, 
 
 GROUPS: dict[str, tuple[str, ...]] = {"GM": tuple(RAW_MATERIALS), "GS": ("MT", "OC", "OP")}
 """General model of section 2.4.2 to the subsets that it is tested on, in the order of Table 4."""
-
 
 AVERAGES: dict[str, tuple[str, ...]] = {
     name: rows
@@ -99,11 +99,8 @@ def band_entries(
     **settings: object,
 ) -> list[Entry]:
     """Return the entries of Table 3: every task with every band configuration."""
-    configs = [
-        study.config(task=task, bands=bands_of_row, **settings)
-        for task in tasks
-        for bands_of_row in bands
-    ]
+    places = product(tasks, bands)
+    configs = [study.config(task=task, bands=of_row, **settings) for task, of_row in places]
     return [Entry(config.task, config.bands, config) for config in configs]
 
 
@@ -270,14 +267,8 @@ def chosen_rows(results: Sequence[Result]) -> dict[str, str]:
 
     Tasks without a run, or without a validation IoU, are left out.
     """
-    ious = pd.Series(
-        {
-            (result.entry.task, result.entry.row): validation_iou(result)
-            for result in results
-            if result.runs
-        },
-        dtype=float,
-    ).dropna()
+    there = [(result.entry, validation_iou(result)) for result in results if result.runs]
+    ious = pd.Series({(entry.task, entry.row): iou for entry, iou in there}, dtype=float).dropna()
     return {} if ious.empty else dict(ious.groupby(level=0).idxmax().tolist())
 
 

@@ -25,6 +25,7 @@ from minseg.data.labels import CLASS_NAMES, decode_bits
 from minseg.data.raster import Grid, raster_profile
 from minseg.data.writing import SceneRasters
 from minseg.fetching.annotations import PolygonFields
+from minseg.fetching.pixels import OFFSET
 from minseg.fetching.plan import BoxRule
 from minseg.fetching.providers import PROVIDERS
 from minseg.fetching.scene import SYNTHETIC_PROPERTY
@@ -42,9 +43,6 @@ FIELDS = PolygonFields(year_field="year", mine_field="mine")
 
 BOX = BoxRule(margin_m=0.0, smallest_m=600.0)
 """Boxes that the small made scenes fill."""
-
-OFFSET = 1000
-"""Added to the numbers of new processing baselines."""
 
 _CLOUD, _GROUND = 9, 5  # of Sen2Cor's classes
 
@@ -66,7 +64,6 @@ def write_demo_catalogue(
     num_mines: int = 4,
     years: Sequence[int] = (2019, 2022),
     size: int = 192,
-    seed: int = 0,
 ) -> DemoCatalogue:
     """Draw mines, and write items, rasters, a mine list and polygons; nothing if they are there.
 
@@ -80,7 +77,6 @@ def write_demo_catalogue(
     years : sequence of int
     size : int
         Side of a scene, pixels of 10 m; a multiple of 6. Mines fill it: fetch them with `BOX`.
-    seed : int
 
     Returns
     -------
@@ -94,11 +90,11 @@ def write_demo_catalogue(
         return made
     with replace_when_done(folder) as beside:
         (beside / "files").mkdir(parents=True)
-        mines = synthetic_mines(num_mines, seed)
+        mines = synthetic_mines(num_mines, seed=0)
         items, drawn = [], []
         for _, mine in mines.iterrows():
             for year in made.years:
-                scene = render_scene(mine, year, made.years, size, seed)
+                scene = render_scene(mine, year, made.years, size, seed=0)
                 items += _optical_items(beside, scene) + _radar_items(beside, scene)
                 drawn.append(_outlines(scene))
         mines.to_csv(beside / "mines.csv", index=False)

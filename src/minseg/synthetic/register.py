@@ -22,7 +22,6 @@ _COMBINATIONS = (
     + [("RR", "OC")]
 )
 
-
 BELTS = pd.read_csv(Path(__file__).with_name("belts.csv"))
 """Mining regions of five continents, about their middle, with the biome of each."""
 
