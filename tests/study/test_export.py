@@ -14,8 +14,9 @@ from pystac.extensions.mlm import AssetGeneralMLMExtension, MLMExtension
 from pystac.validation import validate_dict
 
 from minseg import MinsegError
+from minseg.learning.device import resolve_precision
 from minseg.study import execution
-from minseg.study.export import export_run
+from minseg.study.export import OPENVINO, export_run, open_exported
 from minseg.study.runs import RunStore
 from tests.conftest import NASTY, TINY, mine_rows, names, scene_of, write_scenes
 
@@ -72,6 +73,25 @@ def test_an_exported_model_answers_as_its_run_at_any_size(dataset, store, tmp_pa
         rounded = replace(segmenter, precision="bf16-mixed")
         inexact = rounded.probabilities(torch.from_numpy(np.stack(inputs))).numpy()
         assert found == pytest.approx(inexact, abs=0.05)  # bfloat16 has three digits
+
+
+@pytest.mark.skipif(
+    OPENVINO not in onnxruntime.get_available_providers(),
+    reason="needs the package onnxruntime-openvino in place of onnxruntime",
+)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_openvino_computes_in_the_format_of_a_run(run, exported, precision):
+    if precision == "bf16-mixed" != resolve_precision("auto", "cpu"):
+        pytest.skip("this processor does not multiply bfloat16")
+    noise = np.random.default_rng(0).normal(size=(97, 131, 3)).astype(np.float32)
+    image = np.moveaxis(noise * run.statistics.deviation + run.statistics.mean, -1, 0)
+    segmenter = replace(execution.open_segmenter(run), precision="32-true")
+    expected = segmenter.probabilities(torch.from_numpy(np.moveaxis(noise, -1, 0)[None]))
+    model = open_exported(exported / "model.onnx", precision)
+    assert model.session.get_providers()[0] == OPENVINO
+    found = model.probabilities(torch.from_numpy(image.astype(np.float32)[None]))
+    apart = float(abs(found - expected).max())
+    assert apart < 1e-4 if precision == "32-true" else 1e-4 < apart < 0.05
 
 
 def test_an_exported_model_maps_as_its_run(minseg, refused, run, dataset, tmp_path):

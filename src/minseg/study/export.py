@@ -1,6 +1,7 @@
 """A model that leaves: a run as ONNX, with a model card and STAC metadata; mapping with one."""
 
 import hashlib
+import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from minseg.atomic import replace_when_done, require_new_folder
 from minseg.data.bands import BANDS, parse_bands
 from minseg.data.labels import Task, parse_task
 from minseg.errors import MinsegError
+from minseg.learning.device import Precision, resolve_precision
 from minseg.learning.inference import Predictor, Segmenter
 from minseg.learning.tiling import STRIDE
 from minseg.scoring.intervals import bootstrap, interval
@@ -39,6 +41,9 @@ OPSET = 17
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the one input and the one output."""
+
+OPENVINO = "OpenVINOExecutionProvider"
+"""Of the package onnxruntime-openvino, which stands in for onnxruntime: with it alone bfloat16."""
 
 TOLERANCE = 1e-3
 """Largest difference of a probability, exported or not, in float32: sums in another order."""
@@ -62,8 +67,8 @@ def export_run(run: Run, folder: Path) -> None:
 
     Notes
     -----
-    The file computes in float32, whatever the run was trained in: onnxruntime has no bfloat16 for
-    x86. Standardising, padding, orientations and the softmax are inside.
+    Its numbers are float32, whatever the run was trained in. Standardising, padding, orientations
+    and the softmax are inside.
     """
     require_new_folder(folder)
     with _packages():
@@ -145,7 +150,7 @@ def _require_same_answers(run: Run, segmenter: Segmenter, path: Path) -> None:
     stride = STRIDE * segmenter.coarsen
     image = _some_image(segmenter, 3 * stride + 7, stride + 1)[:1]
     expected = _Exported(segmenter)(image)
-    found = open_exported(path).probabilities(image)
+    found = open_exported(path, segmenter.precision).probabilities(image)
     if found.shape != expected.shape or not found.allclose(expected, rtol=0, atol=TOLERANCE):
         raise MinsegError(
             f"{run.path}: {run.config.title} answers otherwise as ONNX than in the run; "
@@ -212,8 +217,11 @@ def open_predictor(path: Path, device: str = "auto") -> Predictor:
     return open_exported(path)
 
 
-def open_exported(path: Path) -> ExportedModel:
-    """Open the file of an exported model; refuse one that `export_run` did not write."""
+def open_exported(path: Path, precision: Precision | Literal["auto"] = "auto") -> ExportedModel:
+    """Open the file of an exported model; refuse one that `export_run` did not write.
+
+    It computes in float32 unless `OPENVINO` is there, and the processor multiplies bfloat16.
+    """
     with _packages():
         import onnxruntime
     try:
@@ -225,9 +233,12 @@ def open_exported(path: Path) -> ExportedModel:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong is told below
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if OPENVINO in onnxruntime.get_available_providers():
+        providers.insert(0, (OPENVINO, _openvino_options(resolve_precision(precision, "cpu"))))
     try:
         # From memory, so that nothing else on this disk is read in its name.
-        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers)
     except Exception as error:  # onnxruntime's own have no class in common
         reason = shorten(str(error).rpartition("failed:")[-1], 120)
         raise MinsegError(
@@ -238,8 +249,19 @@ def open_exported(path: Path) -> ExportedModel:
         raise MinsegError(
             f"{path}: is no model of `minseg export` ({fault}); export a run with this minseg"
         )
-    digest = hashlib.sha256(content + onnxruntime.__version__.encode()).hexdigest()
+    how = f"{onnxruntime.__version__} {providers}"
+    digest = hashlib.sha256(content + how.encode()).hexdigest()
     return ExportedModel(session, parse_task(facts["task"]), parse_bands(facts["bands"]), digest)
+
+
+def _openvino_options(precision: Precision) -> dict[str, str]:
+    """Return the options of `OPENVINO` for a number format, on as many threads as torch has."""
+    hint = "bf16" if precision == "bf16-mixed" else "f32"
+    return {
+        "device_type": "CPU",
+        "num_of_threads": str(torch.get_num_threads()),
+        "load_config": json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": hint}}),
+    }
 
 
 def _fault(session: Any, facts: Mapping[str, str]) -> str | None:
