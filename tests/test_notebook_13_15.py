@@ -24,11 +24,12 @@ def run_page(dataset, tmp_path):
         parts = {"validation": {"mine-9": mines["mine-0"]}, "test": mines}
         write_run(tmp_path / "runs" / run_key(config, study.dataset), config, {2: parts})
 
-    def run(number, stored, **parameters):
+    def run(number, task, bands, stored):
         for one in stored:
-            store(*one)
+            store(task, *one.split("/"))
         before = {path.name for path in (tmp_path / "runs").iterdir()}
-        seen = study_page(number, tmp_path, dataset, settings=SETTINGS, **parameters)
+        given = {"tasks": [task], "bands": bands, "settings": SETTINGS}
+        seen = study_page(number, tmp_path, dataset, **given)
         assert {path.name for path in (tmp_path / "runs").iterdir()} == before  # none was made
         return seen
 
@@ -36,8 +37,7 @@ def run_page(dataset, tmp_path):
 
 
 def test_conventions_of_one_of_the_papers_models(run_page):
-    stored = [("model1", "RGB"), ("model1", "R+N")]
-    seen = run_page("13", stored, tasks=["model1"], bands=["RGB", "R+N", "M"])
+    seen = run_page("13", "model1", ["RGB", "R+N", "M"], stored=["RGB", "R+N"])
     assert seen.count("image/png") == 3
     assert "15 of 17" in seen
     assert "has no band" in seen  # M
@@ -47,15 +47,15 @@ def test_conventions_of_one_of_the_papers_models(run_page):
 
 
 def test_conventions_of_a_task_that_the_paper_has_not(run_page):
-    seen = run_page("13", [("excavation", "RGB")], tasks=["excavation"], bands=["RGB"])
+    seen = run_page("13", "excavation", ["RGB"], stored=["RGB"])
     assert seen.count("image/png") == 3  # the last says that there is nothing to rank
     assert "The paper has none of these models" in seen
     assert "there is nothing to rank" in seen
 
 
 def test_how_big_a_difference(run_page):
-    stored = [("model1", "RGB"), ("model1", "R+N"), ("model1", "R+N+S")]
-    seen = run_page("15", stored, tasks=["model1"], bands=["RGB", "R+N", "R+N+S"])
+    bands = ["RGB", "R+N", "R+N+S"]
+    seen = run_page("15", "model1", bands, stored=bands)
     assert seen.count("image/png") == 1
     assert "smallest difference 38 mines resolve" in seen
     assert "best − second" in seen
@@ -63,9 +63,7 @@ def test_how_big_a_difference(run_page):
 
 
 def test_how_big_a_difference_on_a_dataset_with_one_class_and_rgb(run_page):
-    name = "excavation"
-    stored = [(name, "RGB"), (name, "RGB", "RR"), (name, "RGB", "OP")]
-    seen = run_page("15", stored, tasks=[name], bands=["RGB"])
+    seen = run_page("15", "excavation", ["RGB"], stored=["RGB", "RGB/RR", "RGB/OP"])
     assert seen.count("image/png") == 1  # it says that there is nothing
     assert "No two of these models" in seen
     assert "The paper has no such model" in seen

@@ -39,7 +39,7 @@ def real_pair(shared_data, tmp_path_factory):
     return path, metadata
 
 
-def build(pair, folder, *settings):
+def build(pair, folder):
     """Type the three commands: recipe, what it prints, and a training; return their dataset."""
     recipe, runs = folder / "lames", folder / "runs"
     assert run("dataset", "recipe", "lames", *pair, "-o", recipe) == 0
@@ -49,11 +49,8 @@ def build(pair, folder, *settings):
     write_rendered(folder / "catalogue", plan_mines(request)[0], request.annotations)
     with serve(folder / "catalogue") as api:
         assert run(*command[1:], "--api", api) == 0
-    sets = [
-        word
-        for name, value in (SMALL | {"epochs": 1}).items()
-        for word in ("--set", f"{name}={value}")
-    ]
+    settings = (SMALL | {"epochs": 1}).items()
+    sets = [word for name, value in settings for word in ("--set", f"{name}={value}")]
     assert run("train", command[3], "--task", "model2", *sets, "--runs", runs) == 0
     assert run("train", command[3], "--task", "model1", *sets, "--runs", runs) == 1
     return open_dataset(command[3])
@@ -115,13 +112,8 @@ def test_a_page_answers_what_the_labels_can_and_tells_what_they_cannot(page, bui
     if page == "09":
         assert "no test mine has scenes of two years" in seen
     if page == "03":
-        tasks = {stored.config.task for stored in RunStore(runs)}
-        assert tasks == {
-            "excavation",
-            "model2",
-            "infrastructure,tailing storage facility",
-            "model4",
-        }
+        tasks = {"excavation", "model2", "infrastructure,tailing storage facility", "model4"}
+        assert {stored.config.task for stored in RunStore(runs)} == tasks
 
 
 @pytest.mark.pages
@@ -142,8 +134,6 @@ def test_the_real_chip_is_mapped_pixel_by_pixel_or_refused_in_one_line(built, tm
     table = tmp_path / "table.csv"
     table.write_text("key,site\ntci,821\n")
     given = ("--images", folder / "s2_*_patch.tif", "--masks", folder / "s2_*_patch.tif")
-    assert (
-        run("dataset", "import", tmp_path / "d", *given, "--table", table, "--classes", "1=dam")
-        == 1
-    )
+    given = (*given, "--table", table, "--classes", "1=dam")
+    assert run("dataset", "import", tmp_path / "d", *given) == 1
     assert "1 separate mine(s)" in capsys.readouterr().err

@@ -202,11 +202,10 @@ def test_verdicts_on_synthetic_mines_are_no_evidence(banded, study, claims):
     assert real.evidence_about_real_mines == 1
 
 
-def effect(low, high, claimed=ABOVE_ZERO, mines=10, draws=None):
+def effect(low, high, claimed=ABOVE_ZERO, mines=10):
     """An effect with that interval, whatever it is widened for."""
     middle = (low + high) / 2
-    if draws is None:
-        draws = np.repeat([low, middle, high], [100, 1800, 100])
+    draws = np.repeat([low, middle, high], [100, 1800, 100])
     return Effect("effect", draws, (middle,), claimed, mines)
 
 
@@ -252,7 +251,7 @@ def test_rule_of_the_verdict_on_runs(found, share, verdict):
 
 def test_one_of_many_comparisons_refutes_only_with_a_wider_interval():
     draws = np.linspace(-0.30, 0.0075, 2000)  # 97.6 % below zero
-    contrary = effect(-0.3, 0, draws=draws)
+    contrary = Effect("effect", draws, (-0.15,), ABOVE_ZERO, 10)
     assert contrary.ends[1] < 0
     assert decide([contrary]).verdict == "contradicted"
     both = decide([contrary, YES])

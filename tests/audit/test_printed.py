@@ -206,6 +206,9 @@ def test_what_a_test_cannot_use_is_told_with_the_ledger_s_line(claims, folder):
     wrong = NamedTest(test="highest", of="bands", row="N")
     with pytest.raises(MinsegError, match=r"ledger\.yaml:\d+: bands N: 0 of them"):
         against_paper(claim.model_copy(update={"test_paper": wrong}))
+    rows = rows_of(RGB=0.7, M=0.6)
+    with pytest.raises(MinsegError, match="no rows to compare bands M and R"):
+        PAPER_TESTS["above"](rows, of="bands", pairs=[["M", "RGB"], ["M", "R+N"]])
     path = folder / "statements.csv"
     path.write_text(path.read_text("utf-8").replace("trials,section 3.3,200,trials\n", ""), "utf-8")
     with pytest.raises(MinsegError, match="has no such row with name 'trials'"):
@@ -242,9 +245,3 @@ def test_differences_of_printed_numbers_are_exact_and_a_tie_is_not_above():
         ("no_gain", tie, {"pairs": pairs}, "holds"),
     ):
         assert weigh(PAPER_TESTS[name](of_rows, of="bands", **parameters)).verdict == verdict, name
-
-
-def test_rows_that_a_test_asks_for_in_vain():
-    rows = rows_of(RGB=0.7, M=0.6)
-    with pytest.raises(MinsegError, match="no rows to compare bands M and R"):
-        PAPER_TESTS["above"](rows, of="bands", pairs=[["M", "RGB"], ["M", "R+N"]])

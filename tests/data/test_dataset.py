@@ -27,14 +27,12 @@ def test_mask_of_a_scenes_file_hides_pixels_whether_it_is_kept_in_memory_or_not(
 
 REWRITTEN = {
     "optical float32": ("optical", np.float32, {}, "has type float32, not uint16"),
-    "optical int16": ("optical", np.int16, {}, "has type int16, not uint16"),
     "optical scaled": ("optical", np.uint16, {"scales": 0.01}, "has scale 0.01, not 0.0001"),
     "optical moved": ("optical", np.uint16, {"offsets": -0.1}, "has offset -0.1, not 0.0"),
     "optical without nodata": ("optical", np.uint16, {"nodata": None}, "has nodata value None"),
     "radar int16": ("radar", np.int16, {"nodata": -32768}, "has type int16, not float32"),
     "radar scaled": ("radar", np.float32, {"scales": 0.1}, "has scale 0.1, not 1.0"),
     "labels uint8": ("labels", np.uint8, {"nodata": None}, "has type uint8, not uint16"),
-    "labels float32": ("labels", np.float32, {"nodata": None}, "has type float32, not uint16"),
     "labels of three bands": ("labels", np.uint16, {"count": 3}, "has number of bands 3, not 1"),
 }
 

@@ -3,16 +3,7 @@ import pytest
 import shapely
 
 from minseg import MinsegError
-from minseg.data.grid import (
-    COARSEST_M,
-    equator_m,
-    ground_within,
-    seen_from,
-    shape_seen_from,
-    split_box,
-    utm_crs,
-    whole_box,
-)
+from minseg.data.grid import ground_within, shape_seen_from, utm_crs
 
 
 @pytest.mark.parametrize(
@@ -28,20 +19,8 @@ def test_zone_is_the_local_one_and_none_near_the_poles(longitude, latitude, epsg
         assert utm_crs(longitude, latitude).to_epsg() == epsg
 
 
-def test_pixels_are_counted_from_the_equator():
-    assert equator_m(utm_crs(15, 45)) == 0
-    assert equator_m(utm_crs(20, -10)) == 10_000_000
-    assert equator_m(utm_crs(20, -10)) % COARSEST_M == 8_600_020 % COARSEST_M  # of a real tile
-
-
 WEST, EAST = shapely.box(178, -20, 180, -16), shapely.box(-180, -20, -178, -16)
 RING = shapely.Polygon([(178, -20), (-178, -20), (-178, -16), (178, -16)])
-
-
-def test_longitudes_are_counted_the_short_way():
-    assert seen_from(-179.5, 179.5) == 180.5
-    assert seen_from(179.5, -179.5) == -180.5
-    assert seen_from(np.array([-10.0, 170.0]), 0.0).tolist() == [-10, 170]
 
 
 @pytest.mark.parametrize("shape", [RING, shapely.MultiPolygon([WEST, EAST])])
@@ -52,14 +31,6 @@ def test_a_shape_over_the_line_is_whole_from_either_side(shape):
     holed = shapely.box(10, 40, 20, 50) - shapely.box(14, 44, 15, 45)
     assert shape_seen_from(holed, 15).equals(holed)
     assert shape_seen_from(holed, 370).equals(shapely.affinity.translate(holed, 360))
-
-
-def test_a_box_over_the_line_has_two_sides_and_is_one():
-    over, elsewhere = (179.0, -20.0, -178.0, -16.0), (10.0, 40.0, 20.0, 50.0)
-    assert split_box(over) == [(179, -20, 180, -16), (-180, -20, -178, -16)]
-    assert whole_box(over) == (179, -20, 182, -16)
-    assert split_box(elsewhere) == [elsewhere]
-    assert whole_box(elsewhere) == elsewhere
 
 
 @pytest.mark.parametrize(

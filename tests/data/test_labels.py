@@ -91,14 +91,6 @@ def test_overlapping_classes_keep_their_bits_and_all_of_them_have_one_name():
     assert task.legend(one | other)[1] == meaning.target_colours[2]
 
 
-def test_one_network_is_asked_for_what_was_looked_for():
-    assert ALL.on(CLASS_NAMES) is ALL
-    assert ALL.on(("dam", "excavation", EXTENT.name)).name == "excavation+dam"
-    assert ALL.on([EXTENT.name]) is ALL  # to be refused
-    asked = parse_task("excavation+dam")
-    assert asked.on(["dam"]) is asked
-
-
 @pytest.mark.parametrize("text", ["model5", "pit", "dam,dam", "dam+dam", "dam+", ""])
 def test_unknown_task_is_one_clear_line(text):
     with pytest.raises(MinsegError):
@@ -119,16 +111,18 @@ def test_whole_areas_have_a_bit_of_their_own_and_serve_model_4_alone():
 
 def test_partial_labels_answer_a_part_of_a_model_and_tell_of_it():
     drawn = ("excavation", "dumping ground", "dam", EXTENT.name)
-    assert {name: task.on(drawn).name for name, task in TASKS.items()} == {
+    assert {name: task.on(drawn).name for name, task in (TASKS | {"all": ALL}).items()} == {
         "model1": "excavation",
         "model2": "model2",
         "model3": "dam",
         "model4": "model4",
+        "all": "excavation+dumping ground+dam",
     }
-    assert all(task.on(CLASS_NAMES) is task for task in TASKS.values())
-    assert TASKS["model3"].on(["excavation"]) is TASKS["model3"]  # to be refused
-    asked = parse_task("excavation,stockpile")
-    assert asked.on(drawn) is asked
+    assert all(task.on(CLASS_NAMES) is task for task in (*TASKS.values(), ALL))
+    for whole, looked_for in ((TASKS["model3"], "excavation"), (ALL, EXTENT.name)):
+        assert whole.on([looked_for]) is whole  # to be refused
+    for asked in (parse_task("excavation,stockpile"), parse_task("excavation+stockpile")):
+        assert asked.on(drawn) is asked
     assert partial_answers(CLASS_NAMES) == []
     told = partial_answers(drawn)
     assert told[0] == "Model 1 as excavation (nobody looked for preparatory work area)"

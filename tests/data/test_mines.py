@@ -69,14 +69,6 @@ def test_overlapping_mines_go_to_one_part():
     assert overlapping_mines({"a": box(0, 0, 1, 1), "b": box(1, 0, 2, 1)}) == []  # they touch
 
 
-def test_too_few_mines_are_refused():
-    with pytest.raises(MinsegError, match="at least 3"):
-        split_mines(mine_table(1), 0)
-    shapes = {mine: box(0, 0, 1, 1) for mine in mine_table(5)["mine"]}
-    with pytest.raises(MinsegError, match="1 separate mine"):
-        split_mines(mine_table(5), 0, shapes)
-
-
 def test_faults_of_a_split_are_named():
     split = pd.DataFrame({"mine": ["m000", "m001", "m002"], "part": [*PARTS]})
     assert split_problems(split, mine_table(3)) == []
@@ -118,13 +110,12 @@ def problems_of(rows, schema=MINE_TABLE):
         (MINE, MINE_TABLE, "latitude", "nan", "an empty cell cannot stand here; give a number"),
         (MINE, MINE_TABLE, "mine_type", "pit", "give one of OC, OP, MT, or nothing"),
         (MINE | {"case": ""}, MINE_TABLE, "case", "x" * 61, "give text of at most 60 characters"),
-        (SCENE, SCENE_TABLE, "year", "soon", "'soon' cannot stand here; give a whole number from"),
         (SCENE, SCENE_TABLE, "labels", "", "an empty cell cannot stand here; give a path"),
         (SCENE, SCENE_TABLE, "optical", "/data/a.tif", "give a path from the dataset's folder"),
         (SCENE, SCENE_TABLE, "optical", "C:\\data\\a.tif", "that stays in it"),
         (SCENE, SCENE_TABLE, "labels", "scenes/../../a.tif", "that stays in it"),
         (SCENE, SCENE_TABLE, "radar", "..", "that stays in it, or nothing"),
-        (SCENE, SCENE_TABLE, "year", "²", "'²' cannot stand here; give a whole number"),
+        (SCENE, SCENE_TABLE, "year", "²", "'²' cannot stand here; give a whole number from"),
         (SCENE, SCENE_TABLE, "year", "2019.5", "'2019.5' cannot stand here"),
         (SCENE, SCENE_TABLE, "date", "2019-02-30", "give a date such as 2019-07-31, or nothing"),
         (SCENE, SCENE_TABLE, "scene", "..", "but no dots alone"),
@@ -195,7 +186,6 @@ def test_a_table_is_read_however_it_is_spelled(tmp_path, content):
         (b"", "the file is empty"),
         (b" \n\n", "the file is empty"),
         (f"{HEADER}\nbor,Caf\xe9\n".encode("latin-1"), "line 2 is not UTF-8 text .byte 0xe9"),
-        ("mine,name\nbor,Bełchatów\n".encode("cp1250"), "line 2 is not UTF-8 text"),
         ("mine,name\nbor,Bor\n".encode("utf-16"), "not UTF-8 text"),
         ("mine,name\nbor,Bor\n".encode("utf-16-le"), "UTF-16"),
         (b"PK\x03\x04\x14\x00", "is a spreadsheet; save it as CSV"),

@@ -9,8 +9,8 @@ from rasterio.windows import Window
 from minseg import MinsegError, open_dataset
 from minseg.data.labels import IGNORE_BITS, parse_task
 from minseg.data.raster import open_raster
-from minseg.data.writing import resplit, write_dataset
-from tests.conftest import mine_rows, names, scene_of, write_small_dataset
+from minseg.data.writing import resplit
+from tests.conftest import mine_rows, names, scene_of, write_scenes, write_small_dataset
 
 
 def test_what_was_written_reads_back(dataset):
@@ -58,11 +58,6 @@ def test_digest_depends_on_content_and_not_on_place(tmp_path, dataset):
     assert open_dataset(again.path).digest != dataset.digest
 
 
-def write(path, scenes, count=4):
-    about = {"name": "x", "class_names": ("excavation",), "provenance": "", "licence": ""}
-    return write_dataset(path, mines=mine_rows(count), scenes=scenes, synthetic=True, **about)
-
-
 def broken_scenes():
     yield scene_of(0)
     raise MinsegError("broken")
@@ -77,13 +72,13 @@ def broken_scenes():
 )
 def test_an_error_leaves_nothing(tmp_path, scenes, count, message):
     with pytest.raises(MinsegError, match=message):
-        write(tmp_path / "new", scenes, count)
+        write_scenes(tmp_path / "new", mine_rows(count), scenes)
     assert names(tmp_path) == []
 
 
 def test_scenes_of_one_year_are_kept_apart_and_one_without_radar_gives_none(tmp_path):
     scenes = [*(scene_of(k, radar=k > 0) for k in range(4)), replace(scene_of(1), scene="second")]
-    found = write(tmp_path / "new", scenes)
+    found = write_scenes(tmp_path / "new", mine_rows(4), scenes)
     assert found.scenes["labels"].is_unique and len(found.scenes) == 5
     scene = found.scenes.set_index("mine", drop=False).loc["mine-0"]
     with pytest.raises(MinsegError, match="has no radar"):

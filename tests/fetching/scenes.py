@@ -52,19 +52,21 @@ def tif(path: Path, values: np.ndarray, transform: Affine, crs=UTM, nodata=0, **
     return path
 
 
-def numbers_at(gsd_m: int, seed: int, low: int = 1200, high: int = 4000) -> np.ndarray:
-    side = TILE.height * 10 // gsd_m
-    return np.random.default_rng(seed).integers(low, high, (side, side)).astype(np.uint16)
+def numbers_at(
+    gsd_m: int, seed: int, low: int = 1200, high: int = 4000, tile: Grid = TILE
+) -> np.ndarray:
+    shape = tile.height * 10 // gsd_m, tile.width * 10 // gsd_m
+    return np.random.default_rng(seed).integers(low, high, shape).astype(np.uint16)
 
 
-def optical_bands(folder: Path, assets=lambda band: band) -> dict[str, np.ndarray]:
+def optical_bands(folder: Path, assets=str, tile=TILE, seed=0) -> dict[str, np.ndarray]:
     """Write the 12 bands in their native pixels; their numbers by band."""
     numbers = {}
-    for seed, band in enumerate(OPTICAL_BANDS):
+    for k, band in enumerate(OPTICAL_BANDS):
         gsd_m = band.native_gsd_m
-        numbers[band.name] = numbers_at(gsd_m, seed)
-        transform = TILE.transform @ Affine.scale(gsd_m / 10)
-        tif(folder / f"{assets(band.name)}.tif", numbers[band.name], transform)
+        numbers[band.name] = numbers_at(gsd_m, seed + k, tile=tile)
+        transform = tile.transform @ Affine.scale(gsd_m / 10)
+        tif(folder / f"{assets(band.name)}.tif", numbers[band.name], transform, tile.crs)
     return numbers
 
 

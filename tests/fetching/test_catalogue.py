@@ -1,5 +1,5 @@
-import builtins
 import datetime
+import sys
 from dataclasses import replace
 
 import pytest
@@ -96,10 +96,7 @@ MALFORMED = {
     "before time": (about(datetime="0001-01-01T00:00:00+09:00"), "date"),
     "other year": (about(datetime="2019-12-31T10:00:00Z"), "was taken on 2019-12-31"),
     "empty": (lambda one: one["geometry"].update(coordinates=[]), "geometry is empty"),
-    "NaN": (
-        lambda one: one["geometry"]["coordinates"][0].__setitem__(1, [15.0, float("nan")]),
-        "geometry is empty",
-    ),
+    "NaN": (top(geometry={"type": "Point", "coordinates": [15.0, float("nan")]}), "is empty"),
     "text": (top(geometry={"type": "Polygon", "coordinates": "x"}), "geometry"),
     "no type": (top(geometry={}), "geometry"),
     "cloud": (about(eo__cloud_cover="n/a"), "is 'n/a'"),
@@ -114,7 +111,6 @@ MALFORMED = {
     "null link": (top(links=[None]), "no sound STAC item"),
     "null properties": (top(properties=None), "its properties are None"),
     "number": (top(bbox="x", id=7), "has no id in text"),
-    "no item": (top(type="Collection"), "no sound STAC item"),
 }
 
 
@@ -229,12 +225,5 @@ def test_a_search_that_is_refused_tells_of_the_token_and_passes_later(server, pr
 
 @pytest.mark.parametrize("package", ["pystac_client", "planetary_computer"])
 def test_without_the_extra_one_line_tells_how_to_get_it(monkeypatch, package):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name == package:
-            raise ImportError(name=name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, package, None)
     refused(PROVIDER, rf"{package}: run `pip install minseg\[stac\]")

@@ -23,6 +23,7 @@ from minseg.fetching.choice import (
     write_choices,
 )
 from minseg.fetching.plan import plan_mines
+from minseg.fetching.providers import PROVIDERS
 from tests.fetching.conftest import PROVIDER
 from tests.fetching.scenes import BESIDE, BOX, WEST, item, scene_classes, tif
 
@@ -261,21 +262,26 @@ def test_a_box_on_the_date_line_is_covered_by_footprints_on_its_sides():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "provider", "told"),
     [
-        ("planetary_computer_s2_l2a.json", ("06VVN", 2.12)),
-        ("s2_l2a_pb0400.json", ("34LBQ", 4.0)),
-        ("earthsearch_v0_s2_l2a.json", ("28QCH", 2.14)),
-        ("earthsearch_S2B_33TWM_20230813/S2B_33TWM_20230813_0_L2A.json", ("33TWM", 5.09)),
-        ("s1_grd.json", 59),
-        ("s1_rtc_aws.json", 121),
+        ("planetary_computer_s2_l2a.json", "planetary-computer", ("06VVN", 2.12)),
+        ("s2_l2a_pb0400.json", "earth-search", ("34LBQ", 4.0)),
+        ("earthsearch_v0_s2_l2a.json", None, ("28QCH", 2.14)),
+        ("earthsearch_S2B_33TWM_20230813/S2B_33TWM_20230813_0_L2A.json", "earth-search",
+         ("33TWM", 5.09)),
+        ("s1_grd.json", None, 59),
+        ("s1_rtc_aws.json", None, 121),
     ],
-)
-def test_real_items_tell_their_tiles_baselines_and_orbits(shared_data, name, told):
+)  # fmt: skip
+def test_real_items_tell_tile_baseline_and_orbit_and_have_our_assets(
+    shared_data, name, provider, told
+):
     one = pystac.Item.from_file(shared_data / "stac_items" / name)
     if name.startswith("s1"):
         assert relative_orbit_of(one) == told
     else:
+        wanted = set(PROVIDERS[provider].optical.assets.values()) if provider else set()
+        assert wanted <= set(one.assets)
         one.assets.clear()
         (row,) = take_optical(one, BOX, PROVIDER).candidates
         assert (row["tile"], row["baseline"]) == told

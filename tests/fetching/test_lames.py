@@ -40,7 +40,7 @@ REAL = ("Chile_LSM_sectors.geojson", "metadata.csv")
 HEADER = ["ID", "ID Name", "Name_Mine", "Status", "Type  [OP/UG]", "Latitude", "Longitude", *METALS]
 
 
-def write_sectors(folder, sites=None, **changed):
+def write_sectors(folder, sites=None, without=(), **changed):
     rows, shapes = [], []
     for site, (_, sections) in (sites or SITES).items():
         for value, date, column, row in sections:
@@ -50,7 +50,7 @@ def write_sectors(folder, sites=None, **changed):
     a, b, c, d, _ = shapely.get_coordinates(shapes[1])
     shapes[1] = shapely.Polygon([a, c, b, d])  # crosses itself
     table = gpd.GeoDataFrame(rows, geometry=shapes, crs="EPSG:4326").assign(**changed)
-    table.to_file(folder / "sectors.geojson")
+    table.drop(columns=list(without)).to_file(folder / "sectors.geojson")
     return folder / "sectors.geojson"
 
 
@@ -146,25 +146,17 @@ def test_chosen_sites_keep_their_neighbours(pair):
         ({}, {"header": [*HEADER[:4], "Mining type", *HEADER[5:]]}, "has no column Type .*edition"),
         ({}, {"header": ["Site", *HEADER[1:]]}, "has no column ID"),
         ({}, {"extra": ["817;;;;OP;;;Cu;-;-;-"]}, "two rows of site 817"),
+        ({"without": ["date"]}, {}, "has no field date"),
+        ({}, "sectors.geojson", "no metadata of LAMES"),
+        ({}, "never.csv", "no such file; check the path"),
     ],
 )
-def test_files_of_another_edition_are_one_line(tmp_path, sectors, metadata, said):
+def test_files_that_are_no_pair_of_one_edition_are_one_line(tmp_path, sectors, metadata, said):
+    drawn = write_sectors(tmp_path, **sectors)
+    named = isinstance(metadata, str)
+    told = tmp_path / metadata if named else write_metadata(tmp_path, **metadata)
     with pytest.raises(MinsegError, match=said):
-        site_recipe(
-            LAMES, [write_sectors(tmp_path, **sectors), write_metadata(tmp_path, **metadata)]
-        )
-
-
-def test_wrong_files_are_one_line(pair, tmp_path):
-    sectors, metadata = pair
-    gpd.read_file(sectors).drop(columns="date").to_file(tmp_path / "less.geojson")
-    for files, said in (
-        ((sectors, sectors), "no metadata of LAMES"),
-        ((tmp_path / "never.csv", sectors), "no such file; check the path"),
-        ((tmp_path / "less.geojson", metadata), "has no field date"),
-    ):
-        with pytest.raises(MinsegError, match=said):
-            site_recipe(LAMES, files)
+        site_recipe(LAMES, [drawn, told])
 
 
 def test_what_is_told_of_the_real_pair_is_so(shared_data, tmp_path, monkeypatch):

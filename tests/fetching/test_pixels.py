@@ -2,11 +2,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import odc.stac
 import pystac
 import pytest
 import rasterio
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
@@ -26,9 +28,11 @@ from tests.fetching.conftest import PROVIDER
 from tests.fetching.pinned_scenes import GSD_M, write_catalogue
 from tests.fetching.pinned_scenes import expected as drawn
 from tests.fetching.scenes import (
+    BESIDE,
     BOX,
     TILE,
     UTM,
+    WEST,
     in_zone,
     item,
     numbers_at,
@@ -69,9 +73,8 @@ APPLIED = "earthsearch__boa_offset_applied"
     ("provider", "baseline", "properties", "offset"),
     [
         (PROVIDER, "02.12", {}, 0),
-        (PROVIDER, "04.00", {}, 1000),
         # An old scene processed again carries the offset: the date says nothing.
-        (PROVIDER, "05.00", {}, 1000),
+        (PROVIDER, "04.00", {}, 1000),
         (EARTH_SEARCH, "05.09", {APPLIED: True}, 0),
         (EARTH_SEARCH, "05.09", {APPLIED: False}, 1000),
         (EARTH_SEARCH, "05.09", {}, 1000),
@@ -106,9 +109,8 @@ def test_missing_pixels_of_any_band_are_missing_and_dark_ones_are_not(server):
 
 
 def test_only_the_part_needed_of_a_large_file_is_read(server):
-    large = Grid(3000, 3000, TILE.transform, UTM)
     numbers = np.random.default_rng(0).integers(0, 12, (3000, 3000)).astype(np.uint8)
-    path = tif(server.folder / "SCL.tif", numbers, large.transform)
+    path = tif(server.folder / "SCL.tif", numbers, TILE.transform)
     scene = at(server, "SCL")
     classes = read_scene_classes(scene, PROVIDER, BOX)
     assert np.array_equal(classes, in_box(numbers, 10))
@@ -269,13 +271,10 @@ def test_radar_that_is_no_power_of_the_box_is_refused(server, power, keys, grid,
 
 def test_reflectance_between_0_and_1_and_classes_beyond_sen2cors_are_refused(server):
     scene, _ = optical_item(server, s2__processing_baseline="02.12")
-    for band in OPTICAL_BANDS:
-        gsd_m = band.native_gsd_m
-        tif(
-            server.folder / f"{band.name}.tif",
-            (numbers_at(gsd_m, 0) / 10_000).astype(np.float32),
-            TILE.transform @ Affine.scale(gsd_m / 10),
-        )
+    for path in server.folder.glob("B*.tif"):
+        with rasterio.open(path) as source:
+            values, place = source.read(1) / np.float32(10_000), source.transform
+        tif(path, values, place)
     with pytest.raises(MinsegError, match="S2A_T33TWM: the 90th percentile") as error:
         read_optical(scene, PROVIDER, BOX)
     assert "--" not in str(error.value)
@@ -295,3 +294,52 @@ def test_radar_that_only_control_points_locate_is_refused(server):
     said = "S1A_IW_GRDH: asset vv is located by ground control points, without terrain.*--no-radar"
     with pytest.raises(MinsegError, match=said):
         read_radar(scene, PROVIDER, BOX)
+
+
+def by_odc_stac(scenes, bands, grid, data_type, nodata):
+    """Bands of a day's items on a grid by odc-stac, which reads items in its own way."""
+    for scene in scenes:
+        scene.collection_id = "any"
+    told = {"assets": {"*": {"data_type": data_type, "nodata": nodata}}}
+    box = GeoBox((grid.height, grid.width), grid.transform, grid.crs.to_epsg())
+    loaded = odc.stac.load(
+        scenes, bands=bands, geobox=box, groupby="solar_day", stac_cfg={"any": told}
+    )
+    return np.stack([loaded[band].values[0] for band in bands])
+
+
+def test_radar_power_is_what_odc_stac_reads(server):
+    random = np.random.default_rng(0)
+    for channel in ("vv", "vh"):
+        power = random.gamma(4, 0.02, (240, 240)).astype(np.float32)
+        power[40:50, 60:70] = -32768
+        power[60, 80] = 0  # no power either
+        tif(server.folder / f"{channel}.tif", power, TILE.transform, nodata=-32768)
+    scene = at(server, "vv", "vh", name="S1A")
+    expected = by_odc_stac([scene], ["vv", "vh"], BOX, "float32", -32768)
+    missing = ~(expected > 0)
+    assert 0 < missing.mean() < 0.1
+    channels = read_radar(scene, PROVIDER, BOX)
+    assert channels.dtype == np.float32
+    assert np.array_equal(np.isnan(channels[:2]), missing)
+    assert channels[2] == pytest.approx(channels[0] - channels[1] - 10, abs=1e-4, nan_ok=True)
+    power = 10 ** (channels[:2][~missing] / 10)
+    assert power == pytest.approx(expected[~missing], rel=1e-5)
+
+
+@pytest.mark.parametrize("zones", BESIDE)
+def test_tiles_put_together_are_what_odc_stac_makes_of_them(server, zones):
+    scenes = []
+    for seed, (name, tile) in enumerate((("A", WEST), ("B", BESIDE[zones]))):
+        (server.folder / name).mkdir()
+        optical_bands(server.folder / name, tile=tile, seed=100 * seed)
+        about = {"bounds": tile.bounds_lonlat, "s2__processing_baseline": "02.12"}
+        scenes.append(at(server, *BANDS, name=name, files=f"{name}/", **about))
+    first, second = scenes
+    half = read_optical(first, PROVIDER, BOX)
+    assert (half == 0).any(axis=0).mean() == 0.5
+    optical = read_optical(first, PROVIDER, BOX, [second])
+    expected = by_odc_stac(scenes, BANDS, BOX, "uint16", 0)
+    assert (optical > 0).all() and np.array_equal(optical[half > 0], half[half > 0])
+    # Between zones, pixels that lie on an edge may fall either way.
+    assert np.mean(optical != expected) <= (0 if zones == "one zone" else 0.002)

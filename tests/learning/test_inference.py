@@ -146,14 +146,9 @@ def test_the_eight_orientations_are_those_of_a_square_and_are_undone():
 
 def test_eight_orientations_are_averaged(real):
     inputs = images(1, 3, 50, 70)
-    expected = np.mean(
-        [
-            turn_back(segmenter_of(real).probabilities(turn(padded, number)), number)
-            for padded in [torch.nn.functional.pad(inputs, (0, 26, 0, 14), mode="replicate")]
-            for number in range(8)
-        ],
-        axis=0,
-    )
+    padded = nn.functional.pad(inputs, (0, 26, 0, 14), mode="replicate")
+    turned = [segmenter_of(real).probabilities(turn(padded, number)) for number in range(8)]
+    expected = np.mean([turn_back(one, number) for number, one in enumerate(turned)], axis=0)
     found = replace(segmenter_of(real), orientations=8).probabilities(inputs)
     assert found.numpy() == pytest.approx(expected[..., :50, :70], abs=1e-5)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 
 from minseg import MinsegError
 from minseg.data.images import ImageReading
+from minseg.maps.class_map import read_class_map
 from minseg.maps.prediction import predict_raster
 from tests.conftest import names
 from tests.learning.slow_segmenter import TILING, segmenter_of
@@ -60,15 +60,12 @@ def image_and_classes(write_tif):
 
 def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_classes, tmp_path):
     image, classes = image_and_classes
-    output, whole = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif"
-    told = []
+    output, whole, told = tmp_path / "out" / "map.tif", tmp_path / "whole" / "map.tif", []
     note = tmp_path / "out" / ".map.tif.partial" / "progress.json"
 
     def predict(segmenter, path):
-        beside = path.with_name("p.tif")
-        predict_raster(
-            segmenter, image, path, probabilities=beside, tiling=TILING, tell=told.append
-        )
+        more = {"probabilities": path.with_name("p.tif"), "tiling": TILING, "tell": told.append}
+        predict_raster(segmenter, image, path, **more)
 
     def half_done():
         # Five rows of three tiles begin at 0, 64, 128, 192 and 224; it waits in the third.
@@ -76,8 +73,7 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
         with pytest.raises(MinsegError, match="another program is writing it now"):
             predict(segmenter_of(), output)
 
-    beside = output.with_name("p.tif")
-    kill_waiting("", 7, image, output, beside, "", meanwhile=half_done)
+    kill_waiting("", 7, image, output, output.with_name("p.tif"), "", meanwhile=half_done)
     assert names(output.parent) == [".map.tif.partial", ".p.tif.partial"]
 
     segmenter = segmenter_of()
@@ -88,7 +84,7 @@ def test_a_killed_prediction_goes_on_where_it_was_to_the_same_bytes(image_and_cl
     assert names(output.parent) == names(whole.parent) == MADE
     for name in MADE:
         assert output.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
-    assert np.array_equal(_read(output)[0], classes)
+    assert np.array_equal(read_class_map(output).classes, classes)
 
 
 @pytest.mark.kills
@@ -107,7 +103,7 @@ def test_an_older_map_stays_whole_until_the_new_one_is(image_and_classes, write_
     segmenter = segmenter_of()
     predict_raster(segmenter, image, output, probabilities=probabilities, tiling=TILING)
     assert segmenter.network.tiles == 0
-    assert np.array_equal(_read(output)[0], classes)
+    assert np.array_equal(read_class_map(output).classes, classes)
     assert names(output.parent) == MADE
 
 
@@ -127,8 +123,3 @@ def test_a_map_killed_while_cleaned_has_no_name_and_no_tile_is_predicted_again(
     assert again.stdout.splitlines() == ["0"]
     assert names(output.parent) == ["map.qml", "map.tif", "map.tif.aux.xml"]
     assert names(polygons.parent) == ["mine.gpkg", "mine.qml"]
-
-
-def _read(path):
-    with rasterio.open(path) as source:
-        return source.read()

@@ -197,18 +197,6 @@ def test_strips_taken_up_at_a_row_are_the_same_as_all_at_once():
         assert strips_of(inputs, network, tiling, first_row=331) == []
 
 
-def test_an_error_while_reading_reaches_the_caller():
-    def read(window):
-        if window.row_off > 50:
-            raise MinsegError("damaged")
-        return raster(64, 64), np.ones((64, 64), bool)
-
-    strips = predict_strips(read, 200, 64, probabilities_of(pointwise()), 3, Tiling(64, 16), CPU)
-    assert next(strips).row == 0
-    with pytest.raises(MinsegError, match="damaged"):
-        list(strips)
-
-
 @pytest.mark.parametrize(("tile", "overlap"), [(64, 64), (32, 64), (64, -1)])
 def test_an_overlap_that_does_not_fit_is_refused(tile, overlap):
     with pytest.raises(MinsegError, match=f"overlap of {overlap} in tiles of {tile}"):

@@ -60,6 +60,11 @@ def small_network(seed=0):
     )
 
 
+def real_network():
+    torch.manual_seed(0)
+    return build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+
+
 def validation_of(dataset, precision="32-true"):
     """The real validation on the whole validation scenes."""
     statistics = training_statistics(dataset, BANDS)
@@ -120,10 +125,8 @@ def same_weights(one, other):
 
 
 def test_a_real_network_learns_the_easy_dataset(dataset, patches, tmp_path):
-    torch.manual_seed(0)
-    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
     validate, path = validation_of(dataset), tmp_path / "c.safetensors"
-    history = trained(patches, validate, path, network, epochs=8, learning_rate=1e-3)
+    history = trained(patches, validate, path, real_network(), epochs=8, learning_rate=1e-3)
     assert list(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == list(range(1, 9))
     assert (history["seconds"] > 0).all()
@@ -170,16 +173,14 @@ def test_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     assert len(expected["train_loss"].unique()) == 4
 
 
-def test_a_best_epoch_before_the_interruption_is_kept(patches, checkpoint):
+@pytest.mark.parametrize(("settings", "later"), [({}, [50, 79]), ({"patience": 2}, [50])])
+def test_epochs_before_the_interruption_may_be_the_best_and_count_as_patience(
+    patches, checkpoint, settings, later
+):
     (path, seen), network = checkpoint, small_network(1)
-    history = trained(patches, scripted(50, 79), path, network)
-    assert history["validation_iou"].tolist() == [0.8, 0.1, 0.5, 0.79]
+    history = trained(patches, scripted(*later), path, network, **settings)
+    assert history["validation_iou"].tolist() == [0.8, 0.1, *(iou / 100 for iou in later)]
     assert same_weights(network.state_dict(), seen[0])
-
-
-def test_epochs_before_the_interruption_count_as_patience(patches, checkpoint):
-    history = trained(patches, scripted(50), checkpoint[0], patience=2)
-    assert history["validation_iou"].tolist() == [0.8, 0.1, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -280,12 +281,9 @@ def test_balanced_weights_change_what_is_learned(patches, tmp_path):
         assert history["train_loss"].item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-def test_constant_schedule_is_constant():
-    options = options_of(learning_rate=0.02)
-    assert {learning_rate(options, step, 3) for step in range(12)} == {0.02}
-
-
-def test_cosine_schedule_is_that_of_pytorch():
+def test_the_rate_is_constant_or_follows_the_cosine_of_pytorch():
+    constant = options_of(learning_rate=0.02)
+    assert {learning_rate(constant, step, 3) for step in range(12)} == {0.02}
     options = options_of(learning_rate=0.02, schedule="cosine")
     optimiser = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.02)
     oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=4 * 3)
@@ -295,54 +293,50 @@ def test_cosine_schedule_is_that_of_pytorch():
         oracle.step()
 
 
-def test_every_step_takes_the_rate_of_the_schedule_and_every_epoch_crops_of_its_own(
-    patches, tmp_path, monkeypatch
-):
-    rates, epochs, modes = [], [], []
-    step, batches = torch.optim.SGD.step, patches.batches
+@pytest.fixture
+def rates(monkeypatch):
+    """The rates of the groups of weights at each step of SGD, as they are taken."""
+    taken, step = [], torch.optim.SGD.step
 
     def watched(self, *arguments, **named):
-        rates.append(self.param_groups[0]["lr"])
+        taken.append([group["lr"] for group in self.param_groups])
         return step(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    return taken
+
+
+def test_every_step_takes_the_rate_of_the_schedule_and_every_epoch_crops_of_its_own(
+    patches, tmp_path, monkeypatch, rates
+):
+    epochs, modes, batches = [], [], patches.batches
 
     def validate(network):
         modes.append(network.training)  # again after a validation, which changes it
         return scripted(50)(network)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", watched)
     monkeypatch.setattr(patches, "batches", lambda epoch: epochs.append(epoch) or batches(epoch))
     path = tmp_path / "c.safetensors"
     options = options_of(epochs=2, optimiser="sgd", schedule="cosine")
     history = train(small_network(), patches, validate, options, path, fabric_of())
     assert (epochs, modes) == ([0, 1], [True, True])
-    assert rates == [learning_rate(options, k, 3) for k in range(6)]
-    assert history["learning_rate"].tolist() == [rates[2], rates[5]]
+    assert rates == [[learning_rate(options, k, 3)] for k in range(6)]
+    assert history["learning_rate"].tolist() == [*rates[2], *rates[5]]
 
 
-def test_an_encoder_learns_at_its_own_rate(patches, tmp_path):
-    torch.manual_seed(0)
-    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+def test_an_encoder_learns_at_its_own_rate(patches, tmp_path, rates):
+    network = real_network()
     options = options_of(epochs=1, optimiser="sgd", encoder_rate=0.25, learning_rate=0.1)
     optimiser = build_optimiser(network, options)
     sizes = [sum(p.numel() for p in group["params"]) for group in optimiser.param_groups]
     assert sum(sizes) == sum(p.numel() for p in network.parameters())
     assert sizes[1] == sum(p.numel() for p in network.encoder.parameters())
-    seen = set()
-    step = torch.optim.SGD.step
-
-    def note(self, *arguments):
-        seen.add(self.param_groups[1]["lr"] / self.param_groups[0]["lr"])
-        return step(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(torch.optim.SGD, "step", note)
-        train(network, patches, scripted(1), options, tmp_path / "c.safetensors", fabric_of())
-    assert seen == {0.25}
+    train(network, patches, scripted(1), options, tmp_path / "c.safetensors", fabric_of())
+    assert {encoder / others for others, encoder in rates} == {0.25}
 
 
 def test_a_frozen_encoder_stays_as_it_starts_and_the_rest_learns(patches, tmp_path):
-    torch.manual_seed(0)
-    network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes)
+    network = real_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     options = options_of(epochs=1, encoder_rate=0)
     train(network, patches, scripted(1), options, tmp_path / "c.safetensors", fabric_of())

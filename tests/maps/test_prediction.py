@@ -1,5 +1,4 @@
 import resource
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,13 +77,11 @@ def read(path):
 
 OBLONG = Grid(0, 0, Affine(10, 0, 5e5, 0, -20, 4e6), CRS.from_epsg(32733))
 GRIDS = {
-    "metres": (grid_at(0), 130, 90, None),
-    "metres in small tiles": (grid_at(0), 130, 90, SMALL_TILES),
+    "metres": (grid_at(0), 130, 90, SMALL_TILES),
     "degrees": (Grid(0, 0, Affine(1e-4, 0, 15, 0, -1e-4, 50), CRS.from_epsg(4326)), 130, 90, None),
     "oblong pixels": (OBLONG, 130, 90, SMALL_TILES),
     "one pixel": (grid_at(0), 1, 1, SMALL_TILES),
     "a strip": (OBLONG, 3, 200, SMALL_TILES),
-    "a tile": (grid_at(0), 64, 64, SMALL_TILES),
     "a tile and a bit": (grid_at(0), 65, 129, SMALL_TILES),
 }
 
@@ -177,6 +174,7 @@ def test_overlapping_classes_are_mapped_as_bits_with_polygons_of_each(write_imag
         assert own["mean_probability"].to_numpy() == pytest.approx(expit(4), abs=1e-4)
     with rasterio.open(products["probabilities"]) as found:
         assert found.descriptions == OVERLAPPING.class_names
+        assert np.array_equal((found.read() == 65535).all(axis=0), expected == 65535)
     style = ElementTree.parse(output.with_suffix(".qml"))
     labels = {one.get("value"): one.get("label") for one in style.iter("paletteEntry")}
     told = ("background", "excavation", "dam", "excavation + dam")
@@ -245,6 +243,9 @@ class Failing(nn.Module):
             self.fill()
         return self.network(inputs)
 
+
+NEVER = 999
+"""More tiles than any image has."""
 
 CHANGES = {
     "tiling": {"tiling": Tiling(64, 33, 2)},
@@ -331,52 +332,19 @@ def test_images_elsewhere_are_read_where_they_are(write_image, tmp_path, server,
         predict_raster(segmenter_of(), lost, tmp_path / "lost.tif")
 
 
-class Cutting(nn.Module):
-    """Lets the server refuse everything from some tile on."""
-
-    def __init__(self, tiles, server):
-        super().__init__()
-        self.left, self.server, self.network = tiles, server, exact_network()
-
-    def forward(self, inputs):
-        self.left -= len(inputs)
-        self.server.refuse = lambda address, headers: 403 if self.left < 0 else 0
-        return self.network(inputs)
-
-
 def test_work_goes_on_where_a_connection_failed(write_image, tmp_path, server):
     classes = class_map(1100, 700)
     write_image(numbers_of(classes), "in/image.tif")
     output, image, told = tmp_path / "out" / "map.tif", f"{server.url}/in/image.tif", []
     more = {"tiling": Tiling(128), "tell": told.append}
+    cut = partial(setattr, server, "refuse", lambda address, headers: 403)
     with pytest.raises(MinsegError, match=f"{image}: cannot be read on .*; if the conn"):
-        predict_raster(segmenter_of(Cutting(20, server)), image, output, **more)
+        predict_raster(segmenter_of(Failing(20, cut)), image, output, **more)
     assert (names(output.parent), told) == ([".map.tif.partial"], [])
-    predict_raster(segmenter_of(Cutting(9999, server)), image, output, **more)
+    server.refuse = lambda address, headers: 0
+    predict_raster(segmenter_of(Failing(NEVER)), image, output, **more)
     assert len(told) == 1
     assert np.array_equal(read(output)[0], classes)
-
-
-@pytest.fixture
-def require_full_disk_told(tmp_path, capfd):
-    """Expect the one line about a full disk, and the older files as they were before."""
-
-    @contextmanager
-    def expect(*outputs):
-        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        try:
-            with pytest.raises(MinsegError, match="cannot be written") as caught:
-                yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-        assert str(caught.value).partition(": ")[0] in map(str, outputs)
-        assert "partial" not in str(caught.value)
-        assert capfd.readouterr().err == ""
-        left = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        assert {p: b for p, b in before.items() if ".partial" not in str(p)} == left
-
-    return expect
 
 
 @pytest.mark.parametrize(
@@ -388,50 +356,29 @@ def require_full_disk_told(tmp_path, capfd):
         pytest.param(8, 20_000, False, id="at rows"),
         pytest.param(35, 39_000, False, id="at the last rows"),
         pytest.param(35, 60_000, True, id="at the last rows of probabilities"),
+        pytest.param(NEVER, 20_000, False, id="at cleaned rows"),
+        pytest.param(NEVER, 3_000, False, id="at the cleaned map"),
     ],
 )
 def test_a_full_disk_is_told_in_one_line_and_leaves_the_older_map(
-    write_image, tmp_path, require_full_disk_told, tiles, size, with_probabilities
+    write_image, tmp_path, monkeypatch, capfd, file_limit, tiles, size, with_probabilities
 ):
     image, output = write_image(numbers_of(class_map(200, 200))), tmp_path / "map.tif"
-    arguments = {"probabilities": output.with_name("p.tif")} if with_probabilities else {}
-    predict_raster(segmenter_of(), image, output, **arguments)
-    segmenter = segmenter_of(Failing(tiles, partial(fill_disk, size)))
-    with require_full_disk_told(output, *arguments.values()):
+    products = {"probabilities": output.with_name("p.tif")} if with_probabilities else {}
+    predict_raster(segmenter_of(), image, output, **products)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    fill = partial(fill_disk, size)
+    monkeypatch.setattr(prediction, "clean", lambda *given: fill() or clean(*given))
+    how = {"tiling": SMALL_TILES, "cleaning": Cleaning(1) if tiles == NEVER else None}
+    raised = pytest.raises(MinsegError, match="cannot be written")
+    with raised as caught, file_limit(resource.RLIM_INFINITY):
         if tiles == 0:
-            fill_disk(size)
-        predict_raster(segmenter, image, output, tiling=SMALL_TILES, **arguments)
-
-
-@pytest.mark.parametrize("limit", [20_000, 3_000], ids=["rows", "map"])
-def test_a_full_disk_while_cleaning_leaves_the_older_map(
-    write_image, tmp_path, monkeypatch, require_full_disk_told, limit
-):
-    image, output = write_image(numbers_of(class_map(200, 200))), tmp_path / "m.tif"
-    predict_raster(segmenter_of(), image, output)
-
-    def clean_on_a_full_disk(found, cleaning):
-        fill_disk(limit)
-        return clean(found, cleaning)
-
-    monkeypatch.setattr(prediction, "clean", clean_on_a_full_disk)
-    with require_full_disk_told(output):
-        predict_raster(segmenter_of(), image, output, cleaning=Cleaning(1))
-
-
-class Overflowing(nn.Module):
-    """Gives infinity for what is bright in blue."""
-
-    def forward(self, inputs):
-        return exact_network()(inputs) + torch.where(inputs[:, :1] > 1, torch.inf, 0)
-
-
-def test_what_the_network_has_no_number_for_has_no_class(write_image, tmp_path):
-    classes = class_map(64, 64)
-    outputs = {"output": tmp_path / "map.tif", "probabilities": tmp_path / "p.tif"}
-    predict_raster(segmenter_of(Overflowing()), write_image(numbers_of(classes)), **outputs)
-    assert np.array_equal(read(tmp_path / "map.tif")[0], np.where(classes == 1, 255, classes))
-    assert np.array_equal((read(tmp_path / "p.tif") == 65535).all(axis=0), classes == 1)
+            fill()
+        predict_raster(segmenter_of(Failing(tiles, fill)), image, output, **how, **products)
+    assert str(caught.value).partition(": ")[0] in map(str, (output, *products.values()))
+    assert "partial" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 TASK = {"images": [("a.tif", 3)], "tiles": 512}

@@ -45,15 +45,12 @@ def made_ranks(**ranks):
     return pd.DataFrame(lines, columns=["task", "convention", "row", "iou", "rank"])
 
 
-def test_ranks_are_lines_named_at_their_end():
+def test_ranks_are_lines_named_at_their_end_and_a_single_row_has_none():
     (axes,) = draw(pages.rank_figure(made_ranks(RGB=(1, 2.5), M=(2, 2.5), S=(3, 1)))).axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[1, 2.5], [2, 2.5], [3, 1]]
     ends = {text.get_text(): text for text in axes.texts}
     assert ends["RGB"].xy == ends["M"].xy == (1, 2.5)
     assert not ends["RGB"].get_window_extent().overlaps(ends["M"].get_window_extent())
-
-
-def test_a_single_row_has_no_rank():
     assert texts(draw(pages.rank_figure(made_ranks(RGB=(1, 1))))) == ["no runs to show"]
 
 

@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 
 from minseg.audit.ledger import Judged, Ledger, against_paper, judge_print, read_claims, select
-from minseg.audit.measured import (
-    RUN_VERDICTS,
-    Effect,
-    Missing,
-    RunFinding,
-    decide,
-)
+from minseg.audit.measured import RUN_VERDICTS, Effect, Missing, RunFinding, decide
 from minseg.audit.printed import ABOVE_ZERO, PAPER_VERDICTS, Region
 from minseg.report import ledger as pages
 from minseg.study.paper import PAPER_FOLDER
@@ -42,7 +36,7 @@ def real(ledger):
     return dataclasses.replace(ledger, synthetic=False)
 
 
-def test_the_page_is_whole(ledger):
+def test_the_page_is_whole_and_synthetic_verdicts_bear_the_word(ledger, real):
     page = pages.ledger_html(ledger)
     text = " ".join(" ".join(ElementTree.fromstring(page).itertext()).split())  # tags close
     anchors = re.findall(r'<details id="claim-([^"]+)">', page)
@@ -56,16 +50,12 @@ def test_the_page_is_whole(ledger):
 
     assert "no &lt;run&gt;" in page and "no <run>" not in page
     assert "drawn &amp; made" in page
-
-
-def test_synthetic_verdicts_bear_the_word(ledger, real):
-    page = pages.ledger_html(ledger)
     for verdict in RUN_VERDICTS[:3]:
         (label,) = re.findall(rf'<span class="badge [^>]*>. {verdict}</span>(.{{40}})', page)
         assert 'class="word">synthetic' in label
     assert page.count("no evidence about real mines") == len(ledger.judged)
-    assert "synthetic<" not in pages.ledger_html(real)
-    assert "SYNTHETIC" not in pages.ledger_html(real)
+    page = pages.ledger_html(real)
+    assert "synthetic<" not in page and "SYNTHETIC" not in page
 
 
 def test_the_summary_counts_no_synthetic_evidence(ledger, real):
@@ -84,35 +74,23 @@ def test_the_figure_has_a_tile_for_each_claim_on_each_side(ledger, real):
         assert sum(counted) == len(ledger.judged)
     assert figure.get_suptitle() == "SYNTHETIC"
     assert draw(pages.verdict_figure(real)).get_suptitle() == ""
-    supported = {
-        name: [
-            patch
-            for patch in one.axes[1].patches
-            if patch.get_edgecolor()[2] > 0.5 > patch.get_edgecolor()[0]
-        ]
-        for name, one in (("made", figure), ("real", pages.verdict_figure(real)))
-    }
-    assert supported["made"][0].get_facecolor()[:3] == (1, 1, 1)
-    assert supported["real"][0].get_facecolor()[:3] != (1, 1, 1)
+    for one, hollow in ((figure, True), (pages.verdict_figure(real), False)):
+        edges = ((patch, patch.get_edgecolor()) for patch in one.axes[1].patches)
+        supported = next(patch for patch, edge in edges if edge[2] > 0.5 > edge[0])
+        assert (supported.get_facecolor()[:3] == (1, 1, 1)) == hollow
 
 
 def test_strips_share_a_scale_and_show_the_side():
-    drawn = pages.strips(
-        [
-            pages.Span(0.1, 0.2, 0.3, ABOVE_ZERO),
-            pages.Span(-0.3, -0.2, -0.1, ABOVE_ZERO),
-            pages.Span(-0.1, 0.0, 0.1, ABOVE_ZERO),
-            pages.Span(0.0, 0.0, 0.0, ABOVE_ZERO, exact=True),
-            pages.Span(0.0, 0.0, 0.0, ABOVE_ZERO),
-        ]
-    )
+    intervals = [(0.1, 0.2, 0.3), (-0.3, -0.2, -0.1), (-0.1, 0.0, 0.1), (0.0, 0.0, 0.0)]
+    spans = [pages.Span(*interval, ABOVE_ZERO) for interval in intervals]
+    drawn = pages.strips([*spans, dataclasses.replace(spans[3], exact=True)])
     centres = [float(re.search(r'cx="([\d.]+)"', one)[1]) for one in drawn]
     colours = [re.search(r'<circle[^>]*fill="(#\w+)"', one)[1] for one in drawn]
     assert centres[1] < centres[2] == centres[3] == centres[4] < centres[0]
     assert centres[2] == pytest.approx((centres[0] + centres[1]) / 2, abs=0.2)
     assert len({*colours[:3]}) == 3
-    assert colours[3] == colours[1]  # a printed value on the edge is not as claimed
-    assert colours[4] == colours[2]  # an effect of nothing on any mine is open
+    assert colours[3] == colours[2]  # an effect of nothing on any mine is open
+    assert colours[4] == colours[1]  # a printed value on the edge is not as claimed
     for one in drawn:
         assert "claimed above 0" in one
     assert pages.strips([]) == []
@@ -120,13 +98,17 @@ def test_strips_share_a_scale_and_show_the_side():
     assert one.count('y1="0"') == 2
 
 
-def test_the_page_of_contradictions_asks_no_runs():
-    printed = judge_print(read_claims())
+def test_the_page_of_contradictions_asks_no_runs_and_shows_text_of_a_file_as_text(tmp_path):
+    folder = shutil.copytree(PAPER_FOLDER, tmp_path / "paper")
+    path = folder / "table5.csv"
+    path.write_text(path.read_text().replace("Model 1,model4", "<b>Model</b>,model4"))
+    printed = judge_print(read_claims(), folder)
     page = pages.ledger_html(printed.contradictions)
     assert page.count("<details") == len(printed.contradictions.judged) > 30
     assert "Against our runs" not in page and "Our runs" not in page
     assert page.count("What hangs on it") == page.count("<details")
     assert "data/paper/statements.csv, lines" in page
+    assert "<b>Model" not in page and "&lt;b&gt;Model&lt;/b&gt;" in page
     table = pages.verdict_table(printed)
     assert list(table.index) == list(PAPER_VERDICTS)
     assert table["statements"].sum() == len(printed.judged)
@@ -138,11 +120,3 @@ def test_charts_of_the_print():
     assert "+12" in surplus and len(surplus) == 24
     assert len(cells) == 128 and "+116" in cells
     assert len(gains.axes[0].patches) == 30  # framed: the targeted model is ahead
-
-
-def test_text_of_a_file_stays_text(tmp_path):
-    folder = shutil.copytree(PAPER_FOLDER, tmp_path / "paper")
-    path = folder / "table5.csv"
-    path.write_text(path.read_text().replace("Model 1,model4", "<b>Model</b>,model4"))
-    page = pages.ledger_html(judge_print(read_claims(), folder).contradictions)
-    assert "<b>Model" not in page and "&lt;b&gt;Model&lt;/b&gt;" in page

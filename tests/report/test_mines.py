@@ -4,9 +4,9 @@ import pytest
 from minseg.report import mines as pages
 from minseg.study import errors, section4
 from tests.report.conftest import draw, legend, row_names, texts
-from tests.study.predicted import rectangle, write_mines, write_predictions
+from tests.study.predicted import DUMP, PIT, rectangle, write_mines, write_predictions
 
-PIT, DUMP = rectangle(4, 4, 12, 12), rectangle(20, 4, 8, 8)
+SMALL_PIT = rectangle(26, 26, 2, 2)
 SHIFTED = {"excavation": rectangle(5, 4, 12, 12) | rectangle(20, 4, 8, 4)}
 NAMES = ["", "", "", "", "Agarak mine", "Elsewhere"]
 
@@ -21,6 +21,12 @@ def make(tmp_path):
         return write_predictions(tmp_path / "run", mines, task, list(predictions)), mines
 
     return make
+
+
+@pytest.fixture
+def explained(make):
+    """What explains the errors of the predictions given, on mines with a second, small pit."""
+    return lambda *given, **dataset: errors.explain(*make(*given, more=SMALL_PIT, **dataset))
 
 
 def shown(run, mines):
@@ -73,9 +79,10 @@ def test_the_papers_rows_as_printed():
     pages.paper_mine_table("stockpile").to_html()
 
 
-def test_what_explains_a_mine_in_words(make):
+def test_a_mine_is_explained_in_words_and_two_sentences_and_all_of_them_in_two_lines(make):
     run, mines = make()
     explanations = errors.explain(run, mines)
+    assert pages.limits(explanations) == ""
     table = pages.explanation_table(explanations, "mine-4")
     assert list(table.columns) == ["excavation"]  # the other class is neither there nor predicted
     text = table["excavation"]
@@ -88,6 +95,16 @@ def test_what_explains_a_mine_in_words(make):
     missed = pages.explanation_table(explanations, "mine-5")["excavation"]
     assert missed["false positives lie on"] == "no such pixels"
     assert missed["objects less than 50% found"] == "1 of 1; missed: 1.4 ha"
+    said = pages.mine_sentences(explanations, "mine-4")
+    assert said.startswith(
+        "Most errors are of excavation (5.5% of the pixels): false positives lie on dumping ground "
+        "73%, no annotated class 27%; missed pixels are predicted as background 100%. Snow"
+    )
+    assert "of the pixels): missed pixels are" in pages.mine_sentences(explanations, "mine-5")
+    score, wrong = pages.answer(run, errors.condition_shares(explanations)).splitlines()
+    # 132 of 188 and 0 of 144 pixels; 24 of 56 and 80 of 144 errors are within 2 px.
+    assert score.startswith("- **Score:** IoU 0.398 over all test mines, of single ones from 0.00 ")
+    assert "52% of them lie within 2 px" in wrong
 
 
 def test_shares_and_claims_in_words(make, synthetic):
@@ -106,11 +123,9 @@ def test_shares_and_claims_in_words(make, synthetic):
     assert pages.claim_table(section4.claims(run, explanations).iloc[:0]).empty
 
 
-def test_what_cannot_be_told_is_said(make):
-    run, mines = make(
-        class_names=("excavation", "preparatory work area"), bands=("B02", "B03", "B04")
-    )
-    explanations = errors.explain(run, mines)
+def test_what_cannot_be_told_is_said(explained):
+    names = ("excavation", "preparatory work area")
+    explanations = explained(class_names=names, bands=("B02", "B03", "B04"))
     notes = pages.limits(explanations)
     assert "Nobody annotated dumping ground, stockpile" in notes
     assert notes.count("The dataset lacks") == 2
@@ -119,37 +134,12 @@ def test_what_cannot_be_told_is_said(make):
     assert "water –" in pages.mine_sentences(explanations, "mine-4")
 
 
-def test_a_mine_in_two_sentences_and_all_of_them_in_two_lines(make):
-    run, mines = make()
-    explanations = errors.explain(run, mines)
-    assert pages.limits(explanations) == ""
-    said = pages.mine_sentences(explanations, "mine-4")
-    assert said.startswith(
-        "Most errors are of excavation (5.5% of the pixels): false positives lie on dumping ground "
-        "73%, no annotated class 27%; missed pixels are predicted as background 100%. Snow"
-    )
-    assert "of the pixels): missed pixels are" in pages.mine_sentences(explanations, "mine-5")
-    score, wrong = pages.answer(run, errors.condition_shares(explanations)).splitlines()
-    # 132 of 188 and 0 of 144 pixels; 24 of 56 and 80 of 144 errors are within 2 px.
-    assert score.startswith("- **Score:** IoU 0.398 over all test mines, of single ones from 0.00 ")
-    assert "52% of them lie within 2 px" in wrong
-
-
-POND = rectangle(26, 26, 2, 2)
-
-
-@pytest.fixture
-def explained(make):
-    return lambda *given, **more: errors.explain(*make(*given, **{"more": POND} | more))
-
-
 def test_why_on_one_mine(explained, synthetic):
     figure = draw(pages.why_figure(explained([SHIFTED]), "mine-4"))
     ground, boundary, sizes = figure.axes
     assert row_names(ground) == ["excavation"]
-    assert [label.get_text() for label in ground.get_xticklabels()] == [
-        *("dumping ground", "no annotated class")
-    ]
+    columns = [label.get_text() for label in ground.get_xticklabels()]
+    assert columns == ["dumping ground", "no annotated class"]
     assert ground.images[0].get_array().tolist() == [pytest.approx([32 / 44, 12 / 44])]
     widths = [bars[0].get_width() for bars in boundary.containers]
     # 24 of 60 errors at the pit's edge and the 2 × 2 object within 1 px of its own; the dump far.
@@ -160,7 +150,7 @@ def test_why_on_one_mine(explained, synthetic):
 
 
 def test_why_without_errors_and_without_false_positives(explained):
-    found = explained([{"excavation": PIT | POND}, {"excavation": PIT}])
+    found = explained([{"excavation": PIT | SMALL_PIT}, {"excavation": PIT}])
     ground, boundary, _ = draw(pages.why_figure(found, "mine-4")).axes
     assert texts(boundary) == ["no errors"]
     assert "no false positives" in texts(ground)

@@ -11,12 +11,8 @@ from tests.conftest import grid_at
 
 def test_contradictions_are_found_where_they_are_drawn():
     task = Task("all and the area", (*CLASS_NAMES, EXTENT.name), overlapping=True)
-    pit, slope, dam, tailings, area = (
-        class_bit(name)
-        for name in (
-            "excavation", "exploitation slope", "dam", "tailing storage facility", EXTENT.name
-        )
-    )  # fmt: skip
+    names = ("excavation", "exploitation slope", "dam", "tailing storage facility", EXTENT.name)
+    pit, slope, dam, tailings, area = map(class_bit, names)
     bits = np.zeros((40, 40), np.uint16)
     bits[2:6, :8] = pit | slope | area
     bits[2:6, 8:10] = slope | area  # 8 of 40 px of slopes outside

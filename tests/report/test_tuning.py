@@ -8,12 +8,13 @@ from matplotlib.colors import to_hex
 from minseg.report import tuning as pages
 from minseg.study.paper import paper_table
 from minseg.study.selection import Candidates, candidates
-from tests.report.conftest import overlapping_texts, row_names, texts, titles
+from tests.report.conftest import draw, overlapping_texts, row_names, texts, titles
 from tests.study.made_runs import complete_trial, made_search, prune_trial
 
 # Validation IoU, and excavation pixels of ten found in each test mine, after 1, 2 and 3 epochs.
 STEADY = ((0.5, 0.6, 0.55), (4, 5, 4), {})
 LUCKY = ((0.4, 0.45, 0.58), (6, 6, 7), {"learning_rate": 2e-3, "loss": "focal"})
+MODELS = ["model1", "model2", "model3", "model4"]
 
 
 @pytest.fixture
@@ -34,23 +35,17 @@ def choices(search, convention="standard"):
     return {"model2": candidates(search, convention)}
 
 
-def test_hyperparameters_are_those_that_validation_chose_beside_the_printed_ones(make_search):
+def test_hyperparameters_chosen_on_validation_stand_beside_the_printed(make_search, synthetic):
     search = make_search(STEADY, LUCKY)
-    table = pages.hyperparameter_table({"model2": search}, choices(search))
+    searches = dict.fromkeys([*MODELS, "excavation"], search)
+    table = pages.hyperparameter_table(searches, dict.fromkeys(searches, candidates(search)))
     assert list(table.index) == list(pages.HYPERPARAMETER_TITLES.values())
     chosen = ["1 × 10⁻³", "4", "2", "32", "adam", "resnet18", "unet", "jaccard"]
     assert table["Model 2", "ours"].tolist() == chosen
     tried = ["1 × 10⁻³, 2 × 10⁻³, 3 × 10⁻³", "4", "1, 2, 3", "32, 64", "adam", "resnet18", "unet"]
     assert table["values tried", ""].tolist() == [*tried, "jaccard, focal"]
-
-
-def test_the_papers_columns_read_as_printed(make_search, synthetic):
-    tasks, search = ("model1", "model2", "model3", "model4"), make_search(STEADY)
-    searches = dict.fromkeys((*tasks, "excavation"), search)
-    found = dict.fromkeys(searches, candidates(search))
-    table = pages.hyperparameter_table(searches, found)
     printed = paper_table(5).pivot(index="hyperparameter", columns="model", values="printed")
-    for task in tasks:
+    for task in MODELS:
         for name, title in pages.HYPERPARAMETER_TITLES.items():
             ours = table[f"Model {task[-1]}", "paper"][title]
             assert ours == printed.loc[name, task].lower()
@@ -119,7 +114,6 @@ TRIALS = pd.DataFrame(
 )
 IMPORTANCES = pd.Series({"loss": 0.7, "crop": 0.2, "encoder": 0.1})
 NOTHING = pd.Series(dtype=float)
-MODELS = ["model1", "model2", "model3", "model4"]
 
 
 def made_candidates(*scores):
@@ -132,9 +126,8 @@ SEVERAL = made_candidates((0.2, 0.25), (0.6, 0.4), (0.5, 0.45), (0.3, 0.3))
 
 
 def points(axes, label):
-    found = [c for c in axes.collections if c.get_label() == label]
-    assert len(found) == 1
-    return np.asarray(found[0].get_offsets()).tolist()
+    (found,) = (one for one in axes.collections if one.get_label() == label)
+    return found.get_offsets().tolist()
 
 
 def panels(figure):
@@ -210,8 +203,7 @@ def test_a_panel_a_model_and_nothing_overlaps(figure_of, content, number, synthe
         f"Model {k + 1}" for k in range(number)
     ]
     assert figure.get_suptitle() == "SYNTHETIC"
-    assert overlapping_texts(figure) == []
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert overlapping_texts(draw(figure)) == []
 
 
 def test_long_names_of_classes_are_broken():

@@ -2,18 +2,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from minseg.synthetic.layout import FreeGround, grow, together
+from minseg.synthetic.layout import FreeGround, grow
 
 SHAPE = (90, 90)
 
 
-def disc(row, column, radius_px):
-    sides_px, random = (radius_px, radius_px), np.random.default_rng(0)
-    return grow(random, SHAPE, (row, column), sides_px, angle=0.0, ragged=0.0)
-
-
 def test_smooth_shape_reaches_its_outline_at_stage_1():
-    shape = disc(45, 45, 20)
+    random = np.random.default_rng(0)
+    shape = grow(random, SHAPE, (45, 45), (20, 20), angle=0.6, ragged=0.0)
     distances_px = np.hypot(*(np.indices(SHAPE) - 45))
     assert shape.start == (45, 45)
     assert (shape.reached(1.0) == (distances_px <= 20)).mean() > 0.99
@@ -29,15 +25,6 @@ def test_ragged_shape_is_one_piece_that_only_grows():
     for before, after in ((0.3, 0.6), (0.6, 1.0)):
         assert not (shape.reached(before) & ~shape.reached(after)).any()
         assert shape.reached(before).sum() < shape.reached(after).sum()
-
-
-def test_shapes_together_reach_what_any_of_them_reaches():
-    one, other = disc(25, 25, 12), disc(60, 60, 15)
-    joined = together([one, other])
-    for stage in (0.4, 1.0):
-        expected = one.reached(stage) | other.reached(stage)
-        np.testing.assert_array_equal(joined.reached(stage), expected)
-    np.testing.assert_array_equal(joined.distance_px(1.0)[:30, :30], one.distance_px(1.0)[:30, :30])
 
 
 def test_pieces_of_ground_do_not_overlap_and_end_when_none_is_left():
