@@ -4,7 +4,6 @@ import rasterio
 from rasterio.windows import Window
 from sklearn.metrics import jaccard_score
 
-from minseg import MinsegError
 from minseg.data.labels import IGNORE
 from minseg.study.cleaning import RULES, effects
 from minseg.study.config import RunConfig
@@ -101,9 +100,6 @@ def test_seeds_are_averaged(dataset, make):
     assert not table["told"].any()  # on three mines nothing is told from zero
 
 
-def test_adjacency_is_left_out_where_no_rule_applies(dataset, make, tmp_path):
+def test_adjacency_is_left_out_where_no_rule_applies(dataset, make):
     run = make("pits", with_specks(1), task="excavation")
     assert list(effects([run], dataset).index) == [rule for rule in RULES if rule != "adjacency"]
-    other = write_small_dataset(tmp_path / "other", 4, (2021,))
-    with pytest.raises(MinsegError, match="has no scene"):
-        effects([run], other)

@@ -265,7 +265,7 @@ def test_merged_classes_have_no_other_ground_than_none(make_explanations):
     assert line(found, WITHIN_1_PX, class_name="total transformed area")["errors"] == 64 + 16
 
 
-def test_interval_of_a_share_is_that_of_a_recall_with_the_same_counts():
+def test_interval_of_a_share_is_that_of_a_recall_and_one_mine_has_none():
     there = pd.Series({"a": 30, "b": 2, "c": 11, "d": 0})
     whole = pd.Series({"a": 40, "b": 20, "c": 12, "d": 7})
     counts = np.zeros((4, 2, 4), np.int64)
@@ -275,14 +275,9 @@ def test_interval_of_a_share_is_that_of_a_recall_with_the_same_counts():
     assert found.interval == pytest.approx(interval(resampled[:, METRICS.index("recall")]))
     assert 0 < found.interval[0] < found.value == 43 / 79 < found.interval[1] < 1
     assert found.mines == ("a", "b", "c", "d")
-
-
-def test_shares_of_nothing_of_one_mine_and_of_unknown_mines():
-    def found(there, whole):
-        return pooled(pd.Series(there), pd.Series(whole))
-
-    nothing, one = found({"a": 0}, {"a": 0}), found({"a": 1, "b": np.nan}, {"a": 4, "b": 4})
+    nothing = pooled(pd.Series({"a": 0}), pd.Series({"a": 0}))
     assert np.isnan(nothing.value) and nothing.mines == ()
+    one = pooled(pd.Series({"a": 1, "b": np.nan}), pd.Series({"a": 4, "b": 4}))
     assert (one.value, one.mines) == (0.25, ("a",))
     assert np.isnan(one.interval).all()
     several = pooled(pd.Series([1, 2], index=["a", "a"]), pd.Series([2, 4], index=["a", "a"]))
@@ -314,7 +309,7 @@ def test_shares_and_rates_of_a_condition(make_explanations):
     assert table.loc[("excavation", UNEXPLAINED), "first_share"] == pytest.approx(0)
 
 
-def test_distance_to_the_boundary_is_what_comparing_all_pairs_of_pixels_gives():
+def test_distance_to_the_boundary_is_that_of_all_pairs_of_pixels_and_endless_without_one():
     random = np.random.default_rng(0)
     truth = random.random((9, 11)) < 0.3
     known = random.random((9, 11)) < 0.8
@@ -324,9 +319,6 @@ def test_distance_to_the_boundary_is_what_comparing_all_pairs_of_pixels_gives():
         others = places[0] if truth[tuple(place)] else places[1]
         nearest = np.sqrt(((others - place) ** 2).sum(axis=1)).min()
         assert distance_px[tuple(place)] == pytest.approx(nearest)
-
-
-def test_no_boundary_without_the_class_nor_against_unknown_ground():
     nothing, half = np.zeros((8, 8), bool), np.arange(8) < np.full((8, 1), 4)
     assert np.isinf(boundary_distance_px(nothing, ~nothing)).all()
     assert np.isinf(boundary_distance_px(~nothing, ~nothing)).all()

@@ -20,11 +20,10 @@ from minseg.study.runs import (
     find_scene,
     git_state,
     open_run,
-    require,
     run_key,
     scene_prediction,
 )
-from tests.conftest import names, write_small_dataset
+from tests.conftest import names
 from tests.study.made_runs import excavation, write_run
 from tests.study.predicted import rectangle, write_mines, write_predictions
 
@@ -207,19 +206,6 @@ def test_counts_are_those_of_an_epoch_count_the_last_by_default(tmp_path):
         open_run(tmp_path / "elsewhere")
 
 
-def test_requirements_of_a_configuration(tmp_path):
-    materials = ["RR", "MO", ""] * 3
-    dataset = write_small_dataset(tmp_path / "mines", 9, (2020,), raw_material=materials)
-    assert require(CONFIG, dataset) is dataset
-    parts = ["train", "train", "train", "test", "train", "train", "validation", "test", "train"]
-    dataset.split["part"] = parts
-    scope = require(CONFIG.replace(subset="RR"), dataset)
-    assert list(scope.mines["mine"]) == ["mine-0", "mine-3", "mine-6"]
-    for subset, message in (("MO", "has no mine in validation"), ("CL", "no mine has raw_mat")):
-        with pytest.raises(MinsegError, match=message):
-            require(CONFIG.replace(subset=subset), dataset)
-
-
 @pytest.mark.parametrize("name", RUN_FILES)
 def test_run_with_a_file_missing_or_cut_off_anywhere_is_refused(tmp_path, name):
     store = RunStore(tmp_path)
@@ -227,9 +213,8 @@ def test_run_with_a_file_missing_or_cut_off_anywhere_is_refused(tmp_path, name):
     whole = path.read_bytes()
     for length in range(0, len(whole), 5):
         path.write_bytes(whole[:length])
-        with pytest.raises(MinsegError, match=rf"abc: {name} .*; delete the folder.*") as error:
+        with pytest.raises(MinsegError, match=rf"abc: {name} .*; delete the folder.*"):
             store.find("abc")
-        assert "\n" not in str(error.value)
     path.unlink()
     with pytest.raises(MinsegError, match=f"{name} is missing"):
         open_run(tmp_path / "abc")
@@ -240,14 +225,12 @@ def test_run_with_a_file_missing_or_cut_off_anywhere_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("config.json", "no JSON\n", "config.json cannot be read"),
         ("config.json", '{"task": "model9"}\n', "config.json cannot be read"),
         ("provenance.json", "[1, 2]\n", "provenance.json lacks the split"),
         ("provenance.json", "{}\n", "provenance.json lacks the split"),
         ("provenance.json", '{"parts": {}}\n', "counts.csv lacks rows"),
         ("statistics.json", '{"mean": [1.0]}\n', "statistics.json cannot be read"),
         ("history.csv", "\0\n", "history.csv lacks rows"),
-        ("counts.csv", "\n", "counts.csv cannot be read"),
         ("counts.csv", "a,b\n1,2\n", "counts.csv lacks rows or columns"),
         ("counts.csv", "a,b\n1,2,3\n1,2\n4,5,6,7\n", "counts.csv cannot be read"),
     ],

@@ -30,11 +30,9 @@ def test_stored_runs_are_read_and_reported_without_torch_or_dask(dataset, tmp_pa
     assert done.stdout.split() == [*(run.key for run in made), "set()"]
 
 
-def test_unknown_profile_and_dataset(tmp_path):
+def test_an_unknown_profile_is_refused():
     with pytest.raises(MinsegError, match="unknown profile"):
         minseg.open_study("huge")
-    with pytest.raises(MinsegError, match=r"no dataset\.json"):
-        minseg.open_study("demo", tmp_path)
 
 
 def test_where_runs_are_kept(tmp_path, monkeypatch):

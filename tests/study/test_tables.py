@@ -148,7 +148,7 @@ def result_of(tmp_path):
     return make
 
 
-def test_scores_are_means_over_seeds_of_scores_over_pooled_mines(result_of):
+def test_scores_are_means_over_seeds_of_scores_over_pooled_mines(result_of, tmp_path):
     found = scored(result_of({"m0": 4, "m1": 6}, {"m0": 8, "m1": 8}), "standard")
     assert (found.task, found.row, found.num_mines) == ("model1", "RGB", 2)
     # Excavation alone is there: IoU = recall = hits / 10, nothing is false.
@@ -157,6 +157,12 @@ def test_scores_are_means_over_seeds_of_scores_over_pooled_mines(result_of):
     assert by_metric["precision"] == pytest.approx((1, 0))
     assert by_metric["accuracy"] == pytest.approx(((0.95 + 0.98) / 2, 0.03))
     assert found.absent == ("preparatory work area",)
+    # A class that only one mine holds is not absent.
+    with_strip = [[80, 0, 5, 15], [5, 0, 5, 90], [5, 5, 0, 90]]
+    tested = {"m0": excavation(3), "m1": with_strip}
+    row = scored(made_result(tmp_path, "RGB", CONFIG, tested), "standard")
+    assert row.absent == ()
+    assert row.values[IOU] == pytest.approx((8 / 20 + 0.5) / 2)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -228,23 +234,18 @@ def test_differences_are_paired_over_mines(result_of):
 
 
 def test_differences_are_told_from_zero_by_one_rule_for_many(result_of):
-    def rows_of(mines, *gains):
+    def told(mines, *gains):
         hits = {f"m{k}": 2 + k % 3 for k in range(mines)}
         better = ({mine: n + gain for mine, n in hits.items()} for gain in gains)
-        rows = {f"R{k}": one for k, one in enumerate(better)}
-        return [
-            scored(result_of(one, row=row), "standard")
-            for row, one in (rows | {"RGB": hits}).items()
-        ]
-
-    def told(mines, *gains):
-        to_rgb = {f"R{k}": "RGB" for k in range(len(gains))}
-        table = difference_table(rows_of(mines, *gains), to_rgb, None)
+        tested = {f"R{k}": one for k, one in enumerate(better)}
+        references = dict.fromkeys(tested, "RGB")
+        tested["RGB"] = hits
+        rows = [scored(result_of(one, row=row), "standard") for row, one in tested.items()]
+        table = difference_table(rows, references, None)
         iou = table[table["metric"] == "iou"]
         assert set(iou["comparisons"]) == {len(gains)}
-        assert (iou["widened_low"] <= iou["low"]).all() and (
-            iou["widened_high"] >= iou["high"]
-        ).all()
+        assert (iou["widened_low"] <= iou["low"]).all()
+        assert (iou["widened_high"] >= iou["high"]).all()
         return iou["told"].tolist()
 
     assert told(6, 1) == [True]
@@ -263,14 +264,6 @@ def test_the_validation_part_chooses_rows(tmp_path):
     assert chosen_rows(results) == {"model1": "RGB"}
     assert validation_iou(results[0]) == pytest.approx(0.8)
     assert chosen_rows([]) == {}
-
-
-def test_class_that_only_one_mine_holds_is_not_absent(tmp_path):
-    with_strip = [[80, 0, 5, 15], [5, 0, 5, 90], [5, 5, 0, 90]]
-    tested = {"m0": excavation(3), "m1": with_strip}
-    row = scored(made_result(tmp_path, "RGB", CONFIG, tested), "standard")
-    assert row.absent == ()
-    assert row.values[IOU] == pytest.approx((8 / 20 + 0.5) / 2)
 
 
 def test_pages_predict_with_the_first_seed_of_the_papers_bands(study):
