@@ -407,7 +407,8 @@ def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
         else:
             problems += _band_problems(file.names, kind, dataset, path)
             values, valid = file.part(range(len(file.names)))
-            problems += _value_problems(values[:, valid], file.names, kind, path)
+            pixels = values.reshape(len(values), -1) if valid.all() else values[:, valid]
+            problems += _value_problems(pixels, file.names, kind, path)
     if not all(one.matches(other) for one, other in pairwise(grids.values())):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
@@ -430,7 +431,7 @@ def _value_problems(values: np.ndarray, names: tuple[str, ...], kind: str, path:
         return [f"{path}: no pixel has a value in every band"]
     try:
         if kind == "optical":
-            require_reflectance(values * REFLECTANCE_SCALE, str(path))
+            require_reflectance(values * np.float32(REFLECTANCE_SCALE), str(path))
             return []
         fits = possible(values, "VV").all(axis=0)
         bands = [name for name in ("VV", "VH") if name in names]

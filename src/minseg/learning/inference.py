@@ -17,6 +17,7 @@ from minseg.data.labels import Task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
+from minseg.learning.device import Precision
 from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
@@ -57,7 +58,7 @@ class Segmenter:
     task: Task
     statistics: ChannelStatistics
     device: torch.device
-    precision: str = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     """As in training: bfloat16 or full precision."""
     orientations: int = 1
     """1: the image as it is; 8: the mean over all flips and turns of a square."""
