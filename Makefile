@@ -7,7 +7,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest --durations=25 -n auto --maxprocesses 4 --dist loadfile
+# One more than there are cores, since tests wait for programs and servers that they start.
+WORKERS := $(shell getconf _NPROCESSORS_ONLN | awk '{ print ($$1 < 3 ? $$1 + 1 : 4) }')
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest --durations=25 -n $(WORKERS) --dist loadfile
 LONG := clusters or kills or pages
 
 .PHONY: help setup book pages test test-all test-rest check format lock study results benchmark clean

@@ -55,8 +55,9 @@ def _allow(app: Sphinx, _: object) -> None:
 
 
 def _notebooks_first(app: Sphinx, _: object, pages: list[str]) -> None:
-    """Begin with what takes longest."""
-    pages.sort(key=lambda name: not name.startswith("notebooks/"))
+    """Order what is to be read: Sphinx takes it from the end."""
+    pages.sort(reverse=True)
+    pages.sort(key=lambda name: name.startswith("notebooks/"))
 
 
 class ForkedKernel(LocalProvisioner):

@@ -240,6 +240,7 @@ def test_variables_of_a_cluster_divide_no_training(dataset, tmp_path, monkeypatc
     require_stored_counts(run(CONSTANT.replace(epochs=1), dataset, RunStore(tmp_path)), dataset)
 
 
+@pytest.mark.clusters
 def test_one_run_on_several_devices(dataset, tmp_path, monkeypatch, caplog, capfd):
     caplog.set_level(logging.INFO, "minseg")
     for name, value in (SLURM | TORCHRUN | FIRST_NODE).items():

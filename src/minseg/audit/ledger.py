@@ -25,6 +25,8 @@ from minseg.audit.printed import HOLDS, NOT_A_KEY, UNDECIDABLE, PaperFinding, Ro
 from minseg.errors import MinsegError, summarise
 from minseg.study.paper import TABLES, paper_statements, paper_table
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
+
 LEDGER_FILE = Path(__file__).with_name("ledger.yaml").resolve()
 """The ledger of the checkout."""
 
@@ -156,7 +158,7 @@ def read_claims(path: Path | str = LEDGER_FILE) -> tuple[Claim, ...]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-        root, entries = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        root, entries = yaml.compose(text, _LOADER), yaml.load(text, _LOADER)
     except OSError as error:
         raise MinsegError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:

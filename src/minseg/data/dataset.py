@@ -551,6 +551,7 @@ class _SmallFiles:
 
     def __init__(self) -> None:
         self._files: OrderedDict[tuple[Path, int], _File] = OrderedDict()
+        self._bytes = 0
         self._lock = Lock()
 
     def read(self, path: Path, kind: str) -> _File | None:
@@ -568,9 +569,11 @@ class _SmallFiles:
                 return self._files[key]
         file = _read_file(path, kind)
         with self._lock:
+            if key not in self._files:  # another thread may have been quicker
+                self._bytes += file.values.nbytes
             self._files[key] = file
-            while sum(file.values.nbytes for file in self._files.values()) > KEPT_BYTES:
-                self._files.popitem(last=False)
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= self._files.popitem(last=False)[1].values.nbytes
         return file
 
 

@@ -506,7 +506,7 @@ def _mean_look(dataset: Dataset, scene: pd.Series, statistics: ChannelStatistics
     inputs, valid = dataset.read_inputs(scene, statistics.bands)
     if not valid.any():
         return np.full(len(statistics.bands), np.nan)
-    mean = inputs[:, valid].mean(axis=1, dtype=np.float64)
+    mean = inputs.sum(axis=(1, 2), dtype=np.float64) / valid.sum()  # 0 where not valid
     return (mean - np.array(statistics.mean)) / np.array(statistics.deviation)
 
 

@@ -234,6 +234,12 @@ class Run:
             )
         return rows
 
+    @cached_property
+    def tested(self) -> dict[str, str]:
+        """Test mines, and the scene that each was tested on."""
+        rows = self.counts_of("test").drop_duplicates("mine")
+        return dict(zip(rows["mine"], rows["scene"], strict=True))
+
     def scores(
         self, part: str = "test", convention: str = "standard", epochs: int | None = None
     ) -> Scores:
@@ -491,14 +497,13 @@ class ScenePrediction:
 
 def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
     """Read a run's stored prediction of a test mine, and the dataset that it was tested on."""
-    tested = run.counts_of("test").drop_duplicates("mine").set_index("mine")["scene"]
-    if mine not in tested.index:
+    if mine not in run.tested:
         raise MinsegError(
-            f"{run.path}: no prediction of mine {mine!r}; test mines are {', '.join(tested.index)}"
+            f"{run.path}: no prediction of mine {mine!r}; test mines are {', '.join(run.tested)}"
         )
     if not (run.path / "predictions").is_dir():
         raise run.lacks("predictions")
-    row = find_scene(dataset, str(tested[mine]))
+    row = find_scene(dataset, run.tested[mine])
     path = run.path / "predictions" / f"{row['scene']}.tif"
     with open_raster(path) as source:
         grid, prediction = grid_of(source), source.read(1)
