@@ -2,9 +2,11 @@ import json
 import os
 import shutil
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 from safetensors import safe_open
@@ -213,3 +215,14 @@ def test_dataset_whose_files_are_gone_and_what_went_wrong_on_a_worker(tmp_path):
         assert outcome.problem.startswith(f"{missing}: cannot be read")
     assert summary_of(ValueError("first\nsecond")) == "ValueError: first"
     assert summary_of(MemoryError()) == "MemoryError: no reason given"
+
+
+@pytest.mark.clusters
+def test_workers_of_a_machine_that_slept_go_on():
+    impatient = dask.config.set({"distributed.scheduler.worker-ttl": "1s"})
+    with impatient, scheduling.local_cluster(1) as cluster, Client(cluster) as client:
+        worker = client.submit(os.getpid, pure=False).result()
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(8)  # Dask waits for ten heartbeats at least, half a second each
+        os.kill(worker, signal.SIGCONT)
+        assert client.submit(os.getpid, pure=False).result(timeout=60) == worker

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
 
+import dask
 import psutil
 from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_completed, get_worker
 from distributed.comm import CommClosedError
@@ -239,6 +240,9 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
         for number, environment in enumerate(environments)
     }
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}
+    # By itself Dask ends workers that were silent for five minutes, as on a laptop that slept, and
+    # may wait for new ones for ever. Of one that died here its nanny knows at once.
+    patient = dask.config.set({"distributed.scheduler.worker-ttl": None})
     # Dask tells of every lost heartbeat, which a core busy with training misses now and then.
-    with SpecCluster(workers, scheduler, silence_logs=logging.ERROR) as cluster:
+    with patient, SpecCluster(workers, scheduler, silence_logs=logging.ERROR) as cluster:
         yield cluster
