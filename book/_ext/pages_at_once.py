@@ -10,15 +10,14 @@ import pkgutil
 import sys
 import threading
 from importlib.metadata import EntryPoint
-from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
-from sphinx import builders
 from sphinx.application import Sphinx
+from sphinx.util.parallel import make_chunks
 
 from minseg import report
 
@@ -26,16 +25,14 @@ FORKED = EntryPoint("forked", f"{__name__}:ForkedKernel", KernelProvisionerFacto
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Ask for a process more than there are cores, since pages and their kernels take turns."""
+    """Ask for as many processes as there are cores."""
     app.connect("config-inited", _allow)
-    app.connect("env-before-read-docs", _notebooks_first)
+    app.connect("env-before-read-docs", _deal)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _allow(app: Sphinx, _: object) -> None:
-    app.parallel = max(app.parallel, (os.cpu_count() or 1) + 1)
-    # A page each, where Sphinx would share them out beforehand: all processes work to the end.
-    builders.make_chunks = lambda pages, _: [[page] for page in pages]
+    app.parallel = max(app.parallel, os.cpu_count() or 1)
     # A page that trains with the threads of all cores beside the others takes ten times as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.platform == "linux":  # elsewhere a process that has been at work may not be forked
@@ -45,19 +42,20 @@ def _allow(app: Sphinx, _: object) -> None:
         multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
         # Kernels set it before a page imports anything.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-        forkserver.ensure_running()
-        # Pages are read in other processes, which may not ask after a child of this one.
-        forkserver._forkserver.ensure_running = lambda: None
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the
     # sections, after the reading and in one process; the other is about LaTeX alone.
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
         app.extensions[name].parallel_read_safe = True
 
 
-def _notebooks_first(app: Sphinx, _: object, pages: list[str]) -> None:
-    """Order what is to be read: Sphinx takes it from the end."""
-    pages.sort(reverse=True)
-    pages.sort(key=lambda name: name.startswith("notebooks/"))
+def _deal(app: Sphinx, _: object, pages: list[str]) -> None:
+    """Deal the notebooks out in turn; what is left for later hands is quickly read."""
+    sizes = [len(chunk) for chunk in make_chunks(pages, app.parallel)]
+    hands: list[list[str]] = [[] for _ in sizes]
+    for page in sorted(pages, key=lambda name: not name.startswith("notebooks/")):
+        free = [k for k, hand in enumerate(hands) if len(hand) < sizes[k]]
+        hands[min(free, key=lambda k: (k >= app.parallel, len(hands[k])))].append(page)
+    pages[:] = [page for hand in hands for page in hand]
 
 
 class ForkedKernel(LocalProvisioner):
