@@ -68,7 +68,7 @@ def main() -> None:
     times = times.round(1).rename_axis("page").reset_index()
     name = torch.cpu.get_capabilities().get("cpu_name", "unknown processor")
     times["processor"] = f"{name}, {cpu_cores()} cores"
-    commit, dirty = git_state(ROOT)
+    commit, dirty = git_state(ROOT / "pyproject.toml")
     times["code"] = f"{commit} with changes" if dirty else commit
     print(times[["page", "cold_s", "again_s"]].to_string(index=False))
     whole = times.set_index("page").loc["whole book"]

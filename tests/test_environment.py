@@ -25,13 +25,11 @@ LOCK_LINES = [
 CONDA_NAMES = {
     "torch": ["pytorch"],
     "huggingface-hub": ["huggingface_hub"],
-    "dask": ["dask", "distributed"],  # the extra of dask[distributed] is a package of its own
     "lightning-fabric": [],  # conda-forge has none: pip brings it along with the project
 }
 
 # Distribution → what is imported of it, where the two names differ.
 IMPORT_NAMES = {
-    "dask": "distributed",
     "odc-stac": "odc",
     "pillow": "PIL",
     "pyyaml": "yaml",
