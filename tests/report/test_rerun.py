@@ -143,6 +143,23 @@ def test_a_value_that_is_not_what_the_notebook_declares_is_refused(tmp_path, nam
     assert names(tmp_path) == ["page.ipynb"]
 
 
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_kernel_that_does_not_start_is_started_once_more(tmp_path, monkeypatch, refusals):
+    left = ["Kernel died before replying to kernel_info"] * refusals
+    real = rerun.papermill.execute_notebook
+
+    def execute(*given, **options):
+        if left:
+            raise RuntimeError(left.pop())
+        return real(*given, **options)
+
+    monkeypatch.setattr(rerun.papermill, "execute_notebook", execute)
+    notebook = write_notebook(tmp_path / "page.ipynb", "seed = 0", "seed")
+    executions = rerun.plan_executions([notebook], {}, {})
+    (outcome,) = rerun.execute(executions)
+    assert ("before replying" in outcome.error) == (refusals == 2)
+
+
 def test_failures_do_not_stop_the_others_and_a_batch_has_its_table(tmp_path, monkeypatch):
     monkeypatch.setenv("MINSEG_SCHEDULER", "before")
     notebook = write_notebook(

@@ -273,6 +273,21 @@ def _failure(execution: Execution, scheduler: str | None = None) -> str:
         execution.output.parent.mkdir(parents=True, exist_ok=True)
         execution.output.unlink(missing_ok=True)  # what is there afterwards is of this execution
         with _environment(changes), _kernel_of_this_python():
+            _run_notebook(execution, bar)
+    except PapermillExecutionError as error:
+        return _one_line(f"cell {error.exec_count}: {error.ename}: {error.evalue}")
+    except Exception as error:  # a kernel that dies or does not start, a full disk
+        return _one_line(f"{type(error).__name__}: {error}")
+    return ""
+
+
+def _run_notebook(execution: Execution, bar: bool | dict[str, Any]) -> None:
+    """Run a notebook; once more where its kernel did not start.
+
+    A kernel is told its ports before it takes them, and another program may be quicker.
+    """
+    for is_last in (False, True):
+        try:
             papermill.execute_notebook(
                 _literally(execution.notebook),
                 _literally(execution.output),
@@ -282,11 +297,10 @@ def _failure(execution: Execution, scheduler: str | None = None) -> str:
                 start_timeout=3600,  # a busy machine starts a kernel slowly
                 extra_arguments=["--log-level=CRITICAL"],  # no tracebacks of a stopped kernel
             )
-    except PapermillExecutionError as error:
-        return _one_line(f"cell {error.exec_count}: {error.ename}: {error.evalue}")
-    except Exception as error:  # a kernel that dies or does not start, a full disk
-        return _one_line(f"{type(error).__name__}: {error}")
-    return ""
+            return
+        except RuntimeError as error:
+            if is_last or "before replying" not in str(error):
+                raise
 
 
 @contextmanager
