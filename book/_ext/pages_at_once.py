@@ -61,14 +61,18 @@ def _deal(app: Sphinx, _: object, pages: list[str]) -> None:
 class ForkedKernel(LocalProvisioner):
     """A kernel that begins with the imports of a page done."""
 
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Wait for the imports, and choose ports then: others could take them meanwhile."""
+        idle = _Process(target=str)
+        idle.start()
+        idle.join()
+        return await super().pre_launch(**kwargs)
+
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
         """Fork it; `cmd` would start one anew, and its options are this one's too."""
         options = cmd[cmd.index("-f") :]
         self.process = _Process(target=_serve, args=(options, kwargs["cwd"], kwargs["env"]))
-        main = vars(sys.modules["__main__"])
-        hidden = {"__file__": main.pop("__file__")} if "__file__" in main else {}
-        self.process.start()  # no kernel needs the program that builds the book
-        main.update(hidden)
+        self.process.start()
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
@@ -77,6 +81,13 @@ class _Process(ForkServerProcess):
     """A process with the names of `subprocess.Popen`, by which Jupyter handles its kernels."""
 
     stdin = stdout = stderr = None
+
+    def start(self) -> None:
+        """Start without the program that builds the book, which no kernel needs."""
+        main = vars(sys.modules["__main__"])
+        hidden = {"__file__": main.pop("__file__")} if "__file__" in main else {}
+        super().start()
+        main.update(hidden)
 
     def poll(self) -> int | None:
         return self.exitcode
