@@ -84,6 +84,17 @@ def test_files_in_memory_are_bounded_by_their_bytes(own_dataset, monkeypatch):
     assert [path for path, _ in kept._files] == [paths[2], paths[1]]
 
 
+def test_a_small_file_of_many_pixels_is_not_kept_and_read_by_windows(own_dataset, monkeypatch):
+    scene, kept = own_dataset.scenes.iloc[0], reading._SmallFiles()
+    window, whole = Window(3, 5, 9, 7), own_dataset.read_labels(own_dataset.scenes.iloc[0])
+    monkeypatch.setattr(reading, "_SMALL_FILES", kept)
+    monkeypatch.setattr(reading, "SMALL_UNPACKED_BYTES", whole.nbytes - 1)
+    assert np.array_equal(own_dataset.read_labels(scene, window), whole[window.toslices()])
+    assert own_dataset.grid(scene).width == whole.shape[1]
+    assert list(kept._files.values()) == [None]
+    assert check_dataset(own_dataset.path) == []
+
+
 @pytest.fixture
 def mixed(tmp_path):
     """Nine mines of three kinds, three of a kind; the third kind has no test mine."""

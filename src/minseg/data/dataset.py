@@ -64,6 +64,9 @@ from minseg.progress import progress
 SMALL_FILE_BYTES = 2**19
 """Size on disk up to which a scene's file is kept in memory once it was read."""
 
+SMALL_UNPACKED_BYTES = 2**24
+"""Size of its pixels up to which it is."""
+
 KEPT_BYTES = 2**28
 """Bound on the memory that all files kept there take."""
 
@@ -396,7 +399,10 @@ def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
             continue
         path = dataset.path / scene[kind]
         try:
-            file = _SMALL_FILES.read(path, kind) or _read_file(path, kind)
+            file = _SMALL_FILES.read(path, kind)
+            if not file:
+                with open_raster(path) as source:
+                    file = _read_whole(source, kind)
             require_located(file.grid, path)
         except MinsegError as error:
             problems.append(str(error))
@@ -531,15 +537,20 @@ class _File(NamedTuple):
         return values, valid if self.shown is None else valid & self.shown[inside]
 
 
-def _read_file(path: Path, kind: str) -> _File:
-    """Read a file of a scene whole."""
-    with open_raster(path) as source:
-        require_format(source, kind)
-        if kind == "labels":
-            values, shown = _shown_bits(source)[np.newaxis], None
-        else:
-            values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
-        return _File(grid_of(source), source.descriptions, source.nodatavals, values, shown)
+def _read_whole(source: rasterio.DatasetReader, kind: str) -> _File:
+    """Read all of a scene's file."""
+    require_format(source, kind)
+    if kind == "labels":
+        values, shown = _shown_bits(source)[np.newaxis], None
+    else:
+        values, shown = read_window(source, source.indexes)[0], read_dataset_mask(source)
+    return _File(grid_of(source), source.descriptions, source.nodatavals, values, shown)
+
+
+def _unpacked_bytes(source: rasterio.DatasetReader) -> int:
+    """Return the memory that all pixels of a raster take, however small its file is."""
+    sizes = (np.dtype(dtype).itemsize for dtype in source.dtypes)
+    return source.width * source.height * sum(sizes)
 
 
 class _SmallFiles:
@@ -550,7 +561,7 @@ class _SmallFiles:
     """
 
     def __init__(self) -> None:
-        self._files: OrderedDict[tuple[Path, int], _File] = OrderedDict()
+        self._files: OrderedDict[tuple[Path, int], _File | None] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
@@ -567,13 +578,17 @@ class _SmallFiles:
             if key in self._files:
                 self._files.move_to_end(key)
                 return self._files[key]
-        file = _read_file(path, kind)
+        with open_raster(path) as source:
+            # Labels of a whole tile may be a small file, and yet hundreds of megabytes.
+            is_small = _unpacked_bytes(source) <= SMALL_UNPACKED_BYTES
+            file = _read_whole(source, kind) if is_small else None
         with self._lock:
-            if key not in self._files:  # another thread may have been quicker
+            if file and key not in self._files:  # another thread may have been quicker
                 self._bytes += file.values.nbytes
             self._files[key] = file
             while self._bytes > KEPT_BYTES:
-                self._bytes -= self._files.popitem(last=False)[1].values.nbytes
+                _, oldest = self._files.popitem(last=False)
+                self._bytes -= oldest.values.nbytes if oldest else 0
         return file
 
 
