@@ -235,10 +235,9 @@ class Run:
         return rows
 
     @cached_property
-    def tested(self) -> dict[str, str]:
-        """Test mines, and the scene that each was tested on."""
-        rows = self.counts_of("test").drop_duplicates("mine")
-        return dict(zip(rows["mine"], rows["scene"], strict=True))
+    def tested(self) -> pd.Series:
+        """Scene that each test mine (index) was tested on."""
+        return counted_scenes(self.counts_of("test"))
 
     def scores(
         self, part: str = "test", convention: str = "standard", epochs: int | None = None
@@ -250,7 +249,7 @@ class Run:
     def scores_by_mine(self, part: str = "test", convention: str = "standard") -> pd.DataFrame:
         """Score each mine (index) by itself, with its scene; NaN where none of the classes is."""
         rows = self.counts_of(part)
-        table = rows.drop_duplicates("scene").sort_values("scene").set_index("mine")[["scene"]]
+        table = counted_scenes(rows).to_frame()
         found = [scores(one[np.newaxis], convention) for one in counts_array(rows, self.task)]
         for name in METRICS:
             table[name] = [one[name] for one in found]  # type: ignore[literal-required]
@@ -324,9 +323,14 @@ def counts_array(rows: pd.DataFrame, task: Task) -> np.ndarray:
     return ordered[COUNT_COLUMNS].to_numpy(np.int64).reshape(-1, task.num_classes, 4)
 
 
+def counted_scenes(rows: pd.DataFrame) -> pd.Series:
+    """Return the scene of each mine (index) of `counts_array`, in its order."""
+    return rows.drop_duplicates("scene").sort_values("scene").set_index("mine")["scene"]
+
+
 def counted_mines(rows: pd.DataFrame) -> list[str]:
     """Return the mines of the scenes of `counts_array`, in its order."""
-    return list(rows.drop_duplicates("scene").sort_values("scene")["mine"])
+    return list(counted_scenes(rows).index)
 
 
 @dataclass(frozen=True)
@@ -499,11 +503,12 @@ def scene_prediction(run: Run, dataset: Dataset, mine: str) -> ScenePrediction:
     """Read a run's stored prediction of a test mine, and the dataset that it was tested on."""
     if mine not in run.tested:
         raise MinsegError(
-            f"{run.path}: no prediction of mine {mine!r}; test mines are {', '.join(run.tested)}"
+            f"{run.path}: no prediction of mine {mine!r}; test mines are "
+            f"{', '.join(run.tested.index)}"
         )
     if not (run.path / "predictions").is_dir():
         raise run.lacks("predictions")
-    row = find_scene(dataset, run.tested[mine])
+    row = find_scene(dataset, str(run.tested[mine]))
     path = run.path / "predictions" / f"{row['scene']}.tif"
     with open_raster(path) as source:
         grid, prediction = grid_of(source), source.read(1)
