@@ -309,7 +309,9 @@ def _describe(run: Run, parameters: int) -> Iterator[tuple[str, str]]:
     facts = {
         "run": run,
         "places": places,
-        "bands": [BANDS[name] for name in run.statistics.bands],
+        "bands": [
+            {"name": name, "description": BANDS[name].description} for name in run.statistics.bands
+        ],
         "units": _units(run),
         "parts": Counter(run.provenance["parts"].values()),
         "start": Path(weights).name if weights else None,  # no folder of this machine
