@@ -2,7 +2,9 @@
 
 segmentation-models-pytorch fits the first layer of a pretrained encoder to more channels by
 position: channel 3 gets the red kernel again, channel 4 the green one, whatever the channels show,
-so that the order of the bands decides how training starts. Here the bands themselves decide.
+so that the order of the bands decides how training starts. Here a band gets its own kernel where
+the encoder was trained on it, else those of the bands nearest to it in wavelength, in whatever
+order the bands come.
 """
 
 import hashlib
