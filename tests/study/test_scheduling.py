@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
+import psutil
 import pytest
 from distributed import Client
 from safetensors import safe_open
@@ -52,6 +53,14 @@ def test_workers_of_this_machine_make_each_run_once_and_stored_runs_need_none(
     assert [name for name in names(store.path) if name.endswith(".partial")] == []
     assert run_all(GRID, dataset, store, NOWHERE) == outcomes[:3]
     assert capsys.readouterr().err == ""  # nothing was made
+
+
+def test_workers_of_this_machine_can_be_reached_from_no_other():
+    with scheduling.local_cluster(1):
+        here = psutil.Process()
+        ours = [process.net_connections() for process in (here, *here.children(recursive=True))]
+    listening = {one.laddr.ip for own in ours for one in own if one.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
 
 
 @pytest.mark.clusters

@@ -234,12 +234,14 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
         fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
         wanted = _processes() or min(cpu_cores(), fitting)
         environments = [{} for _ in range(max(1, min(wanted, num_tasks)))]
-    options = {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
+    # Whoever reaches a worker has it execute what they like: nobody does from another machine.
+    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    options = here | {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
     workers = {
         number: {"cls": Nanny, "options": options | {"env": environment}}
         for number, environment in enumerate(environments)
     }
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1", "port": 0}}
+    scheduler = {"cls": Scheduler, "options": here | {"port": 0}}
     # By itself Dask ends workers that were silent for five minutes, as on a laptop that slept, and
     # may wait for new ones for ever. Of one that died here its nanny knows at once.
     patient = dask.config.set({"distributed.scheduler.worker-ttl": None})
