@@ -81,8 +81,9 @@ PAGES: dict[str, tuple[str, str]] = {
 def results_section(project: Path) -> str:
     """Write the table of the README's results section from the stored outcomes."""
     ours = _read(project / OUTCOMES, "make results")
+    seeds = f"Tables 3 and 4: mean of {len(SEEDS)} seeds"
     lines = [
-        "| | the paper | minseg on **synthetic** mines | how to reproduce |",
+        f"| | the paper | minseg on **synthetic** mines ({seeds}) | how to reproduce |",
         "|---|---|---|---|",
         *(_chosen_bands(ours, task) for task in MODELS),
         _targeted_or_general(ours),

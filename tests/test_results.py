@@ -36,6 +36,11 @@ def test_documents_show_the_stored_outcomes(name):
     assert write_tables.with_section(text, section, ROOT / name) == text, "write it: make results"
 
 
+def test_the_readme_counts_the_runs_that_come_along():
+    runs = read_manifest(shipped_pack()).runs
+    assert f"{len(runs)} runs" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_every_page_of_the_book_can_be_reproduced():
     assert list(write_tables.PAGES) == sorted(
         path.stem for path in (ROOT / "notebooks").glob("*.ipynb")
