@@ -73,7 +73,7 @@ _SMALL = SearchSpace(
     learning_rate=(1e-3, 2e-3, 4e-3),
     batch_size=(8, 16, 32),
     epochs=(10, 20, 30),
-    crop=(64, 128),
+    crop=(32, 64, 128),
     encoder=("tu-mobilenetv3_small_050", "tu-test_resnet", "tu-regnetx_002"),
 )
 
