@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 
 from minseg.scoring.intervals import (
     bootstrap,
@@ -52,6 +53,14 @@ def test_weights_vary_as_numbers_of_times_drawn_and_none_is_zero(monkeypatch):
         assert weights.min() > 0
         assert weights.sum(axis=1) == pytest.approx(number)
         assert weights.var(axis=0) == pytest.approx(1 - 1 / number, rel=0.1)
+
+
+@pytest.mark.parametrize("number", [2, 3, 39])
+def test_weights_are_those_of_a_dirichlet_distribution(number):
+    luck = [np.random.default_rng([ord("a"), k]).random(300) for k in range(number)]
+    gamma = scipy.stats.gamma((number - 1) / number).ppf(luck).T
+    expected = number * gamma / gamma.sum(axis=1, keepdims=True)
+    assert draw_mines([f"a{chr(k)}" for k in range(number)]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_mine_has_the_same_luck_whatever_mines_are_drawn_with_it():
