@@ -37,7 +37,7 @@ from minseg.data.bands import BAND_CONFIGURATIONS, BANDS
 from minseg.data.labels import parse_task
 from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid, raster_profile
-from minseg.learning.device import keep_freed_memory, peak_memory_mib
+from minseg.learning.device import keep_freed_memory, peak_memory_mib, resolve_precision
 from minseg.learning.inference import Segmenter
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Tiling, tile_starts
@@ -68,7 +68,8 @@ def segmenter(given: argparse.Namespace, bands: tuple[str, ...]) -> Segmenter:
     torch.manual_seed(0)
     network = build_model(given.architecture, given.encoder, bands, task.num_classes, None)
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    return Segmenter(network, task, ChannelStatistics(bands, (0.1,) * many, (0.05,) * many), device)
+    statistics = ChannelStatistics(bands, (0.1,) * many, (0.05,) * many)
+    return Segmenter(network, task, statistics, device, resolve_precision("auto", device.type))
 
 
 def write_image(path: Path, bands: tuple[str, ...], height: int, width: int, gsd_m: int) -> Path:
@@ -124,7 +125,9 @@ def bare_network(model: Segmenter, tiles: int, given: argparse.Namespace) -> Non
     """Run the network alone on as many tiles."""
     batch = torch.randn(given.batch_size, len(RGB), given.tile, given.tile, device=model.device)
     batch = batch.to(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(model.device.type, dtype=torch.bfloat16):
+    reduced = model.precision == "bf16-mixed"
+    autocast = torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=reduced)
+    with torch.inference_mode(), autocast:
         for _ in range(-(-tiles // given.batch_size)):
             model.network(batch)
 
@@ -249,6 +252,7 @@ def main() -> None:
     report = {
         "device": torch.cuda.get_device_name() if cuda else platform.processor() or "CPU",
         "threads": torch.get_num_threads(),
+        "precision": model.precision,
         "network": f"{given.architecture}, {given.encoder}",
         "side": given.side,
         "tiles": tiles,

@@ -97,7 +97,9 @@ class Segmenter:
         # Encoders halve the image five times, so its sides must be multiples of their stride.
         stride = STRIDE * self.coarsen
         margin = (0, -width % stride, 0, -height % stride)
-        padded = functional.pad(inputs.to(self.device).float(), margin, mode="replicate")
+        padded = inputs.to(self.device).float()
+        if any(margin):
+            padded = functional.pad(padded, margin, mode="replicate")
         padded = padded.contiguous(memory_format=torch.channels_last)
         turns = (self._turned(padded, number) for number in range(self.orientations))
         total = next(turns)[..., :height, :width]

@@ -107,6 +107,25 @@ def blending_weights(size: int, overlap: int, first: bool, last: bool) -> Tensor
     return weights
 
 
+def _shares(
+    starts: list[int], length: int, tiling: Tiling, device: torch.device
+) -> dict[int, Tensor]:
+    """Return what each tile adds along one side: together 1, as no tile with data is left out."""
+    weights = {
+        start: blending_weights(
+            min(tiling.tile, length - start), tiling.overlap, start == 0, start == starts[-1]
+        )
+        for start in starts
+    }
+    total = torch.zeros(length)
+    for start, weight in weights.items():
+        total[start : start + len(weight)] += weight
+    return {
+        start: (weight / total[start : start + len(weight)]).to(device)
+        for start, weight in weights.items()
+    }
+
+
 def predict_strips(
     read: ReadWindow,
     height: int,
@@ -126,15 +145,8 @@ def predict_strips(
         return
     rows = tile_starts(height, tiling.tile, tiling.overlap)
     columns = tile_starts(width, tiling.tile, tiling.overlap)
-    down, across = (
-        {
-            start: blending_weights(
-                min(tiling.tile, length - start), tiling.overlap, start == 0, start == starts[-1]
-            ).to(device)
-            for start in starts
-        }
-        for starts, length in ((rows, height), (columns, width))
-    )
+    down = _shares(rows, height, tiling, device)
+    across = _shares(columns, width, tiling, device)
     rows = [row for row in rows if row + len(down[row]) > first_row]  # that reach into it
     batches = [
         batch
@@ -145,30 +157,28 @@ def predict_strips(
         )
     ]
     blended = torch.zeros((outputs, min(tiling.tile, height), width), device=device)
-    weight = torch.zeros(blended.shape[1:], device=device)
     valid = torch.zeros(blended.shape[1:], dtype=torch.bool)
     for batch, inputs, masks in _read_ahead(read, batches):
-        used = masks.any(dim=(1, 2))  # (batch,)
+        used = torch.tensor([mask.numpy().any() for mask in masks])  # (batch,)
         inputs = inputs if used.all() else inputs[used]
         parts = iter(probabilities(inputs.to(device)) if used.any() else ())
         for window, mask, has_data in zip(batch, masks, used, strict=True):
             if has_data:
                 place = slice(0, window.height), window.toslices()[1]
-                weights = down[window.row_off][:, None] * across[window.col_off]
-                blended[:, *place].addcmul_(next(parts), weights)
-                weight[place] += weights
+                shares = down[window.row_off][:, None] * across[window.col_off]
+                blended[:, *place].addcmul_(next(parts), shares)
                 valid[place] |= mask
         if batch[-1].col_off == columns[-1]:
             row = batch[-1].row_off
             below = rows.index(row) + 1
             done = rows[below] - row if below < len(rows) else len(down[row])
             if row >= first_row:
-                mean = blended[:, :done] / weight[:done].clamp(min=1e-12)  # 0 without any tile
+                mean = blended[:, :done].clone()
                 # One number that is not finite makes the softmax of all classes so.
                 finite = mean[0].isfinite()
                 mean = mean if finite.all() else mean.nan_to_num()
                 yield Strip(row, mean, valid[:done].numpy() & finite.cpu().numpy())
-            for strip in (blended, weight, valid):
+            for strip in (blended, valid):
                 _scroll(strip, done)
 
 
