@@ -10,6 +10,7 @@ from minseg.learning.models import (
     ENCODERS,
     build_model,
     can_build,
+    fold_normalisation,
     load_weights,
     network_anatomy,
     save_weights,
@@ -219,3 +220,38 @@ def test_depthwise_convolutions_train_in_float32_and_give_what_they_gave(encoder
         with torch.set_grad_enabled(training), torch.autocast("cpu", dtype=torch.bfloat16):
             model(image)
         assert kinds == [kind] * len(depthwise)
+
+
+def as_after_training(model):
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "coarsen"),
+    [("unet", "resnet18", 1), ("linknet", "tu-test_resnet", 2), ("fpn", "efficientnet-b0", 1)],
+)
+def test_a_folded_network_answers_alike_and_normalises_less(architecture, encoder, coarsen):
+    torch.manual_seed(0)
+    model = build_model(architecture, encoder, RGB, 3, coarsen=coarsen).eval()
+    as_after_training(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    folded = fold_normalisation(model, 3, 64 * coarsen)
+    image = torch.randn(2, 3, 64 * coarsen, 96 * coarsen)
+    torch.testing.assert_close(
+        output_of(folded, image), output_of(model, image), rtol=1e-3, atol=1e-4
+    )
+    left, there = (sum(type(m) is nn.BatchNorm2d for m in one.modules()) for one in (folded, model))
+    assert left < there / 2
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_network_that_cannot_be_folded_stays_as_it_is():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    twice = nn.Sequential(shared, nn.BatchNorm2d(3), nn.ReLU(), shared, nn.BatchNorm2d(3))
+    as_after_training(twice)
+    assert fold_normalisation(twice, 3, 64) is twice
+    plain = nn.Conv2d(3, 2, 1)
+    assert fold_normalisation(plain, 3, 64) is plain

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.learning.device import Precision
+from minseg.learning.models import fold_normalisation
 from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
@@ -47,6 +48,9 @@ class Predictor(Protocol):
 
     def digest(self) -> str:
         """Return a hash of all that its answers depend on."""
+
+    def for_maps(self) -> Self:
+        """Return it as it is quickest on many tiles; what depends on it keeps this one's digest."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class Segmenter:
             laid = tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor
             digest.update(laid.cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def for_maps(self) -> Self:
+        """Return one whose network is quicker and gives the same but for rounding."""
+        size = 2 * STRIDE * self.coarsen
+        return replace(self, network=fold_normalisation(self.network, len(self.bands), size))
 
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders as SMP_ENCODERS
 from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from minseg.atomic import replace_when_done
 from minseg.data.radiometry import ChannelStatistics
@@ -112,6 +113,44 @@ def _train_depthwise_in_float32(model: nn.Module) -> None:
     kinds = {kind: type("Depthwise", (_InFloat32, kind), {}) for kind in {*map(type, depthwise)}}
     for convolution in depthwise:
         convolution.__class__ = kinds[type(convolution)]
+
+
+@torch.inference_mode()
+def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Module:
+    """Return a copy for evaluation in which convolutions do what a normalisation after them did.
+
+    There a batch normalisation scales and shifts by constants, which the convolution before it
+    can: a pass over the image less for each. A network that would then answer otherwise, as where
+    two layers share a convolution, is returned as it is: an image of `size` pixels a side tells.
+    """
+    if not any(type(module) is nn.BatchNorm2d for module in network.modules()):
+        return network
+    folded = copy.deepcopy(network).eval()
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the id of what came out, which is kept
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def leave(module: nn.Module, _: tuple, output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            made[id(output)] = module, output
+
+    def enter(module: nn.Module, inputs: tuple) -> None:
+        if type(module) is nn.BatchNorm2d and id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], module))
+
+    names = {module: name for name, module in folded.named_modules()}
+    hooks = [module.register_forward_hook(leave) for module in names]
+    hooks += [module.register_forward_pre_hook(enter) for module in names]
+    device = next(network.parameters()).device
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn((1, in_channels, size, size), generator=random).to(device)
+    expected = folded(image)
+    for hook in hooks:
+        hook.remove()
+    for convolution, normalisation in pairs:
+        folded.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, normalisation))
+        folded.set_submodule(names[normalisation], nn.Identity())
+    alike = torch.allclose(folded(image), expected, rtol=1e-3, atol=1e-4)
+    return folded.to(memory_format=torch.channels_last) if alike else network
 
 
 def require_known(architecture: str, encoder: str) -> None:

@@ -203,7 +203,8 @@ def predict_raster(
             layers = RowFile(beside.path / PROBABILITIES, probabilities)
         made_of = _made_of(segmenter, files, image, layers, reading, tiling)
         try:
-            if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
+            quick = segmenter.for_maps()
+            if not _predict_rows(quick, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
                 raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
             made, copied = _finish(segmenter.task, classes, cleaning), None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -204,6 +204,10 @@ class ExportedModel:
     def digest(self) -> str:
         """Return the hash of the file."""
         return self.content
+
+    def for_maps(self) -> Self:
+        """Return it as it is: onnxruntime did what can be done when it read the file."""
+        return self
 
 
 def open_predictor(path: Path, device: str = "auto") -> Predictor:
