@@ -10,14 +10,15 @@ import pkgutil
 import sys
 import threading
 from importlib.metadata import EntryPoint
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from sphinx import builders
 from sphinx.application import Sphinx
-from sphinx.util.parallel import make_chunks
 
 from minseg import report
 
@@ -25,14 +26,16 @@ FORKED = EntryPoint("forked", f"{__name__}:ForkedKernel", KernelProvisionerFacto
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Ask for as many processes as there are cores."""
+    """Ask for a process more than there are cores, since pages and their kernels take turns."""
     app.connect("config-inited", _allow)
-    app.connect("env-before-read-docs", _deal)
+    app.connect("env-before-read-docs", _notebooks_first)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def _allow(app: Sphinx, _: object) -> None:
-    app.parallel = max(app.parallel, os.cpu_count() or 1)
+    app.parallel = max(app.parallel, (os.cpu_count() or 1) + 1)
+    # A page each, where Sphinx would share them out beforehand: all processes work to the end.
+    builders.make_chunks = lambda pages, _: [[page] for page in pages]
     # A page that trains with the threads of all cores beside the others takes ten times as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.platform == "linux":  # elsewhere a process that has been at work may not be forked
@@ -42,37 +45,41 @@ def _allow(app: Sphinx, _: object) -> None:
         multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
         # Kernels set it before a page imports anything.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+        forkserver.ensure_running()
+        # Pages are read in other processes, which may not ask after a child of this one.
+        forkserver._forkserver.ensure_running = lambda: None
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the
     # sections, after the reading and in one process; the other is about LaTeX alone.
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
         app.extensions[name].parallel_read_safe = True
 
 
-def _deal(app: Sphinx, _: object, pages: list[str]) -> None:
-    """Deal the notebooks out in turn; what is left for later hands is quickly read."""
-    sizes = [len(chunk) for chunk in make_chunks(pages, app.parallel)]
-    hands: list[list[str]] = [[] for _ in sizes]
-    for page in sorted(pages, key=lambda name: not name.startswith("notebooks/")):
-        free = [k for k, hand in enumerate(hands) if len(hand) < sizes[k]]
-        hands[min(free, key=lambda k: (k >= app.parallel, len(hands[k])))].append(page)
-    pages[:] = [page for hand in hands for page in hand]
+def _notebooks_first(app: Sphinx, _: object, pages: list[str]) -> None:
+    """Order what is to be read: Sphinx takes it from the end."""
+    pages.sort(reverse=True)
+    pages.sort(key=lambda name: name.startswith("notebooks/"))
 
 
 class ForkedKernel(LocalProvisioner):
     """A kernel that begins with the imports of a page done."""
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Wait for the imports, and choose ports then: others could take them meanwhile."""
-        idle = _Process(target=str)
-        idle.start()
-        idle.join()
+        """Choose where it is reached: by a name of its own, since ports are for whoever is first.
+
+        Jupyter chooses ports long before the kernel takes them.
+        """
+        self.parent.transport = "ipc"
+        self.parent.ip = f"@minseg-{self.kernel_id}"  # @: on Linux, no file that could be left
         return await super().pre_launch(**kwargs)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
         """Fork it; `cmd` would start one anew, and its options are this one's too."""
         options = cmd[cmd.index("-f") :]
         self.process = _Process(target=_serve, args=(options, kwargs["cwd"], kwargs["env"]))
-        self.process.start()
+        main = vars(sys.modules["__main__"])
+        hidden = {"__file__": main.pop("__file__")} if "__file__" in main else {}
+        self.process.start()  # no kernel needs the program that builds the book
+        main.update(hidden)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
@@ -81,13 +88,6 @@ class _Process(ForkServerProcess):
     """A process with the names of `subprocess.Popen`, by which Jupyter handles its kernels."""
 
     stdin = stdout = stderr = None
-
-    def start(self) -> None:
-        """Start without the program that builds the book, which no kernel needs."""
-        main = vars(sys.modules["__main__"])
-        hidden = {"__file__": main.pop("__file__")} if "__file__" in main else {}
-        super().start()
-        main.update(hidden)
 
     def poll(self) -> int | None:
         return self.exitcode
