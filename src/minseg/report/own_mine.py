@@ -22,7 +22,8 @@ from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report import scenes, style
 from minseg.report.style import DASH, markdown_text, text_table
-from minseg.study.runs import Run, find_scene
+from minseg.study.errors import best_median_worst
+from minseg.study.runs import Run
 
 if TYPE_CHECKING:  # brings torch
     from minseg.maps.prediction import Products
@@ -57,7 +58,7 @@ def own_image(
     Parameters
     ----------
     dataset : Dataset
-        Gives the test scene with the most classes if no image is named.
+        Gives a test scene if no image is named: of the mine on which the run has the median IoU.
     run : Run
         Its bands are needed.
     images : sequence of str
@@ -70,7 +71,9 @@ def own_image(
     files = tuple(ImageFile.parse(text) for text in images)
     title = ", ".join(Path(file.path).name for file in files)
     if not files:
-        scene = find_scene(dataset, scenes.example_scene(dataset, "test"))
+        tested = dataset.scenes_of("test")
+        median = tested["mine"] == best_median_worst(run.scores_by_mine()).get("median")
+        scene = tested.iloc[median.argmax()]  # the first if the run was tested elsewhere
         kinds = {"radar" if BANDS[band].is_radar else "optical" for band in bands}
         files = tuple(ImageFile(dataset.path / scene[kind]) for kind in sorted(kinds))
         title = scenes.scene_title(dataset, scene)

@@ -310,15 +310,15 @@ DISPLAY_BANDS = ("B04", "B03", "B02")
 """Bands shown as red, green and blue."""
 
 
-def example_scene(dataset: Dataset, part: str = "train") -> str:
-    """Return the scene of a part with the most classes; of several, the one with most labels."""
+def example_scene(dataset: Dataset) -> str:
+    """Return the train scene with the most classes; of several, the one with most labels."""
 
     def richness(scene: pd.Series) -> tuple[int, int]:
         labels = dataset.read_labels(scene)
         pixels = [int(np.count_nonzero(decode_bits(labels, name))) for name in ANNOTATED_NAMES]
         return sum(count > 0 for count in pixels), sum(pixels)
 
-    scenes = [scene for _, scene in dataset.scenes_of(part).iterrows()]
+    scenes = [scene for _, scene in dataset.scenes_of("train").iterrows()]
     return max(scenes, key=richness)["scene"]
 
 
