@@ -93,7 +93,7 @@ def test_few_mines_are_not_made_to_say_more(make_search):
 
 
 def test_effort_has_shares_and_a_total():
-    table = pages.effort_table([("Table 3", 100, 100), ("Table 5", 900, 225)])
+    table = pages.effort_table([("Table 3", 100, 100), ("Table 4", 0, 0), ("Table 5", 900, 225)])
     assert table.index.tolist() == ["Table 3", "Table 5", "total"]
     assert table["epochs trained"].tolist() == [100, 225, 325]
     assert table["epochs, read literally"].tolist() == [100, 900, 1000]

@@ -32,12 +32,10 @@ def wait_until(moment: Callable[[], object]) -> object:
 @cache
 def cluster_here() -> SpecCluster:
     """Start a scheduler whose one worker is a thread of this process."""
-    worker = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "host": "127.0.0.1"}
-    scheduler = {"dashboard": False, "host": "127.0.0.1", "port": 0}
-    workers = {0: {"cls": Worker, "options": worker}}
-    return SpecCluster(
-        workers, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.ERROR
-    )
+    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    workers = {0: {"cls": Worker, "options": here | {"nthreads": 1, "memory_limit": 0}}}
+    scheduler = {"cls": Scheduler, "options": here | {"port": 0}}
+    return SpecCluster(workers, scheduler, silence_logs=logging.ERROR)
 
 
 class Cluster:

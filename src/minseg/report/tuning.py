@@ -128,9 +128,10 @@ def flattery_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
 def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
     """Return how many epochs were trained, of those that a literal reading of the paper trains.
 
-    Rows: name, epochs read literally, epochs trained (`minseg.study.selection.table_efforts`); then
-    their total.
+    Rows: name, epochs read literally, epochs trained (`minseg.study.selection.table_efforts`), of
+    the tables that have runs; then their total.
     """
+    rows = [row for row in rows if row[1]]
     total = ("total", sum(row[1] for row in rows), sum(row[2] for row in rows))
     columns = ["", "epochs, read literally", "epochs trained"]
     table = pd.DataFrame([*rows, total], columns=columns).set_index("").rename_axis(None)
