@@ -125,7 +125,8 @@ def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Mo
     """
     if not any(type(module) is nn.BatchNorm2d for module in network.modules()):
         return network
-    folded = copy.deepcopy(network).eval()
+    # Tried on the CPU, since graphics cards round what they multiply.
+    folded = copy.deepcopy(network).cpu().eval()
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the id of what came out, which is kept
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
@@ -140,9 +141,8 @@ def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Mo
     names = {module: name for name, module in folded.named_modules()}
     hooks = [module.register_forward_hook(leave) for module in names]
     hooks += [module.register_forward_pre_hook(enter) for module in names]
-    device = next(network.parameters()).device
     random = torch.Generator().manual_seed(0)
-    image = torch.randn((1, in_channels, size, size), generator=random).to(device)
+    image = torch.randn((1, in_channels, size, size), generator=random)
     expected = folded(image)
     for hook in hooks:
         hook.remove()
@@ -150,7 +150,8 @@ def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Mo
         folded.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, normalisation))
         folded.set_submodule(names[normalisation], nn.Identity())
     alike = torch.allclose(folded(image), expected, rtol=1e-3, atol=1e-4)
-    return folded.to(memory_format=torch.channels_last) if alike else network
+    device = next(network.parameters()).device
+    return folded.to(device, memory_format=torch.channels_last) if alike else network
 
 
 def require_known(architecture: str, encoder: str) -> None:
