@@ -453,7 +453,7 @@ def to_cloud_optimized(
     The names, if there are any, lie where GDAL keeps them, in ``<path>.aux.xml``. Errors call the
     file `named`.
     """
-    # Measured on maps of classes: LZW is written in three quarters of the time, and no larger.
+    # Measured on maps of classes: LZW is written in three quarters of the time, about as small.
     compress, resampling = ("lzw", "nearest") if category_names else ("deflate", "average")
     options = {"compress": compress, "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
     with replace_when_done(path) as beside, writing(named or path, beside):
