@@ -28,7 +28,7 @@ FORKED = EntryPoint("forked", f"{__name__}:ForkedKernel", KernelProvisionerFacto
 def setup(app: Sphinx) -> dict[str, bool]:
     """Ask for a process more than there are cores, since pages and their kernels take turns."""
     app.connect("config-inited", _allow)
-    app.connect("env-before-read-docs", _notebooks_first)
+    app.connect("env-before-read-docs", _prepare)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -45,17 +45,18 @@ def _allow(app: Sphinx, _: object) -> None:
         multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
         # Kernels set it before a page imports anything.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-        forkserver.ensure_running()
-        # Pages are read in other processes, which may not ask after a child of this one.
-        forkserver._forkserver.ensure_running = lambda: None
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the
     # sections, after the reading and in one process; the other is about LaTeX alone.
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
         app.extensions[name].parallel_read_safe = True
 
 
-def _notebooks_first(app: Sphinx, _: object, pages: list[str]) -> None:
-    """Order what is to be read: Sphinx takes it from the end."""
+def _prepare(app: Sphinx, _: object, pages: list[str]) -> None:
+    """Begin the imports if there are pages to read, and order these: Sphinx takes from the end."""
+    if pages and sys.platform == "linux":
+        forkserver.ensure_running()
+        # Pages are read in other processes, which may not ask after a child of this one.
+        forkserver._forkserver.ensure_running = lambda: None
     pages.sort(reverse=True)
     pages.sort(key=lambda name: name.startswith("notebooks/"))
 

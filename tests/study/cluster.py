@@ -15,6 +15,7 @@ import psutil
 from distributed import Scheduler, SpecCluster, Worker
 
 from minseg.study.runs import RunStore
+from minseg.study.scheduling import HERE_ALONE
 
 PRELOAD = """
 from minseg.learning import training
@@ -32,9 +33,8 @@ def wait_until(moment: Callable[[], object]) -> object:
 @cache
 def cluster_here() -> SpecCluster:
     """Start a scheduler whose one worker is a thread of this process."""
-    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    workers = {0: {"cls": Worker, "options": here | {"nthreads": 1, "memory_limit": 0}}}
-    scheduler = {"cls": Scheduler, "options": here | {"port": 0}}
+    workers = {0: {"cls": Worker, "options": HERE_ALONE | {"nthreads": 1, "memory_limit": 0}}}
+    scheduler = {"cls": Scheduler, "options": HERE_ALONE | {"port": 0}}
     return SpecCluster(workers, scheduler, silence_logs=logging.ERROR)
 
 

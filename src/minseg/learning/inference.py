@@ -50,7 +50,7 @@ class Predictor(Protocol):
         """Return a hash of all that its answers depend on."""
 
     def for_maps(self) -> Self:
-        """Return it as it is quickest on many tiles; what depends on it keeps this one's digest."""
+        """Return it as it maps quickest; this one's digest stands for both."""
 
 
 @dataclass(frozen=True)

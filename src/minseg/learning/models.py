@@ -130,17 +130,16 @@ def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Mo
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the id of what came out, which is kept
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
-    def leave(module: nn.Module, _: tuple, output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            made[id(output)] = module, output
+    def leave(convolution: nn.Conv2d, _: tuple, output: Tensor) -> None:
+        made[id(output)] = convolution, output
 
-    def enter(module: nn.Module, inputs: tuple) -> None:
-        if type(module) is nn.BatchNorm2d and id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])][0], module))
+    def enter(normalisation: nn.BatchNorm2d, inputs: tuple) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], normalisation))
 
     names = {module: name for name, module in folded.named_modules()}
-    hooks = [module.register_forward_hook(leave) for module in names]
-    hooks += [module.register_forward_pre_hook(enter) for module in names]
+    hooks = [m.register_forward_hook(leave) for m in names if isinstance(m, nn.Conv2d)]
+    hooks += [m.register_forward_pre_hook(enter) for m in names if type(m) is nn.BatchNorm2d]
     random = torch.Generator().manual_seed(0)
     image = torch.randn((1, in_channels, size, size), generator=random)
     expected = folded(image)

@@ -159,6 +159,7 @@ def predict_strips(
     blended = torch.zeros((outputs, min(tiling.tile, height), width), device=device)
     valid = torch.zeros(blended.shape[1:], dtype=torch.bool)
     for batch, inputs, masks in _read_ahead(read, batches):
+        # NumPy's stops at the first that is valid.
         used = torch.tensor([mask.numpy().any() for mask in masks])  # (batch,)
         inputs = inputs if used.all() else inputs[used]
         parts = iter(probabilities(inputs.to(device)) if used.any() else ())

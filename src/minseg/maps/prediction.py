@@ -203,8 +203,7 @@ def predict_raster(
             layers = RowFile(beside.path / PROBABILITIES, probabilities)
         made_of = _made_of(segmenter, files, image, layers, reading, tiling)
         try:
-            quick = segmenter.for_maps()
-            if not _predict_rows(quick, image, tiling, work, classes, layers, made_of, tell):
+            if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
                 raise MinsegError(f"{where}: no valid pixel (all nodata or NaN); nothing to map")
             made, copied = _finish(segmenter.task, classes, cleaning), None
@@ -316,6 +315,8 @@ def _predict_rows(
             layers.begin(image.grid, np.uint16, PROBABILITY_NODATA, names, scale=PROBABILITY_SCALE)
     elif tell:
         tell(f"goes on at row {done['rows']} of {image.grid.height}, where it was interrupted")
+    if done["rows"] < image.grid.height:
+        segmenter = segmenter.for_maps()
     for strip in _strips(segmenter, image, tiling, done["rows"]):
         classes.keep(strip.row, _class_rows(strip, segmenter.task))
         if layers:

@@ -34,6 +34,10 @@ WORKERS_WITHIN_S = 15
 WORKER_MEMORY_BYTES = 2 * 2**30
 """Memory a worker of this machine should find free."""
 
+HERE_ALONE = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Options of Dask's schedulers and workers that no other machine can reach: whoever does has them
+execute what they like."""
+
 _PROCESS = threading.Lock()
 
 
@@ -234,14 +238,12 @@ def local_cluster(num_tasks: int) -> Iterator[SpecCluster]:
         fitting = psutil.virtual_memory().available // WORKER_MEMORY_BYTES
         wanted = _processes() or min(cpu_cores(), fitting)
         environments = [{} for _ in range(max(1, min(wanted, num_tasks)))]
-    # Whoever reaches a worker has it execute what they like: nobody does from another machine.
-    here = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    options = here | {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
+    options = HERE_ALONE | {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.ERROR}
     workers = {
         number: {"cls": Nanny, "options": options | {"env": environment}}
         for number, environment in enumerate(environments)
     }
-    scheduler = {"cls": Scheduler, "options": here | {"port": 0}}
+    scheduler = {"cls": Scheduler, "options": HERE_ALONE | {"port": 0}}
     # By itself Dask ends workers that were silent for five minutes, as on a laptop that slept, and
     # may wait for new ones for ever. Of one that died here its nanny knows at once.
     patient = dask.config.set({"distributed.scheduler.worker-ttl": None})
