@@ -52,13 +52,16 @@ def _allow(app: Sphinx, _: object) -> None:
 
 
 def _prepare(app: Sphinx, _: object, pages: list[str]) -> None:
-    """Begin the imports if there are pages to read, and order these: Sphinx takes from the end."""
+    """Begin the imports if there are pages to read, and order these: Sphinx takes from the end.
+
+    The reference comes first, since it needs none of them, then what is executed.
+    """
     if pages and sys.platform == "linux":
         forkserver.ensure_running()
         # Pages are read in other processes, which may not ask after a child of this one.
         forkserver._forkserver.ensure_running = lambda: None
     pages.sort(reverse=True)
-    pages.sort(key=lambda name: name.startswith("notebooks/"))
+    pages.sort(key=lambda name: (name == "api", name.startswith("notebooks/")))
 
 
 class ForkedKernel(LocalProvisioner):
