@@ -74,12 +74,13 @@ def year_range(text: str) -> tuple[int, ...]:
     """Read ``2016-2022``, ``2016,2019`` or a mix of both."""
     years: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not is_number(first) or (dash and not is_number(last)):
+        ends = re.fullmatch(r"([0-9]{4})(?:-([0-9]{4}))?", part.strip())
+        if not ends:
             raise MinsegError(f"--years {text!r}: write years such as 2016-2022 or 2016,2019")
-        if dash and int(last) < int(first):
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if last < first:
             raise MinsegError(f"--years {text!r}: {last} comes before {first}; swap them")
-        years.update(range(int(first), min(int(last or first), 9999) + 1))
+        years.update(range(first, last + 1))
     return tuple(sorted(years))
 
 
