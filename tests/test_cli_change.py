@@ -61,7 +61,7 @@ def test_nothing_changed(minseg, write_map, tmp_path, columns, said, number):
         ("2019.tif ./2019.tif -o out.gpkg", "given twice"),
         ("2019.tif 2021.tif -o 2021.tif", "GeoPackage"),
         ("2019.tif 2021.tif -o .", "folder"),
-        ("2019.tif missing.tif -o out.gpkg", "no such file"),
+        ("2019.tif missing.tif -o new/out.gpkg", "no such file"),
         ("2019.tif large.tif -o out.gpkg", "size (20×20 and 30×30 pixels); predict both"),
         ("2019.tif total.tif -o out.gpkg", "model1 and the later of model4"),
         ("2019.tif notes.txt -o out.gpkg", "cannot be read as a raster"),

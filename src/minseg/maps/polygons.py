@@ -10,7 +10,7 @@ import shapely
 from rasterio.features import shapes
 from rasterio.windows import Window
 
-from minseg.atomic import cannot_write
+from minseg.atomic import cannot_write, require_writable
 from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, grid_of, open_raster, read_window
 from minseg.errors import MinsegError
@@ -111,7 +111,7 @@ def require_geopackage(path: Path, *others: Path | None) -> None:
         )
     if path.resolve() in {other.resolve() for other in others if other}:
         raise MinsegError(f"{path}: is another file of this work; name another GeoPackage")
-    scratch_folder(path).cleanup()
+    require_writable(path)
 
 
 def _outlines(components: Components, class_map: ClassMap) -> np.ndarray:
