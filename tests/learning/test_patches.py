@@ -10,7 +10,7 @@ from rasterio.windows import Window
 from sklearn.utils.class_weight import compute_class_weight
 
 from minseg import MinsegError
-from minseg.data.labels import IGNORE, TASKS, encode_bits
+from minseg.data.labels import IGNORE, IGNORE_BITS, TASKS, encode_bits
 from minseg.data.radiometry import training_statistics
 from minseg.learning import patches as patches_module
 from minseg.learning.options import TrainingOptions
@@ -173,6 +173,24 @@ def test_missing_pixels_are_zero_and_ignored(own_dataset, resident):
     # The last column was never annotated, but its pixels are there.
     assert (target == IGNORE).sum(dim=(1, 2)).tolist() == [60 + SIDE] * len(inputs)
     assert inputs.isfinite().all()
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_scenes_of_which_nobody_annotated_a_pixel_that_is_there_are_refused(own_dataset, resident):
+    for _, scene in own_dataset.scenes.iterrows():
+        with rasterio.open(own_dataset.path / scene["labels"], "r+") as file:
+            labels = file.read()
+            labels[:, 10:] = IGNORE_BITS
+            file.write(labels)
+    assert patches_of(own_dataset, resident=resident)
+    for _, scene in own_dataset.scenes.iterrows():
+        with rasterio.open(own_dataset.path / scene["optical"], "r+") as file:
+            file.write(
+                np.zeros((file.count, 10, file.width), np.uint16),
+                window=Window(0, 0, file.width, 10),
+            )
+    with pytest.raises(MinsegError, match="no train pixel is annotated; nothing can be learnt"):
+        patches_of(own_dataset, resident=resident)
 
 
 @pytest.mark.parametrize("resident", [True, False])

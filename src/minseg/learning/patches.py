@@ -87,6 +87,8 @@ class TrainingPatches:
         if resident:
             numbers = progress(range(len(self.scenes)), "loading train scenes")
             self.resident = [[part.to(device) for part in self._patch(k)] for k in numbers]
+        if not any((target != task.ignore).any() for target in self._targets()):
+            raise MinsegError(f"{dataset.path}: no train pixel is annotated; nothing can be learnt")
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; the last is filled up with more crops."""
@@ -120,12 +122,16 @@ class TrainingPatches:
     def class_weights(self) -> Tensor:
         """Return the weight of each class in a `balanced` loss: see `TrainingOptions`."""
         numbers = torch.zeros(256, dtype=torch.int64)
-        for index in range(len(self.scenes)):
-            target = self.resident[index][1] if self.resident else self._patch(index)[1]
+        for target in self._targets():
             numbers += target.flatten().bincount(minlength=256).cpu()
         numbers = numbers[: self.task.num_classes]  # without those to ignore
         share = numbers.sum() / (numbers > 0).sum() / numbers.clamp(min=1)
         return share.float().to(self.device)
+
+    def _targets(self) -> Iterator[Tensor]:
+        """Yield the target of each whole scene."""
+        for index in range(len(self.scenes)):
+            yield (self.resident[index] if self.resident else self._patch(index))[1]
 
     def _corner(self, index: int, random: np.random.Generator) -> Window:
         """Draw where a crop lies in its scene."""
