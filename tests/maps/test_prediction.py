@@ -118,6 +118,8 @@ def test_probabilities_are_the_softmax_and_their_largest_is_the_class(write_imag
     numbers[:, :7] = 0
     image, output = write_image(numbers), tmp_path / "map.tif"
     probabilities = tmp_path / "p" / "probabilities.tif"
+    probabilities.parent.mkdir()
+    Path(f"{probabilities}.aux.xml").touch()  # of an older file, with its statistics
     predict_raster(segmenter_of(), image, output, probabilities=probabilities, tiling=SMALL_TILES)
     assert names(probabilities.parent) == ["probabilities.tif"]
     with rasterio.open(probabilities) as source:
@@ -280,6 +282,34 @@ def test_an_image_that_holds_nothing_is_refused_and_leaves_nothing(write_image, 
         reading = ImageReading(nodata=7)
         predict_raster(segmenter_of(), image, tmp_path / "out" / "map.tif", reading=reading)
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("form", [Path, str, ImageFile, lambda path: ImageFile(str(path))])
+def test_a_map_never_replaces_its_image(write_image, form):
+    image = write_image(numbers_of(class_map(64, 64)))
+    before = image.read_bytes()
+    with pytest.raises(MinsegError, match="need a file each; name another output"):
+        predict_raster(segmenter_of(), form(image), image)
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("output", "others"),
+    [
+        ("image.tiff", {}),
+        ("map.tif", {"polygons": "image.gpkg"}),
+        ("map.tif", {"probabilities": "map.tiff"}),
+        ("map.tif", {"probabilities": "p.tif", "polygons": "p.gpkg"}),
+    ],
+)
+def test_no_style_of_a_map_is_that_of_another_raster(write_image, tmp_path, output, others):
+    image, style = write_image(numbers_of(class_map(64, 64))), tmp_path / "image.qml"
+    style.write_text("<qgis>what the user sees of the image</qgis>")
+    others = {name: tmp_path / other for name, other in others.items()}
+    with pytest.raises(MinsegError, match=r"its style \w+.qml would be that of \w+.tiff? too"):
+        predict_raster(segmenter_of(), image, tmp_path / output, **others)
+    assert names(tmp_path) == ["image.qml", "image.tif"]
+    assert "what the user sees" in style.read_text()
 
 
 def test_files_on_different_grids_are_mapped_as_one_image(write_tif, tmp_path):

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,8 @@ def predict_raster(
             write_task_style(output.with_suffix(".qml"), segmenter.task, values)
             if copied and probabilities:
                 copied.replace(probabilities)
+                # Statistics that another program kept of an older file.
+                Path(f"{probabilities}.aux.xml").unlink(missing_ok=True)
             names, named = Path(f"{made}.aux.xml"), Path(f"{output}.aux.xml")
             names.replace(named) if names.exists() else named.unlink(missing_ok=True)
             made.replace(output)
@@ -251,6 +253,13 @@ def require_outputs(
     if polygons is not None:
         require_geopackage(polygons, output, probabilities, *local)
         require_writable(polygons.with_suffix(".qml"))
+    styled = {path.resolve().with_suffix(".qml"): path for path in (output, polygons) if path}
+    for other in filter(None, (*local, probabilities)):
+        if made := styled.get(other.resolve().with_suffix(".qml")):
+            raise MinsegError(
+                f"{made}: its style {made.stem}.qml would be that of {other.name} too; name it "
+                f"e.g. {made.with_stem(f'{made.stem}_map')}"
+            )
 
 
 def _image_files(
@@ -258,7 +267,8 @@ def _image_files(
 ) -> tuple[ImageFile, ...]:
     """Bring what may be given as images to one form."""
     given = [images] if isinstance(images, str | Path | ImageFile) else images
-    return tuple(f if isinstance(f, ImageFile) else ImageFile(place_of(f)) for f in given)
+    files = (image if isinstance(image, ImageFile) else ImageFile(image) for image in given)
+    return tuple(replace(file, path=place_of(file.path)) for file in files)
 
 
 def _made_of(
