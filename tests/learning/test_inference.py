@@ -157,3 +157,17 @@ def test_coarse_networks_predict_at_any_size():
     network = build_model("unet", "resnet18", BANDS, MODEL1.num_classes, coarsen=2)
     found = replace(segmenter_of(network), coarsen=2).probabilities(images(1, 3, 50, 70))
     assert found.shape == (1, 3, 50, 70)
+
+
+class Halving(nn.Module):
+    """Sees means of squares of 64 pixels alone, as a network of coarse pixels does at its end."""
+
+    def forward(self, inputs):
+        means = nn.functional.avg_pool2d(inputs, 64)
+        return nn.functional.interpolate(means, scale_factor=64)
+
+
+def test_coarse_networks_classify_the_same_in_any_tiles():
+    segmenter, inputs = replace(segmenter_of(Halving()), coarsen=2), images(3, 64, 480)
+    found = predict_scene(segmenter, inputs, Tiling(192, 64))
+    assert np.array_equal(found, predict_scene(segmenter, inputs))

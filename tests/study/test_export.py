@@ -56,6 +56,7 @@ def test_an_exported_model_answers_as_its_run_at_any_size(dataset, store, tmp_pa
     export_run(run, tmp_path / "model")
     session = onnxruntime.InferenceSession(tmp_path / "model" / "model.onnx")
     segmenter = execution.open_segmenter(run)
+    assert open_exported(tmp_path / "model" / "model.onnx").stride == 32 * run.config.coarsen
     random = np.random.default_rng(0)
     for batch, height, width in [(1, 33, 1), (2, 50, 70), (1, 64, 64), (1, 97, 131)]:
         noise = random.normal(0, 2, (batch, height, width, 3))

@@ -40,6 +40,10 @@ class Predictor(Protocol):
     def device(self) -> torch.device:
         """Where its probabilities are."""
 
+    @property
+    def stride(self) -> int:
+        """Pixels at whose multiples tiles begin, so that it sees them as it sees the whole."""
+
     def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Turn reflectance and dB (bands, h, w), where valid (h, w), into inputs, float32."""
 
@@ -74,6 +78,11 @@ class Segmenter:
         """Channels of the inputs."""
         return self.statistics.bands
 
+    @property
+    def stride(self) -> int:
+        """Pixels that the encoder, which halves the image five times, sees as one at the end."""
+        return STRIDE * self.coarsen
+
     def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Standardise reflectance and dB; missing pixels get the mean."""
         return self.statistics.standardise(values, valid)
@@ -92,8 +101,8 @@ class Segmenter:
 
     def for_maps(self) -> Self:
         """Return one whose network is quicker and gives the same but for rounding."""
-        size = 2 * STRIDE * self.coarsen
-        return replace(self, network=fold_normalisation(self.network, len(self.bands), size))
+        folded = fold_normalisation(self.network, len(self.bands), 2 * self.stride)
+        return replace(self, network=folded)
 
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:
@@ -103,9 +112,7 @@ class Segmenter:
         """
         self.network.eval()
         height, width = inputs.shape[-2:]
-        # Encoders halve the image five times, so its sides must be multiples of their stride.
-        stride = STRIDE * self.coarsen
-        margin = (0, -width % stride, 0, -height % stride)
+        margin = (0, -width % self.stride, 0, -height % self.stride)
         padded = inputs.to(self.device).float()
         if any(margin):
             padded = functional.pad(padded, margin, mode="replicate")
@@ -211,6 +218,7 @@ def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = 
         len(segmenter.task.output_names),
         tiling or Tiling(),
         segmenter.device,
+        stride=segmenter.stride,
     )
     return np.concatenate([strip.classes(segmenter.task) for strip in strips])
 

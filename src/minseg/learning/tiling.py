@@ -76,16 +76,16 @@ class Strip:
         return chosen.cpu().numpy()
 
 
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Return where tiles begin along one side: at multiples of `STRIDE`, as far as they may.
+def tile_starts(length: int, tile: int, overlap: int, stride: int = STRIDE) -> list[int]:
+    """Return where tiles begin along one side: at multiples of a stride, as far as they may.
 
     A network that halves its input five times gives another answer where it is cut off this
-    beat. So the last tile does not end flush with the raster; it is up to 31 pixels narrower.
+    beat. So the last tile does not end flush with the raster; it is less than a stride narrower.
     """
     if length <= tile:
         return [0]
     step = tile - overlap
-    beat = STRIDE if step >= STRIDE else 1
+    beat = stride if step >= stride else 1
     last = -(-(length - tile) // beat) * beat
     return [*range(0, last, step // beat * beat), last]
 
@@ -135,6 +135,7 @@ def predict_strips(
     tiling: Tiling,
     device: torch.device,
     first_row: int = 0,
+    stride: int = STRIDE,
 ) -> Iterator[Strip]:
     """Run a network over a raster, strip by strip from the top.
 
@@ -143,8 +144,8 @@ def predict_strips(
     """
     if first_row >= height:
         return
-    rows = tile_starts(height, tiling.tile, tiling.overlap)
-    columns = tile_starts(width, tiling.tile, tiling.overlap)
+    rows = tile_starts(height, tiling.tile, tiling.overlap, stride)
+    columns = tile_starts(width, tiling.tile, tiling.overlap, stride)
     down = _shares(rows, height, tiling, device)
     across = _shares(columns, width, tiling, device)
     rows = [row for row in rows if row + len(down[row]) > first_row]  # that reach into it

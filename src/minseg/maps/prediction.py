@@ -355,8 +355,9 @@ def _strips(
         tiling,
         segmenter.device,
         first_row,
+        segmenter.stride,
     )
-    starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap)
+    starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap, segmenter.stride)
     return progress(strips, "predicting", len(starts), sum(row < first_row for row in starts))
 
 

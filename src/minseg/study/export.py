@@ -113,7 +113,7 @@ class _Exported(nn.Module):
 def _write_graph(run: Run, segmenter: Segmenter, path: Path) -> None:
     """Trace a network and write its graph, open for any batch, height and width."""
     shape = {0: "batch", 2: "height", 3: "width"}
-    stride = STRIDE * segmenter.coarsen
+    stride = segmenter.stride
     try:
         with warnings.catch_warnings(), torch.no_grad():
             # By tracing: torch's newer exporter fails on these networks with open sizes, and
@@ -147,7 +147,7 @@ def _some_image(segmenter: Segmenter, height: int, width: int) -> Tensor:
 
 def _require_same_answers(run: Run, segmenter: Segmenter, path: Path) -> None:
     """Refuse a file that answers otherwise than the run, at another size than was traced."""
-    stride = STRIDE * segmenter.coarsen
+    stride = segmenter.stride
     image = _some_image(segmenter, 3 * stride + 7, stride + 1)[:1]
     expected = _Exported(segmenter)(image)
     found = open_exported(path, segmenter.precision).probabilities(image)
@@ -184,6 +184,8 @@ class ExportedModel:
     """onnxruntime.InferenceSession."""
     task: Task
     bands: tuple[str, ...]
+    stride: int
+    """Pixels at whose multiples tiles begin."""
     content: str
     """Hash of the file and of what computes it."""
 
@@ -255,7 +257,8 @@ def open_exported(path: Path, precision: Precision | Literal["auto"] = "auto") -
         )
     how = f"{onnxruntime.__version__} {providers}"
     digest = hashlib.sha256(content + how.encode()).hexdigest()
-    return ExportedModel(session, parse_task(facts["task"]), parse_bands(facts["bands"]), digest)
+    task, bands = parse_task(facts["task"]), parse_bands(facts["bands"])
+    return ExportedModel(session, task, bands, STRIDE * int(facts["coarsen"]), digest)
 
 
 def _openvino_options(precision: Precision) -> dict[str, str]:
@@ -270,7 +273,9 @@ def _openvino_options(precision: Precision) -> dict[str, str]:
 
 def _fault(session: Any, facts: Mapping[str, str]) -> str | None:
     """Say in what a file's metadata, input or output are not ours, or None."""
-    if missing := [name for name in ("minseg_format", "task", "bands") if name not in facts]:
+    if missing := [
+        name for name in ("minseg_format", "task", "bands", "coarsen") if name not in facts
+    ]:
         return f"metadata {missing[0]} is missing"
     if facts["minseg_format"] != FORMAT_VERSION:
         return f"format {facts['minseg_format']} for {FORMAT_VERSION}"
