@@ -27,7 +27,7 @@ def synth(
     """Make the synthetic default dataset, or one like it."""
     from minseg.synthetic.dataset import write_synthetic
 
-    chosen = values.whole_numbers(",".join([years, *(more_years or [])]), "--years")
+    chosen = values.year_range(",".join([years, *(more_years or [])]))
     dataset = write_synthetic(folder, mines, chosen, size, seed)
     print(f"{folder}: {len(dataset.mines)} synthetic mines, {len(dataset.scenes)} scenes")
 

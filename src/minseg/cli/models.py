@@ -12,8 +12,6 @@ from minseg.cli import values
 from minseg.errors import MinsegError, require_word
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from minseg.scoring.metrics import Scores
 
 
@@ -178,7 +176,7 @@ def predict(
     from minseg.data.stack import ImageFile
     from minseg.learning.tiling import Tiling
     from minseg.maps.cleaning import Cleaning
-    from minseg.maps.prediction import predict_raster, require_outputs
+    from minseg.maps.prediction import predict_raster
     from minseg.study.export import open_predictor
 
     files = [ImageFile.parse(image) for image in images]
@@ -186,7 +184,6 @@ def predict(
     listed = parse_file_bands(bands) if bands else None
     reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale, gsd_m)
     tiling = Tiling(tile, batch_size=batch_size)
-    require_outputs([file.path for file in files], output, probabilities, polygons)
     found = predict_raster(
         open_predictor(model, device),
         files,
@@ -220,11 +217,6 @@ def change(
     changes, areas = change.change(*maps), change.change_areas(*maps)
     change.write_change(changes, output)
     print(output)
-    _print_change(areas)
-
-
-def _print_change(areas: "pd.DataFrame") -> None:
-    """Print the areas of `minseg.maps.change.change_areas` and what they rest on."""
     compared_ha, left_out_ha = areas[["compared_ha", "left_out_ha"]].iloc[0]
     classes = areas.drop(columns=["compared_ha", "left_out_ha"])
     print(classes.round(2).to_string())

@@ -1,14 +1,11 @@
 """`minseg rerun`: execute the study's notebooks with other parameters."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from minseg.errors import MinsegError
-
-if TYPE_CHECKING:
-    from minseg.report.rerun import Execution, Outcome
 
 
 def rerun(
@@ -40,15 +37,6 @@ def rerun(
             outcomes.append(outcome)
     except KeyboardInterrupt:
         interrupted = True
-    _print_summary(executions, outcomes, interrupted)
-    if interrupted or any(outcome.error for outcome in outcomes):
-        raise typer.Exit(130 if interrupted else 1)
-
-
-def _print_summary(
-    executions: "list[Execution]", outcomes: "list[Outcome]", interrupted: bool
-) -> None:
-    """Print how many notebooks ran through, and one line for each that did not."""
     failed = [outcome for outcome in outcomes if outcome.error]
     folders = dict.fromkeys(str(execution.output.parent) for execution in executions)
     print(
@@ -57,6 +45,8 @@ def _print_summary(
     )
     for outcome in failed:
         print(f"failed: {outcome.execution.output}: {outcome.error}")
+    if interrupted or failed:
+        raise typer.Exit(130 if interrupted else 1)
 
 
 def notebooks_and_parameters(

@@ -24,33 +24,17 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 for the secon
 Seed = Annotated[int, typer.Option(help="Start of all randomness.")]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split by mine.")]
 
-OPTIONS_OF_TRAIN = ("task", "bands", "seed")
-"""Settings that `minseg train` takes as options."""
-
-
-def whole_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Read ``2019,2021``."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(map(is_number, parts)):
-        raise MinsegError(f"{option} {text!r}: give whole numbers separated by commas")
-    return tuple(map(int, parts))
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is digits alone, of those that everybody reads."""
-    return text.isascii() and text.isdigit()
-
 
 def class_mapping(pairs: list[str]) -> dict[int, str]:
     """Read ``1=tailing storage facility``, several of them with commas between."""
-    mapping = value_mapping(pairs, '1="dam"') or {}
-    for value in mapping:
+    mapping: dict[int, str] = {}
+    for value, name in (value_mapping(pairs, '1="dam"') or {}).items():
         if not re.fullmatch(r"[+-]?[0-9]+", value):
             raise MinsegError(f'--classes {value!r}: mask values are whole numbers, as in 1="dam"')
-    numbers = [int(value) for value in mapping]
-    if twice := [number for number in numbers if numbers.count(number) > 1]:
-        raise _mapped_twice(twice[0])
-    return dict(zip(numbers, mapping.values(), strict=True))
+        if int(value) in mapping:
+            raise MinsegError(f"--classes: {int(value)} is mapped twice; say once what it means")
+        mapping[int(value)] = name
+    return mapping
 
 
 def value_mapping(pairs: list[str], example: str = "pit=excavation") -> dict[str, str] | None:
@@ -61,13 +45,9 @@ def value_mapping(pairs: list[str], example: str = "pit=excavation") -> dict[str
         if not equals or not value or not name:
             raise MinsegError(f"--classes {pair!r}: write value=class name, e.g. {example}")
         if value in mapping:
-            raise _mapped_twice(value)
+            raise MinsegError(f"--classes: {value} is mapped twice; say once what it means")
         mapping[value] = name.strip("\"'").lower()
     return mapping or None
-
-
-def _mapped_twice(value: object) -> MinsegError:
-    return MinsegError(f"--classes: {value} is mapped twice; say once what it means")
 
 
 def year_range(text: str) -> tuple[int, ...]:
@@ -108,7 +88,7 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
         name = name.strip()
         if not equals:
             raise MinsegError(f"--set {pair!r}: write name=value, e.g. --set epochs=5")
-        if name in OPTIONS_OF_TRAIN:
+        if name in ("task", "bands", "seed"):
             raise MinsegError(f"--set {pair!r}: {name} has an option of its own, --{name}")
         if name in settings:
             raise MinsegError(f"--set {pair!r}: {name} is set twice; set it once")
