@@ -1,4 +1,5 @@
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from minseg.data.labels import TASKS, encode_bits, parse_task
 from minseg.learning.models import build_model
 from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
 
-CPU = torch.device("cpu")
 POINTWISE_SIZES = [
     (5, 5),  # smaller than a tile
     (40, 50),
@@ -48,9 +48,15 @@ def strips_of(inputs, network, tiling, valid=None, first_row=0):
         rows, columns = window.toslices()
         return inputs[:, rows, columns], valid[rows, columns]
 
-    run, found, copies = probabilities_of(network), [], []
-    classes = 2 if isinstance(network, Halving) else 3
-    for strip in predict_strips(read, *inputs.shape[1:], run, classes, tiling, CPU, first_row):
+    outputs = range(2 if isinstance(network, Halving) else 3)
+    predictor = SimpleNamespace(
+        probabilities=probabilities_of(network),
+        task=SimpleNamespace(output_names=outputs),
+        device=torch.device("cpu"),
+        stride=32,
+    )
+    found, copies = [], []
+    for strip in predict_strips(predictor, read, *inputs.shape[1:], tiling, first_row):
         found.append(strip)
         copies.append((strip.probabilities.clone(), strip.valid.copy()))
     for strip, (probabilities, has_data) in zip(found, copies, strict=True):

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -23,38 +23,6 @@ from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
 from minseg.scoring.metrics import scene_counts
-
-
-class Predictor(Protocol):
-    """What a map is made with: a run's `Segmenter`, or a model that was exported."""
-
-    @property
-    def task(self) -> Task:
-        """What it tells apart."""
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Channels of its inputs, in this order."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where its probabilities are."""
-
-    @property
-    def stride(self) -> int:
-        """Pixels at whose multiples tiles begin, so that it sees them as it sees the whole."""
-
-    def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Turn reflectance and dB (bands, h, w), where valid (h, w), into inputs, float32."""
-
-    def probabilities(self, inputs: Tensor) -> Tensor:
-        """Return class probabilities of inputs (batch, bands, h, w), whatever their size."""
-
-    def digest(self) -> str:
-        """Return a hash of all that its answers depend on."""
-
-    def for_maps(self) -> Self:
-        """Return it as it maps quickest; this one's digest stands for both."""
 
 
 @dataclass(frozen=True)
@@ -210,16 +178,7 @@ def predict_scene(segmenter: Segmenter, inputs: Tensor, tiling: Tiling | None = 
         return values, np.ones(values.shape[1:], bool)
 
     height, width = inputs.shape[1:]
-    strips = predict_strips(
-        read,
-        height,
-        width,
-        segmenter.probabilities,
-        len(segmenter.task.output_names),
-        tiling or Tiling(),
-        segmenter.device,
-        stride=segmenter.stride,
-    )
+    strips = predict_strips(segmenter, read, height, width, tiling or Tiling())
     return np.concatenate([strip.classes(segmenter.task) for strip in strips])
 
 

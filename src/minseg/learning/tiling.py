@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -18,8 +19,37 @@ STRIDE = 32
 ReadWindow = Callable[[Window], tuple[np.ndarray, np.ndarray]]
 """Reads a window: standardised float32 inputs (bands, h, w) and a validity mask (h, w)."""
 
-Probabilities = Callable[[Tensor], Tensor]
-"""Network from inputs (batch, bands, h, w) to class probabilities (batch, outputs, h, w)."""
+
+class Predictor(Protocol):
+    """What a map is made with: a run's `Segmenter`, or a model that was exported."""
+
+    @property
+    def task(self) -> Task:
+        """What it tells apart."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Channels of its inputs, in this order."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its probabilities are."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels at whose multiples tiles begin, so that it sees them as it sees the whole."""
+
+    def prepare(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Turn reflectance and dB (bands, h, w), where valid (h, w), into inputs, float32."""
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Return class probabilities of inputs (batch, bands, h, w), whatever their size."""
+
+    def digest(self) -> str:
+        """Return a hash of all that its answers depend on."""
+
+    def for_maps(self) -> Self:
+        """Return it as it maps quickest; this one's digest stands for both."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +157,12 @@ def _shares(
 
 
 def predict_strips(
+    predictor: Predictor,
     read: ReadWindow,
     height: int,
     width: int,
-    probabilities: Probabilities,
-    outputs: int,
     tiling: Tiling,
-    device: torch.device,
     first_row: int = 0,
-    stride: int = STRIDE,
 ) -> Iterator[Strip]:
     """Run a network over a raster, strip by strip from the top.
 
@@ -144,8 +171,10 @@ def predict_strips(
     """
     if first_row >= height:
         return
-    rows = tile_starts(height, tiling.tile, tiling.overlap, stride)
-    columns = tile_starts(width, tiling.tile, tiling.overlap, stride)
+    device = predictor.device
+    rows, columns = (
+        tile_starts(side, tiling.tile, tiling.overlap, predictor.stride) for side in (height, width)
+    )
     down = _shares(rows, height, tiling, device)
     across = _shares(columns, width, tiling, device)
     rows = [row for row in rows if row + len(down[row]) > first_row]  # that reach into it
@@ -157,13 +186,14 @@ def predict_strips(
             tiling.batch_size,
         )
     ]
+    outputs = len(predictor.task.output_names)
     blended = torch.zeros((outputs, min(tiling.tile, height), width), device=device)
     valid = torch.zeros(blended.shape[1:], dtype=torch.bool)
     for batch, inputs, masks in _read_ahead(read, batches):
         # NumPy's stops at the first that is valid.
         used = torch.tensor([mask.numpy().any() for mask in masks])  # (batch,)
         inputs = inputs if used.all() else inputs[used]
-        parts = iter(probabilities(inputs.to(device)) if used.any() else ())
+        parts = iter(predictor.probabilities(inputs.to(device)) if used.any() else ())
         for window, mask, has_data in zip(batch, masks, used, strict=True):
             if has_data:
                 place = slice(0, window.height), window.toslices()[1]

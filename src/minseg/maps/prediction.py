@@ -30,8 +30,7 @@ from minseg.data.raster import (
 from minseg.data.stack import ImageFile, ImageStack, open_stack
 from minseg.errors import MinsegError
 from minseg.learning.device import keep_freed_memory
-from minseg.learning.inference import Predictor
-from minseg.learning.tiling import Strip, Tiling, predict_strips, tile_starts
+from minseg.learning.tiling import Predictor, Strip, Tiling, predict_strips, tile_starts
 from minseg.maps.class_map import (
     GEOTIFF_SUFFIXES,
     ClassMap,
@@ -328,7 +327,9 @@ def _predict_rows(
     if done["rows"] < image.grid.height:
         segmenter = segmenter.for_maps()
     for strip in _strips(segmenter, image, tiling, done["rows"]):
-        classes.keep(strip.row, _class_rows(strip, segmenter.task))
+        rows = strip.classes(segmenter.task)
+        rows[~strip.valid] = segmenter.task.ignore
+        classes.keep(strip.row, rows[np.newaxis])
         if layers:
             layers.keep(strip.row, _probability_rows(strip))
         has_data = bool(done["has_data"] or strip.valid.any())
@@ -346,26 +347,10 @@ def _strips(
         values, valid = image.read(window)
         return segmenter.prepare(values, valid), valid
 
-    strips = predict_strips(
-        read,
-        image.grid.height,
-        image.grid.width,
-        segmenter.probabilities,
-        len(segmenter.task.output_names),
-        tiling,
-        segmenter.device,
-        first_row,
-        segmenter.stride,
-    )
-    starts = tile_starts(image.grid.height, tiling.tile, tiling.overlap, segmenter.stride)
+    grid = image.grid
+    strips = predict_strips(segmenter, read, grid.height, grid.width, tiling, first_row)
+    starts = tile_starts(grid.height, tiling.tile, tiling.overlap, segmenter.stride)
     return progress(strips, "predicting", len(starts), sum(row < first_row for row in starts))
-
-
-def _class_rows(strip: Strip, task: Task) -> np.ndarray:
-    """Return a strip of the task's raster (1, rows, width), ignored without data."""
-    classes = strip.classes(task)
-    classes[~strip.valid] = task.ignore
-    return classes[np.newaxis]
 
 
 def _probability_rows(strip: Strip) -> np.ndarray:

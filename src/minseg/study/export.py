@@ -23,8 +23,8 @@ from minseg.data.bands import BANDS, parse_bands
 from minseg.data.labels import Task, parse_task
 from minseg.errors import MinsegError
 from minseg.learning.device import Precision, resolve_precision
-from minseg.learning.inference import Predictor, Segmenter
-from minseg.learning.tiling import STRIDE
+from minseg.learning.inference import Segmenter
+from minseg.learning.tiling import STRIDE, Predictor
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.execution import open_segmenter
