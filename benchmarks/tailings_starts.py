@@ -27,7 +27,7 @@ from tailings_brazil import COMMON, iou_interval, open_split
 from minseg.data.dataset import Dataset
 from minseg.data.labels import Task
 from minseg.data.radiometry import ChannelStatistics
-from minseg.learning.inference import count_scenes, counts_table, load_scenes
+from minseg.learning.inference import counts_table, load_scenes
 from minseg.learning.weights import describe_inputs, pretrained_file
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.study.config import RunConfig
@@ -107,7 +107,7 @@ def derived_counts(dataset: Dataset, runs: list[Run], orientations: int, part: s
         scenes = load_scenes(dataset, part, run.task, one.statistics, run.config.test_crop)
         sums = sums + torch.cat([one.probabilities(scene.inputs[None]) for scene in scenes])
     task, predictions = runs[0].task, list(sums.argmax(1).numpy().astype(np.uint8))
-    return counts_table(count_scenes(predictions, scenes, task.num_classes), scenes, task)
+    return counts_table(predictions, scenes, task)
 
 
 def describe(row: dict, counted: dict[str, pd.DataFrame], task: Task) -> tuple[dict, pd.DataFrame]:

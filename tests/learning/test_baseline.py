@@ -8,8 +8,8 @@ from minseg.data.labels import IGNORE_BITS, TASKS, parse_task
 from minseg.data.radiometry import training_statistics
 from minseg.learning import baseline
 from minseg.learning.baseline import fit_pixel_forest
-from minseg.learning.inference import count_scenes, load_scenes
-from minseg.scoring.metrics import scores
+from minseg.learning.inference import load_scenes
+from minseg.scoring.metrics import scene_counts, scores
 
 MODEL1 = TASKS["model1"]
 BANDS = ("B02", "B04", "B08")
@@ -30,8 +30,10 @@ def statistics(dataset):
 def test_forest_learns_the_easy_dataset_and_each_pixel_stands_alone(dataset, statistics):
     predict = fit_pixel_forest(dataset, MODEL1, statistics, seed=0)
     scenes = load_scenes(dataset, "test", MODEL1, statistics, 0)
-    predictions = [predict(scene.inputs) for scene in scenes]
-    table = scores(count_scenes(predictions, scenes, MODEL1), class_names=MODEL1.target_names)
+    counts = scene_counts(
+        [predict(scene.inputs) for scene in scenes], [scene.target for scene in scenes], MODEL1
+    )
+    table = scores(counts, class_names=MODEL1.target_names)
     assert table["per_class"].loc["excavation", "iou"] > 0.6
     assert table["per_class"].loc["preparatory work area", "iou"] > 0.6
     inputs = scenes[0].inputs[:, :20, :50]

@@ -13,7 +13,6 @@ from minseg.data.radiometry import ChannelStatistics, training_statistics
 from minseg.learning.inference import (
     Segmenter,
     centre_window,
-    count_scenes,
     counts_table,
     load_scenes,
     predict_scene,
@@ -109,11 +108,15 @@ def test_a_scene_is_given_the_class_of_the_largest_logit(tiling):
     assert len(np.unique(found)) > 1
 
 
-def test_counts_of_scenes_agree_with_scikit_learn_on_all_pixels_at_once(dataset):
+def test_rows_of_counts_name_their_scene_and_agree_with_scikit_learn(dataset):
     scenes = load_scenes(dataset, "train", MODEL1, training_statistics(dataset, BANDS), 0)[:3]
     predictions = predict_scenes(segmenter_of(pointwise(3)), scenes)
-    found = count_scenes(predictions, scenes, MODEL1)
-    assert found.shape == (3, 3, 4)
+    table = counts_table(predictions, scenes, MODEL1)
+    assert list(table.columns) == ["scene", "mine", "class", "tp", "fp", "fn", "tn"]
+    assert table["scene"].tolist() == [one.scene for one in scenes for _ in range(3)]
+    assert table["mine"].tolist() == [one.mine for one in scenes for _ in range(3)]
+    assert table["class"].tolist() == [*MODEL1.target_names] * 3
+    found = table[["tp", "fp", "fn", "tn"]].to_numpy().reshape(3, 3, 4)
     truth = np.concatenate([scene.target.ravel() for scene in scenes])
     guess = np.concatenate([prediction.ravel() for prediction in predictions])
     known = truth != IGNORE
@@ -121,15 +124,6 @@ def test_counts_of_scenes_agree_with_scikit_learn_on_all_pixels_at_once(dataset)
     matrices = multilabel_confusion_matrix(truth[known], guess[known], labels=[0, 1, 2])
     expected = matrices[:, [1, 0, 1, 0], [1, 1, 0, 0]]  # TP, FP, FN, TN
     assert np.array_equal(found.sum(axis=0), expected)
-
-
-def test_table_of_counts_names_scene_mine_and_class(dataset):
-    scenes = load_scenes(dataset, "train", MODEL1, PLAIN, 0)[:2]
-    counts = np.arange(24).reshape(2, 3, 4)
-    table = counts_table(counts, scenes, MODEL1)
-    assert list(table.columns) == ["scene", "mine", "class", "tp", "fp", "fn", "tn"]
-    assert len(table) == 6
-    assert table.iloc[4].tolist() == [scenes[1].scene, scenes[1].mine, "excavation", 16, 17, 18, 19]
 
 
 def test_the_eight_orientations_are_those_of_a_square_and_are_undone():

@@ -11,7 +11,7 @@ from minseg import MinsegError
 from minseg.data.labels import TASKS
 from minseg.data.radiometry import training_statistics
 from minseg.learning import training
-from minseg.learning.inference import Segmenter, count_scenes, load_scenes, predict_scenes
+from minseg.learning.inference import Segmenter, load_scenes, predict_scenes
 from minseg.learning.models import build_model
 from minseg.learning.options import TrainingOptions
 from minseg.learning.patches import TrainingPatches
@@ -22,6 +22,7 @@ from minseg.learning.training import (
     learning_rate,
     train,
 )
+from minseg.scoring.metrics import scene_counts
 from tests.conftest import names
 
 MODEL1 = TASKS["model1"]
@@ -72,7 +73,8 @@ def validation_of(dataset, precision="32-true"):
 
     def validate(network):
         segmenter = Segmenter(network, MODEL1, statistics, CPU, precision)
-        return count_scenes(predict_scenes(segmenter, scenes), scenes, MODEL1)
+        targets = [scene.target for scene in scenes]
+        return scene_counts(predict_scenes(segmenter, scenes), targets, MODEL1)
 
     return validate
 

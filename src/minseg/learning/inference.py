@@ -187,17 +187,13 @@ def predict_scenes(segmenter: Segmenter, scenes: Sequence[EvaluationScene]) -> l
     return [predict_scene(segmenter, scene.inputs) for scene in scenes]
 
 
-def count_scenes(
+def counts_table(
     predictions: Sequence[np.ndarray], scenes: Sequence[EvaluationScene], task: Task
-) -> np.ndarray:
-    """Count TP, FP, FN, TN per scene and class: int64 (scenes, num_classes, 4)."""
-    return scene_counts(predictions, [scene.target for scene in scenes], task)
-
-
-def counts_table(table: np.ndarray, scenes: Sequence[EvaluationScene], task: Task) -> pd.DataFrame:
-    """Lay counts out as rows: scene, mine, class, tp, fp, fn, tn."""
+) -> pd.DataFrame:
+    """Count agreement, a row for each scene and class: scene, mine, class, tp, fp, fn, tn."""
+    counts = scene_counts(predictions, [scene.target for scene in scenes], task)
     rows = [
-        (scene.scene, scene.mine, name, *map(int, table[i, k]))
+        (scene.scene, scene.mine, name, *map(int, counts[i, k]))
         for i, scene in enumerate(scenes)
         for k, name in enumerate(task.target_names)
     ]

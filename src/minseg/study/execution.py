@@ -37,7 +37,6 @@ from minseg.learning.device import fabric_devices, keep_freed_memory, resolve_pr
 from minseg.learning.inference import (
     EvaluationScene,
     Segmenter,
-    count_scenes,
     counts_table,
     evaluation_windows,
     load_scenes,
@@ -56,6 +55,7 @@ from minseg.learning.training import HISTORY_COLUMNS, LOG, AfterEpoch, train
 from minseg.learning.weights import pretrained_file, standardised_as_trained, trained_inputs
 from minseg.maps.class_map import ClassMap, write_class_map
 from minseg.progress import progress, show_log
+from minseg.scoring.metrics import scene_counts
 from minseg.study.config import PIXEL_FOREST, RunConfig
 from minseg.study.runs import (
     COST,
@@ -269,8 +269,7 @@ def evaluate(run: Run, dataset: Dataset, part: str = "test") -> pd.DataFrame:
         )
     segmenter = open_segmenter(run)
     scenes = load_scenes(dataset, part, run.task, run.statistics, run.config.test_crop)
-    predictions = predict_scenes(segmenter, scenes)
-    return counts_table(count_scenes(predictions, scenes, run.task), scenes, run.task)
+    return counts_table(predict_scenes(segmenter, scenes), scenes, run.task)
 
 
 def predict_scenes_of(run: Run, dataset: Dataset, scenes: Sequence[str]) -> dict[str, ClassMap]:
@@ -396,7 +395,8 @@ def _fit(
     network, scenes = segmenter.network, work.scenes("validation")
 
     def validate(_: nn.Module) -> np.ndarray:
-        return count_scenes(predict_scenes(segmenter, scenes), scenes, work.task)
+        targets = [scene.target for scene in scenes]
+        return scene_counts(predict_scenes(segmenter, scenes), targets, work.task)
 
     def keep(epoch: int, iou: float, kept: dict[str, Tensor]) -> None:
         if epoch in config.score_epochs and first:
@@ -432,7 +432,7 @@ def _evaluate(work: _Work, models: Models) -> None:
     for epochs, predict in models:
         for part, scenes in parts.items():
             predictions = [predict(scene) for scene in scenes]
-            table = counts_table(count_scenes(predictions, scenes, task), scenes, task)
+            table = counts_table(predictions, scenes, task)
             tables.append(table.assign(epochs=epochs, part=part))
             if part == "test" and epochs == work.config.epochs:  # so that overlays need no model
                 for scene, classes in zip(scenes, predictions, strict=True):
