@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.encoders import encoders as SMP_ENCODERS
 from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
@@ -22,7 +22,7 @@ from minseg.learning.weights import (
     describe_inputs,
     first_mismatch,
     load_pretrained,
-    read_safetensors,
+    require_safetensors,
 )
 
 ARCHITECTURES: dict[str, str] = {
@@ -183,7 +183,8 @@ def save_weights(
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read the weights that `save_weights` wrote into a model of the same build."""
-    state = read_safetensors(path)
+    require_safetensors(path)
+    state = load_file(path)
     mismatch = first_mismatch(model.state_dict(), state)
     if mismatch:
         raise MinsegError(
@@ -193,24 +194,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
-class Stage(TypedDict):
-    """What comes out of one part of a network."""
+def network_anatomy(network: nn.Module, in_channels: int, size: int) -> list[dict[str, Any]]:
+    """Record what comes out of each part of a network, a stage, and what it is computed from.
 
-    name: str
-    """``input``, ``encoder 0`` …, a name within the decoder, or ``output``."""
-    part: str
-    """``input``, ``encoder``, ``decoder`` or ``output``."""
-    channels: int
-    height: int
-    """Pixels."""
-    width: int
-    """Pixels."""
-    sources: list[str]
-    """Names of the stages that it is computed from."""
-
-
-def network_anatomy(network: nn.Module, in_channels: int, size: int) -> list[Stage]:
-    """Record the stages of a network and what each is computed from."""
+    A stage is of the `part` input, encoder, decoder or output, with a `name` (``encoder 0`` …, in
+    the decoder that of the module), `channels`, `height`, `width` and the names of its `sources`.
+    """
     hollow = copy.deepcopy(network).to("meta").eval()
     image = torch.empty((1, in_channels, size, size), device="meta", requires_grad=True)
     outputs: list[tuple[str, str, Tensor]] = [("input", "input", image)]
@@ -235,9 +224,9 @@ def network_anatomy(network: nn.Module, in_channels: int, size: int) -> list[Sta
     return _stages(outputs)
 
 
-def _stages(outputs: Iterable[tuple[str, str, Tensor]]) -> list[Stage]:
+def _stages(outputs: Iterable[tuple[str, str, Tensor]]) -> list[dict[str, Any]]:
     """Turn named outputs into stages, linked by the graph of their gradients."""
-    stages: list[Stage] = []
+    stages = []
     names: dict[Node, str] = {}
     for name, part, output in outputs:
         # Mix Vision Transformers give an empty feature at half resolution.
@@ -248,10 +237,8 @@ def _stages(outputs: Iterable[tuple[str, str, Tensor]]) -> list[Stage]:
             sources = _sources(node, names)
             names[node] = name
             channels, height, width = output.shape[1:]
-            stage = Stage(
-                name=name, part=part, channels=channels, height=height, width=width, sources=sources
-            )
-            stages.append(stage)
+            size = {"channels": channels, "height": height, "width": width}
+            stages.append({"name": name, "part": part, **size, "sources": sources})
     return stages
 
 

@@ -70,7 +70,7 @@ def pretrained_file(encoder: str, weights: str | None) -> Path | None:
             )
         return _from_package(start, Path(torch.hub.get_dir()) / "minseg")
     if weights is not None and weights.lower().endswith((".safetensors", *PICKLE_ENDINGS)):
-        _require_safetensors(Path(weights))
+        require_safetensors(Path(weights))
         return Path(weights)
     return None
 
@@ -99,8 +99,6 @@ def adapt_first_convolution(
 
 def _kernel_shares(band: str, trained_on: Sequence[str]) -> np.ndarray:
     """Return the share of each pretrained kernel in the kernel of a band."""
-    if band not in BANDS:
-        raise MinsegError(f"unknown band {band!r}; the bands are: {', '.join(BANDS)}")
     own = np.eye(len(trained_on))  # a row for each channel, all of it that channel's kernel
     if band in trained_on:
         return own[trained_on.index(band)]
@@ -218,13 +216,7 @@ def _read_csmask(path: Path, about: Path) -> tuple[dict[str, Tensor], dict[str, 
     return state, describe_inputs(ChannelStatistics(bands, *told["img"]))
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a ``.safetensors`` file; no other format is opened."""
-    _require_safetensors(path)
-    return load_file(path)
-
-
-def _require_safetensors(path: Path) -> None:
+def require_safetensors(path: Path) -> None:
     """Refuse a pickle, a file that is not there, and one of another format."""
     if path.suffix.lower() in PICKLE_ENDINGS:
         raise MinsegError(
@@ -252,7 +244,7 @@ def first_mismatch(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) 
 
 def _from_file(encoder: str, path: Path, trained_on: Sequence[str]) -> nn.Module:
     """Return the encoder that a file holds, of as many channels as it was trained on."""
-    state = read_safetensors(path)
+    state = load_file(path)
     inside = {
         name.removeprefix("encoder."): tensor
         for name, tensor in state.items()
@@ -307,7 +299,12 @@ def _from_hub(encoder: str, weights: str) -> nn.Module:
 
 def _require_reachable(encoder: str, weights: str) -> None:
     """Raise OSError at once if weights cannot be had: the hub's client tries for half a minute."""
-    repository, revision = _hub_address(encoder, weights)
+    if encoder.startswith("tu-"):
+        settings = timm.models.get_pretrained_cfg(encoder[3:])
+        repository, revision = settings and settings.hf_hub_id, None
+    else:
+        source = SMP_ENCODERS[encoder]["pretrained_settings"][weights]
+        repository, revision = source["repo_id"], source["revision"]
     file = "model.safetensors"
     if not repository or try_to_load_from_cache(repository, file, revision=revision):
         return
@@ -317,15 +314,6 @@ def _require_reachable(encoder: str, weights: str) -> None:
         return  # the hub answers; some of timm's weights lie there in another format
     except Exception as error:  # its transport's own exceptions differ between versions
         raise OSError(f"{repository}: {error}") from None
-
-
-def _hub_address(encoder: str, weights: str) -> tuple[str, str | None]:
-    """Return repository and revision of published weights; no repository if kept elsewhere."""
-    if encoder.startswith("tu-"):
-        settings = timm.models.get_pretrained_cfg(encoder[3:])
-        return (settings and settings.hf_hub_id) or "", None
-    source = SMP_ENCODERS[encoder]["pretrained_settings"][weights]
-    return source["repo_id"], source["revision"]
 
 
 def _input_tensors(encoder: str) -> list[str]:
