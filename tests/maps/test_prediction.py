@@ -420,7 +420,6 @@ def test_unfinished_work_is_found_again_unless_it_is_something_else(tmp_path, no
     with pytest.raises(KeyboardInterrupt), work_folder(output) as work:
         assert work.progress(TASK) == {}
         (work.path / "rows.tif").touch()
-        (work.path / "more").mkdir()
         work.note(TASK, {"rows": 7})
         raise KeyboardInterrupt
     assert names(output.parent) == [".map.tif.partial"]

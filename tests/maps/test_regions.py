@@ -76,7 +76,7 @@ def test_areas_are_the_sums_over_the_pixels():
 def test_components_are_those_of_another_library(shape, levels):
     classes = speckled(*shape, levels=levels)
     found = find_components(classes)
-    numbers, sizes = found.paint_numbers(), found.total(found.lengths)
+    numbers, sizes = found.paint(found.component + 1), found.total(found.lengths)
     assert (numbers.dtype, sizes.dtype) == (np.int32, np.float64)
     assert len(sizes) == len(found.classes) == numbers.max()
     _, first = np.unique(numbers[numbers > 0], return_index=True)

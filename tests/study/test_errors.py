@@ -343,7 +343,8 @@ def test_objects_are_those_of_the_maps_and_may_go_on_into_unknown_ground():
     random = np.random.default_rng(0)
     truth = random.random((40, 40)) < 0.4
     number, _ = find_objects(truth, truth, np.ones_like(truth), 1)
-    assert np.array_equal(number, find_components(truth.astype(np.uint8)).paint_numbers())
+    components = find_components(truth.astype(np.uint8))
+    assert np.array_equal(number, components.paint(components.component + 1))
     known, at_corner, truth = ~rectangle(0, 12, 32, 20), EVERYWHERE.copy(), rectangle(10, 10, 2, 2)
     at_corner[12, 12] = False
     assert find_objects(truth, truth, known, 1)[1]["cut"].tolist() == [True]

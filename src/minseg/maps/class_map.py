@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from matplotlib.colors import to_rgb
+from PIL.ImageColor import getrgb
 from rasterio.errors import RasterioIOError
-from rasterio.windows import Window
 
 from minseg.atomic import require_writable
 from minseg.data.labels import CLASS_NAMES, IGNORE, Task, parse_task, task_target, uppermost
@@ -112,13 +111,11 @@ def _fault(source: rasterio.DatasetReader, task: Task) -> str | None:
 
 
 def values_present(path: Path) -> list[int]:
-    """List the values of a class map's file but no data, in memory of its widest strip."""
+    """List the values of a class map's file but no data, in memory of one of its tiles."""
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
-        present: set[int] = set()
-        for row in range(0, source.height, source.block_shapes[0][0]):
-            rows = min(source.block_shapes[0][0], source.height - row)
-            present.update(np.unique(source.read(1, window=Window(0, row, source.width, rows))))
-    return sorted(map(int, present - {source.nodata}))
+        tiles = (source.read(1, window=window) for _, window in source.block_windows(1))
+        present = {int(value) for tile in tiles for value in np.unique(tile)}
+    return sorted(present - {source.nodata})
 
 
 def write_class_map(path: Path, classes: np.ndarray, grid: Grid, task: Task) -> None:
@@ -135,15 +132,6 @@ def category_names(task: Task) -> tuple[str, ...]:
     return () if task.overlapping else task.target_names
 
 
-def class_colours(task: Task) -> dict[int, tuple[int, int, int, int]]:
-    """Return the colour table of class numbers: opaque, as a TIFF keeps no transparency in it."""
-    table = {}
-    for value, colour in enumerate(() if task.overlapping else task.target_colours):
-        red, green, blue = (round(255 * level) for level in to_rgb(colour))
-        table[value] = (red, green, blue, 255)
-    return table
-
-
 def scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
     """Make a hidden folder beside the output, removed at the end whatever happens."""
     require_writable(output)
@@ -154,7 +142,10 @@ def scratch_folder(output: Path) -> tempfile.TemporaryDirectory:
 def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
     """Make a file for the rows of a class map."""
     tags = {TASK_TAG: task.name}
+    colours = {}
     if task.overlapping:  # for who reads the file with another program
         tags |= {f"BIT_{CLASS_NAMES.index(name)}": name for name in task.class_names}
-    colours = class_colours(task)
+    else:  # opaque, as a TIFF keeps no transparency in its table
+        levels = map(getrgb, task.target_colours)
+        colours = {value: (*level[:3], 255) for value, level in enumerate(levels)}
     rows.begin(grid, task.dtype, task.ignore, ("class",), tags=tags, colours=colours)

@@ -9,6 +9,7 @@ import rasterio
 import shapely
 from rasterio.features import shapes
 from rasterio.windows import Window
+from shapely.geometry import shape
 
 from minseg.atomic import cannot_write, require_writable
 from minseg.data.labels import Task
@@ -52,8 +53,7 @@ def vectorise(class_map: ClassMap, probabilities: Path | None = None) -> geopand
     Raises
     ------
     MinsegError
-        If the map holds a number that is no class of its task, or the probabilities are of
-        another grid or task.
+        If the probabilities are of another grid or task.
     """
     layers = [_outlined(layer, class_map.task, probabilities) for layer in class_map.layers()]
     return pd.concat([layer for layer in layers if len(layer)] or layers[:1], ignore_index=True)
@@ -65,11 +65,6 @@ def _outlined(
     """Outline the objects of a map without overlaps, a layer of one of a task."""
     components = find_components(class_map.classes)
     names = np.array(class_map.task.target_names, dtype=object)
-    if components.classes.max(initial=0) >= len(names):
-        raise MinsegError(
-            f"class map: holds {components.classes.max()}, which is no class of "
-            f"{class_map.task.name!r} (0 … {len(names) - 1}); predict the map again"
-        )
     return geopandas.GeoDataFrame(
         {
             "class": pd.Series(names[components.classes], dtype=str),
@@ -117,12 +112,10 @@ def require_geopackage(path: Path, *others: Path | None) -> None:
 def _outlines(components: Components, class_map: ClassMap) -> np.ndarray:
     """Return the outline of each component, a shapely polygon, in map coordinates."""
     outlines = np.empty(len(components.classes), dtype=object)
-    numbers = components.paint_numbers()
+    numbers = components.paint(components.component + np.int32(1))  # 0 = none
     traced = shapes(numbers, mask=numbers > 0, connectivity=4, transform=class_map.grid.transform)
     for geometry, number in traced:
-        outlines[int(number) - 1] = shapely.Polygon(
-            geometry["coordinates"][0], geometry["coordinates"][1:]
-        )
+        outlines[int(number) - 1] = shape(geometry)
     return outlines
 
 

@@ -97,9 +97,7 @@ class WorkFolder:
     def clear(self) -> None:
         """Throw away what lies in the folder."""
         for child in self.path.iterdir():
-            if child.is_dir():
-                shutil.rmtree(child)
-            elif child.name != LOCK:
+            if child.name != LOCK:
                 child.unlink()
 
 
@@ -200,7 +198,17 @@ def predict_raster(
         if probabilities:
             beside = stack.enter_context(work_folder(probabilities))
             layers = RowFile(beside.path / PROBABILITIES, probabilities)
-        made_of = _made_of(segmenter, files, image, layers, reading, tiling)
+        made_of = {  # all that the rows depend on: with anything else they are made anew
+            "minseg": version("minseg"),
+            "torch": torch.__version__,
+            "model": segmenter.digest(),
+            "images": [[*_content(file.path), file.bands] for file in files],
+            "grid": [image.grid.height, image.grid.width, *image.grid.transform],
+            "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
+            "reading": asdict(reading),
+            "tiling": asdict(tiling),
+            "probabilities": layers and str(layers.path.resolve()),
+        }
         try:
             if not _predict_rows(segmenter, image, tiling, work, classes, layers, made_of, tell):
                 where = ", ".join(str(file.path) for file in files)
@@ -270,28 +278,6 @@ def _image_files(
     return tuple(replace(file, path=place_of(file.path)) for file in files)
 
 
-def _made_of(
-    segmenter: Predictor,
-    files: Sequence[ImageFile],
-    image: ImageStack,
-    layers: RowFile | None,
-    reading: ImageReading,
-    tiling: Tiling,
-) -> dict[str, Any]:
-    """Return all that the rows depend on, to tell whether interrupted work may go on."""
-    return {
-        "minseg": version("minseg"),
-        "torch": torch.__version__,
-        "model": segmenter.digest(),
-        "images": [[*_content(file.path), file.bands] for file in files],
-        "grid": [image.grid.height, image.grid.width, *image.grid.transform],
-        "crs": image.grid.crs.to_wkt() if image.grid.crs else None,
-        "reading": asdict(reading),
-        "tiling": asdict(tiling),
-        "probabilities": layers and str(layers.path.resolve()),
-    }
-
-
 def _content(path: Path | str) -> list:
     """Return what tells whether a file is the same; of one elsewhere its name alone does."""
     if isinstance(path, str):
@@ -310,10 +296,7 @@ def _predict_rows(
     made_of: Mapping[str, Any],
     tell: Callable[[str], None] | None,
 ) -> bool:
-    """Predict the rows of an image that are not in its files yet; tell if it has any data.
-
-    With anything else in `made_of` rows are made anew.
-    """
+    """Predict the rows of an image that are not in its files yet; tell if it has any data."""
     done = work.progress(made_of)
     if not done or not all(rows.path.exists() for rows in (classes, layers) if rows):
         done = {"rows": 0, "has_data": False}

@@ -51,9 +51,8 @@ def central_pixel_area_m2(grid: Grid) -> float:
 
 def _pixel_areas_m2(grid: Grid, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Compute the area of a pixel around each place: a parallelogram in an equal-area map."""
-    half = 0.5
-    east = _equal_area(grid, columns + half, rows) - _equal_area(grid, columns - half, rows)
-    south = _equal_area(grid, columns, rows + half) - _equal_area(grid, columns, rows - half)
+    east = _equal_area(grid, columns + 0.5, rows) - _equal_area(grid, columns - 0.5, rows)
+    south = _equal_area(grid, columns, rows + 0.5) - _equal_area(grid, columns, rows - 0.5)
     return np.abs(east[0] * south[1] - east[1] * south[0])
 
 
@@ -140,10 +139,6 @@ class Components(Runs):
         inside = self.inside
         totals = np.bincount(self.component[inside], of_run[inside], len(self.classes))
         return totals.astype(np.float64, copy=False)  # of nothing it returns whole numbers
-
-    def paint_numbers(self) -> np.ndarray:
-        """Return the components as a raster: int32 (height, width), from 1; 0 = none."""
-        return self.paint(self.component + np.int32(1))
 
 
 def find_components(classes: np.ndarray) -> Components:

@@ -26,7 +26,7 @@
         "joinstyle": "bevel",
         "outline_color": rgb(colour) ~ ",255",
         "outline_style": "solid",
-        "outline_width": outline_width_mm,
+        "outline_width": 0.4,
         "outline_width_unit": "MM",
         "style": "solid",
       } %}

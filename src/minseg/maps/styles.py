@@ -9,13 +9,8 @@ from matplotlib.colors import to_rgb
 from minseg.atomic import write_text
 from minseg.data.labels import Task
 
-CLASS_FIELD = "class"
-"""Attribute of a polygon by which it is coloured."""
-
 FILL_ALPHA = 140
 """Opacity of a polygon's fill, of 255: the image below shows through."""
-
-OUTLINE_WIDTH_MM = 0.4
 
 _TEXTS = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -41,7 +36,6 @@ def write_style(
         palette=palette,
         rgb=lambda colour: ",".join(str(round(255 * level)) for level in to_rgb(colour)),
         fill_alpha=FILL_ALPHA,
-        outline_width_mm=OUTLINE_WIDTH_MM,
     )
     write_text(path, f"{text}\n")
 
@@ -55,4 +49,4 @@ def write_task_style(path: Path, task: Task, values: Iterable[int] | None = None
     classes = zip(task.target_names[1:], task.target_colours[1:], strict=True)
     values = range(0 if task.overlapping else task.num_classes) if values is None else values
     categories = {name: (name, colour) for name, colour in classes}
-    write_style(path, CLASS_FIELD, categories, {value: task.legend(value) for value in values})
+    write_style(path, "class", categories, {value: task.legend(value) for value in values})
