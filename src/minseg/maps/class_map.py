@@ -73,20 +73,20 @@ class ClassMap:
 def read_class_map(path: Path) -> ClassMap:
     """Read a class map that `minseg predict` wrote; refuse what is none, or lies nowhere."""
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), open_raster(path) as source:
-        grid, name = grid_of(source), source.tags().get(TASK_TAG)
+        grid, name = grid_of(source), source.tags().get(TASK_TAG, "")
         require_located(grid, path)
-        if fault := _fault(source, parse_task(name)) if name else f"tag {TASK_TAG} is missing":
+        if fault := _fault(source, name):
             raise MinsegError(
                 f"{path}: is no class map ({fault}); take one as `minseg predict` wrote it"
             )
+        task = parse_task(name)
         try:
             classes = source.read(1)  # alone: what is valid, its numbers say
             shown = read_dataset_mask(source)
         except RasterioIOError as error:
             raise MinsegError(f"{path}: damaged ({error}); predict the map again") from None
     if shown is not None:  # another program has cut it
-        classes[~shown] = parse_task(name).ignore
-    task = parse_task(name)
+        classes[~shown] = task.ignore
     if task.overlapping:
         stray, among = classes[classes != task_target(classes, task)].max(initial=0), "their bits"
     else:
@@ -100,8 +100,14 @@ def read_class_map(path: Path) -> ClassMap:
     return ClassMap(classes, grid, task)
 
 
-def _fault(source: rasterio.DatasetReader, task: Task) -> str | None:
+def _fault(source: rasterio.DatasetReader, name: str) -> str | None:
     """Say what makes a raster no class map, as another program may have left it; or None."""
+    if not name:
+        return f"tag {TASK_TAG} is missing"
+    try:
+        task = parse_task(name)
+    except MinsegError as error:
+        return f"tag {TASK_TAG}: {error}"
     kind = np.dtype(task.dtype).name
     if source.dtypes != (kind,):
         return f"has {source.count} band(s) of {source.dtypes[0]} for one of {kind}"
