@@ -57,7 +57,7 @@ DAMAGES = {
     "floats": ({"dtype": "float32"}, r"of float32 for one of uint8"),
     "no tag": ({"task": None}, r"is no class map \(tag"),
     "background as no data": ({"nodata": 0}, "its no data is 0 for 255"),
-    "a task of another program": ({"task": "trees"}, r"map\.tif: is no class map .*unknown 'trees'"),
+    "a task of another program": ({"task": "trees"}, r"map.tif: is no class map .*'trees'"),
     "nowhere": ({"crs": None}, "has no coordinate reference system"),
 }
 
