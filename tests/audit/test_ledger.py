@@ -1,8 +1,8 @@
 import pytest
 
 from minseg import MinsegError
-from minseg.audit.ledger import LEDGER_FILE, read_claims, select
-from minseg.audit.measured import RUN_TESTS
+from minseg.audit.ledger import LEDGER_FILE, against_paper, against_runs, read_claims, select
+from minseg.audit.measured import RUN_TESTS, Evidence
 from minseg.audit.paper_tests import PAPER_TESTS
 from minseg.audit.printed import CONTRASTS
 from minseg.data.labels import CLASS_NAMES
@@ -19,6 +19,9 @@ ONE = """\
   test_runs: null
   runs_cannot: It is about paper.
 """
+
+NO_RUNS = "null\n  runs_cannot: It is about paper."
+MINE_CLAIM = "{test: mine_claim, models: [model1], measure: snow-iou, side: abov}"
 
 
 @pytest.fixture
@@ -79,6 +82,11 @@ def test_rows_of_a_claim_come_with_their_lines(ledger):
         ("test: highest", "test: heighest", 5, "unknown test 'heighest'; there are above,"),
         ("row: M}", "raw: M}", 5, "test highest: missing a required argument: 'row'"),
         ("row: M}", "row: M, by: 1}", 5, "test highest: got an unexpected keyword argument 'by'"),
+        ("bands, row: M}", "[bands], row: M}", 5, "test highest: of is ['bands']: Input should be"),
+        ("row: M}", "row: 3}", 5, "test highest: row is 3: Input should be a valid string"),
+        ("row: M}", "row: M, share: 70}", 5, "share: Input should be less than or equal to 1"),
+        (NO_RUNS, MINE_CLAIM, 6, "side is 'abov': Input should be 'above' or 'below'"),
+        (NO_RUNS, MINE_CLAIM.replace("[model1]", "model1"), 6, "models is 'model1': 'str'"),
         ('["3.1"]', '["3.9"]', 1, "place '3.9' is none of abstract, 2.1,"),
         ('["3.1"]', "[3.1]", 2, "place.0: Input should be a valid string"),
         ("  says: Something.\n", "", 1, "claim one: says: Field required"),
@@ -111,3 +119,24 @@ def test_all_problems_are_told_at_once_and_an_id_that_stands_twice(ledger, tmp_p
         read_claims(path)
     with pytest.raises(MinsegError, match=r"missing\.yaml: No such file"):
         read_claims(tmp_path / "missing.yaml")
+
+
+def test_a_ledger_in_another_encoding_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "ledger.yaml"
+    path.write_bytes(ONE.replace("Something", "Größe").encode("latin-1"))
+    with pytest.raises(MinsegError, match=r"ledger\.yaml:3: is no UTF-8"):
+        read_claims(path)
+
+
+def test_a_test_that_compares_nothing_does_not_hold(ledger):
+    """IoU alone is higher than no other metric."""
+    (claim,) = read_claims(ledger(ONE.replace("of: bands, row: M", "of: metric, row: iou")))
+    with pytest.raises(MinsegError, match=r"ledger\.yaml:1: the rows leave nothing to compare"):
+        against_paper(claim)
+
+
+def test_what_a_test_of_runs_cannot_use_is_told_with_its_line(ledger):
+    named = "{test: near_zero, models: [model9], name: dam, at_most: 0.1}"
+    (claim,) = read_claims(ledger(ONE.replace(NO_RUNS, named)))
+    with pytest.raises(MinsegError, match=r"ledger\.yaml:1: test near_zero .* 'model9'"):
+        against_runs(claim, Evidence(None, "standard", {}, {}, {}))

@@ -2,14 +2,16 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from minseg.audit.measured import (
     CONTRADICTED,
@@ -82,7 +84,7 @@ class NamedTest(_Part):
 
     test: str
     """Name of the function in `PAPER_TESTS` or `RUN_TESTS`."""
-    share: float = 1.0
+    share: float = Field(1.0, ge=0, le=1)
     """The least share of the comparisons that must be as claimed."""
 
     @property
@@ -108,7 +110,7 @@ class Claim(_Part):
     """How it is held against the printed rows."""
     otherwise: Literal["fails", "holds in part", "not stated", "not decidable"] = "fails"
     """The verdict where fewer comparisons than asked for are as claimed."""
-    part: float = 0.0
+    part: float = Field(0.0, ge=0, le=1)
     """The least share for that verdict; with fewer the claim fails."""
     finding: str | None = None
     """The finding in a sentence, where a count says less (`minseg.audit.printed.weigh`)."""
@@ -161,6 +163,9 @@ def read_claims(path: Path | str = LEDGER_FILE) -> tuple[Claim, ...]:
         root, entries = yaml.compose(text, _LOADER), yaml.load(text, _LOADER)
     except OSError as error:
         raise MinsegError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise MinsegError(f"{path}:{number}: is no UTF-8; save it in that encoding") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -236,11 +241,21 @@ def _test_problem(named: NamedTest, tests: Mapping[str, Callable], given: int) -
     """Say why a test cannot be called; its first `given` arguments are ours."""
     if named.test not in tests:
         return f"unknown test {named.test!r}; there are {', '.join(sorted(tests))}"
+    signature = inspect.signature(tests[named.test])
     try:
-        inspect.signature(tests[named.test]).bind(*[None] * given, **named.parameters)
+        signature.bind(*[None] * given, **named.parameters)
     except TypeError as error:
         return f"test {named.test}: {error}"
+    for name, value in named.parameters.items():
+        try:
+            _values_of(signature.parameters[name].annotation).validate_python(value, strict=True)
+        except ValidationError as error:
+            return f"test {named.test}: {name} is {value!r}: {error.errors()[0]['msg']}"
     return None
+
+
+_values_of = cache(TypeAdapter)
+"""From a type to what checks its values."""
 
 
 def _select(selector: Selector, table: pd.DataFrame | None, where: str) -> pd.DataFrame:
@@ -342,28 +357,33 @@ def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:
     """
     if claim.test_paper is None:
         return PaperFinding(UNDECIDABLE, str(claim.paper_cannot))
-    named = claim.test_paper
-    rows = select(claim, folder)
-    try:
+    named, rows = claim.test_paper, select(claim, folder)
+    with _told_with_line(claim, named):
         found = PAPER_TESTS[named.test](rows, **named.parameters)
         return weigh(found, named.share, claim.otherwise, claim.part, claim.finding)
-    except MinsegError as error:
-        raise MinsegError(_placed(claim, str(error))) from None
-    except (KeyError, ValueError, IndexError) as error:
-        problem = f"test {named.test} or its finding names what is not there: {error}"
-        raise MinsegError(_placed(claim, problem)) from None
 
 
 def against_runs(claim: Claim, evidence: Evidence) -> RunFinding:
     """Hold a claim against our runs."""
     if claim.test_runs is None:
         return RunFinding(UNTESTABLE, str(claim.runs_cannot))
-    named = claim.test_runs
+    named, rows = claim.test_runs, select(claim)
+    with _told_with_line(claim, named):
+        found = RUN_TESTS[named.test](rows, evidence, **named.parameters)
+    return decide(found, named.share)
+
+
+@contextmanager
+def _told_with_line(claim: Claim, named: NamedTest) -> Iterator[None]:
+    """Say in which line of the ledger a test names what it cannot use."""
     try:
-        found = RUN_TESTS[named.test](select(claim), evidence, **named.parameters)
-        return decide(found, named.share)
+        yield
+        return
     except MinsegError as error:
-        raise MinsegError(_placed(claim, str(error))) from None
+        problem = str(error)
+    except (KeyError, ValueError, IndexError) as error:
+        problem = f"test {named.test} or its finding names what is not there: {error}"
+    raise MinsegError(f"{claim.where}: {problem}")
 
 
 def judge_print(claims: Sequence[Claim], folder: Path | None = None) -> Ledger:
@@ -394,8 +414,3 @@ def judge(claims: Sequence[Claim], evidence: Evidence) -> Ledger:
         study.dataset.description.name,
         study.dataset.synthetic,
     )
-
-
-def _placed(claim: Claim, problem: str) -> str:
-    """Say in which line of the ledger a problem is, once."""
-    return problem if claim.where.split(":")[0] in problem else f"{claim.where}: {problem}"

@@ -510,11 +510,13 @@ def _known(
         return Missing(what, str(reason))
 
 
-def _signature(build: Callable, skipped: int, *given: str) -> inspect.Signature:
-    """Return how a test is called: our arguments, in place of the first ones, and its own."""
+def _called_as(test: RunTest, build: Callable, skipped: int, *given: str) -> RunTest:
+    """Say how a test is called: our arguments, in place of the first ones, and its own."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ours = [inspect.Parameter(name, kind, annotation=Sequence[str]) for name in given]
     own = list(inspect.signature(build).parameters.values())[skipped:]
-    return inspect.Signature([*(inspect.Parameter(name, kind) for name in given), *own])
+    test.__signature__ = inspect.Signature([*ours, *own])  # type: ignore[attr-defined]
+    return test
 
 
 def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> RunTest:
@@ -523,8 +525,7 @@ def _of_contrasts(build: Callable[..., Iterable[Contrast]]) -> RunTest:
     def test(rows: Rows, evidence: Evidence, **parameters: object) -> list[Effect | Missing]:
         return [_known(evaluate, evidence, one, one.name) for one in build(rows, **parameters)]
 
-    test.__signature__ = _signature(build, 1, "rows", "evidence")  # type: ignore[attr-defined]
-    return test
+    return _called_as(test, build, 1, "rows", "evidence")
 
 
 def _of_each(measure: Callable[..., Effect], of: str) -> RunTest:
@@ -534,9 +535,7 @@ def _of_each(measure: Callable[..., Effect], of: str) -> RunTest:
         each = parameters.pop(of)
         return [_known(measure, evidence, one, title(one), **parameters) for one in each]
 
-    given = ("rows", "evidence", of)
-    test.__signature__ = _signature(measure, 2, *given)  # type: ignore[attr-defined]
-    return test
+    return _called_as(test, measure, 2, "rows", "evidence", of)
 
 
 RUN_TESTS: dict[str, RunTest] = {

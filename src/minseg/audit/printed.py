@@ -168,6 +168,8 @@ def weigh(
     Otherwise the verdict is `otherwise`, or fails with less than `part` of them. The `sentence`
     takes {number} of {whole} as claimed, the {contrary} ones, and the test's own facts.
     """
+    if not found.comparisons:
+        raise MinsegError("the rows leave nothing to compare; name more of them, or another test")
     units: dict[object, bool] = {}
     for k, one in enumerate(found.comparisons):
         units[one.unit or k] = units.get(one.unit or k, True) and one.as_claimed
