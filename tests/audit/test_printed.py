@@ -63,6 +63,7 @@ def test_arithmetic_is_made_of_the_printed_numbers(findings):
     assert counted.arithmetic == "1,127 + 7 × (39 + 41) = 1,687, of which 1,207 were used"
     four_decimals = findings["mines-excavation-false-positives"].comparisons[1]
     assert four_decimals.arithmetic == "0.920 − 0.7161 = +0.2039"
+    assert findings["data-channels"].comparisons[0].arithmetic == "printed 4, elsewhere 3 + 1 = 4"
 
 
 def test_numbers_that_were_worked_out_by_hand(findings):

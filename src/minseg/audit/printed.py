@@ -216,7 +216,7 @@ def listed(names: Iterable[object]) -> str:
 def written(value: float, signed: bool = False) -> str:
     """Write a printed value: three decimals, more where the print has more, none for counts."""
     sign = "+" if signed else ""
-    if float(value).is_integer() and abs(value) > 1:
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) > 1):
         return f"{value:{sign},.0f}".replace("-", "−")
     short = f"{value:{sign}.3f}"
     text = short if abs(float(short) - value) < 1e-9 else f"{value:{sign}.4f}"
