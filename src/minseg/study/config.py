@@ -75,6 +75,15 @@ class RunConfig(TrainingOptions):
             raise ValueError(f"needs a crop that is a multiple of {32 * value} pixels")
         return value
 
+    @field_validator("score_epochs")
+    @classmethod
+    def _before_the_end(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        """Refuse epoch counts that a training does not pass on its way."""
+        epochs = info.data.get("epochs")
+        if epochs and not all(0 < count < epochs for count in value):
+            raise ValueError(f"needs counts above 0 and below the {epochs} epochs of the training")
+        return value
+
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed, checked like a new one.
 
