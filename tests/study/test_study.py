@@ -35,6 +35,16 @@ def test_an_unknown_profile_is_refused():
         minseg.open_study("huge")
 
 
+def test_seeds_are_those_of_the_study(dataset, tmp_path):
+    """A seed among other settings would be replaced by each of these."""
+    study = minseg.open_study("demo", dataset.path, seeds=[1, 2], runs=tmp_path)
+    assert (study.config().seed, study.config(seed=2).seed) == (1, 2)
+    with pytest.raises(MinsegError, match="setting seed = 5: seeds are 1, 2; change these"):
+        study.config(seed=5)
+    with pytest.raises(MinsegError, match="seeds: none is given"):
+        minseg.open_study("demo", dataset.path, seeds=[], runs=tmp_path)
+
+
 def test_where_runs_are_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("MINSEG_RUNS", raising=False)
     checkout = tmp_path / "checkout"

@@ -43,6 +43,9 @@ class Study:
         `minseg.data.labels.Task.on`.
         """
         config = profile_config(self.profile, **{"seed": self.seeds[0], **changes})
+        if config.seed not in self.seeds:
+            known = ", ".join(map(str, self.seeds))
+            raise MinsegError(f"setting seed = {config.seed}: seeds are {known}; change these")
         task = parse_task(config.task).on(self.dataset.description.class_names)
         return config.replace(task=task.name)
 
@@ -129,9 +132,11 @@ def open_study(
     Raises
     ------
     MinsegError
-        If the profile or the dataset is unknown or unsound.
+        If the profile or the dataset is unknown or unsound, or no seed is given.
     """
     profile_config(profile)
+    if not seeds:
+        raise MinsegError("seeds: none is given; name at least one, as [0]")
     opened = synthetic_dataset() if str(dataset) == SYNTHETIC else open_dataset(dataset)
     store = RunStore(Path(runs) if runs else default_store(), shipped_pack())
     return Study(profile, opened, tuple(seeds), store)
