@@ -99,6 +99,14 @@ def test_candidates_are_complete_trials_at_every_epoch_count(search):
     assert (found.counts[2] == counts_of(3, 9)).all()
 
 
+def test_candidates_of_a_class_that_no_test_scene_holds():
+    found = candidates_of([0] * 5, [0] * 5)
+    found.counts[:, :, 1] = [0, 0, 0, 100]
+    found.table["test_iou"] = np.nan
+    assert (found.by_validation, found.by_test) == (1, 0)
+    assert np.isnan(found.optimism())
+
+
 def test_gain_of_tuning_is_over_the_untuned_settings_on_the_same_epochs(search):
     base = search.base.replace(**DRAWN)
     search = replace(search, base=base, default_epochs=2)

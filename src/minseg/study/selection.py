@@ -49,8 +49,11 @@ class Candidates:
 
     @cached_property
     def by_test(self) -> int:
-        """Row of the model that the test part would choose, as in section 3.3."""
-        return int(self.table["test_iou"].argmax())
+        """Row of the model that the test part would choose, as in section 3.3.
+
+        The first where no test scene holds a class, which makes all test IoUs NaN.
+        """
+        return int(self.table["test_iou"].fillna(-1.0).argmax())
 
     @cached_property
     def within_budget(self) -> int | None:
@@ -87,9 +90,9 @@ class Candidates:
         the rest; from the difference that of the average candidate is taken, which nobody chose.
         The mean over many random splits is what selection adds. Choosing on half the mines would
         flatter by 1.4 to 2 times as much, as half the mines are noisier than all. NaN with fewer
-        than four mines or two candidates.
+        than four mines or two candidates, or without a test IoU.
         """
-        if len(self.mines) < 4 or len(self.table) < 2:
+        if len(self.mines) < 4 or len(self.table) < 2 or self.table["test_iou"].isna().all():
             return float("nan")
         random = np.random.default_rng(0)
         ranks = random.random((SPLITS, len(self.mines))).argsort(axis=1)
