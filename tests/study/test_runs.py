@@ -19,6 +19,7 @@ from minseg.study.runs import (
     counts_array,
     find_scene,
     git_state,
+    kind_of,
     open_run,
     run_key,
     scene_prediction,
@@ -233,6 +234,8 @@ def test_run_with_a_file_missing_or_cut_off_anywhere_is_refused(tmp_path, name):
         ("history.csv", "\0\n", "history.csv lacks rows"),
         ("counts.csv", "a,b\n1,2\n", "counts.csv lacks rows or columns"),
         ("counts.csv", "a,b\n1,2,3\n1,2\n4,5,6,7\n", "counts.csv cannot be read"),
+        ("network.json", "[", "network.json is cut off"),
+        ("cost.json", "{,}\n", "cost.json cannot be read"),
     ],
 )
 def test_run_with_a_file_of_other_content_is_refused(tmp_path, name, content, problem):
@@ -279,6 +282,14 @@ def test_runs_on_an_earlier_content_of_a_dataset_are_counted(own_dataset, tmp_pa
     (write_run(store.path / "ff", CONFIG, FOUND).path / "provenance.json").write_text("cut off")
     assert store.outdated(own_dataset) == 2
     assert RunStore(tmp_path / "none").outdated(own_dataset) == 0
+
+
+def test_times_of_runs_are_told_without_those_that_cannot_be_read(own_dataset, tmp_path):
+    store, origin = RunStore(tmp_path), {"dataset_hash": own_dataset.digest, "wall_time_s": 9}
+    for key, task in (("aa", "model1"), ("bb", "model9"), ("cc", "")):
+        path = write_run(tmp_path / key, CONFIG, FOUND, **origin).path / "config.json"
+        path.write_text(path.read_text().replace('"model1"', f'"{task}"'))
+    assert store.times_s(own_dataset) == {kind_of(CONFIG): [9.0]}
 
 
 def test_prediction_with_truth_and_all_labels(tmp_path):

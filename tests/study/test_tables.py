@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from minseg import MinsegError
 from minseg.scoring.intervals import RESAMPLES, interval
 from minseg.scoring.metrics import CONVENTIONS, METRICS
 from minseg.study import scheduling
@@ -275,3 +276,6 @@ def test_pages_predict_with_the_first_seed_of_the_papers_bands(study):
     store_runs(study, config.replace(epochs=9))  # without weights
     assert predicting_runs(study.store) == [kept[0].key]
     assert set(predicting_runs(study.store, every=True)) == {run.key for run in kept}
+    (kept[1].path / "config.json").write_text("cut off")
+    with pytest.raises(MinsegError, match=rf"{kept[1].path}: config\.json is cut off"):
+        predicting_runs(study.store)

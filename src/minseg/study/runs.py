@@ -120,6 +120,9 @@ RUN_FILES: dict[str, str] = {
 COST = "cost.json"
 """What a page had measured of a run."""
 
+FILES_OF_SOME: dict[str, str] = {"network.json": "anatomy", COST: "cost"}
+"""The same of files that not every run has."""
+
 ADDED_LATER = (
     *("encoder_rate", "standardise", "colour", "coarsen", "orientations"),
     *("class_weights", "weight_decay", "patience"),
@@ -257,7 +260,8 @@ class Run:
 
     def require_whole(self) -> None:
         """Refuse a folder that was damaged after the run was finished."""
-        problem = next(filter(None, map(self._damage, RUN_FILES)), None) or self._gap()
+        some = [name for name in FILES_OF_SOME if (self.path / name).is_file()]
+        problem = next(filter(None, map(self._damage, [*RUN_FILES, *some])), None) or self._gap()
         if problem:
             raise MinsegError(
                 f"{self.path}: {problem}; delete the folder, and the run is made again"
@@ -279,7 +283,7 @@ class Run:
         try:
             if not path.read_bytes().endswith(b"\n"):
                 return f"{name} is cut off"
-            getattr(self, RUN_FILES[name])
+            getattr(self, (RUN_FILES | FILES_OF_SOME)[name])
         except (MinsegError, OSError, ValueError, TypeError, AttributeError) as error:
             return f"{name} cannot be read ({shorten(str(error), 120)})"
         return None
@@ -287,7 +291,7 @@ class Run:
     def _gap(self) -> str | None:
         """Say which of the files that can be read does not hold all that it should."""
         config = self.config
-        lengths = {*(n for n in config.score_epochs if n < config.epochs), config.epochs}
+        lengths = {*config.score_epochs, config.epochs}
         try:
             parts = self.provenance["parts"].items()
         except (KeyError, TypeError, AttributeError):
@@ -389,7 +393,7 @@ class RunStore:
         """Return how long the runs on a dataset took, seconds, by their `kind_of`."""
         found: dict[Hashable, list[float]] = {}
         for run in self:
-            with suppress(OSError, ValueError, KeyError, TypeError):
+            with suppress(MinsegError, OSError, ValueError, KeyError, TypeError):
                 seconds = float(run.provenance["wall_time_s"])
                 if run.provenance["dataset_hash"] == dataset.digest:
                     found.setdefault(kind_of(run.config), []).append(seconds)

@@ -136,6 +136,8 @@ def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
     Pages predict with networks of `PREDICTING`, each from the first of its seeds.
     """
     kept = [run for run in store if (run.path / "weights.safetensors").is_file()]
+    for run in kept:
+        run.require_whole()
     if every:
         return [run.key for run in kept]
     first: dict[tuple, Run] = {}
