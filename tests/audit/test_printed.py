@@ -7,7 +7,7 @@ import pytest
 
 from minseg import MinsegError
 from minseg.audit.ledger import NamedTest, against_paper, judge_print
-from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.paper_tests import PAPER_TESTS, compared
 from minseg.audit.printed import PAPER_VERDICTS, Compared, weigh
 from minseg.study.paper import PAPER_FOLDER, open_points, paper_statements
 from minseg.study.tuning import SearchSpace
@@ -175,7 +175,8 @@ def test_scores_counted_over_all_pixels_pass_every_identity(claims, folder):
 
 
 def test_what_a_share_and_a_verdict_in_its_place_mean():
-    tests = PAPER_TESTS["above"](rows_of(RGB=0.7, M=0.6, S=0.5), of="bands", pairs=PAIRS)
+    rows = rows_of(RGB=0.7, M=0.6, S=0.5)
+    tests = compared(PAPER_TESTS["above"](rows, of="bands", pairs=PAIRS))
     assert sum(one.as_claimed for one in tests.comparisons) == 2
     assert weigh(tests).verdict == "fails"
     assert weigh(tests, 0.6).verdict == "holds"
@@ -209,7 +210,7 @@ def test_what_a_test_cannot_use_is_told_with_the_ledger_s_line(claims, folder):
         against_paper(claim.model_copy(update={"test_paper": wrong}))
     rows = rows_of(RGB=0.7, M=0.6)
     with pytest.raises(MinsegError, match="no rows to compare bands M and R"):
-        PAPER_TESTS["above"](rows, of="bands", pairs=[["M", "RGB"], ["M", "R+N"]])
+        compared(PAPER_TESTS["above"](rows, of="bands", pairs=[["M", "RGB"], ["M", "R+N"]]))
     path = folder / "statements.csv"
     path.write_text(path.read_text("utf-8").replace("trials,section 3.3,200,trials\n", ""), "utf-8")
     with pytest.raises(MinsegError, match="has no such row with name 'trials'"):
@@ -245,4 +246,5 @@ def test_differences_of_printed_numbers_are_exact_and_a_tie_is_not_above():
         ("highest", tie, {"row": "M"}, "fails"),
         ("no_gain", tie, {"pairs": pairs}, "holds"),
     ):
-        assert weigh(PAPER_TESTS[name](of_rows, of="bands", **parameters)).verdict == verdict, name
+        found = compared(PAPER_TESTS[name](of_rows, of="bands", **parameters))
+        assert weigh(found).verdict == verdict, name

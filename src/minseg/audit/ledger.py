@@ -22,7 +22,7 @@ from minseg.audit.measured import (
     RunFinding,
     decide,
 )
-from minseg.audit.paper_tests import PAPER_TESTS
+from minseg.audit.paper_tests import PAPER_TESTS, compared
 from minseg.audit.printed import HOLDS, NOT_A_KEY, UNDECIDABLE, PaperFinding, Rows, weigh
 from minseg.errors import MinsegError, summarise
 from minseg.study.paper import TABLES, paper_statements, paper_table
@@ -348,18 +348,12 @@ class Ledger:
 
 
 def against_paper(claim: Claim, folder: Path | None = None) -> PaperFinding:
-    """Hold a claim against the paper's own numbers, in the checkout or in a folder.
-
-    Raises
-    ------
-    MinsegError
-        With the ledger's line, if the test cannot use the rows.
-    """
+    """Hold a claim against the paper's own numbers, in the checkout or in a folder."""
     if claim.test_paper is None:
         return PaperFinding(UNDECIDABLE, str(claim.paper_cannot))
     named, rows = claim.test_paper, select(claim, folder)
     with _told_with_line(claim, named):
-        found = PAPER_TESTS[named.test](rows, **named.parameters)
+        found = compared(PAPER_TESTS[named.test](rows, **named.parameters))
         return weigh(found, named.share, claim.otherwise, claim.part, claim.finding)
 
 

@@ -1,8 +1,7 @@
 """Tests that hold the paper's statements against its own printed values, known by name."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, permutations, product
 
 import numpy as np
@@ -39,7 +38,7 @@ from minseg.scoring.metrics import METRICS
 from minseg.study.paper import ROUNDING
 from minseg.study.tables import AVERAGES, GENERAL_OF, GROUPS, MODELS, PAPER_BANDS
 
-PaperTest = Callable[..., Compared]
+PaperTest = Callable[..., Compared | Iterable[Contrast | Comparison]]
 """From a claim's rows and its parameters to comparisons."""
 
 _TRUE = Region(low=0.5)
@@ -574,17 +573,11 @@ def _sign(value: float) -> int:
     return 0 if abs(value) < 2 * ROUNDING else int(np.sign(value))
 
 
-def _test_of(build: Callable) -> PaperTest:
-    """Make a test of what yields contrasts or comparisons, or says all itself."""
-
-    @wraps(build)
-    def test(rows: Rows, **parameters: object) -> Compared:
-        found = build(rows, **parameters)
-        if isinstance(found, Compared):
-            return found
-        return Compared([evaluate(one) if isinstance(one, Contrast) else one for one in found])
-
-    return test
+def compared(found: Compared | Iterable[Contrast | Comparison]) -> Compared:
+    """Gather what a test yields, if it does not say all itself."""
+    if isinstance(found, Compared):
+        return found
+    return Compared([evaluate(one) if isinstance(one, Contrast) else one for one in found])
 
 
 _TESTS: tuple[Callable, ...] = (
@@ -597,5 +590,5 @@ _TESTS: tuple[Callable, ...] = (
     *(independent_radar_channels, headings, whole_space_tried),
 )
 
-PAPER_TESTS: dict[str, PaperTest] = {one.__name__: _test_of(one) for one in _TESTS}
+PAPER_TESTS: dict[str, PaperTest] = {one.__name__: one for one in _TESTS}
 """Tests by the names that the ledger calls them."""
