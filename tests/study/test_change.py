@@ -72,13 +72,14 @@ def tiny_run(many, tmp_path_factory):
 
 def test_predictions_of_both_years_of_mines_not_seen_in_training(many, tiny_run):
     mines = mines_with_two_years(many)
-    found, rows = predicted(tiny_run, many, mines), many.scenes.set_index("scene")
+    truth, rows = annotated(many, tiny_run.task, mines), many.scenes.set_index("scene")
+    found = predicted(tiny_run, many, truth)
     assert list(found) == mines
     for mine, one in found.items():
         assert one.years == (2019, 2020)
         assert one.scenes == (f"{mine}-2019", f"{mine}-2020")
         assert not np.array_equal(one.before.classes, one.after.classes)
-        (true,) = annotated(many, tiny_run.task, [mine]).values()
+        true = truth[mine]
         assert true.scenes == one.scenes
         assert (true.before.classes[:, -1] == IGNORE).all()
         target = many.read_target(rows.loc[true.scenes[1]], tiny_run.task)
@@ -89,7 +90,7 @@ def test_predictions_of_both_years_of_mines_not_seen_in_training(many, tiny_run)
             assert one.after.grid.transform == stored.transform
     seen = many.split.loc[many.split["part"] == "train", "mine"].iloc[0]
     with pytest.raises(MinsegError, match=f"was trained on mine {seen}"):
-        predicted(tiny_run, many, [seen])
+        predicted(tiny_run, many, annotated(many, tiny_run.task, [seen]))
 
 
 def test_pixels_without_an_image_have_no_prediction(tmp_path, tiny_run):

@@ -105,12 +105,9 @@ def compare_years(
     if not (mine and runs):
         return Comparison(None, {}, {}, tuple(problems))
     mines = list(dict.fromkeys([mine, *tested]))
-    return Comparison(
-        mine,
-        {task: predicted(run, dataset, mines, years) for task, run in runs.items()},
-        {task: annotated(dataset, run.task, mines, years) for task, run in runs.items()},
-        tuple(problems),
-    )
+    true = {task: annotated(dataset, run.task, mines, years) for task, run in runs.items()}
+    found = {task: predicted(run, dataset, true[task]) for task, run in runs.items()}
+    return Comparison(mine, found, true, tuple(problems))
 
 
 def first_runs(
@@ -184,11 +181,8 @@ def annotated(
     return found
 
 
-def predicted(
-    run: Run, dataset: Dataset, mines: Sequence[str], years: Sequence[int] = ()
-) -> dict[str, TwoYears]:
-    """Map mines in two years with a run's network, none of which it was trained on."""
-    true = annotated(dataset, run.task, mines, years)
+def predicted(run: Run, dataset: Dataset, true: Mapping[str, TwoYears]) -> dict[str, TwoYears]:
+    """Map annotated mines with a run's network, none of which it was trained on."""
     scenes = [scene for one in true.values() for scene in one.scenes]
     maps = scene_maps(run, dataset, scenes)
     return {
