@@ -15,7 +15,8 @@ from minseg.data.radiometry import ChannelStatistics
 from minseg.errors import MinsegError
 from minseg.maps.regions import HECTARE_M2, central_pixel_area_m2
 from minseg.scoring.intervals import RESAMPLES, draw_mines, interval
-from minseg.study.runs import Run, ScenePrediction, require, scene_prediction
+from minseg.scoring.metrics import ratios
+from minseg.study.runs import COUNT_COLUMNS, Run, ScenePrediction, require, scene_prediction
 
 SMALL_OBJECT_HA = 1.0
 """Objects of a class below this area are small, hectares: 100 pixels of 10 m."""
@@ -80,13 +81,9 @@ def mine_scores(run: Run) -> pd.DataFrame:
     """
     rows = run.counts_of("test")
     rows = rows[rows["class"] != run.task.target_names[0]].reset_index(drop=True)
-    iou = ratio(rows["tp"], rows["tp"] + rows["fp"] + rows["fn"])
-    return rows[["mine", "class"]].assign(
-        iou=iou,
-        recall=ratio(rows["tp"], rows["tp"] + rows["fn"]),
-        precision=ratio(rows["tp"], rows["tp"] + rows["fp"]),
-        accuracy=iou,
-    )
+    iou, recall, precision, _ = ratios(rows[COUNT_COLUMNS].to_numpy(), np.nan, np.nan).T
+    scores = {"iou": iou, "recall": recall, "precision": precision, "accuracy": iou}
+    return rows[["mine", "class"]].assign(**scores)
 
 
 def best_median_worst(by_mine: pd.DataFrame) -> dict[str, str]:
