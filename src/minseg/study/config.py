@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator
 
 from minseg.data.bands import BAND_CONFIGURATIONS, parse_bands
 from minseg.data.labels import parse_task
@@ -35,7 +35,7 @@ class RunConfig(TrainingOptions):
     """
     subset: Literal["RR", "MO", "CL", "OC", "OP", "MT"] | None = None
     """Only mines of this raw material or mine type (section 2.4.2); none for all mines."""
-    score_epochs: tuple[int, ...] = ()
+    score_epochs: tuple[PositiveInt, ...] = ()
     """Earlier epoch counts that are scored too, each as if training had ended there (Table 5)."""
     coarsen: int = Field(1, ge=1, le=8)
     """Pixels a side that a network sees as one, its logits interpolated back; 1 = every pixel."""
@@ -73,15 +73,6 @@ class RunConfig(TrainingOptions):
         """Refuse a crop whose coarse pixels a network cannot halve five times."""
         if info.data.get("crop", 0) % (32 * value):
             raise ValueError(f"needs a crop that is a multiple of {32 * value} pixels")
-        return value
-
-    @field_validator("score_epochs")
-    @classmethod
-    def _before_the_end(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        """Refuse epoch counts that a training does not pass on its way."""
-        epochs = info.data.get("epochs")
-        if epochs and not all(0 < count < epochs for count in value):
-            raise ValueError(f"needs counts above 0 and below the {epochs} epochs of the training")
         return value
 
     def replace(self, **changes: object) -> Self:

@@ -418,7 +418,7 @@ def _models(work: _Work, device: torch.device) -> Models:
     """Yield the network as it was kept at each of the `score_epochs`, then at the end."""
     config = work.config
     segmenter = _segmenter(config, work.statistics, device)
-    kept = {epochs: work.kept_at(epochs) for epochs in config.score_epochs}
+    kept = {n: work.kept_at(n) for n in config.score_epochs if n < config.epochs}
     for epochs, path in (kept | {config.epochs: work.folder / "weights.safetensors"}).items():
         load_weights(segmenter.network, path)
         yield epochs, lambda scene: predict_scene(segmenter, scene.inputs)

@@ -291,7 +291,7 @@ class Run:
     def _gap(self) -> str | None:
         """Say which of the files that can be read does not hold all that it should."""
         config = self.config
-        lengths = {*config.score_epochs, config.epochs}
+        lengths = {*(n for n in config.score_epochs if n < config.epochs), config.epochs}
         try:
             parts = self.provenance["parts"].items()
         except (KeyError, TypeError, AttributeError):
