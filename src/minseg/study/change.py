@@ -12,8 +12,8 @@ from minseg.data.labels import IGNORE, Task, parse_task
 from minseg.errors import MinsegError
 from minseg.maps.change import ABSENT, GAINED, LOST, UNCHANGED, change_areas, class_change
 from minseg.maps.class_map import ClassMap, read_class_map, write_class_map
-from minseg.scoring.intervals import LEVEL, draw_mines, interval
-from minseg.study.errors import ratio
+from minseg.scoring.intervals import LEVEL
+from minseg.study.errors import pooled, ratio
 from minseg.study.runs import Run
 from minseg.study.study import Study
 
@@ -258,15 +258,10 @@ def false_change(crossed: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for name, mines, pixels in _by_class(crossed):
-        stable = pixels[:, :, [ABSENT, UNCHANGED]].sum(axis=2)  # (mines, predicted)
-        ground, draws = stable.sum(axis=1), draw_mines(mines)
+        stable = pd.DataFrame(pixels[:, :, [ABSENT, UNCHANGED]].sum(axis=2), mines)
         for kind, number in KINDS.items():
-            false = stable[:, number]
-            low, high = interval(ratio(draws @ false, draws @ ground))
-            share = float(ratio(false.sum(), ground.sum()))
-            if len(mines) < 2:  # one mine, drawn again and again, has no interval
-                low = high = np.nan
-            rows.append((name, kind, share, low, high))
+            false = pooled(stable[number], stable.sum(axis=1))
+            rows.append((name, kind, false.value, *false.interval))
     return pd.DataFrame(rows, columns=["class", "change", "share", "low", "high"])
 
 
