@@ -284,15 +284,14 @@ def _select(selector: Selector, table: pd.DataFrame | None, where: str) -> pd.Da
 def _at(node: yaml.Node, location: tuple[int | str, ...]) -> yaml.Node:
     """Follow a path of keys and numbers as far as it goes."""
     for step in location:
+        parts: dict[int | str, yaml.Node] = {}
         if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == str(step)]
-            if not found:
-                return node
-            node = found[0]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            node = node.value[step]
-        else:
+            parts = {key.value: value for key, value in node.value}
+        elif isinstance(node, yaml.SequenceNode):
+            parts = dict(enumerate(node.value))
+        if step not in parts:
             return node
+        node = parts[step]
     return node
 
 
@@ -315,11 +314,6 @@ class Judged:
     paper: PaperFinding
     runs: RunFinding = _NOT_ASKED
 
-    @property
-    def contrary(self) -> bool:
-        """Whether the paper's own numbers do not bear it out as it is worded."""
-        return self.paper.verdict not in (HOLDS, UNDECIDABLE)
-
 
 @dataclass(frozen=True)
 class Ledger:
@@ -334,7 +328,9 @@ class Ledger:
     @property
     def contradictions(self) -> Self:
         """Those claims that the paper's own numbers do not bear out as they are worded."""
-        return replace(self, judged=tuple(one for one in self.judged if one.contrary))
+        borne_out = HOLDS, UNDECIDABLE
+        judged = tuple(one for one in self.judged if one.paper.verdict not in borne_out)
+        return replace(self, judged=judged)
 
     def counts(self, side: str) -> Counter[str]:
         """Count the verdicts of a side, paper or runs."""
