@@ -117,7 +117,7 @@ def ask_trial(search: Search, **changes: object) -> tuple:
     trial = search.trials.ask()
     for name, values in SPACE.sampled.items():
         assert trial.suggest_categorical(name, values) == parameters[name]
-    config = search.config(parameters)
+    config = search.base.replace(**parameters)
     trial.set_user_attr("run", run_key(config, search.dataset))
     return trial, config
 

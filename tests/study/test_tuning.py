@@ -111,7 +111,7 @@ def require_sound(found, num_finished):
     assert complete
     for trial in complete:
         run = found.run_of(trial)
-        assert run.config == found.config(trial.params)
+        assert run.config == found.base.replace(**trial.params)
         curve = run.history.set_index("epoch")["validation_iou"]
         assert trial.value == max(curve[list(found.space.epochs)])
         assert trial.intermediate_values == pytest.approx(dict(curve))
@@ -259,7 +259,7 @@ def test_trial_left_while_it_was_drawn_is_not_trained(scheduler, study):
 
 
 def run_trial(scheduler, found, trial):
-    arguments = found, found.config(trial.params), trial._trial_id
+    arguments = found, found.base.replace(**trial.params), trial._trial_id
     with Client(scheduler) as client:
         return client.submit(tuning._run_trial, *arguments, pure=False).result()
 
@@ -314,7 +314,7 @@ def test_each_space_holds_its_profiles_own_settings_and_length(
 def test_validation_without_a_class_fails_a_trial(scheduler, study, tmp_path):
     found = search_for(study, 0)
     trial = tuning._ask(found)
-    config = found.config(trial.params)
+    config = found.base.replace(**trial.params)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     (tmp_path / "history.csv").write_text("epoch,validation_iou\n1,\n2,\n3,\n")
     with Client(scheduler) as client:
@@ -422,7 +422,7 @@ def test_full_disk_leaves_a_journal_whole(study, file_limit):
 def test_trial_is_keyed_as_any_run_and_a_search_by_all_but_the_number_of_trials(study, monkeypatch):
     found = search_for(study, 0)
     trial = tuning._ask(found)
-    config = found.config(trial.params)
+    config = found.base.replace(**trial.params)
     assert trial.user_attrs == {"run": run_key(config, study.dataset)}
     assert (config.schedule, config.checkpoint) == ("constant", "last")
     assert (config.score_epochs, config.epochs) == ((1, 2), 3)

@@ -149,10 +149,6 @@ class Search:
             )
         return found
 
-    def config(self, parameters: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of a trial's training."""
-        return self.base.replace(**parameters)
-
     @property
     def place(self) -> str:
         """The storage as it may be shown: without a password."""
@@ -462,7 +458,7 @@ def _go_on(search: Search, client: "Client", num_wanted: int) -> None:
             trial = _next_trial(search, set(flying.values()), num_wanted - len(problems))
             if trial is None:
                 break
-            config = search.config(trial.params)
+            config = search.base.replace(**trial.params)
             future = client.submit(_run_trial, search, config, trial._trial_id, pure=False)
             flying[future] = trial.number
         if not flying:
@@ -521,7 +517,7 @@ def _ask(search: Search) -> FrozenTrial:
             name: trial.suggest_categorical(name, values) for name, values in space.sampled.items()
         }
         if can_build(parameters["architecture"], parameters["encoder"]):
-            trial.set_user_attr("run", run_key(search.config(parameters), search.dataset))
+            trial.set_user_attr("run", run_key(search.base.replace(**parameters), search.dataset))
             return search.known()[trial.number]
         search.trials.tell(trial, state=TrialState.FAIL)
 
