@@ -52,21 +52,6 @@ TOLERANCE = 1e-3
 def export_run(run: Run, folder: Path) -> None:
     """Write a run's network as `MODEL`, `CARD` and `ITEM` into a new folder, whole or not at all.
 
-    Parameters
-    ----------
-    run : Run
-        A finished run of a network, with its weights.
-    folder : Path
-        Must not exist, or be empty.
-
-    Raises
-    ------
-    MinsegError
-        If the run keeps no network, the folder is there, a package is missing, or the network
-        cannot be written as ONNX or answers otherwise than the run there.
-
-    Notes
-    -----
     Its numbers are float32, whatever the run was trained in. Standardising, padding, orientations
     and the softmax are inside.
     """

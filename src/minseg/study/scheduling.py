@@ -48,25 +48,8 @@ def run_all(
 
     Equal configurations are one run. A run that cannot be made does not stop the others. A worker
     that dies loses nothing but the time since its run's last checkpoint: another takes the run up.
-
-    Parameters
-    ----------
-    configs : sequence of RunConfig
-    dataset : Dataset
-    store : RunStore
-        On a disk that all workers share.
-    scheduler : str, optional
-        Address of a Dask scheduler; by default ``$MINSEG_SCHEDULER``, else workers of this machine.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of `configs`.
-
-    Raises
-    ------
-    MinsegError
-        If the scheduler does not answer.
+    The store is on a disk that all workers share; they are those of a Dask scheduler's address, by
+    default ``$MINSEG_SCHEDULER``, else of this machine.
     """
     store = store.absolute()  # for workers in other folders
     outcomes = {config: stored_outcome(config, dataset, store) for config in dict.fromkeys(configs)}

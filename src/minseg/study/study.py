@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,17 +83,13 @@ class Study:
 
         A page tells what its dataset lacks; one whose every run failed has nothing to tell.
         """
-        failures = [text for config, text in problems.items() if self._serves(config)]
+        failures: dict[str, None] = {}  # each reason once, in order
+        for config, text in problems.items():
+            with suppress(MinsegError):  # of what the dataset lacks
+                require(config, self.dataset)
+                failures[text] = None
         if failures:
-            raise MinsegError(f"no run could be made: {summarise(list(dict.fromkeys(failures)))}")
-
-    def _serves(self, config: RunConfig) -> bool:
-        """Tell whether the dataset has what a configuration needs."""
-        try:
-            require(config, self.dataset)
-        except MinsegError:
-            return False
-        return True
+            raise MinsegError(f"no run could be made: {summarise(list(failures))}")
 
     def runs(self, config: RunConfig) -> list[Run]:
         """Return one run per seed; told before any is made is how long that takes."""
