@@ -88,24 +88,23 @@ def largest_difference_in(
             )
 
 
-def labels_need_bands(rows: Rows) -> Compared:
+def labels_need_bands(rows: Rows) -> Iterator[Comparison]:
     """Test that the best configuration has the more channels the more labels a model predicts."""
     best = []
     for group in groups(rows, "bands"):
         bands, labels = str(group.printed.idxmax()), parse_task(group.model).num_classes - 1
         best.append((labels, len(BAND_CONFIGURATIONS[bands]), title(group.model), bands))
-    found = [
-        Comparison(
-            f"{more[2]} ({more[0]} labels) against {fewer[2]} ({fewer[0]})",
-            f"{more[3]}, {more[1]} channels − {fewer[3]}, {fewer[1]} channels = "
-            f"{written(more[1] - fewer[1], signed=True)}",
-            more[1] - fewer[1],
-            ABOVE_ZERO,
-        )
-        for fewer, more in combinations(sorted(best), 2)
-        if more[0] > fewer[0]
-    ]
-    return Compared(found)
+    for (few, channels_of_few, fewer, bands_of_few), (many, channels, more, bands) in combinations(
+        sorted(best), 2
+    ):
+        if many > few:
+            yield Comparison(
+                f"{more} ({many} labels) against {fewer} ({few})",
+                f"{bands}, {channels} channels − {bands_of_few}, {channels_of_few} channels = "
+                f"{written(channels - channels_of_few, signed=True)}",
+                channels - channels_of_few,
+                ABOVE_ZERO,
+            )
 
 
 def every_value(rows: Rows, *, value: str) -> Iterator[Comparison]:
