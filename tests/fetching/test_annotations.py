@@ -86,6 +86,31 @@ def test_both_sides_of_the_date_line_are_burnt(tmp_path):
     assert east == pytest.approx(2 * west, rel=0.02)
 
 
+def test_longitudes_beyond_180_are_those_a_turn_back(tmp_path):
+    def bits(west, east, place):
+        path = written(tmp_path, [shapely.box(west, -25, east, -24.99)], "EPSG:4326")
+        found = read(path, mines((place, -25.0))).polygons
+        assert np.abs(found.total_bounds).max() <= 180
+        return rasterise(found, mine_box(shapely.box(west, -25, east, -24.99), BoxRule(300, 600)))
+
+    for place, east in ((-70.0, 290.0), (-179.98, 180.02), (179.99, -180.01)):
+        expected = bits(place - 0.01, place, place)
+        assert expected.any() and (bits(east - 0.01, east, place) == expected).all()
+    over = bits(179.99, 180.01, 180.0)
+    assert np.count_nonzero(over) == pytest.approx(2 * np.count_nonzero(expected), rel=0.02)
+
+
+def test_ground_on_the_other_side_of_the_globe_disturbs_nothing(tmp_path):
+    pit, seen = shapely.box(-70, -25, -69.99, -24.99), shapely.box(-70.05, -25.05, -69.995, -24)
+    grid = mine_box(pit, BoxRule(300, 600))
+    found = []
+    for ground in (shapely.box(-75, -30, -65, -20), shapely.box(-180, -90, 180, 90)):
+        shapes = [pit, ground.difference(seen)]
+        path = written(tmp_path, shapes, "EPSG:4326", **{"class": ["dam", "ignore"]})
+        found.append(rasterise(read(path, mines((-70.0, -25.0))).polygons, grid))
+    assert (found[0] == found[1]).all() and (found[0] == IGNORE_BITS).mean() > 0.4
+
+
 def test_values_are_mapped_and_ignore_hides_classes(tmp_path):
     path = written(
         tmp_path, [square(0, 0), square(5, 0), square(30, 30), square(50, 40)], kind=[1, 9, 2, 3]

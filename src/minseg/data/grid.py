@@ -60,8 +60,13 @@ def ground_within(longitudes: np.ndarray, latitudes: np.ndarray) -> BaseGeometry
     if np.ptp(longitudes) < 180 and np.abs(longitudes).max() <= 180:
         return shapely.Polygon(np.column_stack([longitudes, latitudes]))
     ring = np.column_stack([seen_from(longitudes, longitudes[0]), latitudes])
-    whole, globe = shapely.make_valid(shapely.Polygon(ring)), shapely.box(-180, -90, 180, 90)
-    turned = [translate(whole, turn).intersection(globe) for turn in (-360, 0, 360)]
+    return on_globe(shapely.make_valid(shapely.Polygon(ring)))
+
+
+def on_globe(shape: BaseGeometry) -> BaseGeometry:
+    """Return a valid shape (degrees) cut at the date line, what lies beyond it a turn back."""
+    globe = shapely.box(-180, -90, 180, 90)
+    turned = [translate(shape, turn).intersection(globe) for turn in (-360, 0, 360)]
     return shapely.union_all([part for part in shapely.get_parts(turned) if part.area > 0])
 
 

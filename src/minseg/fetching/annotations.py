@@ -15,7 +15,7 @@ from pyproj.exceptions import CRSError, ProjError
 from rasterio.features import rasterize
 from shapely.errors import GEOSException
 
-from minseg.data.grid import split_box
+from minseg.data.grid import on_globe, split_box
 from minseg.data.labels import ANNOTATED_NAMES, EXTENT, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError, summarise
@@ -133,8 +133,10 @@ def rasterise(polygons: gpd.GeoDataFrame, grid: Grid) -> np.ndarray:
 
     Bit k = class k of Table 1 at the pixel's centre, bit 10 = whole mining area; 65535 = ignore.
     """
-    halves = [shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)]
-    near = polygons[polygons.intersects(shapely.union_all(halves).buffer(0.01))].to_crs(grid.crs)
+    box = shapely.union_all([shapely.box(*bounds) for bounds in split_box(grid.bounds_lonlat)])
+    near = polygons[polygons.intersects(box.buffer(0.01))]
+    # In the box's zone the other side of the globe lies anywhere, or nowhere.
+    near = near.clip(box.buffer(10.0), keep_geom_type=True).to_crs(grid.crs)
     masks = {
         str(name): rasterize(
             shapes.geometry,
@@ -345,7 +347,7 @@ def _sound_polygons(table: gpd.GeoDataFrame, path: Path, notes: list[str]) -> gp
 
 
 def _areal(shape: shapely.Geometry | None) -> shapely.Geometry | None:
-    """Return the valid areal part of a geometry, None if it has none."""
+    """Return the valid areal part of a geometry, from -180 to 180 degrees; None if it has none."""
     parts = [] if shape is None else [shapely.make_valid(shape)]
     areas = []
     while parts:  # collections may hold collections
@@ -354,4 +356,7 @@ def _areal(shape: shapely.Geometry | None) -> shapely.Geometry | None:
             parts = [*part.geoms, *parts]
         elif part.geom_type == "Polygon" and part.area > 0:
             areas.append(part)
-    return shapely.union_all(areas) if areas else None
+    if not areas:
+        return None
+    whole = shapely.union_all(areas)
+    return whole if np.abs(whole.bounds[::2]).max() <= 180 else on_globe(whole)
