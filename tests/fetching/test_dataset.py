@@ -114,6 +114,21 @@ def test_a_pin_overrides_the_choice_of_its_scene_only(request_, path):
     assert checksums(path) == after
 
 
+def test_a_pin_of_radar_leaves_the_optical_scene_and_is_refused_without_radar(request_, path):
+    whole = pd.read_csv(path / "candidates.csv")
+    table = whole.query("mine == 'synthetic-001' and year == 2019").set_index("item")
+    (cloudy,), (radar,) = (table.filter(like=name, axis=0).index for name in ("cloudy", "_124"))
+    fetch_dataset(path, request_, pins=parse_pins([f"synthetic-001:2019={cloudy}"]))
+    pins = parse_pins([f"synthetic-001:2019:radar={radar}"])
+    assert fetch_dataset(path, request_, pins=pins).failures == ()
+    record = json.loads((path / "scenes/synthetic-001/2019/scene.json").read_text())
+    assert (record["optical"]["item"], record["radar"]["item"]) == (cloudy, radar)
+    assert sorted(pd.read_csv(path / "candidates.csv")["item"]) == sorted(whole["item"])
+    without = replace(request_, provider=replace(request_.provider, radar=None))
+    with pytest.raises(MinsegError, match="--pin synthetic-001:2019:radar: no radar is fetched"):
+        fetch_dataset(path, without, pins=pins)
+
+
 def test_a_scene_that_fails_is_named_and_tried_again(request_, fetched, behaviour, tmp_path):
     path, missing = tmp_path / "mines", re.compile("S1_synthetic-002_2019.*_051_VV")
     behaviour.refuse = lambda address, headers: 404 if missing.search(address) else 0

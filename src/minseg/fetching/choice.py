@@ -440,20 +440,24 @@ class _Wanted:
         grid, provider = self.plan.grid, self.provider
         day_of_year = date_of(like).timetuple().tm_yday if like else None
         pinned = self.pins.get((self.plan.mine, year, "optical"))
-        if pinned is None:
+        before = self.earlier.get(year, YearChoice())
+        rows_before = tuple(row for row in before.candidates if row["kind"] == "optical")
+        if pinned is not None:  # a year's items are megabytes that a pin makes needless
+            item = self._pinned("optical", pinned, year)
+            choice = take_optical(item, grid, provider, day_of_year)
+            rows = self._rows(choice, {}, year, "optical") + tuple(
+                row | {"chosen": False, "reason": f"{pinned} is pinned"}
+                for row in rows_before
+                if row["item"] != pinned
+            )
+        elif before.optical is not None:  # another radar scene alone is pinned
+            return YearChoice(before.optical, None, rows_before, before.beside)
+        else:
             whole_year = datetime.date(year, 1, 1), datetime.date(year, 12, 31)
             found = search(provider, "optical", grid.bounds_lonlat, *whole_year)
             tile = tile_of(like) if like else ""
             choice = choose_optical(found.items, grid, provider, day_of_year=day_of_year, tile=tile)
             rows = self._rows(choice, found.left_out, year, "optical")
-        else:  # a year's items are megabytes that a pin makes needless
-            item = self._pinned("optical", pinned, year)
-            choice = take_optical(item, grid, provider, day_of_year)
-            rows = self._rows(choice, {}, year, "optical") + tuple(
-                row | {"chosen": False, "reason": f"{pinned} is pinned"}
-                for row in self.earlier.get(year, YearChoice()).candidates
-                if row["kind"] == "optical" and row["item"] != pinned
-            )
         return YearChoice(choice.item, None, rows, choice.beside)
 
     def _pinned(self, kind: Kind, pinned: str, year: int) -> "pystac.Item":

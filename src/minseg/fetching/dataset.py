@@ -160,7 +160,7 @@ def fetch_dataset(
         raise MinsegError(f"--workers {workers}: give 1 or more")
     require_seed(split_seed)
     plans, notes = plan_mines(request)
-    _require_known(pins, plans)
+    _require_wanted(pins, plans, request.provider)
     with own_folder(path, request.arguments()):
         chosen, failures = _choose_all(path, plans, request.provider, pins, workers)
         wanted = {(p.mine, y): (p, c) for p in plans for y, c in chosen.get(p.mine, {}).items()}
@@ -270,13 +270,18 @@ def _finish(
     return open_dataset(path)
 
 
-def _require_known(pins: Pins, plans: Sequence[MinePlan]) -> None:
+def _require_wanted(pins: Pins, plans: Sequence[MinePlan], provider: Provider) -> None:
     """Refuse pins of scenes nobody wants."""
     wanted = {(plan.mine, year) for plan in plans for year in plan.years}
-    for mine, year, _ in pins:
+    for mine, year, kind in pins:
         if (mine, year) not in wanted:
             raise MinsegError(
                 f"--pin {mine}:{year}: no such mine with polygons, or year not asked for"
+            )
+        if kind == "radar" and provider.radar is None:
+            raise MinsegError(
+                f"--pin {mine}:{year}:radar: no radar is fetched; leave the pin out, or fetch "
+                "with radar"
             )
 
 
