@@ -369,9 +369,6 @@ def test_where_every_year_fails_the_mine_does(choose, behaviour):
     behaviour.refuse = lambda address, headers: 401 if "search" in address else 0
     with pytest.raises(MinsegError, match=r"HTTP 401\): a token"):
         choose()
-    behaviour.refuse = lambda address, headers: 0
-    with pytest.raises(MinsegError, match=r"x: demo .*; y: demo"):
-        choose(pins=["synthetic-001:2019=x", "synthetic-001:2022=y"])
 
 
 @pytest.mark.parametrize("kind", ["optical", "radar"])

@@ -129,6 +129,17 @@ def test_a_pin_of_radar_leaves_the_optical_scene_and_is_refused_without_radar(re
         fetch_dataset(path, without, pins=pins)
 
 
+@pytest.mark.parametrize("kind", ["optical", "radar"])
+def test_a_mine_whose_pins_are_not_there_does_not_stop_the_others(request_, tmp_path, kind):
+    pins = parse_pins([f"synthetic-001:{year}:{kind}=gone" for year in (2019, 2022)])
+    found = fetch_dataset(tmp_path / "mines", request_, pins=pins, workers=1)
+    few, *failures = found.failures
+    assert few.startswith("2 mine(s) have scenes")
+    for year, failure in zip((2019, 2022), failures, strict=True):
+        assert failure.startswith(f"synthetic-001 {year}: gone: demo has no such item")
+    assert len(list((tmp_path / "mines" / "scenes").glob("*/*/scene.json"))) == 4
+
+
 def test_a_scene_that_fails_is_named_and_tried_again(request_, fetched, behaviour, tmp_path):
     path, missing = tmp_path / "mines", re.compile("S1_synthetic-002_2019.*_051_VV")
     behaviour.refuse = lambda address, headers: 404 if missing.search(address) else 0

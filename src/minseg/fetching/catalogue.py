@@ -234,6 +234,10 @@ def search(
     return Found(sorted(items.values(), key=lambda item: (date_of(item), item.id)), left_out)
 
 
+class UnfitItemError(MinsegError):
+    """One item that was asked for by its id cannot be had, which says nothing of others."""
+
+
 def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
     """Return one scene by its id; refuse one that the catalogue does not have."""
     collection = collection_of(provider, kind)
@@ -245,13 +249,13 @@ def find(provider: Provider, kind: Kind, item_id: str) -> "pystac.Item":
         if value is None:
             _require_collection(client, provider, collection)
     if value is None:
-        raise MinsegError(
+        raise UnfitItemError(
             f"{item_id}: {provider.name} has no such item in {collection.name}; "
             "check the id (it differs between catalogues)"
         )
     item, fault = read_item(value, collection)
     if item is None:
-        raise MinsegError(f"{item_id}: {fault}; pin another item")
+        raise UnfitItemError(f"{item_id}: {fault}; pin another item")
     return item
 
 

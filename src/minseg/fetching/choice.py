@@ -21,6 +21,7 @@ from minseg.errors import MinsegError, summarise
 from minseg.fetching.catalogue import (
     Found,
     Kind,
+    UnfitItemError,
     collection_of,
     datatake_of,
     date_of,
@@ -386,6 +387,8 @@ class YearChoice:
     """Tiles that show what `optical` lacks of the box."""
     failure: str = ""
     """Why the year could not be chosen as it should be; not kept, for it is tried again."""
+    unfit_pin: bool = False
+    """Whether the failure is that of a pinned item alone."""
 
     def is_settled(self, mine: str, year: int, pins: Pins) -> bool:
         """Whether there is a scene, nothing went wrong, and no other is pinned."""
@@ -405,7 +408,8 @@ def choose_mine(
     """Choose the scenes of a mine's years, alike in season, tile and radar orbit.
 
     What was chosen `earlier` stays where it is settled. A year that fails keeps what it had before;
-    where every year fails, or the catalogue does not answer, it is an error.
+    where every year fails for more than an unfit pin, or the catalogue does not answer, it is an
+    error.
     """
     require_answer(provider)
     chosen = {
@@ -418,11 +422,12 @@ def choose_mine(
         try:
             chosen[year] = wanted.optical(year, like)
         except MinsegError as error:
-            chosen[year] = replace(earlier.get(year, YearChoice()), failure=str(error))
+            chosen[year] = wanted.failed(year, error)
     if provider.radar is not None:
         wanted.add_radar(chosen, open_years)
-    if chosen and all(choice.failure and not choice.optical for choice in chosen.values()):
-        raise MinsegError(summarise(list(dict.fromkeys(c.failure for c in chosen.values()))))
+    unserved = [c.failure for c in chosen.values() if c.failure and not (c.optical or c.unfit_pin)]
+    if unserved and len(unserved) == len(chosen):
+        raise MinsegError(summarise(list(dict.fromkeys(unserved))))
     return dict(sorted(chosen.items()))
 
 
@@ -464,7 +469,7 @@ class _Wanted:
         """Find a pinned item; refuse one that would show another year than its name says."""
         item = find(self.provider, kind, pinned)
         if date_of(item).year != year:
-            raise MinsegError(
+            raise UnfitItemError(
                 f"{pinned}: is pinned for {year} and was taken on {date_of(item)}; pin an item of "
                 f"{year}"
             )
@@ -486,8 +491,7 @@ class _Wanted:
                     there.items.append(self._pinned("radar", pinned, year))
                 found[year] = date, there
             except MinsegError as error:
-                before = self.earlier.get(year, YearChoice())
-                chosen[year] = replace(before, failure=str(error))
+                chosen[year] = self.failed(year, error)
         orbits = [relative_orbit_of(c.radar) for c in chosen.values() if c.radar is not None]
         nearest = partial(choose_radar, grid=self.plan.grid, provider=self.provider)
         orbit = orbits[0] if orbits else _steadiest_orbit(list(found.values()), nearest)
@@ -497,6 +501,11 @@ class _Wanted:
             rows = self._rows(choice, there.left_out, year, "radar")
             rows = chosen[year].candidates + rows
             chosen[year] = replace(chosen[year], radar=choice.item, candidates=rows)
+
+    def failed(self, year: int, error: MinsegError) -> YearChoice:
+        """Keep what a year had before, and why it has nothing new."""
+        before, unfit = self.earlier.get(year, YearChoice()), isinstance(error, UnfitItemError)
+        return replace(before, failure=str(error), unfit_pin=unfit)
 
     def _rows(
         self, choice: Choice, left_out: Mapping[str, str], year: int, kind: Kind
