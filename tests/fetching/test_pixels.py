@@ -343,3 +343,17 @@ def test_tiles_put_together_are_what_odc_stac_makes_of_them(server, zones):
     assert (optical > 0).all() and np.array_equal(optical[half > 0], half[half > 0])
     # Between zones, pixels that lie on an edge may fall either way.
     assert np.mean(optical != expected) <= (0 if zones == "one zone" else 0.002)
+
+
+def test_a_tile_beside_that_has_no_pixel_in_every_band_changes_nothing(server):
+    (server.folder / "empty").mkdir()
+    optical_bands(server.folder, tile=WEST)
+    optical_bands(server.folder / "empty")
+    tif(server.folder / "empty" / "B12.tif", np.zeros((120, 120), np.uint16), TILE.transform)
+    scene, empty = (
+        at(server, *BANDS, files=files, s2__processing_baseline="02.12") for files in ("", "empty/")
+    )
+    alone = read_optical(scene, PROVIDER, BOX)
+    assert np.array_equal(read_optical(scene, PROVIDER, BOX, [empty]), alone)
+    with pytest.raises(MinsegError, match="no valid pixel"):
+        read_optical(empty, PROVIDER, BOX)

@@ -73,6 +73,18 @@ def read_optical(
     Gives reflectance × 10 000, uint16 (bands, height, width), in the order of
     ``provider.optical.bands``; 0 = missing. Show `offset_problem` of it to the user.
     """
+    optical = _read_bands(item, provider, grid)
+    for other in beside:
+        missing = optical[0] == 0
+        if missing.any():
+            np.copyto(optical, _read_bands(other, provider, grid), where=missing)
+    with _advising("choose another item, or correct the API's table"):
+        require_reflectance(_some(optical, optical[0] > 0) * REFLECTANCE_SCALE, item.id)
+    return optical
+
+
+def _read_bands(item: "pystac.Item", provider: Provider, grid: Grid) -> np.ndarray:
+    """Read what a scene alone has of a grid."""
     collection = provider.optical
     offset = reflectance_offset(item, collection)
     optical = np.empty((len(collection.bands), grid.height, grid.width), np.uint16)
@@ -83,14 +95,7 @@ def read_optical(
         # As `encode_reflectance` does: what is not above zero becomes 1, for 0 is missing.
         layer[:] = np.clip(numbers.astype(np.int32) - offset, 1, round(LARGEST_REFLECTANCE * 1e4))
         valid &= here
-    if not valid.all():
-        optical[:, ~valid] = 0
-    with _advising("choose another item, or correct the API's table"):
-        require_reflectance(_some(optical, valid) * REFLECTANCE_SCALE, item.id)
-    for other in beside:
-        missing = optical[0] == 0
-        if missing.any():
-            np.copyto(optical, read_optical(other, provider, grid), where=missing)
+    optical[:, ~valid] = 0
     return optical
 
 
