@@ -176,6 +176,15 @@ def test_outlines_go_to_the_nearest_listed_mine(tmp_path, points):
     assert burnt(polygons, grid, 2019, 21.03, 45.0) == class_bit(EXTENT.name)  # the neighbour's
 
 
+def test_a_copy_that_somebody_keeps_beside_the_polygons_is_not_taken_for_them(tmp_path, points):
+    recipe = area_recipe(SOURCES["maus"], [write_areas(tmp_path)], points, 5)
+    write_recipe(recipe, tmp_path / "recipe")
+    for name in ("labels_before.gpkg", "a.gpkg", "old labels.gpkg", "z.gpkg"):
+        recipe.polygons.iloc[:1].to_file(tmp_path / "recipe" / name)
+    polygons, _ = plans_of(tmp_path / "recipe")
+    assert len(polygons.polygons) == len(recipe.polygons)
+
+
 def test_years_values_and_reach_that_cannot_be_are_refused(tmp_path, points):
     path, far = write_areas(tmp_path, "areas.shp", Id=range(7)), points.iloc[-1:]
     assert area_recipe(SOURCES["tang"], [path], points, year=2020).years == (2020,)

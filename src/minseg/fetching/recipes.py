@@ -430,7 +430,8 @@ def open_recipe(
     folder = Path(folder)
     mines = read_mines(folder / "mines.csv")
     fields = PolygonFields(year_field="year", mine_field="mine")
-    file = next(folder.glob("*.gpkg"), folder / Source.polygons_file)
+    files = [folder / name for name in {source.polygons_file for source in SOURCES.values()}]
+    file = next((file for file in files if file.is_file()), folder / Source.polygons_file)
     polygons = read_annotations(file, mines, fields)
     years = tuple(sorted(int(year) for year in polygons.polygons["year"].dropna().unique()))
     pins = read_pins(folder / "pins.csv") if (folder / "pins.csv").is_file() else {}
