@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import pandas as pd
 import rasterio
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rasterio.session import DummySession
@@ -70,12 +71,18 @@ class Provider:
 
 _TABLE = TypeAdapter(Provider)
 
-PROVIDERS: dict[str, Provider] = {
-    name: _TABLE.validate_python({"name": name} | table)
-    for name, table in tomllib.loads(
-        Path(__file__).with_name("providers.toml").read_text(encoding="utf-8")
-    ).items()
-}
+
+def _read_known() -> dict[str, Provider]:
+    """Read the tables of the known catalogues, and the keys of their optical assets."""
+    folder = Path(__file__).parent
+    keys = pd.read_csv(folder / "assets.csv", index_col="band")
+    tables = tomllib.loads((folder / "providers.toml").read_text(encoding="utf-8"))
+    for name, table in tables.items():
+        table["name"], table["optical"]["assets"] = name, keys[name].to_dict()
+    return {name: _TABLE.validate_python(table) for name, table in tables.items()}
+
+
+PROVIDERS = _read_known()
 """The catalogues known by name."""
 
 
