@@ -10,6 +10,11 @@ class MinsegError(Exception):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def summarise(problems: list[str], shown: int = 5) -> str:
     """Join problems into one line, the first few in full."""
     rest = len(problems) - shown

@@ -146,7 +146,7 @@ def test_chosen_sites_keep_their_neighbours(pair):
         ({}, {"header": [*HEADER[:4], "Mining type", *HEADER[5:]]}, "has no column Type .*edition"),
         ({}, {"header": ["Site", *HEADER[1:]]}, "has no column ID"),
         ({}, {"extra": ["817;;;;OP;;;Cu;-;-;-"]}, "two rows of site 817"),
-        ({"without": ["date"]}, {}, "has no field date"),
+        ({"without": ["date"]}, {}, "has no field 'date'"),
         ({}, "sectors.geojson", "no metadata of LAMES"),
         ({}, "never.csv", "no such file; check the path"),
     ],

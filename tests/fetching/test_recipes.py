@@ -308,7 +308,7 @@ def test_a_list_that_cannot_be_matched_is_one_line(tmp_path):
         ("twice.gpkg", table, "holds 'ICMM1', which is there twice"),
         ("numbers.gpkg", table.assign(assetType=1), "holds no located mines"),
         ("plants.gpkg", table.assign(assetType="Smelter"), "holds no located mines"),
-        ("less.gpkg", table.drop(columns="assetType"), "has no field assetType"),
+        ("less.gpkg", table.drop(columns="assetType"), "has no field 'assetType'"),
     ):
         changed.to_file(tmp_path / name)
         with pytest.raises(MinsegError, match=rf"{name}: .*{said}|{name}: {said}"):

@@ -1,7 +1,7 @@
 """Polygons that people drew: any file GDAL reads → classes of Table 1, mine by mine."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from shapely.errors import GEOSException
 from minseg.data.grid import on_globe, split_box
 from minseg.data.labels import ANNOTATED_NAMES, EXTENT, IGNORE_BITS, encode_bits
 from minseg.data.raster import Grid
-from minseg.errors import MinsegError, summarise
+from minseg.errors import MinsegError, first_line, summarise
 from minseg.fetching.owners import mines_by_name, nearest_mines, require_near
 
 ALL_VALUES = "*"
@@ -122,7 +122,10 @@ def read_annotations(path: Path, mines: pd.DataFrame, fields: PolygonFields) -> 
 def read_polygons(path: Path, fields: PolygonFields, notes: list[str]) -> gpd.GeoDataFrame:
     """Read valid polygons in WGS 84 with class_name, year (missing: all) and the file's fields."""
     table = read_features(path, "polygons", notes, fields.layer)
-    _require_fields(table, path, fields)
+    all_alike = set(fields.classes or {}) == {ALL_VALUES}  # whatever the class field holds
+    wanted = [None if all_alike else fields.class_field, fields.year_field, fields.mine_field]
+    mend = "--class-field, --year-field and --mine-field choose one"
+    require_fields(table, filter(None, wanted), path, mend)
     table["class_name"] = _class_names(table, path, fields)
     table["year"] = _years(table, path, fields)
     return _sound_polygons(table, path, notes)
@@ -171,7 +174,7 @@ def read_features(
             _require_layer(path, layer)
             table = _read(path, layer, notes)
     except _UNREADABLE as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise MinsegError(f"{path}: cannot be read as {what} ({reason}); is it whole?") from None
     except UnicodeDecodeError as error:
         mended = (
@@ -261,18 +264,13 @@ def _in_degrees(table: gpd.GeoDataFrame, path: Path) -> gpd.GeoDataFrame:
     return degrees
 
 
-def _require_fields(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> None:
-    """Refuse a file that lacks a wanted field."""
-    wanted = [fields.class_field, fields.year_field, fields.mine_field]
-    if fields.class_field not in table and set(fields.classes or {}) == {ALL_VALUES}:
-        wanted[0] = None  # all polygons are of one class
-    for name in filter(None, wanted):
-        if name not in table:
-            there = ", ".join(column for column in table if column != table.geometry.name)
-            raise MinsegError(
-                f"{path}: has no field {name!r}; it has: {there or 'none'} "
-                "(--class-field, --year-field and --mine-field choose one)"
-            )
+def require_fields(table: gpd.GeoDataFrame, wanted: Iterable[str], path: Path, mend: str) -> None:
+    """Refuse a file that lacks a wanted field; say how to mend it."""
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        there = ", ".join(column for column in table if column != table.geometry.name)
+        named = ", ".join(map(repr, missing))
+        raise MinsegError(f"{path}: has no field {named}; it has: {there or 'none'}; {mend}")
 
 
 def _as_text(value: object) -> str:

@@ -14,7 +14,7 @@ from shapely.errors import ShapelyError
 
 from minseg.data.grid import shape_seen_from, split_box, whole_box
 from minseg.data.raster import Grid
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, first_line
 from minseg.fetching.providers import ATTEMPTS, TIMEOUT_S, Collection, Provider, refusal, status_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_item(value: Any, collection: Collection) -> "tuple[pystac.Item | None, 
     except MinsegError:
         return None, "has no date"
     except Exception as error:  # pystac and dateutil have many names for it
-        return None, f"is no sound STAC item ({(str(error).splitlines() or [''])[0]})"
+        return None, f"is no sound STAC item ({first_line(error)})"
     fault = _value_fault(item) or _address_fault(item, collection)
     return (None, fault) if fault else (item, "")
 
@@ -331,7 +331,7 @@ def _asking(provider: Provider) -> "Iterator[Client]":
     except (*_STRANGE, STACError, STACTypeError, ClientTypeError, DoesNotConformTo) as error:
         raise MinsegError(
             f"{provider.name}: {provider.url} does not answer like a STAC API with item search "
-            f"({_first_line(error)}); check --api"
+            f"({first_line(error)[:300]}); check --api"
         ) from None
 
 
@@ -363,10 +363,5 @@ def _reason(error: Any) -> str:
     """Tell in a few words why a server gave no answer."""
     if getattr(error, "status_code", None) is not None:
         return f"HTTP {error.status_code}"
-    text = _first_line(error)
+    text = first_line(error)[:300]
     return text.partition("Caused by ")[2].removesuffix(")") or text
-
-
-def _first_line(error: Exception) -> str:
-    """Return an error's first line, not too long."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

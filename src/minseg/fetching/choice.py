@@ -411,12 +411,14 @@ def choose_mine(
     where every year fails for more than an unfit pin, or the catalogue does not answer, it is an
     error.
     """
-    require_answer(provider)
     chosen = {
         y: c for y, c in earlier.items() if y in plan.years and c.is_settled(plan.mine, y, pins)
     }
     wanted = _Wanted(plan, provider, pins, earlier)
     open_years = [year for year in sorted(plan.years) if year not in chosen]
+    if not open_years:
+        return chosen
+    require_answer(provider)
     for year in open_years:
         like = next((choice.optical for choice in chosen.values() if choice.optical), None)
         try:

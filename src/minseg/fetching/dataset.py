@@ -17,7 +17,7 @@ from minseg.atomic import cannot_write, hold, write_text
 from minseg.data.dataset import Dataset, open_dataset
 from minseg.data.mines import PARTS, require_seed
 from minseg.data.writing import write_tables
-from minseg.errors import MinsegError, summarise
+from minseg.errors import MinsegError, first_line, summarise
 from minseg.fetching.catalogue import require_stac
 from minseg.fetching.choice import Pins, YearChoice, choose_mine, read_choices, write_choices
 from minseg.fetching.plan import FetchRequest, MinePlan, plan_mines
@@ -211,20 +211,15 @@ def _choose_all(
         m: there for m, there in earlier.items() if there
     }
 
-    def is_settled(plan: MinePlan) -> bool:
-        there = earlier[plan.mine]
-        return all(y in there and there[y].is_settled(plan.mine, y, pins) for y in plan.years)
-
     def choose(plan: MinePlan) -> dict[int, YearChoice]:
         choices = choose_mine(plan, provider, pins, earlier[plan.mine])
-        write_choices(files[plan.mine], choices)
+        if choices != earlier[plan.mine]:
+            write_choices(files[plan.mine], choices)
         return choices
 
     failures: list[str] = []
-    unsettled = [plan for plan in plans if not is_settled(plan)]
-    done = _in_parallel(choose, unsettled, workers), "choosing scenes, mine by mine"
-    finished = len(plans) - len(unsettled)
-    for plan, choices, error in progress(*done, len(plans), finished):
+    done = _in_parallel(choose, plans, workers)
+    for plan, choices, error in progress(done, "choosing scenes, mine by mine", len(plans)):
         if choices is not None:
             chosen[plan.mine] = choices
         else:
@@ -301,7 +296,7 @@ def _in_parallel(
                 elif isinstance(error, MinsegError):
                     yield waiting[future], None, str(error)
                 else:  # one strange scene must not stop a night's work
-                    reason = (str(error).splitlines() or [""])[0]
-                    yield waiting[future], None, f"unforeseen {type(error).__name__}: {reason}"
+                    told = f"unforeseen {type(error).__name__}: {first_line(error)}"
+                    yield waiting[future], None, told
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

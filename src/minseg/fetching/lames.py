@@ -13,10 +13,9 @@ import shapely
 from minseg.data.labels import EXTENT
 from minseg.data.mines import text_of
 from minseg.errors import MinsegError, summarise
-from minseg.fetching.annotations import PolygonFields, read_polygons
+from minseg.fetching.annotations import PolygonFields, read_polygons, require_fields
 from minseg.fetching.recipes import (
     GROUP_OF,
-    TEXTS,
     Recipe,
     Source,
     boxes_round,
@@ -27,10 +26,10 @@ from minseg.fetching.recipes import (
     require_ids,
 )
 
-FIRST_SCENES: int = TEXTS["lames"]["first_scenes"]
-"""Year of the scenes for what was drawn on older images."""
+FIRST_SCENES = 2016
+"""Year of the scenes for what was drawn on older images; of 2015 there are few."""
 
-YEARS_APART: int = TEXTS["lames"]["years_apart"]
+YEARS_APART = 2
 """How far the years of a polygon's image and of its scene may be apart."""
 
 SITE, NAME, MINE_TYPE = "ID", "Name_Mine", "Type [OP/UG]"
@@ -61,10 +60,9 @@ def site_recipe(
     facts = drawn_by_lot(facts[facts.index.isin(drawn["site"])], count, notes)
     shapes = drawn.dissolve("site").geometry.loc[facts.index]
     middle = shapes.representative_point()
-    told = facts.assign(**TEXTS["lames"]["place"], longitude=middle.x, latitude=middle.y)
-    mines = mine_table(
-        mine=_mine(facts.index.to_series()), **{str(name): told[name] for name in told}
-    )
+    told = facts.assign(country="Chile", continent="South America")
+    told = told.assign(mine=_mine(facts.index.to_series()), longitude=middle.x, latitude=middle.y)
+    mines = mine_table(**{str(name): told[name] for name in told})
     boxes = boxes_round(mines, shapes, notes)
     mines = mines[mines["mine"].isin(boxes)].reset_index(drop=True)
     polygons = owned(polygons, _mine(polygons["site"]), boxes)
@@ -89,9 +87,7 @@ def _read_sectors(
     """Read the polygons: site, class, and the year of the site's scene."""
     fields = PolygonFields(source.class_field, classes or source.classes)
     table = read_polygons(path, fields, notes)
-    missing = [name for name in ("site_id", "date") if name not in table]
-    if missing:
-        raise MinsegError(f"{path}: has no field {', '.join(missing)}; give the sectors of LAMES")
+    require_fields(table, ("site_id", "date"), path, "give the sectors of LAMES")
     sites = table["site_id"].fillna("").astype(str).str.strip()
     require_ids(sites.drop_duplicates(), path, "site_id")
     polygons = gpd.GeoDataFrame(
@@ -167,7 +163,8 @@ def _read_sites(path: Path, sites: list[str], notes: list[str]) -> pd.DataFrame:
         {
             "name": rows[NAME].to_numpy(),
             "raw_material": [one.pop() if len(one) == 1 else "" for one in groups],
-            "mine_type": rows[MINE_TYPE].map(TEXTS["lames"]["mine_types"]).fillna("").to_numpy(),
+            # What is underground, was once a pit or is not told stays empty.
+            "mine_type": np.where(rows[MINE_TYPE].isin(("OP", "OP & UG")), "OP", ""),
         },
         index=rows[SITE],
     ).reindex(sites)

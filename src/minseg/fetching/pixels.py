@@ -25,7 +25,7 @@ from minseg.data.radiometry import (
     require_reflectance,
 )
 from minseg.data.raster import Grid, valid_pixels, warped
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, first_line
 from minseg.fetching.catalogue import collection_of, processing_baseline
 from minseg.fetching.providers import (
     REFUSED,
@@ -293,7 +293,7 @@ def _reason(error: Any, href: str) -> str:
     """Return the first cause of an error, without the address and what signs it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = (str(error).splitlines() or [type(error).__name__])[0]
+    text = first_line(error)
     for name in (href, href.partition("://")[2]):
         text = text.replace(name, "...") if name else text
     return re.sub(r"\?\S+", "", text)[:200]

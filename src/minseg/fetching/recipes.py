@@ -23,6 +23,7 @@ from minseg.fetching.annotations import (
     read_annotations,
     read_features,
     read_polygons,
+    require_fields,
 )
 from minseg.fetching.catalogue import Kind
 from minseg.fetching.choice import read_pins
@@ -197,11 +198,7 @@ def read_icmm(path: Path) -> pd.DataFrame:
     and latitude (degrees).
     """
     points = read_features(path, "points of the ICMM data set", [])
-    missing = [name for name in _ICMM_FIELDS if name not in points]
-    if missing:
-        raise MinsegError(
-            f"{path}: has no field {', '.join(missing)}; give the points of the ICMM data set"
-        )
+    require_fields(points, _ICMM_FIELDS, path, "give the points of the ICMM data set")
     for name in _ICMM_FIELDS:
         points[name] = points[name].fillna("").astype(str).str.strip()
     points = points[points["assetType"].str.contains(r"\bMine\b")]
@@ -509,9 +506,7 @@ def _read_layer(
     """Read one layer of the tiles' file with some fields."""
     everything = PolygonFields(class_field="", classes={"*": EXTENT.name}, layer=layer)
     table = read_polygons(path, everything, notes)
-    missing = [name for name in wanted if name not in table]
-    if missing:
-        raise MinsegError(f"{path}: layer {layer} has no field {', '.join(missing)}")
+    require_fields(table, wanted, path, f"check the layer {layer}")
     return table
 
 
