@@ -107,10 +107,8 @@ def _optical_items(folder: Path, scene: SceneRasters) -> list[dict]:
     """Write a clear, a cloudy and a half-covered scene, some days apart."""
     day = date.fromisoformat(scene.date)
     sides = scene.optical.shape[1:]
-    clear = np.full(sides, _GROUND, np.uint8)
-    cloudy = clear.copy()
+    clear, cloudy, half = (np.full(sides, _GROUND, np.uint8) for _ in range(3))
     cloudy[sides[0] // 4 : sides[0] * 3 // 4, sides[1] // 4 : sides[1] * 3 // 4] = _CLOUD
-    half = clear.copy()
     half[:, : sides[1] // 2] = 0
     return [
         _optical_item(folder, scene, day + timedelta(shift), name, classes)

@@ -144,12 +144,12 @@ def make_landscape(
     elevation = relief_m * noise(rng, shape, 0.6 * extent, 3.2)
     angle = rng.uniform(0, np.pi)
     parcel = parcels(rng, shape, rng.uniform(7, 14), angle)
-    crops = _share(noise(rng, shape, 0.5 * extent), biome.fields) if biome.fields else _none(shape)
+    crops = _share(noise(rng, shape, 0.5 * extent), biome.fields)
     # Fields end at parcel borders, woods between them too.
     share_of_parcel = ndimage.mean(crops, parcel, np.arange(parcel.max() + 1))
     fields = (share_of_parcel > 0.5)[parcel]
     wood = noise(rng, shape, 0.3 * extent, 2.2) + 0.3 * _standard(elevation)
-    forest = _share(wood, biome.forest) if biome.forest else _none(shape)
+    forest = _share(wood, biome.forest)
     copses = noise(rng, shape, 4, 3.0) > 2.4 - 1.5 * biome.forest
     forest = (forest | (copses & (biome.forest > 0))) & ~fields
     clearings = _share(noise(rng, shape, 0.22 * extent, 2.6), rng.uniform(0.02, 0.10)) & ~fields
@@ -248,10 +248,6 @@ def _paint_fields(
     surface.cover(land.fields & border, meadow, opacity=0.5)
 
 
-def _none(shape: tuple[int, int]) -> np.ndarray:
-    return np.zeros(shape, bool)
-
-
 def _share(field: np.ndarray, share: float) -> np.ndarray:
     """Return the pixels where a field takes its highest values, a given share of all."""
     return field > np.quantile(field, 1 - share)
@@ -280,7 +276,7 @@ def _water(
         _, across = turned(shape, (shape[0] / 2, shape[1] / 2), rng.uniform(0, np.pi))
         course = across + 0.1 * max(shape) * noise(rng, shape, 0.5 * max(shape), 4)
         return np.abs(course - rng.choice([-0.3, 0.3]) * max(shape)) < rng.uniform(0.8, 2.5)
-    return _none(shape)
+    return np.zeros(shape, bool)
 
 
 def _road(rng: np.random.Generator, shape: tuple[int, int], angle: float) -> np.ndarray:

@@ -95,13 +95,9 @@ def _stray_pieces(mask: np.ndarray) -> np.ndarray:
 
 def together(shapes: Sequence[Growth]) -> Growth:
     """Join shapes; each pixel belongs to the one that reaches it first."""
-    first = np.argmin([shape.stage for shape in shapes], axis=0)[np.newaxis]
-
-    def of_first(name: str) -> np.ndarray:
-        fields = np.stack([getattr(shape, name) for shape in shapes])
-        return np.take_along_axis(fields, first, axis=0)[0]
-
-    return Growth(of_first("stage"), of_first("radius_px"), of_first("bearing"))
+    fields = np.array([(shape.stage, shape.radius_px, shape.bearing) for shape in shapes])
+    first = fields[:, 0].argmin(axis=0)  # (height, width)
+    return Growth(*np.take_along_axis(fields, first[np.newaxis, np.newaxis], axis=0)[0])
 
 
 class FreeGround:

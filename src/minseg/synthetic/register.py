@@ -46,18 +46,13 @@ def synthetic_mines(num_mines: int, seed: int) -> pd.DataFrame:
     kinds: list[tuple[str, str]] = []
     while len(kinds) < num_mines:
         kinds += [_COMBINATIONS[index] for index in rng.permutation(len(_COMBINATIONS))]
-    return pd.DataFrame(
-        {
-            "mine": [f"synthetic-{number:03d}" for number in range(1, num_mines + 1)],
-            "name": [f"Synthetic mine {number}" for number in range(1, num_mines + 1)],
-            "country": "",
-            "continent": "",
-            "longitude": [longitude for longitude, _ in positions],
-            "latitude": [latitude for _, latitude in positions],
-            "raw_material": [raw_material for raw_material, _ in kinds[:num_mines]],
-            "mine_type": [mine_type for _, mine_type in kinds[:num_mines]],
-        }
-    )
+    numbers = range(1, num_mines + 1)
+    table = pd.DataFrame({"mine": [f"synthetic-{number:03d}" for number in numbers]})
+    table["name"] = [f"Synthetic mine {number}" for number in numbers]
+    table[["country", "continent"]] = ""
+    table[["longitude", "latitude"]] = positions
+    table[["raw_material", "mine_type"]] = kinds[:num_mines]
+    return table
 
 
 def biome_of(mine: pd.Series) -> str:
@@ -112,19 +107,14 @@ def assign_cases(mines: pd.DataFrame, split: pd.DataFrame, seed: int) -> pd.Data
     for part in PARTS:
         members = mines[part_of == part]
         room = len(members) // 3
+        several = round(len(members) / _TRAIN_MINES_PER_CASE) if part == "train" else 1
         for case in CASES:
             ordinary = members[names[members.index] == ""]
-            wanted = min(_num_wanted(case, part, len(members)), room)
+            wanted = min(several, room) if case.in_train or part != "train" else 0
             chosen = _candidates(ordinary, case, rng).index[:wanted]
             names[chosen] = case.name
             room -= len(chosen)
     return mines.assign(case=names)
-
-
-def _num_wanted(case: Case, part: str, num_mines: int) -> int:
-    if part != "train":
-        return 1
-    return round(num_mines / _TRAIN_MINES_PER_CASE) if case.in_train else 0
 
 
 def _candidates(mines: pd.DataFrame, case: Case, rng: np.random.Generator) -> pd.DataFrame:
