@@ -30,7 +30,6 @@ from minseg.progress import progress
 from minseg.synthetic.landscape import (
     BIOMES,
     Landscape,
-    make_landscape,
     noise,
     paint_landscape,
     paint_snow,
@@ -94,7 +93,7 @@ def _site(mine: pd.Series, size: int, seed: int) -> _Site:
     shape = (inner + 2 * _PAD_PX, inner + 2 * _PAD_PX)
     case, mine_type = mine.get("case", ""), mine["mine_type"]
     biome = BIOMES["tropical" if case == "patchwork" else biome_of(mine)]
-    land = make_landscape(stream("landscape"), shape, biome, _RELIEF_M[mine_type])
+    land = Landscape(stream("landscape"), shape, biome, _RELIEF_M[mine_type])
     layout = stream("layout")
     growth_per_year = layout.uniform(0.03, 0.16)
     plan = plan_mine(layout, mine_type, mine["raw_material"], case, biome, land.elevation_m, inner)

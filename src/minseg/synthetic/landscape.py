@@ -108,74 +108,42 @@ BIOMES: dict[str, Biome] = {
 """Kinds of country, by the name that `minseg.synthetic.register.BELTS` uses."""
 
 
-@dataclass(frozen=True)
 class Landscape:
     """What the ground around a mine carries; masks are bool (height, width)."""
 
-    biome: Biome
-    elevation_m: np.ndarray
-    """Float (height, width)."""
-    vegetation: np.ndarray
-    """Share of the ground that open vegetation covers, 0-1."""
-    forest: np.ndarray
-    fields: np.ndarray
-    parcel: np.ndarray
-    """Number of the parcel, int."""
-    clearings: np.ndarray
-    """Bare ground that no mine made: felled forest, building sites, eroded soil."""
-    water: np.ndarray
-    roads: np.ndarray
-    """Paved."""
-    tracks: np.ndarray
-    """Unpaved roads."""
-    village: np.ndarray
-    estate: np.ndarray
-    """Paved ground of an industrial estate."""
-    roofs: np.ndarray
-    roof_shade: np.ndarray
-    """One random number per building."""
-
-
-def make_landscape(
-    rng: np.random.Generator, shape: tuple[int, int], biome: Biome, relief_m: float
-) -> Landscape:
-    """Lay out the country; the middle is left to the mine only by what is painted over it."""
-    extent = max(shape)
-    elevation = relief_m * noise(rng, shape, 0.6 * extent, 3.2)
-    angle = rng.uniform(0, np.pi)
-    parcel = parcels(rng, shape, rng.uniform(7, 14), angle)
-    crops = _share(noise(rng, shape, 0.5 * extent), biome.fields)
-    # Fields end at parcel borders, woods between them too.
-    share_of_parcel = ndimage.mean(crops, parcel, np.arange(parcel.max() + 1))
-    fields = (share_of_parcel > 0.5)[parcel]
-    wood = noise(rng, shape, 0.3 * extent, 2.2) + 0.3 * _standard(elevation)
-    forest = _share(wood, biome.forest)
-    copses = noise(rng, shape, 4, 3.0) > 2.4 - 1.5 * biome.forest
-    forest = (forest | (copses & (biome.forest > 0))) & ~fields
-    clearings = _share(noise(rng, shape, 0.22 * extent, 2.6), rng.uniform(0.02, 0.10)) & ~fields
-    water = _water(rng, shape, biome, elevation)
-    roads, tracks = _road(rng, shape, angle), _road(rng, shape, angle + rng.uniform(1.0, 2.0))
-    village = _spot(rng, roads, rng.uniform(0.08, 0.16) * extent) & (rng.random() < 0.6)
-    estate = _spot(rng, roads, rng.uniform(0.04, 0.08) * extent) & (rng.random() < 0.45)
-    houses, house_shade = buildings(rng, village, 3.2, angle)
-    halls, hall_shade = buildings(rng, estate, 6.5, angle)
-    dry = ~water
-    return Landscape(
-        biome=biome,
-        elevation_m=elevation,
-        vegetation=_vegetation(rng, shape, biome),
-        forest=forest,
-        fields=fields,
-        parcel=parcel,
-        clearings=clearings,
-        water=water,
-        roads=roads & dry,
-        tracks=tracks & ~roads & dry,
-        village=village & dry,
-        estate=estate & dry,
-        roofs=(houses | halls) & dry,
-        roof_shade=np.where(estate, hall_shade, house_shade),
-    )
+    def __init__(
+        self, rng: np.random.Generator, shape: tuple[int, int], biome: Biome, relief_m: float
+    ):
+        """Lay out the country; the middle is left to the mine only by what is painted over it."""
+        extent = max(shape)
+        self.biome = biome
+        self.elevation_m = relief_m * noise(rng, shape, 0.6 * extent, 3.2)
+        angle = rng.uniform(0, np.pi)
+        self.parcel = parcels(rng, shape, rng.uniform(7, 14), angle)
+        crops = _share(noise(rng, shape, 0.5 * extent), biome.fields)
+        # Fields end at parcel borders, woods between them too.
+        share_of_parcel = ndimage.mean(crops, self.parcel, np.arange(self.parcel.max() + 1))
+        self.fields = (share_of_parcel > 0.5)[self.parcel]
+        wood = noise(rng, shape, 0.3 * extent, 2.2) + 0.3 * _standard(self.elevation_m)
+        copses = noise(rng, shape, 4, 3.0) > 2.4 - 1.5 * biome.forest
+        forest = _share(wood, biome.forest) | (copses & (biome.forest > 0))
+        self.forest = forest & ~self.fields
+        # Bare ground that no mine made: felled forest, building sites, eroded soil.
+        bare = noise(rng, shape, 0.22 * extent, 2.6)
+        self.clearings = _share(bare, rng.uniform(0.02, 0.10)) & ~self.fields
+        self.water = _water(rng, shape, biome, self.elevation_m)
+        roads, tracks = _road(rng, shape, angle), _road(rng, shape, angle + rng.uniform(1.0, 2.0))
+        village = _spot(rng, roads, rng.uniform(0.08, 0.16) * extent) & (rng.random() < 0.6)
+        estate = _spot(rng, roads, rng.uniform(0.04, 0.08) * extent) & (rng.random() < 0.45)
+        houses, house_shade = buildings(rng, village, 3.2, angle)
+        halls, hall_shade = buildings(rng, estate, 6.5, angle)
+        dry = ~self.water
+        self.roads, self.tracks = roads & dry, tracks & ~roads & dry  # paved, unpaved
+        self.village, self.estate = village & dry, estate & dry  # an industrial estate, paved
+        self.roofs = (houses | halls) & dry
+        self.roof_shade = np.where(estate, hall_shade, house_shade)  # a random number a building
+        # Share of the ground that open vegetation covers, 0-1.
+        self.vegetation = _vegetation(rng, shape, biome)
 
 
 def paint_landscape(
