@@ -7,9 +7,8 @@ on them say nothing about real mines.
 import datetime
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ from minseg.synthetic.landscape import (
     paint_landscape,
     paint_snow,
 )
-from minseg.synthetic.layout import Plan, plan_mine
+from minseg.synthetic.layout import Plan
 from minseg.synthetic.register import assign_cases, biome_of, synthetic_mines
 from minseg.synthetic.sensing import (
     BLOCK_PX,
@@ -68,36 +67,27 @@ def render_scene(
     mine: pd.Series, year: int, years: Sequence[int], size: int, seed: int
 ) -> SceneRasters:
     """Draw one mine (a row of the mine table) in one of the years, full-grown in the last."""
-    return _observe(_site(mine, size, seed), year, max(years))
+    return _observe(_Site(mine, size, seed), year, max(years))
 
 
-@dataclass(frozen=True)
 class _Site:
     """What the scenes of one mine have in common."""
 
-    mine: pd.Series
-    case: str
-    size: int
-    stream: Callable[[str], np.random.Generator]
-    """Gives the random numbers for one purpose."""
-    land: Landscape
-    plan: Plan
-    growth_per_year: float
+    def __init__(self, mine: pd.Series, size: int, seed: int):
+        self.mine, self.size, self.seed, self.case = mine, size, seed, mine.get("case", "")
+        inner = -(-size // BLOCK_PX) * BLOCK_PX  # whole blocks
+        shape = (inner + 2 * _PAD_PX, inner + 2 * _PAD_PX)
+        kind, raw_material = mine["mine_type"], mine["raw_material"]
+        biome = BIOMES["tropical" if self.case == "patchwork" else biome_of(mine)]
+        self.land = Landscape(self.stream("landscape"), shape, biome, _RELIEF_M[kind])
+        layout, elevation_m = self.stream("layout"), self.land.elevation_m
+        self.growth_per_year = layout.uniform(0.03, 0.16)
+        self.plan = Plan(layout, kind, raw_material, self.case, biome, elevation_m, inner)
 
-
-def _site(mine: pd.Series, size: int, seed: int) -> _Site:
-    def stream(purpose: str) -> np.random.Generator:
-        return np.random.default_rng([seed, zlib.crc32(f"{mine['mine']}/{purpose}".encode())])
-
-    inner = -(-size // BLOCK_PX) * BLOCK_PX  # whole blocks
-    shape = (inner + 2 * _PAD_PX, inner + 2 * _PAD_PX)
-    case, mine_type = mine.get("case", ""), mine["mine_type"]
-    biome = BIOMES["tropical" if case == "patchwork" else biome_of(mine)]
-    land = Landscape(stream("landscape"), shape, biome, _RELIEF_M[mine_type])
-    layout = stream("layout")
-    growth_per_year = layout.uniform(0.03, 0.16)
-    plan = plan_mine(layout, mine_type, mine["raw_material"], case, biome, land.elevation_m, inner)
-    return _Site(mine, case, size, stream, land, plan, growth_per_year)
+    def stream(self, purpose: str) -> np.random.Generator:
+        """Give the random numbers for one purpose."""
+        name = f"{self.mine['mine']}/{purpose}"
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
 
 def _observe(site: _Site, year: int, last_year: int) -> SceneRasters:
@@ -197,7 +187,7 @@ def write_synthetic(
     mines = assign_cases(mines, split_mines(mines, seed, grounds), seed)
 
     def draw(mine: pd.Series) -> list[SceneRasters]:
-        site = _site(mine, size, seed)
+        site = _Site(mine, size, seed)
         return [_observe(site, year, max(years)) for year in years]
 
     def scenes() -> Iterator[SceneRasters]:

@@ -4,7 +4,7 @@ A later stage of a shape always contains an earlier one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -133,58 +133,6 @@ class FreeGround:
         return part, centre
 
 
-@dataclass
-class Plan:
-    """Layout of one mine, the same in all years; shapes have their full extent at stage 1."""
-
-    raw_material: str
-    biome: Biome
-    pit: Growth
-    wall: float
-    """Share of the pit's radius that its walls take."""
-    depth_m: float
-    num_benches: int
-    front: float
-    """Half-angle of the sector in which the pit advances, radians."""
-    has_slopes: bool
-    """Whether slopes can be told apart at all."""
-    ramp_bearing: float | None
-    """Where the haul road enters the pit; None where there is none to be seen."""
-    preparation_px: float
-    """Width of the strip prepared ahead of the front, 0 for none."""
-    internal_dump: float
-    """Share of the pit, from its back, that is filled again."""
-    sump: np.ndarray
-    """Where water stands if the pit's floor is there, bool (height, width)."""
-    host: Material
-    """Ground the mineral lies in."""
-    mineral: Material
-    patches: np.ndarray
-    """Noise that patches of ground and ragged borders are cut from, (height, width)."""
-    zones: np.ndarray
-    """Smooth noise: the rock's colour follows it, haul roads its contours, (height, width)."""
-    hall_angle: float
-    """Direction of the halls in the plants, radians."""
-    hall_seed: int
-    """Settles which halls there are."""
-    dumps: list[Growth] = field(default_factory=list)
-    old_dump: Growth | None = None
-    old_pits: list[Growth] = field(default_factory=list)
-    """Full of water, and unlabelled."""
-    reclaimed: list[Growth] = field(default_factory=list)
-    """Old diggings that are green again, and unlabelled."""
-    tailings: Growth | None = None
-    tailings_in_dump: bool = False
-    dam_sector: float = np.pi
-    """Half-angle of the dam around the tailings; the rest leans on natural ground."""
-    wet_dam: bool = False
-    """Whether the slurry stands up to the dam and over it."""
-    plants: list[Growth] = field(default_factory=list)
-    stockpiles: list[Growth] = field(default_factory=list)
-    ponds: list[Growth] = field(default_factory=list)
-    haul_roads: list[tuple[Place, Place]] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class _PitForm:
     """What the pits of one mine type have in common (section 2.2)."""
@@ -199,6 +147,7 @@ class _PitForm:
     steepness: float
     """Depth over the width of the walls."""
     front: float
+    """Half-angle of the sector in which the pit advances, radians."""
 
 
 _PIT_FORMS = {
@@ -225,67 +174,85 @@ _MINERALS = {"CL": "coal", "MO": "ore", "RR": "rock"}
 _HOSTS = {"CL": "overburden", "MO": "ore", "RR": "rock"}
 
 
-def plan_mine(
-    rng: np.random.Generator,
-    mine_type: str,
-    raw_material: str,
-    case: str,
-    biome: Biome,
-    elevation_m: np.ndarray,
-    size: int,
-) -> Plan:
-    """Lay out a mine in the inner `size` pixels of its ground; the parts scale with them."""
-    shape = elevation_m.shape
-    form = _PATCH_FORM if case == "patchwork" else _PIT_FORMS[mine_type]
-    # Other pits need room beside the first.
-    extent_px = 0.75 * size if case in ("multi-pit", "flooded pit") else size
-    axes = rng.uniform(*form.along) * extent_px, rng.uniform(*form.across) * extent_px
-    centre = tuple(np.array(shape) / 2 + rng.uniform(-0.08, 0.08, 2) * size)
-    if mine_type == "MT":
-        central = np.hypot(*turned(shape, centre, 0.0)) < 0.2 * size
-        centre = lowest(np.where(central, -elevation_m, np.inf))
-    pit = grow(
-        rng,
-        shape,
-        centre,
-        axes,
-        angle=rng.uniform(-np.pi, np.pi),
-        start=form.start,
-        power=form.power,
-        ragged=form.ragged,
-    )
-    host, mineral = _ground(rng, raw_material, case, biome)
-    patches = noise(rng, shape, 14, 2.4)
-    plan = Plan(
-        raw_material=raw_material,
-        biome=biome,
-        pit=pit,
-        wall=form.wall * rng.uniform(0.8, 1.2),
-        depth_m=form.steepness * form.wall * min(axes) * PIXEL_M,
-        num_benches=int(rng.integers(3, 6)),
-        front=form.front,
-        has_slopes=rng.random() < 0.65,
-        ramp_bearing=rng.uniform(1.1, 2.4) * rng.choice([-1, 1]) if rng.random() < 0.75 else None,
-        preparation_px=rng.uniform(3.0, 7.0) if rng.random() < _PREPARATION[mine_type] else 0.0,
-        internal_dump=rng.uniform(0.35, 0.6) if rng.random() < _INTERNAL_DUMP[mine_type] else 0.0,
-        sump=(patches > 1.3) & (rng.random() < 0.45),
-        host=host,
-        mineral=mineral,
-        patches=patches,
-        zones=noise(rng, shape, 26, 4.5),
-        hall_angle=rng.uniform(0, np.pi),
-        hall_seed=int(rng.integers(2**31)),
-    )
-    gap_px = _GAP_PX if case in ("patchwork", "multi-pit") else 2
-    ground = FreeGround(rng, ndimage.binary_dilation(pit.reached(1.0), iterations=gap_px), size)
-    if case == "patchwork":
-        _scatter_patches(rng, plan, ground, size)
-    else:
-        _place_case(rng, plan, ground, case, size)
-        _place_waste(rng, plan, ground, mine_type, size)
-    _place_works(rng, plan, ground, size)
-    _place_inside(rng, plan, min(axes), size)
-    return plan
+class Plan:
+    """Layout of one mine, the same in all years; shapes have their full extent at stage 1."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        mine_type: str,
+        raw_material: str,
+        case: str,
+        biome: Biome,
+        elevation_m: np.ndarray,
+        size: int,
+    ):
+        """Lay out a mine in the inner `size` pixels of its ground; the parts scale with them."""
+        shape = elevation_m.shape
+        form = _PATCH_FORM if case == "patchwork" else _PIT_FORMS[mine_type]
+        # Other pits need room beside the first.
+        extent_px = 0.75 * size if case in ("multi-pit", "flooded pit") else size
+        axes = rng.uniform(*form.along) * extent_px, rng.uniform(*form.across) * extent_px
+        centre = tuple(np.array(shape) / 2 + rng.uniform(-0.08, 0.08, 2) * size)
+        if mine_type == "MT":
+            central = np.hypot(*turned(shape, centre, 0.0)) < 0.2 * size
+            centre = lowest(np.where(central, -elevation_m, np.inf))
+        self.raw_material, self.biome = raw_material, biome
+        self.pit = grow(
+            rng,
+            shape,
+            centre,
+            axes,
+            angle=rng.uniform(-np.pi, np.pi),
+            start=form.start,
+            power=form.power,
+            ragged=form.ragged,
+        )
+        self.host, self.mineral = _ground(rng, raw_material, case, biome)
+        # Noise that patches of ground and ragged borders are cut from, (height, width).
+        self.patches = noise(rng, shape, 14, 2.4)
+        self.wall = form.wall * rng.uniform(0.8, 1.2)  # share of the pit's radius
+        self.depth_m = form.steepness * form.wall * min(axes) * PIXEL_M
+        self.num_benches = int(rng.integers(3, 6))
+        self.front = form.front
+        self.has_slopes = rng.random() < 0.65  # that can be told apart
+        # Where the haul road enters the pit; None where there is none to be seen.
+        seen = rng.random() < 0.75
+        self.ramp_bearing = rng.uniform(1.1, 2.4) * rng.choice([-1, 1]) if seen else None
+        # Width of the strip prepared ahead of the front, and share of the pit, from its back, that
+        # is filled again; 0 for none.
+        prepares = rng.random() < _PREPARATION[mine_type]
+        self.preparation_px = rng.uniform(3.0, 7.0) if prepares else 0.0
+        fills = rng.random() < _INTERNAL_DUMP[mine_type]
+        self.internal_dump = rng.uniform(0.35, 0.6) if fills else 0.0
+        # Where water stands if the pit's floor is there, (height, width).
+        self.sump = (self.patches > 1.3) & (rng.random() < 0.45)
+        # Smooth noise: the rock's colour follows it, haul roads its contours, (height, width).
+        self.zones = noise(rng, shape, 26, 4.5)
+        self.hall_angle = rng.uniform(0, np.pi)
+        self.hall_seed = int(rng.integers(2**31))
+        self.dumps: list[Growth] = []
+        self.old_dump: Growth | None = None
+        self.old_pits: list[Growth] = []  # full of water, and unlabelled
+        self.reclaimed: list[Growth] = []  # diggings that are green again, and unlabelled
+        self.tailings: Growth | None = None
+        self.tailings_in_dump = False
+        self.dam_sector = np.pi  # half-angle of the dam; the rest leans on natural ground
+        self.wet_dam = False  # slurry stands up to the dam and over it
+        self.plants: list[Growth] = []
+        self.stockpiles: list[Growth] = []
+        self.ponds: list[Growth] = []
+        self.haul_roads: list[tuple[Place, Place]] = []
+        gap_px = _GAP_PX if case in ("patchwork", "multi-pit") else 2
+        taken = ndimage.binary_dilation(self.pit.reached(1.0), iterations=gap_px)
+        ground = FreeGround(rng, taken, size)
+        if case == "patchwork":
+            _scatter_patches(rng, self, ground, size)
+        else:
+            _place_case(rng, self, ground, case, size)
+            _place_waste(rng, self, ground, mine_type, size)
+        _place_works(rng, self, ground, size)
+        _place_inside(rng, self, min(axes), size)
 
 
 def _ground(
