@@ -44,7 +44,7 @@ from minseg.synthetic.sensing import (
     observe_radar,
     sun_position,
 )
-from minseg.synthetic.site import mine_at, paint_mine
+from minseg.synthetic.site import MineState, paint_mine
 
 VERSION = 4
 """Changes whenever the same arguments would give other scenes, or the defaults change."""
@@ -93,7 +93,7 @@ class _Site:
 def _observe(site: _Site, year: int, last_year: int) -> SceneRasters:
     """Draw the scene of one year."""
     mine, land, weather = site.mine, site.land, site.stream(f"{year}")
-    state = mine_at(site.plan, float(np.exp(-site.growth_per_year * (last_year - year))))
+    state = MineState(site.plan, float(np.exp(-site.growth_per_year * (last_year - year))))
     winter = site.case == "snow" and year == last_year
     date = _clear_day(mine["latitude"], year, winter, weather)
     elevation_m = land.elevation_m + state.relief_m

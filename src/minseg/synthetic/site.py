@@ -4,8 +4,6 @@ How the classes lie to each other is that of Table 1 and section 2.2. Old dumps 
 and flooded old pits are drawn, and stay unlabelled (Table 1).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import ndimage
 
@@ -17,56 +15,47 @@ _DAM_PX = 3.2
 _RAMP_HALF_WIDTH_PX = 1.5
 
 
-@dataclass(frozen=True)
 class MineState:
     """A mine in one year."""
 
-    plan: Plan
-    classes: dict[str, np.ndarray]
-    """Class name of Table 1 to bool mask (height, width): what is really there."""
-    depth: np.ndarray
-    """0 at the pit's rim and outside, 1 on its floor."""
-    internal_dump: np.ndarray
-    """Bool (height, width)."""
-    relief_m: np.ndarray
-    """What digging and dumping did to the elevation, metres."""
-
-
-def mine_at(plan: Plan, stage: float) -> MineState:
-    """Let a mine grow to a stage."""
-    pit, dumped = plan.pit, _dumping_stage(stage)
-    excavation = pit.reached(stage)
-    depth = np.clip((stage - pit.stage) / (stage * plan.wall), 0, 1)
-    plants = _union(plan, plan.plants, 1.0)
-    stockpiles = _union(plan, plan.stockpiles, 1.0) & ~plants
-    ponds = _union(plan, plan.ponds, 1.0)
-    dumps = _union(plan, plan.dumps, dumped)
-    dam, slurry = _tailings(plan, dumped)
-    if plan.tailings_in_dump:
-        dumps |= dam | slurry
-    internal_dump = _internal_dump(plan, stage)
-    front = np.abs(pit.bearing) < plan.front
-    walls = excavation & (depth > 0.02) & (depth < 0.98)
-    visible = walls & ~internal_dump & ~plants & ~stockpiles & plan.has_slopes
-    ramp = visible & _ramp(plan, stage)
-    strip_px = plan.preparation_px + plan.patches  # ragged
-    prepared = front & ~excavation & (pit.distance_px(stage) <= strip_px)
-    elsewhere = dumps | dam | slurry | plants | stockpiles | ponds
-    classes = {
-        "excavation": excavation,
-        "dumping ground": dumps | internal_dump,
-        "stockpile": stockpiles,
-        "settling pond": ponds,
-        "infrastructure": plants,
-        "preparatory work area": prepared & ~elsewhere & (plan.preparation_px > 0),
-        "exploitation slope": visible & front & ~ramp,
-        "transportation slope": ramp,
-        "dam": dam,
-        "tailing storage facility": slurry,
-    }
-    relief_m = _relief_m(plan, stage, depth, internal_dump)
-    relief_m += 2.5 * ndimage.distance_transform_edt(stockpiles) + 2.0 * dam
-    return MineState(plan, classes, depth, internal_dump, relief_m)
+    def __init__(self, plan: Plan, stage: float):
+        """Let a mine grow to a stage."""
+        self.plan = plan
+        pit, dumped = plan.pit, _dumping_stage(stage)
+        excavation = pit.reached(stage)
+        # 0 at the pit's rim and outside, 1 on its floor.
+        depth = self.depth = np.clip((stage - pit.stage) / (stage * plan.wall), 0, 1)
+        plants = _union(plan, plan.plants, 1.0)
+        stockpiles = _union(plan, plan.stockpiles, 1.0) & ~plants
+        ponds = _union(plan, plan.ponds, 1.0)
+        dumps = _union(plan, plan.dumps, dumped)
+        dam, slurry = _tailings(plan, dumped)
+        if plan.tailings_in_dump:
+            dumps |= dam | slurry
+        internal_dump = self.internal_dump = _internal_dump(plan, stage)
+        front = np.abs(pit.bearing) < plan.front
+        walls = excavation & (depth > 0.02) & (depth < 0.98)
+        visible = walls & ~internal_dump & ~plants & ~stockpiles & plan.has_slopes
+        ramp = visible & _ramp(plan, stage)
+        strip_px = plan.preparation_px + plan.patches  # ragged
+        prepared = front & ~excavation & (pit.distance_px(stage) <= strip_px)
+        elsewhere = dumps | dam | slurry | plants | stockpiles | ponds
+        # Class name of Table 1 to bool mask (height, width): what is really there.
+        self.classes = {
+            "excavation": excavation,
+            "dumping ground": dumps | internal_dump,
+            "stockpile": stockpiles,
+            "settling pond": ponds,
+            "infrastructure": plants,
+            "preparatory work area": prepared & ~elsewhere & (plan.preparation_px > 0),
+            "exploitation slope": visible & front & ~ramp,
+            "transportation slope": ramp,
+            "dam": dam,
+            "tailing storage facility": slurry,
+        }
+        # What digging and dumping did to the elevation.
+        self.relief_m = _relief_m(plan, stage, depth, internal_dump)
+        self.relief_m += 2.5 * ndimage.distance_transform_edt(stockpiles) + 2.0 * dam
 
 
 def _dumping_stage(stage: float) -> float:
