@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from minseg.report import mines as pages
@@ -105,6 +108,15 @@ def test_a_mine_is_explained_in_words_and_two_sentences_and_all_of_them_in_two_l
     # 132 of 188 and 0 of 144 pixels; 24 of 56 and 80 of 144 errors are within 2 px.
     assert score.startswith("- **Score:** IoU 0.398 over all test mines, of single ones from 0.00 ")
     assert "52% of them lie within 2 px" in wrong
+
+
+def test_large_objects_are_written_in_hectares_not_in_powers_of_ten(explained):
+    found = explained([SHIFTED])
+    objects = pd.DataFrame({"area_ha": [123.0, 0.0231, 2345.0], "detected": [0.0, 0.9, 1.0]})
+    objects = objects.assign(mine="mine-4", cut=False, **{"class": "excavation"})
+    table = pages.explanation_table(replace(found, objects=objects), "mine-4")
+    text = table.loc["objects less than 50% found", "excavation"]
+    assert text == "1 of 3; missed: 120 ha; found: 0.023 to 2300 ha"
 
 
 def test_shares_and_claims_in_words(make, synthetic):

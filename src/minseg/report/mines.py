@@ -17,7 +17,7 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, CLASSES, EXTENT
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
-from minseg.report.style import kind, model_title, number, signed, spans
+from minseg.report.style import kind, model_title, number, signed, span, spans
 from minseg.scoring.metrics import METRICS
 from minseg.study import errors
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
@@ -210,10 +210,13 @@ def _missed(objects: pd.DataFrame) -> str:
         ("found", objects.loc[~missed, "area_ha"]),
     ):
         if len(areas):
-            low, high = areas.min(), areas.max()
-            sizes = f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
-            text += f"; {word}: {sizes} ha"
+            text += f"; {word}: {span(areas.min(), areas.max(), _two_digits)} ha"
     return text
+
+
+def _two_digits(value: float) -> str:
+    """Write the first two digits of a number, and no power of ten."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _distance(scene: pd.Series) -> str:
