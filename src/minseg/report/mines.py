@@ -171,7 +171,9 @@ def answer(run: Run, shares: pd.DataFrame) -> str:
     farther = together["first_share"].drop([errors.WITHIN_1_PX, errors.WITHIN_2_PX]).dropna()
     most = farther.idxmax() if len(farther) else errors.UNEXPLAINED
     where = "under none of the conditions below" if most == errors.UNEXPLAINED else most
-    rest = f"; of those farther off most lie {where} ({_percent(farther.max())})"
+    # Each error stands under one condition: together they are all errors.
+    share = _percent(farther.max() / farther.sum())
+    rest = f"; of those farther off the largest share lies {where} ({share})"
     return (
         f"- **Score:** IoU {_decimals(run.scores()['iou'])} over all test mines{spread}.\n"
         f"- **Errors:** {_percent(edge['value'])} of them lie {errors.WITHIN_2_PX}, as do "
