@@ -95,6 +95,9 @@ def test_areas_are_drawn_where_they_are(account, true):
     alone = change.change_account({mine: true[mine]}, true, mine).assign(task="model1")
     draw(pages.change_area_figure(alone))
     assert "–" in pages.account_table(alone).to_html()
+    found, _ = pages.answer(alone, pd.DataFrame()).splitlines()
+    assert "and the floor of false change is unknown. The largest is" in found
+    assert found.endswith(" ha mapped, unknown adjusted.")
 
 
 def test_tables(account, true, synthetic):
