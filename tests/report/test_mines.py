@@ -58,6 +58,11 @@ def test_the_papers_row_never_stands_beside_a_synthetic_mine(make):
     assert "synthetic" in html and "0.702" in html and "–" in html
 
 
+def test_mines_without_a_name_are_called_by_their_identifier(make):
+    table = shown(*make()).data
+    assert table.index.to_list() == [("mine-4", "excavation"), ("mine-5", "excavation")]
+
+
 @pytest.mark.parametrize(
     ("name", "location", "same"),
     [

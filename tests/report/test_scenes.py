@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -247,4 +248,8 @@ def test_overlay_of_a_stored_run_shows_the_crop_that_was_scored(perfect_run, dat
 def test_example_is_the_scene_with_the_most_classes(dataset):
     example = scenes.example_scene(dataset)
     assert example in set(dataset.scenes_of("train")["scene"])
-    assert scenes.annotated_scene(dataset, example).axes
+    figure = scenes.annotated_scene(dataset, example)
+    row = dataset.scenes.set_index("scene").loc[example]
+    assert texts(figure)[0] == f"{row['mine']}, {row['year']}"  # the mine has no name
+    named = replace(dataset, mines=dataset.mines.assign(name="Pit"))
+    assert texts(scenes.annotated_scene(named, example))[0] == f"Pit, {row['year']}"

@@ -17,6 +17,7 @@ from minseg.report import style
 from minseg.report.scenes import (
     draw_classes,
     joined,
+    mine_name,
     names_present,
     paint,
     picture_row,
@@ -132,7 +133,7 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     figure, panels = picture_row(
         4,
         first.before.grid,
-        f"{_mine_name(dataset, first.mine)}, {first.years[0]} and {first.years[1]}: "
+        f"{mine_name(dataset, first.mine)}, {first.years[0]} and {first.years[1]}: "
         f"{', '.join(titles)}",
         dataset.synthetic,
         scale=0.88,
@@ -164,7 +165,7 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
     figure, panels = picture_row(
         1 + len(states),
         found.before.grid,
-        f"{_mine_name(dataset, found.mine)}, {found.years[0]} to {found.years[1]}: {class_name} "
+        f"{mine_name(dataset, found.mine)}, {found.years[0]} to {found.years[1]}: {class_name} "
         f"({model_title(found.before.task.name)})",
         dataset.synthetic,
         below_in=style.legend_height_in(4, 4),
@@ -230,10 +231,6 @@ def _pictures(dataset: Dataset, found: TwoYears) -> list[np.ndarray]:
     """Read the images of both years, stretched alike so that they can be compared by eye."""
     images = year_images(dataset, found)
     return np.split(stretch(np.concatenate(images, axis=1)), 2)  # one above the other
-
-
-def _mine_name(dataset: Dataset, mine: str) -> str:
-    return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
 
 
 @style.in_style()

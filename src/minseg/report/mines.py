@@ -17,6 +17,7 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import CLASS_NAMES, CLASSES, EXTENT
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
+from minseg.report.scenes import mine_name
 from minseg.report.style import kind, model_title, number, signed, span, spans
 from minseg.scoring.metrics import METRICS
 from minseg.study import errors
@@ -53,10 +54,9 @@ def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[st
     are there or predicted there. The paper's numbers stand beside ours only where the mine is the
     same, never beside a synthetic one; the others are in `paper_mine_table`.
     """
-    names = dataset.mines.set_index("mine")["name"]
     there = scores.dropna(subset=["iou"])
     lines = pd.concat([there.iloc[:0], *(there[there["mine"] == mine] for mine in mines)])
-    locations = [str(names[mine]) for mine in lines["mine"]]
+    locations = [mine_name(dataset, mine) for mine in lines["mine"]]
     parts = {
         "": pd.DataFrame({"shown as": [mines[mine] for mine in lines["mine"]]}),
         OURS: lines[list(METRICS)].reset_index(drop=True),

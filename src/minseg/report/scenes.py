@@ -362,6 +362,10 @@ def read_picture(dataset: Dataset, scene: pd.Series, window: Window | None = Non
 
 def scene_title(dataset: Dataset, scene: pd.Series) -> str:
     """Name a scene: its mine, and the year if it is known."""
-    name = dataset.mines.set_index("mine").loc[scene["mine"], "name"]
-    year = scene["year"]
-    return str(name) if pd.isna(year) else f"{name}, {year}"
+    name, year = mine_name(dataset, scene["mine"]), scene["year"]
+    return name if pd.isna(year) else f"{name}, {year}"
+
+
+def mine_name(dataset: Dataset, mine: str) -> str:
+    """Return a mine's name for a reader; its identifier where it has none."""
+    return str(dataset.mines.set_index("mine").loc[mine, "name"]) or mine
