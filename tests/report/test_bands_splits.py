@@ -8,11 +8,13 @@ import pytest
 from bs4 import BeautifulSoup
 from matplotlib.colors import to_hex
 
+from minseg.errors import MinsegError
 from minseg.report import bands_splits
 from minseg.scoring.metrics import METRICS
 from minseg.study import tables
 from minseg.study.config import RunConfig
 from minseg.study.paper import paper_images, paper_table
+from minseg.study.runs import run_key
 from minseg.study.study import open_study
 from tests.report.conftest import (
     counted_result,
@@ -25,6 +27,7 @@ from tests.report.conftest import (
     texts,
     titles,
 )
+from tests.study.made_runs import excavation, write_run
 
 BANDS = ["RGB", "R+N", "M"]
 
@@ -172,6 +175,23 @@ def test_a_table_minus_a_reference_answers_in_a_line(band_results, dataset, tmp_
         "2 of 3 differences in IoU told from zero by the test mines: above zero Model 1 (M); below "
         "zero Model 1 (S)."
     )
+
+
+def test_what_is_given_in_two_spellings_is_one_row(dataset, tmp_path):
+    study = open_study("demo", dataset.path, runs=tmp_path)
+    for bands, hits in (("RGB", 5), ("R+N", 7)):
+        config = study.config(task="model1", bands=bands)
+        tested = {"mine-0": excavation(hits), "mine-1": excavation(hits + 1)}
+        found = {config.epochs: {"validation": {"mine-2": excavation(hits)}, "test": tested}}
+        write_run(tmp_path / run_key(config, dataset), config, found)
+    table3 = bands_splits.table3(study, ["model1", "Model1"], ["RGB", "rgb", "R+N"])
+    assert len(table3.results) == 2
+    differences = table3.minus("RGB")
+    assert differences.table["comparisons"].unique().tolist() == [1]
+    assert titles(draw(differences.figure())) == ["Model 1"]
+    for reference in ("rgb", "general"):
+        with pytest.raises(MinsegError, match=f"unknown reference '{reference}'; use RGB, R.N, "):
+            table3.minus(reference)
 
 
 def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path, synthetic):

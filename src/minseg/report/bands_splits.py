@@ -18,6 +18,7 @@ from pandas.io.formats.style_render import CSSDict
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.dataset import Dataset
 from minseg.data.mines import MINE_TYPES, RAW_MATERIALS
+from minseg.errors import require_word
 from minseg.report import style
 from minseg.report.style import kind, made, model_title, signed, spans
 from minseg.scoring.metrics import METRICS
@@ -86,7 +87,14 @@ class Table:
         reference : str
             A row of the table, such as ``RGB``; ``per-pixel forest``; or, in Table 4,
             ``general``: from each targeted model the general one on the same mines.
+
+        Raises
+        ------
+        MinsegError
+            If it is none of these.
         """
+        others = [GENERAL] if self.number == 4 else list(BAND_CONFIGURATIONS)
+        require_word("reference", reference, dict.fromkeys([*self.row_names, *others, FOREST]))
         if reference == FOREST:
             pairs = {row: row + tables.FOREST_SUFFIX for row in self.row_names}
             words = f"network minus {reference}"
@@ -178,8 +186,7 @@ def table3(
     **settings
         Other fields of `RunConfig`.
     """
-    made = tables.results(study, tables.band_entries(study, tasks, bands, **settings))
-    return Table(3, study, tuple(made), convention)
+    return _table(3, study, tables.band_entries(study, tasks, bands, **settings), convention)
 
 
 def table4(
@@ -198,8 +205,13 @@ def table4(
     study, tasks, convention, **settings
         As for `table3`.
     """
-    made = tables.results(study, tables.split_entries(study, tasks, bands, **settings))
-    return Table(4, study, tuple(made), convention)
+    return _table(4, study, tables.split_entries(study, tasks, bands, **settings), convention)
+
+
+def _table(number: int, study: Study, entries: list[tables.Entry], convention: str) -> Table:
+    """Make or load the runs of entries, each once, though it may be given in two spellings."""
+    made = tables.results(study, list(dict.fromkeys(entries)))
+    return Table(number, study, tuple(made), convention)
 
 
 def by_model(table: pd.DataFrame) -> pd.DataFrame:
