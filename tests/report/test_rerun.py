@@ -230,14 +230,19 @@ def test_notebooks_are_those_of_the_study_wherever_it_is_asked_for(tmp_path, mon
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", 'notebook\n"'])
 def test_a_foreign_table_stops_the_batch_before_it_starts(notebook, text):
-    executions = rerun.plan_executions([notebook], {}, {})
     table = notebook.parent / "executed" / "outcomes.csv"
     table.parent.mkdir()
     table.write_text(text)
+    other = write_notebook(notebook.parent / "other" / "page.ipynb", "task = 1")
+    earlier = other.parent / "executed" / "outcomes.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("notebook,status,seconds,error,executed\npage.ipynb,succeeded,1,,\n")
+    executions = rerun.plan_executions([other, notebook], {}, {})
     with pytest.raises(MinsegError, match=r"outcomes\.csv: .*move"):
         list(rerun.execute(executions))
     assert table.read_text() == text
-    assert not executions[0].output.exists()
+    assert len(read_outcomes(earlier.parent)) == 1  # nor are those of an earlier batch lost
+    assert not any(execution.output.exists() for execution in executions)
 
 
 def test_results_folder_that_cannot_be(notebook):

@@ -126,8 +126,11 @@ def execute(executions: Sequence[Execution], scheduler: str | None = None) -> It
     as ``$MINSEG_SCHEDULER``.
     """
     done: list[Outcome] = []
-    for folder in {execution.output.parent: None for execution in executions}:
-        _start_outcomes(folder)
+    folders = dict.fromkeys(execution.output.parent for execution in executions)
+    for folder in folders:
+        _require_outcomes_folder(folder)
+    for folder in folders:
+        _write_outcomes(folder, [])
     for execution in progress(executions, "executing notebooks"):
         start = time.perf_counter()
         error = _failure(execution, scheduler)
@@ -333,8 +336,8 @@ def _one_line(message: object) -> str:
     return textwrap.shorten(str(message), 600, placeholder=" …")
 
 
-def _start_outcomes(folder: Path) -> None:
-    """Make a folder with a table of no outcomes; refuse to write over another table."""
+def _require_outcomes_folder(folder: Path) -> None:
+    """Make a folder for a table of outcomes; refuse to write over another table."""
     path = folder / OUTCOMES
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -346,7 +349,6 @@ def _start_outcomes(folder: Path) -> None:
     columns = (header or "").partition("\n")[0].split(",")
     if header is not None and not {"notebook", *RESULT_COLUMNS} <= {*columns}:
         raise MinsegError(f"{path}: not a table of outcomes; move it away")
-    _write_outcomes(folder, [])
 
 
 def _write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> None:
