@@ -82,6 +82,8 @@ def test_mistakes_in_notebooks(notebook, tmp_path):
     ]:
         with pytest.raises(MinsegError, match=message):
             rerun.plan_executions(notebooks, parameters, {}, folder)
+    with pytest.raises(MinsegError, match="no executed copy lies here; move it away, or give"):
+        rerun.plan_executions([notebook], {}, {}, namesake.parent)
     assert len(rerun.plan_executions([notebook, namesake], {}, {})) == 2
     with pytest.raises(MinsegError, match="0 found"):
         rerun.find_notebooks([str(tmp_path / "missing.ipynb")])

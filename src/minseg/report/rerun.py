@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import os
 import re
 import sys
@@ -112,6 +113,11 @@ def plan_executions(
                 name += "_"
             taken.add(name.lower())
             output = _results_folder(notebook, folder) / f"{name}.ipynb"
+            if _is_foreign(output):
+                problems.append(
+                    f"{output}: a notebook that is no executed copy lies here; move it away, or "
+                    "give another --output"
+                )
             executions.append(Execution(notebook, {**shared, **chosen}, output))
     if problems:
         raise MinsegError(summarise(problems))
@@ -245,6 +251,14 @@ def _declared(notebook: Path, names: Iterable[str]) -> dict[str, _Declared]:
         name: _Declared(notebook.name, name, one["inferred_type_name"], one["default"])
         for name, one in known.items()
     }
+
+
+def _is_foreign(path: Path) -> bool:
+    """Tell whether a notebook that papermill did not write lies in the place of a copy."""
+    try:
+        return "papermill" not in json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    except (OSError, ValueError, LookupError, TypeError):  # none, or half a copy
+        return False
 
 
 def _literally(path: Path) -> str:
