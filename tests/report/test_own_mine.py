@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import geopandas
 import numpy as np
 import pytest
@@ -61,6 +63,12 @@ def test_a_test_mine_stands_in_where_no_image_is_named(dataset, run, tmp_path):
     figure = own_mine.map_figure(image, mapped)
     assert len(figure.axes) == 2
     assert "SYNTHETIC" in [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_a_test_mine_without_radar_does_not_serve_a_run_that_needs_it(dataset, run):
+    optical = replace(dataset, scenes=dataset.scenes.assign(radar=""))
+    with pytest.raises(MinsegError, match="has no radar file, and the run needs B02, B04, VV; na"):
+        own_mine.own_image(optical, run)
 
 
 def test_named_images_are_read_as_told(dataset, run):
