@@ -142,7 +142,6 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     for k, (year, letter) in enumerate(zip(first.years, "ab", strict=True)):
         show(panels[2 * k], pictures[k], f"({letter}) {year}")
         draw_classes(panels[2 * k + 1], pictures[k], layers[k], f"({letter}) {year}, predicted")
-    style.add_scale_bar(panels[0], first.before.grid)
     style.legend_below(figure, panels[0], legend, 5)
     return figure
 
@@ -174,7 +173,6 @@ def change_figure(dataset: Dataset, found: TwoYears, true: TwoYears) -> Figure:
     show(panels[0], picture, f"{found.years[1]}")
     for panel, (title, values) in zip(panels[1:], states.items(), strict=True):
         show(panel, paint(picture, values, fills), title)
-    style.add_scale_bar(panels[0], found.before.grid)
     left_out = {"not compared": "#FFFFFF"} if unknown else {}
     style.legend_below(figure, panels[1], CHANGES | left_out, 4)
     return figure

@@ -138,7 +138,6 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     painted = scenes.paint(picture, found.classes, scenes.class_colours(found.task))
     scenes.show(panels[0], picture, "image")
     scenes.show(panels[1], painted, "predicted")
-    style.add_scale_bar(panels[0], found.grid)
     style.legend_below(figure, panels[0], present, _LEGEND_COLUMNS)
     return figure
 

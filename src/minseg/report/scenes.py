@@ -27,7 +27,7 @@ from minseg.data.labels import (
 from minseg.data.raster import Grid
 from minseg.maps.class_map import ClassMap
 from minseg.report import style
-from minseg.report.style import METRIC_TITLES, number
+from minseg.report.style import number
 from minseg.study.errors import best_median_worst as best_median_worst
 from minseg.study.runs import Run, find_scene, scene_prediction
 
@@ -88,7 +88,7 @@ def picture_row(
     below_in: float = 0.0,
     right_in: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[style.ReportFigure, list[Axes]]:
-    """Make a figure with a row of panels that fit the shape of a scene on the ground.
+    """Make a figure with a row of panels that fit a scene's ground, with a scale bar in the first.
 
     Placed in inches, since matplotlib's automatic layouts leave gaps round fixed shapes. Room for
     legends is a height below the panels, and a width and height beside them.
@@ -113,7 +113,9 @@ def picture_row(
     bottom = (all_in - above_in - height_in) / all_in
     size = width_in / total_in, height_in / all_in
     starts = [(_MARGIN_IN + k * (slot_in + _GAP_IN)) / total_in for k in range(columns)]
-    return figure, [figure.add_axes((start, bottom, *size)) for start in starts]
+    panels = [figure.add_axes((start, bottom, *size)) for start in starts]
+    style.add_scale_bar(panels[0], grid)
+    return figure, panels
 
 
 def show(panel: Axes, picture: np.ndarray, title: str) -> None:
@@ -126,7 +128,7 @@ def show(panel: Axes, picture: np.ndarray, title: str) -> None:
 
 def class_colours(task: Task) -> dict[int, str]:
     """Return the colours of a task's values but the background's."""
-    return dict(list(enumerate(task.target_colours))[1:])
+    return dict(enumerate(task.target_colours[1:], start=1))
 
 
 def classes_present(task: Task, *rasters: np.ndarray) -> dict[str, str]:
@@ -229,13 +231,14 @@ def overlay_figure(
     task: Task,
     grid: Grid,
     title: str,
-    scores: Mapping[str, float] | None = None,
-    synthetic: bool = False,
+    scores: Mapping[str, float],
+    synthetic: bool,
 ) -> Figure:
     """Show image, ground truth, prediction and their agreement side by side (Figures 5 to 16).
 
     Scores are `iou`, `recall` and `precision`, written above the agreement; NaN is undefined.
     """
+    iou, recall, precision = (number(scores[name], 2) for name in ("iou", "recall", "precision"))
     verdict = agreement(prediction, target)
     class_legend = classes_present(task, target, prediction)
     verdict_legend = {
@@ -245,14 +248,13 @@ def overlay_figure(
     } | (NOT_ANNOTATED if np.any(verdict == Agreement.IGNORED) else {})
     legends = ((class_legend, 3), (verdict_legend, 2))
 
-    verdict_title = _agreement_title(scores)
     figure, panels = picture_row(
         4,
         grid,
         title,
         synthetic,
         scale=0.88,
-        title_lines=verdict_title.count("\n") + 1,
+        title_lines=2,
         below_in=max(style.legend_height_in(len(legend), columns) for legend, columns in legends),
     )
     picture = stretch(image)
@@ -261,18 +263,11 @@ def overlay_figure(
     show(panels[1], paint(picture, target, classes), "ground truth")
     show(panels[2], paint(picture, prediction, classes), "prediction")
     verdicts = {int(kind): colour for kind, colour in AGREEMENT_COLOURS.items()}
+    verdict_title = f"agreement: IoU {iou}\nrecall {recall} · precision {precision}"
     show(panels[3], paint(picture, verdict, verdicts), verdict_title)
-    style.add_scale_bar(panels[0], grid)
     for panel, (legend, columns) in zip((panels[0], panels[3]), legends, strict=True):
         style.legend_below(figure, panel, legend, columns)
     return figure
-
-
-def _agreement_title(scores: Mapping[str, float] | None) -> str:
-    """Title the agreement panel, with the scores given below."""
-    given = [f"{METRIC_TITLES[name]} {number(score, 2)}" for name, score in (scores or {}).items()]
-    lines = ["agreement" + "".join(f": {text}" for text in given[:1]), " · ".join(given[1:])]
-    return "\n".join(filter(None, lines))
 
 
 @style.in_style()
@@ -295,7 +290,6 @@ def annotation_figure(
     show(panels[0], picture, "image")
     for panel, (name_of_panel, bits) in zip(panels[1:], labels.items(), strict=True):
         draw_classes(panel, picture, bits, name_of_panel)
-    style.add_scale_bar(panels[0], grid)
     box = panels[-1].get_position()
     figure.legend(
         handles=style.colour_patches(legend),
@@ -336,8 +330,6 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
     Of classes that overlap the uppermost are drawn; the scores are of all.
     """
     tested = scene_prediction(run, dataset, mine).uppermost()
-    by_mine = run.scores_by_mine()
-    scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
     return overlay_figure(
         read_picture(dataset, tested.scene, tested.window),
         tested.target,
@@ -345,7 +337,7 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
         tested.task,
         tested.grid,
         f"{scene_title(dataset, tested.scene)}: {tested.task.title}",
-        scores,
+        run.scores_by_mine().loc[mine].to_dict(),
         dataset.synthetic,
     )
 
