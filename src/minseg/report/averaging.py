@@ -1,6 +1,7 @@
 """Tables and charts of averaging conventions: what the print allows, and what our runs give."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,8 +162,11 @@ def pattern_figure(paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> Fig
         axes.fill_between([0, 1], [0, 1], 1, color=_FORBIDDEN, linewidth=0, zorder=0)
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.9, zorder=1)
         for rows, (colour, marker) in zip(ours.values(), _OURS, strict=False):
-            _scatter(axes, rows[rows["task"] == task], colour, marker)
-        _scatter(axes, paper[paper["task"] == task], _PAPER, "D", hollow=True)
+            ours_here = rows[rows["task"] == task]
+            axes.scatter(ours_here["bound"], ours_here["iou"], 20, colour, marker, zorder=3)
+        printed = paper[paper["task"] == task]
+        hollow: dict[str, Any] = {"facecolor": "none", "edgecolor": _PAPER, "marker": "D"}
+        axes.scatter(printed["bound"], printed["iou"], 26, zorder=3, **hollow)
         axes.set_title(model_title(task), fontweight="bold")
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="min(precision, recall)")
         for axis in (axes.xaxis, axes.yaxis):
@@ -216,17 +220,6 @@ def _draw_ranks(axes: Axes, table: pd.DataFrame) -> None:
             looks = {"color": colour, "fontsize": 8, "annotation_clip": False}
             style.note(axes, name, (table.shape[1] - 1, rank), 7 + 40 * k, **looks)
     axes.set_xlim(-0.3, table.shape[1] - 0.2)
-
-
-def _scatter(
-    axes: Axes, rows: pd.DataFrame, colour: str, marker: str, hollow: bool = False
-) -> None:
-    """Draw rows as points."""
-    face = "none" if hollow else colour
-    size = 26 if hollow else 20
-    axes.scatter(
-        rows["bound"], rows["iou"], size, facecolor=face, edgecolor=colour, marker=marker, zorder=3
-    )
 
 
 def _side_by_side(tasks: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]:

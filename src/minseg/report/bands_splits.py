@@ -320,15 +320,13 @@ def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
         if not result.runs
     ]
     lines = scores[~scores["row"].isin(list(tables.AVERAGES))].drop_duplicates(["task", "row"])
-    for task, row, mines, absent in zip(
-        lines["task"], lines["row"], lines["mines"], lines["absent"], strict=True
-    ):
-        if absent:
-            told.append(
-                (f"no test scene holds {absent}; the scores say nothing about that", task, row)
-            )
-        if mines == 1:
-            told.append(("a single test mine, so there is no interval over mines", task, row))
+    for line in lines.to_dict("records"):
+        place = line["task"], line["row"]
+        if line["absent"]:
+            reason = f"no test scene holds {line['absent']}; the scores say nothing about that"
+            told.append((reason, *place))
+        if line["mines"] == 1:
+            told.append(("a single test mine, so there is no interval over mines", *place))
     for task, of_task in lines[lines["metric"] == "iou"].groupby("task", sort=False):
         apart = of_task["value"].max() - of_task["value"].min()
         unsteady = of_task.sort_values("spread", na_position="first").iloc[-1]
@@ -364,8 +362,7 @@ def _score_style(table: pd.DataFrame, title: str, convention: str, zero: bool = 
     def three_decimals(value: object) -> str:
         return f"{value:.3f}" if zero else f"{value:.3f}".removeprefix("0")
 
-    averages = table.index.isin(list(tables.AVERAGES))
-    rules = [k for k in range(1, len(table)) if averages[k] != averages[k - 1]]
+    rules = style.group_starts(table.index.isin(list(tables.AVERAGES)))
     styler = style.table_style(table, corner, rules)
     styler = styler.format(dict.fromkeys(scores, three_decimals), na_rep="–")
     return styler.apply(_embolden_highest, subset=table.columns[compared])
@@ -412,10 +409,12 @@ def band_figure(
     rows = list(scores["row"].unique())
     figure, panels = _panels(scores, rows)
     forest = _iou(forest.assign(row=forest["row"].str.removesuffix(tables.FOREST_SUFFIX)))
-    step, shaded = 0.27, False  # the forest stands in the middle
+    step = 0.27  # the forest stands in the middle
     for task, axes in panels.items():
         lines = _lines(scores, task, rows)
-        shaded |= _shade(axes, lines, chosen.get(task))
+        of_choice = lines.reindex([chosen.get(task)])  # NaN where none was chosen
+        for low, high in of_choice[["low", "high"]].dropna().to_numpy(float):
+            axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)
         at = [row - step for row in range(len(rows))]
         axes.hlines(at, lines["low"], lines["high"], color=_OURS)
         axes.scatter(lines["value"], at, 28, color=_OURS, zorder=3)
@@ -431,7 +430,7 @@ def band_figure(
     ]
     if scores["paper"].notna().any():
         entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
-    if shaded:
+    if any(axes.patches for axes in panels.values()):
         entries.append(Patch(color=_SHADE, label="chosen on validation"))
     return _finished(figure, panels, f"IoU ({convention} convention)", entries)
 
@@ -535,15 +534,6 @@ def _panels(table: pd.DataFrame, rows: Sequence[str]) -> tuple[Figure, dict[str,
                 row - 0.5, color="#999999" if closed else "#EEEEEE", linewidth=0.7, zorder=0
             )
     return figure, dict(zip(tasks, panels, strict=True))
-
-
-def _shade(axes: Axes, lines: pd.DataFrame, row: str | None) -> bool:
-    """Shade the interval of a row, if it has one, and tell whether it has."""
-    if row is None or row not in lines.index or lines["low"].isna()[row]:
-        return False
-    low, high = (float(lines[bound][row]) for bound in ("low", "high"))
-    axes.axvspan(low, high, color=_SHADE, linewidth=0, zorder=0)
-    return True
 
 
 def _draw_paper(axes: Axes, values: pd.Series, step: float) -> None:

@@ -52,14 +52,10 @@ def ledger_html(ledger: Ledger) -> str:
 
     ``#claim-ID`` is its address. Verdicts on synthetic data bear the word, and are drawn hollow.
     """
-    sections: dict[str, list[Judged]] = {}
-    for one in ledger.judged:
-        sections.setdefault(SECTIONS[one.claim.place[0]], []).append(one)
-    in_order = {name: sections[name] for name in SECTIONS.values() if name in sections}
     return _PAGE.get_template("ledger.html").render(
         ledger=ledger,
         asked=ledger.dataset is not None,
-        sections=in_order,
+        sections=_sections(ledger),
         badge=_badge,
         call=_call,
         claimed=_claimed,
@@ -71,6 +67,15 @@ def ledger_html(ledger: Ledger) -> str:
         sources=_sources,
         titles=SECTIONS,
     )
+
+
+def _sections(ledger: Ledger) -> dict[str, list[Judged]]:
+    """Sort claims under the section of the paper that states them first."""
+    found = {
+        name: [one for one in ledger.judged if one.claim.place[0] == place]
+        for place, name in SECTIONS.items()
+    }
+    return {name: judged for name, judged in found.items() if judged}
 
 
 def ledger_summary(ledger: Ledger) -> str:
@@ -252,12 +257,8 @@ def verdict_figure(ledger: Ledger) -> Figure:
     Rows are the sections of the paper, by the first place of each claim. Verdicts on synthetic
     data are hollow tiles.
     """
-    sections = [
-        (name, [one for one in ledger.judged if one.claim.place[0] == place])
-        for place, name in SECTIONS.items()
-    ]
-    sections = [(name, judged) for name, judged in sections if judged]
-    longest = max(len(judged) for _, judged in sections)
+    sections = _sections(ledger)
+    longest = max(map(len, sections.values()))
     figure = style.ReportFigure(figsize=(8.2, 1.35 + 0.25 * len(sections)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     sides: Sequence[tuple[Axes, str, Sequence[str], str, bool]] = (
@@ -265,7 +266,7 @@ def verdict_figure(ledger: Ledger) -> Figure:
         (right, "runs", measured.RUN_VERDICTS, "Against our runs", ledger.synthetic),
     )
     for axes, side, verdicts, heading, hollow in sides:
-        for row, (_, judged) in enumerate(sections):
+        for row, judged in enumerate(sections.values()):
             found = sorted((getattr(one, side).verdict for one in judged), key=verdicts.index)
             for column, verdict in enumerate(found):
                 _tile(axes, column, row, verdict, hollow)
@@ -278,7 +279,7 @@ def verdict_figure(ledger: Ledger) -> Figure:
         )
         axes.set_title(heading, fontweight="bold")
         axes.set(xlim=(-0.1, longest), ylim=(len(sections) - 0.1, -0.1), xticks=[])
-        axes.set_yticks(np.arange(len(sections)) + 0.45, [name for name, _ in sections])
+        axes.set_yticks(np.arange(len(sections)) + 0.45, list(sections))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     style.mark_synthetic(figure, ledger.synthetic)

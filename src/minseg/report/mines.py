@@ -14,10 +14,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from pandas.io.formats.style import Styler
 
 from minseg.data.dataset import Dataset
-from minseg.data.labels import CLASS_NAMES, CLASSES, EXTENT
+from minseg.data.labels import CLASS_NAMES
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
-from minseg.report.scenes import mine_name
+from minseg.report.scenes import CLASS_COLOURS, mine_name
 from minseg.report.style import kind, model_title, number, signed, span, spans
 from minseg.scoring.metrics import METRICS
 from minseg.study import errors
@@ -44,8 +44,6 @@ _EDGES = (errors.WITHIN_1_PX, errors.WITHIN_2_PX)
 FEWEST_OBJECTS = 5
 """Objects of a size from which a share of found ones is drawn."""
 
-_CLASS_COLOURS = {mine_class.name: mine_class.colour for mine_class in (*CLASSES, EXTENT)}
-
 
 def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[str, str]) -> Styler:
     """Lay out scores of single mines in the shape of Tables 6 to 8.
@@ -68,7 +66,7 @@ def mine_table(scores: pd.DataFrame, dataset: Dataset, task: str, mines: dict[st
         parts[PAPER] = pd.DataFrame(same, columns=list(METRICS))
     table = pd.concat(parts, axis=1).set_axis(index).rename(columns=style.SHORT_METRIC_TITLES)
     corner = (model_title(task), "synthetic" * dataset.synthetic)
-    return style.table_style(table, corner, _group_starts(locations)).format(_decimals)
+    return style.table_style(table, corner, style.group_starts(locations)).format(_decimals)
 
 
 def paper_mine_table(task: str) -> Styler:
@@ -78,7 +76,7 @@ def paper_mine_table(task: str) -> Styler:
     index = pd.MultiIndex.from_arrays([published["location"], published["class"]])
     scores = published[list(METRICS)].set_axis(index).rename(columns=style.SHORT_METRIC_TITLES)
     table = pd.concat({f"{heading}, its own mines": scores}, axis=1)
-    styler = style.table_style(table, ("", ""), _group_starts(list(published["location"])))
+    styler = style.table_style(table, ("", ""), style.group_starts(list(published["location"])))
     return styler.format(_as_printed).set_properties(color="#888888")
 
 
@@ -97,11 +95,6 @@ def _published(published: pd.DataFrame, dataset: Dataset, name: str, class_name:
     rows = [] if dataset.synthetic else published.to_dict("records")
     same = (r for r in rows if r["class"] == class_name and same_mine(name, r["location"]))
     return next(same, {})
-
-
-def _group_starts(locations: list[str]) -> list[int]:
-    """Return the rows at which another location begins."""
-    return [k for k in range(1, len(locations)) if locations[k] != locations[k - 1]]
 
 
 def explanation_table(explanations: errors.Explanations, mine: str) -> pd.DataFrame:
@@ -411,7 +404,7 @@ def object_figure(objects: pd.DataFrame) -> Figure:
     axes.set_ylabel("share of the object that was found")
     ring: dict[str, Any] = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
     entries: list[Artist] = [
-        *style.colour_patches({name: _CLASS_COLOURS[name] for name in names}),
+        *style.colour_patches({name: CLASS_COLOURS[name] for name in names}),
         Line2D([], [], color="#555555", label="cut off: larger than shown", **ring),
         Line2D([], [], color="#222222", linewidth=2.2, label="share that is at least half found"),
     ]
@@ -424,7 +417,7 @@ def _draw_sizes(axes: Axes, objects: pd.DataFrame, names: Sequence[str]) -> None
     axes.set_xscale("log")
     for name in names:
         of_class = objects[objects["class"] == name]
-        colour = _CLASS_COLOURS[name]
+        colour = CLASS_COLOURS[name]
         cut = of_class["cut"].astype(bool).to_numpy()
         axes.scatter(
             of_class["area_ha"],

@@ -142,7 +142,8 @@ def classes_present(task: Task, *rasters: np.ndarray) -> dict[str, str]:
 
 
 _EVERYTHING = Task("labels", ANNOTATED_NAMES, overlapping=True)
-_COLOURS = dict(zip(_EVERYTHING.target_names, _EVERYTHING.target_colours, strict=True))
+CLASS_COLOURS = dict(zip(_EVERYTHING.target_names, _EVERYTHING.target_colours, strict=True))
+"""Colour of a class, the same in every figure."""
 
 
 def joined(maps: Iterable[ClassMap]) -> np.ndarray:
@@ -162,7 +163,7 @@ def names_present(labels: Iterable[np.ndarray]) -> dict[str, str]:
     seen = np.bitwise_or.reduce(
         [np.bitwise_or.reduce(bits[bits != IGNORE_BITS]) for bits in labels]
     )
-    return {name: _COLOURS[name] for name in ANNOTATED_NAMES if seen & class_bit(name)}
+    return {name: CLASS_COLOURS[name] for name in ANNOTATED_NAMES if seen & class_bit(name)}
 
 
 def draw_classes(panel: Axes, picture: np.ndarray, bits: np.ndarray, title: str) -> None:
@@ -176,7 +177,7 @@ def draw_classes(panel: Axes, picture: np.ndarray, bits: np.ndarray, title: str)
     for name in (EXTENT.name, *PRIORITY):
         mask = decode_bits(bits, name)
         if mask.any() and not mask.all():
-            panel.contour(mask, [0.5], colors=[_COLOURS[name]], linewidths=0.9)
+            panel.contour(mask, [0.5], colors=[CLASS_COLOURS[name]], linewidths=0.9)
 
 
 NOT_ANNOTATED = {"not annotated": "#FFFFFF"}

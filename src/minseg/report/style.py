@@ -305,9 +305,8 @@ def legend_below(figure: Figure, panel: Axes, entries: Mapping[str, str], column
 
 def legend_above(axes: Axes) -> None:
     """Put the legend in a row above a panel, clear of the data."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
+    _, labels = axes.get_legend_handles_labels()
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.5, ncols=len(labels))
 
 
 def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[int] = ()) -> Styler:
@@ -315,8 +314,7 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
 
     The upper left corner names the two levels; rules are rows with a line above.
     """
-    groups = table.columns.get_level_values(0)
-    columns = [f".col{k}" for k in range(1, len(groups)) if groups[k] != groups[k - 1]]
+    columns = [f".col{k}" for k in group_starts(table.columns.get_level_values(0))]
     line = "1px solid rgba(128, 128, 128, 0.5)"  # shows on light pages and on dark ones
     small = "padding: 0.25em 0.25em; font-size: 0.8rem; text-align: right; vertical-align: bottom"
     styles = {
@@ -333,6 +331,11 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
     return text_table(plain).set_table_styles(
         [CSSDict(selector=cells, props=props) for cells, props in styles.items() if cells]
     )
+
+
+def group_starts(names: Sequence) -> list[int]:
+    """Return the places at which another name begins."""
+    return [k for k in range(1, len(names)) if names[k] != names[k - 1]]
 
 
 def row_panels(

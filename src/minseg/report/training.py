@@ -134,20 +134,20 @@ def _draw_links(
     axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, _Box]
 ) -> None:
     """Draw an arrow for every link, over the boxes of the row where some lie between."""
-    last_encoder = [stage["name"] for stage in anatomy if stage["part"] == "encoder"][-1:]
-    encoder = {stage["name"] for stage in anatomy if stage["part"] == "encoder"}
+    encoder = [stage["name"] for stage in anatomy if stage["part"] == "encoder"]
     for stage in anatomy:
         end = boxes[stage["name"]]
         for source in stage["sources"]:
             start = boxes[source]
             same_row = start.y == end.y
-            skips = same_row and stage["part"] == "decoder" and source in encoder
+            # The deepest stage of the encoder has nothing to skip.
+            skips = same_row and stage["part"] == "decoder" and source in encoder[:-1]
             between = [box for box in boxes.values() if box.y == end.y and start.x < box.x < end.x]
             if same_row and between:
                 path = _arc(start, end, len(between))
             else:
                 path = Path([(start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)])
-            looks = _SKIP if skips and source not in last_encoder else _FLOW
+            looks = _SKIP if skips else _FLOW
             arrow = FancyArrowPatch(path=path, arrowstyle="-|>", shrinkA=0, shrinkB=0, **looks)
             axes.add_patch(arrow)
 
