@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from minseg.errors import MinsegError
 from minseg.report import style
@@ -36,16 +36,6 @@ _TALLEST_IN = 0.85
 _FLOW: dict = {"color": "#777777", "linewidth": 0.9, "linestyle": "-", "mutation_scale": 7}
 _SKIP = _FLOW | {"color": "#009E73", "linewidth": 1.2, "linestyle": (0, (4, 1.5))}
 """Looks of arrows: of features on their way, and past what lies between."""
-
-
-@dataclass(frozen=True)
-class _Box:
-    """Where a stage is drawn: its middle, and its size, inches from the upper left."""
-
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 @style.in_style()
@@ -86,12 +76,10 @@ def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
     boxes = {}
     for stage in anatomy:
         row = sizes.index((stage["height"], stage["width"]))
-        boxes[stage["name"]] = _Box(
-            _LEFT_IN + (columns[stage["name"]] + 0.5) * pitch_in,
-            tops_in[row] + heights_in[row] / 2,
-            pitch_in * (0.12 + 0.045 * math.log2(stage["channels"])),
-            heights_in[row],
-        )
+        width_in = pitch_in * (0.12 + 0.045 * math.log2(stage["channels"]))
+        left_in = _LEFT_IN + (columns[stage["name"]] + 0.5) * pitch_in - width_in / 2
+        box = Bbox.from_bounds(left_in, tops_in[row], width_in, heights_in[row])
+        boxes[stage["name"]] = box
     _draw_boxes(axes, anatomy, boxes)
     _draw_links(axes, anatomy, boxes)
     _legend(figure)
@@ -112,7 +100,7 @@ def _columns(anatomy: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _draw_boxes(
-    axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, _Box]
+    axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, Bbox]
 ) -> None:
     """Draw every stage, with its number of channels below."""
     small: dict[str, Any] = {"ha": "center", "fontsize": 7.5}
@@ -120,18 +108,17 @@ def _draw_boxes(
     for stage in anatomy:
         box = boxes[stage["name"]]
         colour = PART_COLOURS.get(stage["part"], PART_COLOURS["input and output"])
-        corner = (box.x - box.width / 2, box.y - box.height / 2)
         axes.add_patch(
-            Rectangle(corner, box.width, box.height, facecolor=colour, edgecolor="#444444")
+            Rectangle(box.p0, box.width, box.height, facecolor=colour, edgecolor="#444444")
         )
-        foot = corner[1] + box.height + 0.04
-        axes.text(box.x, foot, f"{stage['channels']}", va="top", zorder=3, bbox=white, **small)
+        middle, foot, channels = box.x0 + box.width / 2, box.y1 + 0.04, f"{stage['channels']}"
+        axes.text(middle, foot, channels, va="top", zorder=3, bbox=white, **small)
         if stage["part"] in ("input", "output"):
-            axes.text(box.x, corner[1] - 0.05, stage["part"], va="bottom", **small)
+            axes.text(middle, box.y0 - 0.05, stage["part"], va="bottom", **small)
 
 
 def _draw_links(
-    axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, _Box]
+    axes: Axes, anatomy: Sequence[Mapping[str, Any]], boxes: Mapping[str, Bbox]
 ) -> None:
     """Draw an arrow for every link, over the boxes of the row where some lie between."""
     encoder = [stage["name"] for stage in anatomy if stage["part"] == "encoder"]
@@ -139,25 +126,27 @@ def _draw_links(
         end = boxes[stage["name"]]
         for source in stage["sources"]:
             start = boxes[source]
-            same_row = start.y == end.y
+            same_row = start.y0 == end.y0
             # The deepest stage of the encoder has nothing to skip.
             skips = same_row and stage["part"] == "decoder" and source in encoder[:-1]
-            between = [box for box in boxes.values() if box.y == end.y and start.x < box.x < end.x]
+            in_row = (box for box in boxes.values() if box.y0 == end.y0)
+            between = [box for box in in_row if start.x0 < box.x0 < end.x0]
             if same_row and between:
                 path = _arc(start, end, len(between))
             else:
-                path = Path([(start.x + start.width / 2, start.y), (end.x - end.width / 2, end.y)])
+                heights = (box.y0 + box.height / 2 for box in (start, end))
+                path = Path(list(zip((start.x1, end.x0), heights, strict=True)))
             looks = _SKIP if skips else _FLOW
             arrow = FancyArrowPatch(path=path, arrowstyle="-|>", shrinkA=0, shrinkB=0, **looks)
             axes.add_patch(arrow)
 
 
-def _arc(start: _Box, end: _Box, num_between: int) -> Path:
+def _arc(start: Bbox, end: Bbox, num_between: int) -> Path:
     """Return a curve between tops of boxes, higher the more lie between, but below the next row."""
-    top = start.y - start.height / 2
+    top = start.y0
     rise = _ARC_IN * (1 - 0.6**num_between)
     peak = top - rise / 0.75  # a cubic rises to three quarters of its hull
-    left, right = start.x + start.width / 4, end.x - end.width / 4
+    left, right = start.x1 - start.width / 4, end.x0 + end.width / 4
     return Path(
         [(left, top), (left, peak), (right, peak), (right, top)],
         [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4],
@@ -334,14 +323,13 @@ def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         origin = run.provenance
         commit = (origin["git_commit"] or "not in git")[:8]
-        rows.append(
-            {
-                "run": run.key,
-                "model": run.config.title,
-                "seed": run.config.seed,
-                "code": commit + (" (changed since)" if origin["git_dirty"] else ""),
-                "trained on": f"{origin['device']}, {origin['cpu_cores']} cores",
-                "minutes": f"{origin['wall_time_s'] / 60:.1f}",
-            }
-        )
+        row = {
+            "run": run.key,
+            "model": run.config.title,
+            "seed": run.config.seed,
+            "code": commit + (" (changed since)" if origin["git_dirty"] else ""),
+            "trained on": f"{origin['device']}, {origin['cpu_cores']} cores",
+            "minutes": f"{origin['wall_time_s'] / 60:.1f}",
+        }
+        rows.append(row)
     return pd.DataFrame(rows).set_index("run")
