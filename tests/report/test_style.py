@@ -21,7 +21,7 @@ def drawn_bar(grid: Grid) -> tuple[float, str] | None:
     """Length of the bar as a share of the panel's width, and its text."""
     axes = Figure().add_subplot()
     style.add_scale_bar(axes, grid)
-    bars = [line for line in axes.lines if line.get_label() == style.SCALE_BAR]
+    bars = [line for line in axes.lines if line.get_label() == "scale bar"]
     if not bars:
         return None
     start, end = bars[0].get_xdata()

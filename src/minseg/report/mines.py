@@ -24,8 +24,12 @@ from minseg.study import errors
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
 from minseg.study.runs import Run
 
-_NO_PIXELS = "no such pixels"
-_WRONG, _MISSED = ("false positive", "annotated"), ("false negative", "predicted")
+_GROUNDS = {
+    "false positives lie on": ("false positive", "annotated"),
+    "missed pixels are predicted as": ("false negative", "predicted"),
+    "missed pixels lie on": ("false negative", "annotated"),
+}
+"""What is told of errors, to their kind and what they are counted by."""
 
 CONDITION_COLOURS: dict[str, str] = {
     errors.WITHIN_1_PX: "#0072B2",
@@ -38,8 +42,6 @@ CONDITION_COLOURS: dict[str, str] = {
     errors.UNEXPLAINED: "#DDDDDD",
 }
 """Colour of a condition, the same in every figure."""
-
-_EDGES = (errors.WITHIN_1_PX, errors.WITHIN_2_PX)
 
 FEWEST_OBJECTS = 5
 """Objects of a size from which a share of found ones is drawn."""
@@ -81,13 +83,12 @@ def paper_mine_table(task: str) -> Styler:
 
 
 def same_mine(name: str, location: str) -> bool:
-    """Tell whether a mine's name is that of a location of the paper: it has all its words."""
-    return _words(location) <= _words(name)
+    """Tell whether a mine's name has all words of a location of the paper but ``mine``.
 
-
-def _words(name: str) -> set[str]:
-    """Return the words of a name, whatever the case and kind of hyphen, ``mine`` left out."""
-    return set(re.findall(r"\w+", name.casefold())) - {"mine"}
+    Case and kind of hyphen make no difference.
+    """
+    there, wanted = (set(re.findall(r"\w+", text.casefold())) for text in (name, location))
+    return wanted - {"mine"} <= there
 
 
 def _published(published: pd.DataFrame, dataset: Dataset, name: str, class_name: str) -> dict:
@@ -112,11 +113,9 @@ def explanation_table(explanations: errors.Explanations, mine: str) -> pd.DataFr
             continue
         facts = {
             "pixels in error": _percent(float(lines["errors"].iloc[0] / lines["pixels"].iloc[0])),
-            "false positives lie on": _largest(of_mine, name, *_WRONG) or _NO_PIXELS,
-            "missed pixels are predicted as": _largest(of_mine, name, *_MISSED) or _NO_PIXELS,
-            "missed pixels lie on": _largest(of_mine, name, "false negative", "annotated")
-            or _NO_PIXELS,
         }
+        for words, which in _GROUNDS.items():
+            facts[words] = _largest(of_mine, name, *which) or "no such pixels"
         for condition in errors.CONDITIONS[:-1]:
             facts[f"error {condition}"] = _error_share(by_condition[condition])
         facts[f"objects less than {errors.MISSED_BELOW:.0%} found"] = _missed(objects)
@@ -131,11 +130,8 @@ def mine_sentences(explanations: errors.Explanations, mine: str) -> str:
     by_class = of_mine.conditions.drop_duplicates("class").set_index("class")
     worst = str(by_class["errors"].idxmax())
     where = "; ".join(
-        f"{kind} {grounds}"
-        for kind, which in (
-            ("false positives lie on", _WRONG),
-            ("missed pixels are predicted as", _MISSED),
-        )
+        f"{words} {grounds}"
+        for words, which in list(_GROUNDS.items())[:2]
         if (grounds := _largest(of_mine, worst, *which))
     )
     pixels = _percent(errors.ratio(by_class["errors"][worst], by_class["pixels"][worst]))
@@ -295,9 +291,7 @@ def _percent(value: float) -> str:
 
 def _decimals(value: object) -> str:
     """Write three decimals of a number, a dash without one, and any other value as it is."""
-    if not isinstance(value, float):
-        return str(value)
-    return number(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _as_printed(value: object) -> str:
@@ -351,7 +345,8 @@ def _draw_boundary(axes: Axes, of_mine: errors.Explanations, wrong: pd.Series) -
     """Draw how the errors of each class are divided by their distance from a true boundary."""
     table = of_mine.conditions.pivot(index="class", columns="condition", values="errors_there")
     some = wrong.where(wrong > 0)
-    near, next_to_it = ((table[c] / some)[wrong.index].fillna(0).to_numpy() for c in _EDGES)
+    shares = table.loc[wrong.index].div(some, axis="index").fillna(0)
+    near, next_to_it = (shares[c].to_numpy() for c in (errors.WITHIN_1_PX, errors.WITHIN_2_PX))
     parts = {
         "≤ 1 px": (errors.WITHIN_1_PX, near),
         "≤ 2 px": (errors.WITHIN_2_PX, next_to_it - near),
@@ -373,14 +368,9 @@ def _draw_stacks(
         left = left + widths
     for row in np.flatnonzero(left == 0):
         style.note_at_axis(axes, float(row), "no errors")
-    _share_rows(axes, rows)
-    axes.set_xlim(0, 1)
-
-
-def _share_rows(axes: Axes, rows: Sequence[str]) -> None:
-    """Name rows, the first on top, of an axis of percentages."""
     style.name_rows(axes, rows)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlim(0, 1)
 
 
 @style.in_style()
@@ -472,7 +462,8 @@ def _draw_shares(axes: Axes, lines: pd.DataFrame, name: str) -> None:
         axes.plot([line["low"], line["high"]], [row, row], color=colour, linewidth=3, alpha=0.45)
         axes.plot(line["value"], row, "o", color=colour, markersize=7)
         axes.plot(line["pixel_share"], row, "|", color="#222222", markersize=12, markeredgewidth=2)
-    _share_rows(axes, errors.CONDITIONS)
+    style.name_rows(axes, errors.CONDITIONS)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(-0.02, 1.02)
     axes.grid(axis="x")
     axes.set_title(f"{name}: what the errors have in common")

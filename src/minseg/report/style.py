@@ -153,9 +153,6 @@ PART_STYLES: dict[str, tuple[str, str]] = {
 SCALE_BAR_SHARE = 0.3
 """The most of a picture's width that a scale bar takes."""
 
-SCALE_BAR = "scale bar"
-"""Label of the bar among a panel's lines."""
-
 MARK_COLOUR = "#B2182B"
 """The word on figures of synthetic data."""
 
@@ -205,7 +202,7 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
         linewidth=3,
         solid_capstyle="butt",
         path_effects=[patheffects.withStroke(linewidth=5, foreground="black")],
-        label=SCALE_BAR,
+        label="scale bar",
     )
     axes.add_artist(bar)
     axes.annotate(

@@ -100,8 +100,7 @@ def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]
             "trials, complete": states.count(TrialState.COMPLETE),
             "trials, pruned": states.count(TrialState.PRUNED),
         }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis(columns=kind())
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=kind())
 
 
 def flattery_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
@@ -121,8 +120,7 @@ def flattery_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
             "candidates": len(models.table),
             "test mines": len(set(models.mines)),
         }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis(columns=kind())
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=kind())
 
 
 def effort_table(rows: Sequence[tuple[str, int, int]]) -> pd.DataFrame:
