@@ -57,6 +57,15 @@ def bold(styler):
     return found
 
 
+def table_of(scores, convention="standard"):
+    """Table 3 with scores made by hand."""
+    places = scores[["task", "row"]].drop_duplicates().to_numpy()
+    found = [missing(task, row, "") for task, row in places]
+    table = bands_splits.Table(3, None, tuple(found), convention)
+    vars(table)["scores"] = scores
+    return table
+
+
 @pytest.fixture(scope="module")
 def band_results(tmp_path_factory):
     """Model 1 with two seeds and without M; R+N is best."""
@@ -113,7 +122,7 @@ def test_images_stand_beside_the_papers(dataset):
 
 
 def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
-    layout = bands_splits.paper_layout(band_scores, "model1", "standard")
+    layout = table_of(band_scores, "standard").beside_paper("model1")
     texts = cells(layout)
     assert texts["IoU", "ours"].tolist() == ["0.520", "0.700", "–"]
     assert texts["IoU", "seed spread"].tolist() == ["0.040", "0.000", "–"]
@@ -130,7 +139,7 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
         ("R+N", ("accuracy", "paper")),
     }
     nothing = tables.score_table([], 3, product(["model2"], BANDS))
-    texts = cells(bands_splits.paper_layout(nothing, "model2", "standard"))
+    texts = cells(table_of(nothing, "standard").beside_paper("model2"))
     assert set(texts["IoU", "ours"]) == set(texts["IoU", "minus paper"]) == {"–"}
     assert texts["IoU", "paper"]["RGB"] == "0.644"
 
@@ -138,7 +147,7 @@ def test_layout_holds_scores_interval_spread_and_paper(band_scores, band_rows):
 def test_layout_of_splits(split_rows):
     assert list(bands_splits.SPLIT_ROWS) == list(paper_table(4)["split"].unique())
     scores = tables.score_table(split_rows, 4)
-    layout = bands_splits.paper_layout(scores, "model4", "standard")
+    layout = table_of(scores, "standard").beside_paper("model4")
     assert ("IoU", "seed spread") not in layout.columns  # there is one seed
     highest = {row for row, _ in bold(layout)}
     assert "GRR" in highest
@@ -197,20 +206,20 @@ def test_what_is_given_in_two_spellings_is_one_row(dataset, tmp_path):
 def test_a_task_of_ones_own_has_no_columns_of_the_paper(tmp_path, synthetic):
     task = "excavation,dam"
     rows = [tables.scored(counted_result(tmp_path, task, "RGB", [of_mines(0.5, 0.6)]), "paper")]
-    layout = bands_splits.paper_layout(tables.score_table(rows, 3), task, "paper")
+    layout = table_of(tables.score_table(rows, 3), "paper").beside_paper(task)
     assert {name for _, name in layout.columns} == {"ours", "95 % interval"}
     assert layout.columns.names == ["excavation, dam", "paper, synthetic"]
 
 
 def test_overview_is_table_3_at_a_glance(band_scores, split_rows):
-    texts = cells(bands_splits.overview(band_scores, "standard"))
+    texts = cells(table_of(band_scores).overview())
     assert list(texts.index) == BANDS
     assert list(texts) == [("Model 1", name) for name in ("IoU", "Rec", "Prec", "Acc")]
     assert texts["Model 1", "IoU"].tolist() == [".520", ".700", "–"]
     both = pd.concat([band_scores, tables.score_table(split_rows, 4)])
-    assert cells(bands_splits.overview(both, "standard")).loc["M", ("Model 4", "Rec")] == "–"
+    assert cells(table_of(both).overview()).loc["M", ("Model 4", "Rec")] == "–"
     close = band_scores.assign(value=band_scores["value"].where(band_scores["row"] != "M", 0.6999))
-    found = bold(bands_splits.overview(close, "standard"))
+    found = bold(table_of(close).overview())
     # Equal as printed.
     assert {row for row, column in found if column[1] == "IoU"} == {"R+N", "M"}
 
@@ -361,7 +370,7 @@ def test_differences_are_dark_only_where_they_are_told_from_zero():
         zero=(0.0, 0.0, 0.0, np.nan),
     )
     rows = list(table["row"])
-    figure = bands_splits.difference_figure(table, "configuration − RGB", rows, "paper")
+    figure = bands_splits.Differences(table, "configuration − RGB", rows, "paper").figure()
     (axes,) = panels(figure).values()
     assert values(axes, OURS) == [0.1, -0.1]
     assert values(axes, PALE) == [0.03, 0.04]
@@ -376,7 +385,7 @@ def test_differences_are_dark_only_where_they_are_told_from_zero():
     mean = {"AVG RR+MO+CL": (0.1, 0.05, 0.2, 0.1)}
     table = differences(RR=below, MO=below, CL=(0.3, 0.3, 0.3, 0.1), **mean)
     rows = [*table["row"], "MT"]
-    figure = bands_splits.difference_figure(table, "targeted − general", rows, "standard")
+    figure = bands_splits.Differences(table, "targeted − general", rows, "standard").figure()
     (axes,) = panels(figure).values()
     assert row_names(axes) == rows
     assert values(axes, NONE) == [0.3, 0.1]  # a mean over a single mine has no interval either
@@ -411,7 +420,7 @@ def test_nothing_to_draw_is_said(synthetic):
     none = pd.DataFrame(columns=tables.DIFFERENCE_COLUMNS)
     for figure in (
         bands_splits.band_figure(scores, scores, {}, "standard"),
-        bands_splits.difference_figure(none, "M − RGB", [], "standard"),
+        bands_splits.Differences(none, "M − RGB", [], "standard").figure(),
         bands_splits.split_figure(scores, "standard"),
     ):
         assert texts(draw(figure)) == ["SYNTHETIC", "no runs to show"]
@@ -429,7 +438,7 @@ def test_nothing_written_overlaps_or_is_cut_off(synthetic):
     for figure in (
         bands_splits.band_figure(bands, forest, {"model1": "M"}, "standard"),
         bands_splits.split_figure(splits, "standard"),
-        bands_splits.difference_figure(told, "targeted − general", rows, "standard"),
+        bands_splits.Differences(told, "targeted − general", rows, "standard").figure(),
     ):
         assert figure.get_suptitle() == "SYNTHETIC"
         assert figure.get_size_inches()[0] <= 8

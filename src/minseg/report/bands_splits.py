@@ -123,11 +123,42 @@ class Table:
 
     def overview(self) -> Styler:
         """Show our scores of all tasks at a glance, the highest of each column bold."""
-        return overview(self.scores, self.convention)
+        table = self.scores.pivot(index="row", columns=["task", "metric"], values="value")
+        columns = {
+            (model_title(task), style.SHORT_METRIC_TITLES[metric]): table[task, metric]
+            for task in self.tasks
+            for metric in METRICS
+        }
+        ordered = pd.DataFrame(columns).reindex(self.row_names)
+        return _score_style(ordered, "", self.convention, zero=False)
 
     def beside_paper(self, task: str) -> Styler:
-        """Lay out one task's columns, our numbers beside the paper's."""
-        return paper_layout(self.scores, task, self.convention)
+        """Lay out one task's columns, our numbers beside the paper's.
+
+        The highest of our scores of each metric is bold, and so is the paper's highest; that
+        chooses nothing. AVG rows are no candidates, and equal ones as printed are all bold. Columns
+        of the paper are left out where it has no such model, the spread over seeds where there is
+        none.
+        """
+        of_task = without_idle_intervals(self.scores[self.scores["task"] == task])
+        in_paper = of_task["paper"].notna().any()
+        columns: dict[tuple[str, str], pd.Series] = {}
+        for metric, title in style.METRIC_TITLES.items():
+            lines = of_task[of_task["metric"] == metric].set_index("row")
+            columns[title, OURS] = lines["value"]
+            if metric == "iou":
+                columns[title, INTERVAL] = spans(lines["low"], lines["high"])
+                if of_task["spread"].gt(0).any():
+                    columns[title, SPREAD] = lines["spread"]
+            if in_paper:
+                columns[title, PAPER] = lines["paper"]
+            if in_paper and metric == "iou":
+                differences = lines["value"] - lines["paper"]
+                columns[title, "minus paper"] = differences.map(signed, na_action="ignore")
+        styler = _score_style(pd.DataFrame(columns), model_title(task), self.convention)
+        # One task's table follows another's.
+        gap = CSSDict(selector="", props="margin-bottom: 1.5em")
+        return styler.set_table_styles([gap], overwrite=False)
 
 
 @dataclass(frozen=True)
@@ -142,9 +173,47 @@ class Differences:
     """All that should be there."""
     convention: str
 
+    @style.in_style()
     def figure(self) -> Figure:
-        """Show the differences in IoU with their intervals, one panel a task."""
-        return difference_figure(self.table, self.words, self.rows, self.convention)
+        """Show differences in IoU, paired over the test mines, one panel a task.
+
+        The thick line is the 95 % interval, the thin one is widened for the number of comparisons
+        in the table; dark where that excludes zero on enough mines, a cross where there is a single
+        mine.
+        """
+        differences = _iou(self.table)
+        if differences.empty:
+            return style.nothing_figure()
+        figure, panels = _panels(differences, self.rows)
+        met = {TOLD, UNTOLD}
+        widening = f" (thin: widened for {differences['comparisons'].max()} comparisons)"
+        for task, axes in panels.items():
+            lines = _lines(differences, task, self.rows)
+            axes.axvline(0, color="#555555", linewidth=1, zorder=1)
+            for row, line in enumerate(lines.to_dict("records")):
+                at = row - _STEP
+                if pd.isna(line["difference"]):
+                    style.note_at_axis(axes, at, "no run")
+                    continue
+                certainty = _certainty(line)
+                met.add(certainty)
+                colour, marker, width = _CERTAINTIES[certainty]
+                if width:
+                    wide = [line["widened_low"], line["widened_high"]]
+                    axes.plot(wide, [at, at], color=colour, linewidth=0.8)
+                    span = [line["low"], line["high"]]
+                    axes.plot(span, [at, at], color=colour, linewidth=width, solid_capstyle="butt")
+                axes.scatter(line["difference"], at, 30, color=colour, marker=marker, zorder=3)
+            _draw_paper(axes, lines["paper"], _STEP)
+        entries: list[Artist] = [
+            style.legend_marker(name + widening * (name == TOLD), *looks)
+            for name, looks in _CERTAINTIES.items()
+            if name in met
+        ]
+        if differences["paper"].notna().any():
+            entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
+        title = f"difference in IoU ({self.convention} convention)\n{self.words}"
+        return _finished(figure, panels, title, entries)
 
     def answer(self) -> str:
         """Say in a line of Markdown which differences in IoU are told from zero, and how."""
@@ -268,45 +337,6 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
         bool,
     )
     return table.assign(low=table["low"].mask(idle), high=table["high"].mask(idle))
-
-
-def paper_layout(scores: pd.DataFrame, task: str, convention: str) -> Styler:
-    """Lay out one task's columns of Table 3 or 4, our numbers beside the paper's.
-
-    The highest of our scores of each metric is bold, and so is the paper's highest; that chooses
-    nothing. AVG rows are no candidates, and equal ones as printed are all bold. Columns of the
-    paper are left out where it has no such model, the spread over seeds where there is none.
-    """
-    of_task = without_idle_intervals(scores[scores["task"] == task])
-    in_paper = of_task["paper"].notna().any()
-    columns: dict[tuple[str, str], pd.Series] = {}
-    for metric, title in style.METRIC_TITLES.items():
-        lines = of_task[of_task["metric"] == metric].set_index("row")
-        columns[title, OURS] = lines["value"]
-        if metric == "iou":
-            columns[title, INTERVAL] = spans(lines["low"], lines["high"])
-            if of_task["spread"].gt(0).any():
-                columns[title, SPREAD] = lines["spread"]
-        if in_paper:
-            columns[title, PAPER] = lines["paper"]
-        if in_paper and metric == "iou":
-            differences = lines["value"] - lines["paper"]
-            columns[title, "minus paper"] = differences.map(signed, na_action="ignore")
-    styler = _score_style(pd.DataFrame(columns), model_title(task), convention)
-    gap = CSSDict(selector="", props="margin-bottom: 1.5em")  # one task's table follows another's
-    return styler.set_table_styles([gap], overwrite=False)
-
-
-def overview(scores: pd.DataFrame, convention: str) -> Styler:
-    """Show Table 3 or 4 at a glance: our scores of all tasks, the highest of each column bold."""
-    table = scores.pivot(index="row", columns=["task", "metric"], values="value")
-    columns = {
-        (model_title(task), style.SHORT_METRIC_TITLES[metric]): table[task, metric]
-        for task in scores["task"].unique()
-        for metric in METRICS
-    }
-    ordered = pd.DataFrame(columns).reindex(scores["row"].unique())
-    return _score_style(ordered, "", convention, zero=False)
 
 
 def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
@@ -433,50 +463,6 @@ def band_figure(
     if any(axes.patches for axes in panels.values()):
         entries.append(Patch(color=_SHADE, label="chosen on validation"))
     return _finished(figure, panels, f"IoU ({convention} convention)", entries)
-
-
-@style.in_style()
-def difference_figure(
-    differences: pd.DataFrame, words: str, rows: Sequence[str], convention: str
-) -> Figure:
-    """Show differences in IoU, paired over the test mines, one panel a task.
-
-    The thick line is the 95 % interval, the thin one is widened for the number of comparisons in
-    the table; dark where that excludes zero on enough mines, a cross where there is a single mine.
-    """
-    differences = _iou(differences)
-    if differences.empty:
-        return style.nothing_figure()
-    figure, panels = _panels(differences, rows)
-    met = {TOLD, UNTOLD}
-    widening = f" (thin: widened for {differences['comparisons'].max()} comparisons)"
-    for task, axes in panels.items():
-        lines = _lines(differences, task, rows)
-        axes.axvline(0, color="#555555", linewidth=1, zorder=1)
-        for row, line in enumerate(lines.to_dict("records")):
-            at = row - _STEP
-            if pd.isna(line["difference"]):
-                style.note_at_axis(axes, at, "no run")
-                continue
-            certainty = _certainty(line)
-            met.add(certainty)
-            colour, marker, width = _CERTAINTIES[certainty]
-            if width:
-                wide = [line["widened_low"], line["widened_high"]]
-                axes.plot(wide, [at, at], color=colour, linewidth=0.8)
-                span = [line["low"], line["high"]]
-                axes.plot(span, [at, at], color=colour, linewidth=width, solid_capstyle="butt")
-            axes.scatter(line["difference"], at, 30, color=colour, marker=marker, zorder=3)
-        _draw_paper(axes, lines["paper"], _STEP)
-    entries: list[Artist] = [
-        style.legend_marker(name + widening * (name == TOLD), *looks)
-        for name, looks in _CERTAINTIES.items()
-        if name in met
-    ]
-    if differences["paper"].notna().any():
-        entries.append(style.legend_marker("paper (its own mines)", _PAPER, "D", hollow=True))
-    title = f"difference in IoU ({convention} convention)\n{words}"
-    return _finished(figure, panels, title, entries)
 
 
 @style.in_style()

@@ -83,18 +83,16 @@ class Comparison:
         chosen |= {name: [0, k] for k, name in enumerate(names) if k}
         rows = []
         for side in (ONE, FOUR):
-            counts = [self._counts(of_seed, side) for of_seed in self.maps]
+            counts = []
+            for of_seed in self.maps:
+                seen, true = ([maps[one].classes for _, maps in of_seed] for one in (side, TRUTH))
+                counts.append(scene_counts(seen, true, self.task))  # (scenes, num_classes, 4)
             for row, columns in chosen.items():
                 of_row = [of_seed[:, columns] for of_seed in counts]
                 label = (self.task.name, row if side == ONE else f"{row}, {FOUR}")
                 of_names = [names[k] for k in columns]
                 rows.append(tables.scored_counts(*label, of_row, mines, of_names, "standard"))
         return rows
-
-    def _counts(self, of_seed: list, side: str) -> np.ndarray:
-        """Count the test mines: int64 (scenes, num_classes, 4)."""
-        seen, true = ([maps[one].classes for _, maps in of_seed] for one in (side, TRUTH))
-        return scene_counts(seen, true, self.task)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -106,7 +104,8 @@ class Comparison:
     def figure(self) -> Figure:
         """Show the differences in IoU, class by class."""
         lines, words = self.differences, f"{ONE} minus {FOUR}"
-        return bands_splits.difference_figure(lines, words, list(lines["row"]), "standard")
+        shown = bands_splits.Differences(lines, words, tuple(lines["row"]), "standard")
+        return shown.figure()
 
     def table(self) -> Styler:
         """Set the IoU of each class with one network beside that with the model of the four."""

@@ -331,6 +331,8 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
     Of classes that overlap the uppermost are drawn; the scores are of all.
     """
     tested = scene_prediction(run, dataset, mine).uppermost()
+    by_mine = run.scores_by_mine()
+    scores = {name: float(by_mine[name][mine]) for name in ("iou", "recall", "precision")}
     return overlay_figure(
         read_picture(dataset, tested.scene, tested.window),
         tested.target,
@@ -338,7 +340,7 @@ def overlay(run: Run, dataset: Dataset, mine: str) -> Figure:
         tested.task,
         tested.grid,
         f"{scene_title(dataset, tested.scene)}: {tested.task.title}",
-        run.scores_by_mine().loc[mine].to_dict(),
+        scores,
         dataset.synthetic,
     )
 

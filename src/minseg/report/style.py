@@ -330,7 +330,7 @@ def table_style(table: pd.DataFrame, corner: tuple[str, str], rules: Sequence[in
     )
 
 
-def group_starts(names: Sequence) -> list[int]:
+def group_starts(names: Sequence | pd.Index | np.ndarray) -> list[int]:
     """Return the places at which another name begins."""
     return [k for k in range(1, len(names)) if names[k] != names[k - 1]]
 
