@@ -162,9 +162,8 @@ def pattern_figure(paper: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> Fig
         axes.fill_between([0, 1], [0, 1], 1, color=_FORBIDDEN, linewidth=0, zorder=0)
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.9, zorder=1)
         for rows, (colour, marker) in zip(ours.values(), _OURS, strict=False):
-            ours_here = rows[rows["task"] == task]
-            looks = {"color": colour, "marker": marker, "zorder": 3}
-            axes.scatter(ours_here["bound"], ours_here["iou"], 20, **looks)
+            own = rows[rows["task"] == task]
+            axes.scatter(own["bound"], own["iou"], 20, color=colour, marker=marker, zorder=3)
         printed = paper[paper["task"] == task]
         hollow: dict[str, Any] = {"facecolor": "none", "edgecolor": _PAPER, "marker": "D"}
         axes.scatter(printed["bound"], printed["iou"], 26, zorder=3, **hollow)

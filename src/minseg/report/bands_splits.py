@@ -195,7 +195,8 @@ class Differences:
                 if pd.isna(line["difference"]):
                     style.note_at_axis(axes, at, "no run")
                     continue
-                certainty = _certainty(line)
+                told = TOLD if line["told"] else UNTOLD
+                certainty = SINGLE if pd.isna(line["low"]) else told
                 met.add(certainty)
                 colour, marker, width = _CERTAINTIES[certainty]
                 if width:
@@ -528,13 +529,6 @@ def _draw_paper(axes: Axes, values: pd.Series, step: float) -> None:
     axes.scatter(
         values, at, 20, facecolor="white", edgecolor=_PAPER, marker="D", linewidth=1.1, zorder=3
     )
-
-
-def _certainty(line: Mapping) -> str:
-    """Name what the test mines say of a difference."""
-    if pd.isna(line["low"]):
-        return SINGLE
-    return TOLD if line["told"] else UNTOLD
 
 
 def _note_gap(axes: Axes, row: float, values: Sequence[float], middle: float) -> None:

@@ -30,7 +30,6 @@ from minseg.study.change import TwoYears
 from minseg.study.runs import find_scene
 
 _MAPPED, _ADJUSTED, _TRUE, _FLOOR = "#0072B2", "#D55E00", "#222222", "#BBBBBB"
-_NO_DATA = {"no data": "#FFFFFF"}
 
 _CERTAINTY_COLOURS = {True: "#0072B2", False: "#8FBBD9"}
 """Whether the test mines tell a difference from zero, to its colour."""
@@ -88,8 +87,7 @@ def answer(account: pd.DataFrame, checks: pd.DataFrame) -> str:
 
 def check_table(checks: pd.DataFrame) -> Styler:
     """Show how well mapped and adjusted areas met the annotated ones (`account_checks`)."""
-    pairs = zip(checks["inside"], checks["mines"], strict=True)
-    inside = [f"{inside} of {mines} mines" for inside, mines in pairs]
+    inside = checks["inside"].astype(str) + " of " + checks["mines"].astype(str) + " mines"
     table = pd.DataFrame(
         {
             "annotated area in the range, of mines with a change": inside,
@@ -129,7 +127,8 @@ def two_years_figure(dataset: Dataset, found: Sequence[TwoYears]) -> Figure:
     titles = [model_title(years.before.task.name) for years in found]
     layers = [joined(years.before for years in found), joined(years.after for years in found)]
     legend = names_present(layers)
-    legend |= _NO_DATA if any(np.any(bits == IGNORE_BITS) for bits in layers) else {}
+    missing = any(np.any(bits == IGNORE_BITS) for bits in layers)
+    legend |= {"no data": "#FFFFFF"} if missing else {}
     figure, panels = picture_row(
         4,
         first.before.grid,

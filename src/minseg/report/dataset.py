@@ -158,9 +158,8 @@ def fusion_figure(dataset: Dataset, scene: str) -> Figure:
 
     for k, source in enumerate(sources):
         offset = k - (len(sources) - 1) / 2  # in rows from the middle one
-        _draw_source(axes, source, channels, middle_in + (offset - 0.5) * _ROW_IN, grid)
-        y_in, num_pictures = middle_in + offset * _ROW_IN, len(_pictured(source, channels))
-        right_in = _LEFT_IN + num_pictures * (_PICTURE_IN + _GAP_IN)
+        y_in = middle_in + offset * _ROW_IN
+        right_in = _draw_source(axes, source, channels, y_in - 0.5 * _ROW_IN, grid)
         bend = (_LEFT_IN + 3 * (_PICTURE_IN + _GAP_IN), y_in)
         end = (_STACK_LEFT_IN - 0.06, middle_in + 0.3 * _TILE_IN + offset * 0.25)
         _arrow(axes, [(right_in, y_in), bend, end], source.colour)
@@ -227,21 +226,21 @@ def _picture(channels: Mapping[str, _Channel], bands: Sequence[str]) -> np.ndarr
 
 def _draw_source(
     axes: Axes, source: Source, channels: Mapping[str, _Channel], top_in: float, grid: Grid
-) -> None:
-    """Draw a row: the names of all bands, and the pictures with their bands."""
+) -> float:
+    """Draw a row: the names of all bands, and the pictures with their bands; return its end."""
     names = ", ".join(band for band in source.bands if band in channels)
     title = f"{source.satellite}, {source.gsd_m} m: {names}"
     axes.plot(
         [_LEFT_IN + 0.02] * 2, [top_in + 0.06, top_in + 0.19], color=source.colour, linewidth=4
     )
     axes.text(_LEFT_IN + 0.08, top_in + 0.2, title, va="bottom", fontsize=8)
-    for k, bands in enumerate(_pictured(source, channels)):
-        left_in = _LEFT_IN + k * (_PICTURE_IN + _GAP_IN)
-        bottom_in = _place(
-            axes, _picture(channels, bands), left_in, top_in + 0.25, _PICTURE_IN, grid
-        )
-        caption = "/".join(bands)
+    left_in = _LEFT_IN
+    for bands in _pictured(source, channels):
+        picture, caption = _picture(channels, bands), "/".join(bands)
+        bottom_in = _place(axes, picture, left_in, top_in + 0.25, _PICTURE_IN, grid)
         axes.text(left_in, bottom_in + 0.03, caption, va="top", fontsize=7, color="#555555")
+        left_in += _PICTURE_IN + _GAP_IN
+    return left_in
 
 
 def _draw_stack(axes: Axes, channels: Mapping[str, _Channel], grid: Grid, middle_in: float) -> None:

@@ -477,10 +477,9 @@ def _draw_shares(axes: Axes, lines: pd.DataFrame, name: str) -> None:
 def _draw_waterfall(axes: Axes, shares: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw each class's errors as a bar, each error given to the first condition that holds."""
     table = shares.pivot(index="class", columns="condition", values="first_share")
-    table = table.reindex(index=list(names))
-    every = (*errors.CONDITIONS[:-1], errors.UNEXPLAINED)
-    order = [condition for condition in every if condition in table]
-    parts = {name: (name, table[name].fillna(0).to_numpy()) for name in order}
+    table = table.reindex(index=list(names)).fillna(0)
+    order = (*errors.CONDITIONS[:-1], errors.UNEXPLAINED)
+    parts = {condition: (condition, table[condition].to_numpy()) for condition in order}
     _draw_stacks(axes, names, parts, 0.7)
     axes.set_title("each error once, under the first that holds")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=2, fontsize=7.5)

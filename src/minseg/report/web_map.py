@@ -331,7 +331,8 @@ def mine_locations_map(dataset: Dataset) -> EmbeddedMap:
         attribution=_attribution(dataset),
     )
     shown.add_land()
-    years = dataset.scenes.groupby("mine")["year"].apply(_years)
+    dated = dataset.scenes.sort_values("year").groupby("mine")["year"]
+    years = dated.agg(lambda of_mine: ", ".join(map(str, of_mine.dropna().unique())))
     for part in (part for part in colours if part in counts):
         points = mines[mines["part"] == part]
         frame = gpd.GeoDataFrame(
@@ -490,11 +491,6 @@ def _mine_facts(mine: pd.Series, years: str) -> dict[str, str]:
         "part": mine["part"],
         "years": years,
     }
-
-
-def _years(years: pd.Series) -> str:
-    """Write the years of a mine's scenes."""
-    return ", ".join(str(year) for year in sorted(years.dropna().unique()))
 
 
 def _popup_facts(polygons: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
