@@ -108,11 +108,40 @@ class Table:
         return Differences(table, words, tuple(pairs), self.convention)
 
     def notes(self) -> str:
-        """List in Markdown how many rows have runs, and what a reader must know of the gaps."""
+        """List in Markdown how many rows have runs, and what keeps others from an answer.
+
+        It is that a run, a class or mines are missing, or that seeds differ more than rows do; each
+        reason stands once with its rows.
+        """
         there = sum(bool(result.runs) for result in self.results)
         made = ", on **synthetic** mines" * bool(kind())
         count = f"- {there} of {len(self.results)} rows of Table {self.number} have runs{made}."
-        return "\n".join(filter(None, [count, notes(self.results, self.scores)]))
+        told = [
+            (f"no run: {result.problem or 'none was made'}", result.entry.task, result.entry.row)
+            for result in self.results
+            if not result.runs
+        ]
+        single = self.scores[~self.scores["row"].isin(list(tables.AVERAGES))]
+        lines = single.drop_duplicates(["task", "row"])
+        for line in lines.to_dict("records"):
+            place = line["task"], line["row"]
+            if line["absent"]:
+                reason = f"no test scene holds {line['absent']}; the scores say nothing about that"
+                told.append((reason, *place))
+            if line["mines"] == 1:
+                told.append(("a single test mine, so there is no interval over mines", *place))
+        for task, of_task in lines[lines["metric"] == "iou"].groupby("task", sort=False):
+            apart = of_task["value"].max() - of_task["value"].min()
+            unsteady = of_task.sort_values("spread", na_position="first").iloc[-1]
+            if unsteady["spread"] > apart:
+                by_seed, by_row = style.number(unsteady["spread"]), style.number(apart)
+                reason = f"IoU differs by {by_seed} from seed to seed, by {by_row} from row to row"
+                told.append((reason, str(task), str(unsteady["row"])))
+        concerned: dict[str, list[tuple[str, str]]] = {}
+        for reason, task, row in told:
+            concerned.setdefault(reason, []).append((task, row))
+        gaps = [f"- {_names(of)}: {style.markdown_text(why)}." for why, of in concerned.items()]
+        return "\n".join([count, *gaps])
 
     def figure(self) -> Figure:
         """Show IoU, one panel a task: with intervals in Table 3, as dumbbells in Table 4."""
@@ -338,39 +367,6 @@ def without_idle_intervals(table: pd.DataFrame) -> pd.DataFrame:
         bool,
     )
     return table.assign(low=table["low"].mask(idle), high=table["high"].mask(idle))
-
-
-def notes(results: Iterable[tables.Result], scores: pd.DataFrame) -> str:
-    """List in Markdown what keeps rows from an answer, each reason once with its rows.
-
-    It is that a run, a class or mines are missing, or that seeds differ more than rows do.
-    """
-    told = [
-        (f"no run: {result.problem or 'none was made'}", result.entry.task, result.entry.row)
-        for result in results
-        if not result.runs
-    ]
-    lines = scores[~scores["row"].isin(list(tables.AVERAGES))].drop_duplicates(["task", "row"])
-    for line in lines.to_dict("records"):
-        place = line["task"], line["row"]
-        if line["absent"]:
-            reason = f"no test scene holds {line['absent']}; the scores say nothing about that"
-            told.append((reason, *place))
-        if line["mines"] == 1:
-            told.append(("a single test mine, so there is no interval over mines", *place))
-    for task, of_task in lines[lines["metric"] == "iou"].groupby("task", sort=False):
-        apart = of_task["value"].max() - of_task["value"].min()
-        unsteady = of_task.sort_values("spread", na_position="first").iloc[-1]
-        if unsteady["spread"] > apart:
-            by_seed, by_row = style.number(unsteady["spread"]), style.number(apart)
-            reason = f"IoU differs by {by_seed} from seed to seed, by {by_row} from row to row"
-            told.append((reason, str(task), str(unsteady["row"])))
-    concerned: dict[str, list[tuple[str, str]]] = {}
-    for reason, task, row in told:
-        concerned.setdefault(reason, []).append((task, row))
-    return "\n".join(
-        f"- {_names(pairs)}: {style.markdown_text(reason)}." for reason, pairs in concerned.items()
-    )
 
 
 def _names(pairs: Iterable[tuple[str, str]]) -> str:

@@ -158,9 +158,6 @@ def _degrees(place_m: tuple[float, float], meridian: float) -> tuple[float, floa
     return longitude, math.degrees(math.atan(math.sinh(y_m / EARTH_RADIUS_M)))
 
 
-HEIGHT_PX = 480
-
-
 class EmbeddedMap(Map):
     """A map of leafmap's that needs no network but for background tiles.
 
@@ -184,7 +181,7 @@ class EmbeddedMap(Map):
     ) -> None:
         super().__init__(
             tiles=None,
-            height=HEIGHT_PX,
+            height=480,
             scale_control=False,  # it would also measure in miles
             fullscreen_control=False,  # a plugin from a server
             layers_control=False,  # added last, and open
