@@ -104,9 +104,9 @@ def test_a_large_image_is_thinned_as_its_map_is(dataset, run, tmp_path, monkeypa
 
 
 def test_unknown_fields_are_one_line(dataset, run, tmp_path):
-    with pytest.raises(MinsegError, match=r"unknown ImageReading field scales; use .*scale"):
+    with pytest.raises(MinsegError, match=r"unknown ImageReading field 'scales'; use .*scale"):
         own_mine.own_image(dataset, run, (), {"scales": 1})
     image = own_mine.own_image(dataset, run)
-    with pytest.raises(MinsegError, match="unknown Cleaning field smooth; use smooth_radius_px"):
+    with pytest.raises(MinsegError, match="unknown Cleaning field 'smooth'; use smooth_radius_px"):
         own_mine.map_image(run, image, tmp_path / "out", {"smooth": 1})
     assert not (tmp_path / "out").exists()

@@ -191,19 +191,18 @@ def rank_figure(ranks: pd.DataFrame) -> Figure:
     if not tasks:
         return style.nothing_figure()
     conventions, rows = list(ranks["convention"].unique()), list(ranks["row"].unique())
-    across, height_in = min(len(tasks), 2), 0.5 + 0.27 * len(rows)
+    height_in = 0.5 + 0.27 * len(rows)
     figure, panels = style.panel_grid(len(tasks), 7.4, 1.4, height_in, sharex=True, sharey=True)
-    for k, (task, axes) in enumerate(zip(tasks, panels, strict=True)):
+    for task, axes in zip(tasks, panels, strict=True):
         of_task = ranks[ranks["task"] == task]
         table = of_task.pivot(index="row", columns="convention", values="rank")
         _draw_ranks(axes, table.reindex(index=rows, columns=conventions))
         axes.set_title(model_title(task), fontweight="bold")
         axes.set_xticks(range(len(conventions)), conventions, rotation=25, ha="right")
-        axes.tick_params(axis="x", labelbottom=k + across >= len(tasks))
         axes.set_ylim(len(rows) + 0.5, 0.5)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        if k % across == 0:
-            axes.set_ylabel("rank by IoU")
+    for axes in panels[::2]:
+        axes.set_ylabel("rank by IoU")
     return figure
 
 

@@ -17,7 +17,7 @@ from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE
 from minseg.data.raster import Grid
 from minseg.data.stack import ImageFile, open_stack
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, require_word
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report import scenes, style
@@ -169,10 +169,6 @@ def area_table(mapped: "Products") -> Styler:
 
 def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     """Make a configuration from a notebook's dictionary."""
-    known = [field.name for field in fields(kind)]
-    unknown = [name for name in values if name not in known]
-    if unknown:
-        raise MinsegError(
-            f"unknown {kind.__name__} field {', '.join(unknown)}; use {', '.join(known)}"
-        )
+    for name in values:
+        require_word(f"{kind.__name__} field", name, [field.name for field in fields(kind)])
     return kind(**values)

@@ -193,7 +193,6 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
     length_m = scale_bar_length_m(grid.width * pixel_width_m)
     length = length_m / pixel_width_m / grid.width  # share of the panel's width
     # White on a dark rim reads on snow as on forest.
-    rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]
     bar = Line2D(
         [0.04, 0.04 + length],
         [0.05, 0.05],
@@ -215,7 +214,7 @@ def add_scale_bar(axes: Axes, grid: Grid) -> None:
         ha="center",
         va="bottom",
         fontweight="bold",
-        path_effects=rim,
+        path_effects=[patheffects.withStroke(linewidth=2.5, foreground="black")],
     )
 
 
@@ -341,11 +340,9 @@ def row_panels(
     """Lay out panels with named rows, two side by side; `head_in` is for titles and margins."""
     height_in = head_in + 0.27 * len(rows)
     figure, panels = panel_grid(len(titles), 7.4, 1.0, height_in, sharex=True, sharey=True)
-    across = min(len(titles), 2)
-    for k, (title, axes) in enumerate(zip(titles, panels, strict=True)):
-        axes.set_title(textwrap.fill(title, 88 // across), fontweight="bold")
+    for title, axes in zip(titles, panels, strict=True):
+        axes.set_title(textwrap.fill(title, 88 // min(len(titles), 2)), fontweight="bold")
         name_rows(axes, rows)
-        axes.tick_params(axis="x", labelbottom=k + across >= len(titles))
         axes.grid(axis="x")
     return figure, panels
 
@@ -358,12 +355,17 @@ def panel_grid(
     sharex: bool = False,
     sharey: bool = False,
 ) -> tuple[Figure, list[Axes]]:
-    """Lay out panels of a height, two side by side, in a figure of the page's mines."""
+    """Lay out panels of a height, two side by side, in a figure of the page's mines.
+
+    A shared horizontal axis has its numbers below the lowest panels.
+    """
     across, down = min(count, 2), -(-count // 2)
     figure = page_figure(width_in, margin_in + down * height_in)
     grid = figure.subplots(down, across, sharex=sharex, sharey=sharey, squeeze=False).ravel()
     for spare in grid[count:]:
         spare.remove()
+    for k, axes in enumerate(grid[:count]):
+        axes.tick_params(axis="x", labelbottom=not sharex or k + across >= count)
     return figure, list(grid[:count])
 
 

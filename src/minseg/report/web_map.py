@@ -217,7 +217,11 @@ class EmbeddedMap(Map):
         colour_of = {html_text(value): colour for value, colour in colours.items()}
 
         def style(feature: dict) -> dict[str, object]:
-            return _shape_style(feature["geometry"]["type"], colour_of[feature["properties"][key]])
+            colour = colour_of[feature["properties"][key]]
+            if feature["geometry"]["type"] == "Point":
+                return {"color": "#FFFFFF", "weight": 1, "fillColor": colour, "fillOpacity": 0.9}
+            # A thin filling, so that a polygon can be clicked.
+            return {"color": colour, "weight": 2, "fillColor": colour, "fillOpacity": 0.2}
 
         folium.GeoJson(
             {**features, "features": [*map(_as_html, features["features"])]},
@@ -282,13 +286,6 @@ def _as_html(feature: dict) -> dict:
         for name, value in feature["properties"].items()
     }
     return {**feature, "properties": facts}
-
-
-def _shape_style(shape: str, colour: str) -> dict[str, object]:
-    """Draw a point filled and a polygon as an outline, thinly filled so that it can be clicked."""
-    if shape == "Point":
-        return {"color": "#FFFFFF", "weight": 1, "fillColor": colour, "fillOpacity": 0.9}
-    return {"color": colour, "weight": 2, "fillColor": colour, "fillOpacity": 0.2}
 
 
 def _legend_html(legend: Mapping[str, Mapping[str, str]], synthetic: bool) -> str:
