@@ -259,6 +259,8 @@ def test_seeds_that_differ_more_than_rows_are_told(band_results, band_scores):
     assert gaps(band_results[:2], table) == (
         r"- Model 1 (RGB): IoU differs by 0\.190 from seed to seed, by 0\.180 from row to row."
     )
+    alone = table[table["row"] == "RGB"]
+    assert gaps(band_results[:1], alone) == ""  # nothing to differ from
 
 
 TASKS = ["model1", "model2", "model3", "model4"]

@@ -133,7 +133,7 @@ class Table:
         for task, of_task in lines[lines["metric"] == "iou"].groupby("task", sort=False):
             apart = of_task["value"].max() - of_task["value"].min()
             unsteady = of_task.sort_values("spread", na_position="first").iloc[-1]
-            if unsteady["spread"] > apart:
+            if of_task["value"].count() > 1 and unsteady["spread"] > apart:
                 by_seed, by_row = style.number(unsteady["spread"]), style.number(apart)
                 reason = f"IoU differs by {by_seed} from seed to seed, by {by_row} from row to row"
                 told.append((reason, str(task), str(unsteady["row"])))
