@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import GenericAlias, UnionType
 from typing import Any
-from unittest import mock
 
 import pandas as pd
 import papermill
@@ -290,7 +289,7 @@ def _failure(execution: Execution, scheduler: str | None = None) -> str:
     try:
         execution.output.parent.mkdir(parents=True, exist_ok=True)
         execution.output.unlink(missing_ok=True)  # what is there afterwards is of this execution
-        with mock.patch.dict(os.environ, changes), _kernel_of_this_python():
+        with _environment(changes), _kernel_of_this_python():
             _run_notebook(execution, bar)
     except PapermillExecutionError as error:
         return _one_line(f"cell {error.exec_count}: {error.ename}: {error.evalue}")
@@ -327,8 +326,23 @@ def _kernel_of_this_python() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="minseg-") as folder:
         write_kernel_spec(Path(folder) / "kernels" / KERNEL)
         places = filter(None, (folder, os.environ.get("JUPYTER_PATH")))
-        with mock.patch.dict(os.environ, JUPYTER_PATH=os.pathsep.join(places)):
+        with _environment({"JUPYTER_PATH": os.pathsep.join(places)}):
             yield
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which kernels inherit, and restore them afterwards."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _one_line(message: object) -> str:
