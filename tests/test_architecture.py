@@ -15,7 +15,7 @@ COMMON = {"errors", "atomic", "progress"}  # imported by every room, importing n
 TORCH_FREE = {
     "data", "scoring", "synthetic", "fetching", "audit", "report",
     "errors", "atomic", "progress",
-    "maps.class_map", "maps.polygons", "maps.cleaning", "maps.change", "maps.styles",
+    "maps.class_map", "maps.polygons", "maps.cleaning", "maps.change",
     "learning.options",
     "study.runs", "study.pack", "study.config", "study.paper",
 }  # fmt: skip

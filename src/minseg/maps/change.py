@@ -10,10 +10,9 @@ from minseg.atomic import require_writable
 from minseg.data.labels import IGNORE, Task
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
-from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap
+from minseg.maps.class_map import GEOTIFF_SUFFIXES, ClassMap, write_style
 from minseg.maps.polygons import require_geopackage, vectorise, write_geopackage
 from minseg.maps.regions import find_runs
-from minseg.maps.styles import write_style
 
 CHANGES: dict[str, str] = {"gained": "#D50000", "lost": "#0044CC", "unchanged": "#FFE680"}
 """Kinds of change, numbered from 1, to colours that are told apart without colour vision too."""

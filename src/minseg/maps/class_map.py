@@ -1,16 +1,17 @@
-"""A class map: GeoTIFF of class numbers with colours and names, or of bits; writing, reading."""
+"""A class map: GeoTIFF of class numbers or bits, read and written, and its QGIS style (.qml)."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from jinja2 import Environment, FileSystemLoader
 from PIL.ImageColor import getrgb
 from rasterio.errors import RasterioIOError
 
-from minseg.atomic import require_writable
+from minseg.atomic import require_writable, write_text
 from minseg.data.labels import CLASS_NAMES, IGNORE, Task, parse_task, task_target, uppermost
 from minseg.data.raster import (
     CACHE_BYTES,
@@ -29,6 +30,16 @@ TASK_TAG = "MINSEG_TASK"
 
 GEOTIFF_SUFFIXES = (".tif", ".tiff")
 """What the name of a map may end in."""
+
+FILL_ALPHA = 140
+"""Opacity of a polygon's fill, of 255: the image below shows through."""
+
+_TEXTS = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
@@ -155,3 +166,35 @@ def begin_class_map(rows: RowFile, grid: Grid, task: Task) -> None:
         levels = map(getrgb, task.target_colours)
         colours = {value: (*level[:3], 255) for value, level in enumerate(levels)}
     rows.begin(grid, task.dtype, task.ignore, ("class",), tags=tags, colours=colours)
+
+
+def write_style(
+    path: Path,
+    field: str,
+    categories: Mapping[str, tuple[str, str]],
+    palette: Mapping[int, tuple[str, str]] | None = None,
+) -> None:
+    """Write a QGIS style that colours polygons by a field: value to label and colour.
+
+    QGIS applies it by itself to a file of the same name beside it. A palette colours a class map.
+    """
+    text = _TEXTS.get_template("style.qml").render(
+        field=field,
+        categories=categories,
+        palette=palette,
+        rgb=lambda colour: ",".join(map(str, getrgb(colour)[:3])),
+        fill_alpha=FILL_ALPHA,
+    )
+    write_text(path, f"{text}\n")
+
+
+def write_task_style(path: Path, task: Task, values: Iterable[int] | None = None) -> None:
+    """Write the QGIS style of a task's polygons and of its class map, for the values it has.
+
+    One file serves both, so that ``mine.tif`` and ``mine.gpkg`` may lie side by side. The map's
+    background is transparent, and no data always are.
+    """
+    classes = zip(task.target_names[1:], task.target_colours[1:], strict=True)
+    values = range(0 if task.overlapping else task.num_classes) if values is None else values
+    categories = {name: (name, colour) for name, colour in classes}
+    write_style(path, "class", categories, {value: task.legend(value) for value in values})

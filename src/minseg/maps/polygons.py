@@ -15,9 +15,8 @@ from minseg.atomic import cannot_write, require_writable
 from minseg.data.labels import Task
 from minseg.data.raster import CACHE_BYTES, grid_of, open_raster, read_window
 from minseg.errors import MinsegError
-from minseg.maps.class_map import ClassMap, scratch_folder
+from minseg.maps.class_map import ClassMap, scratch_folder, write_task_style
 from minseg.maps.regions import Components, find_components
-from minseg.maps.styles import write_task_style
 
 LAYER = "polygons"
 """Name of the one layer of a GeoPackage."""

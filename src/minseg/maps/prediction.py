@@ -38,10 +38,10 @@ from minseg.maps.class_map import (
     category_names,
     read_class_map,
     values_present,
+    write_task_style,
 )
 from minseg.maps.cleaning import Cleaning, clean
 from minseg.maps.polygons import require_geopackage, vectorise, write_polygons
-from minseg.maps.styles import write_task_style
 from minseg.progress import progress
 
 PROBABILITY_SCALE = 1e-4
