@@ -53,28 +53,30 @@ def answer(found: Mapping[str, Candidates]) -> str:
     )
 
 
-def hyperparameter_table(
-    searches: Mapping[str, Search], found: Mapping[str, Candidates]
-) -> pd.DataFrame:
-    """Return the hyperparameters found, beside the paper's and the values tried (Table 5).
+def hyperparameter_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
+    """Return the hyperparameters found, beside the paper's (Table 5).
 
     Per model ours, which is what the validation part chooses, and the paper's, chosen on its test
-    part, where it has such a model; then all values tried. The image size is the side of the
-    training crop, pixels.
+    part, where it has such a model. The image size is the side of the training crop, pixels.
     """
-    columns: dict[tuple[str, str], list[str]] = {}
+    rows: dict[tuple[str, str], list[str]] = {}
     in_paper = set(paper_table(5)["model"])
     for task, models in found.items():
-        columns[model_title(task), OURS] = _texts(models.table.iloc[models.by_validation])
+        rows[model_title(task), OURS] = _texts(models.table.iloc[models.by_validation])
         if task in in_paper:
-            columns[model_title(task), PAPER] = _texts(paper_hyperparameters(task))
+            rows[model_title(task), PAPER] = _texts(paper_hyperparameters(task))
+    table = pd.DataFrame(rows, index=list(HYPERPARAMETER_TITLES.values())).T
+    return table.rename_axis(index=[kind(), ""])
+
+
+def tried_table(searches: Mapping[str, Search]) -> pd.DataFrame:
+    """Return the values that were tried of each hyperparameter."""
     tried: dict[str, dict[Any, None]] = {name: {} for name in HYPERPARAMETER_TITLES}
     for search in searches.values():
         for name, values in search.space:
             tried[name].update(dict.fromkeys(values))
-    columns[TRIED, ""] = [", ".join(map(_text, tried[name])) for name in HYPERPARAMETER_TITLES]
-    table = pd.DataFrame(columns, index=list(HYPERPARAMETER_TITLES.values()))
-    return table.rename_axis(columns=["", kind()])
+    texts = [", ".join(map(_text, tried[name])) for name in HYPERPARAMETER_TITLES]
+    return pd.DataFrame({TRIED: texts}, index=list(HYPERPARAMETER_TITLES.values()))
 
 
 def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]) -> pd.DataFrame:
