@@ -73,26 +73,23 @@ def test_a_scenes_file_whose_scale_tag_was_lost_is_read_as_before(own_dataset):
     assert check_dataset(own_dataset.path) == []
 
 
-def test_files_in_memory_are_bounded_by_their_bytes(own_dataset, monkeypatch):
-    paths = [own_dataset.path / name for name in own_dataset.scenes["optical"]]
-    size = read_named(paths[0], ["B02"], None)[0].size * 4 * 2  # four bands of two bytes
-    kept = reading._SmallFiles()
-    monkeypatch.setattr(reading, "_SMALL_FILES", kept)
-    monkeypatch.setattr(reading, "KEPT_BYTES", 2 * size)
-    for path in (*paths[:3], paths[1]):
-        read_named(path, ["B02"], None)
-    assert [path for path, _ in kept._files] == [paths[2], paths[1]]
-
-
-def test_a_small_file_of_many_pixels_is_not_kept_and_read_by_windows(own_dataset, monkeypatch):
-    scene, kept = own_dataset.scenes.iloc[0], reading._SmallFiles()
-    window, whole = Window(3, 5, 9, 7), own_dataset.read_labels(own_dataset.scenes.iloc[0])
-    monkeypatch.setattr(reading, "_SMALL_FILES", kept)
+def test_a_small_file_of_many_pixels_is_read_by_windows(own_dataset, monkeypatch):
+    scene, window = own_dataset.scenes.iloc[0], Window(3, 5, 9, 7)
+    whole = own_dataset.read_labels(scene)
+    reading._kept.cache_clear()
     monkeypatch.setattr(reading, "SMALL_UNPACKED_BYTES", whole.nbytes - 1)
     assert np.array_equal(own_dataset.read_labels(scene, window), whole[window.toslices()])
     assert own_dataset.grid(scene).width == whole.shape[1]
-    assert list(kept._files.values()) == [None]
     assert check_dataset(own_dataset.path) == []
+
+
+def test_an_image_in_memory_is_not_taken_for_labels(own_dataset):
+    table = own_dataset.path / "scenes.csv"
+    table.write_text(table.read_text().replace("labels.tif", "optical.tif"))
+    wrong = open_dataset(own_dataset.path)
+    wrong.read_inputs(wrong.scenes.iloc[0], ["B02"])
+    with pytest.raises(MinsegError, match="dataset has one band of uint16"):
+        wrong.read_labels(wrong.scenes.iloc[0])
 
 
 @pytest.fixture

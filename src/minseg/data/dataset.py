@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -64,11 +62,11 @@ from minseg.progress import progress
 SMALL_FILE_BYTES = 2**19
 """Size on disk up to which a scene's file is kept in memory once it was read."""
 
-SMALL_UNPACKED_BYTES = 2**24
-"""Size of its pixels up to which it is."""
+SMALL_UNPACKED_BYTES = 2**20
+"""Size of its pixels up to which it is: labels of a whole tile may be a small file, too."""
 
-KEPT_BYTES = 2**28
-"""Bound on the memory that all files kept there take."""
+KEPT_FILES = 1024
+"""Number of files kept there, those used last."""
 
 _FORMATS = {
     "optical": ("uint16", (REFLECTANCE_SCALE, 1.0), "reflectance × 10 000 as uint16"),
@@ -214,7 +212,7 @@ class Dataset:
     def grid(self, scene: pd.Series) -> Grid:
         """Return the grid that all rasters of a scene share."""
         path = self.path / scene["labels"]
-        small = _SMALL_FILES.read(path, "labels")
+        small = _small_file(path, "labels")
         return small.grid if small else read_grid(path)
 
     def read_inputs(
@@ -260,8 +258,16 @@ class Dataset:
         return np.where(valid, inputs, np.float32(0)), valid
 
     def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
-        """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore."""
-        return read_bits(self.path / scene["labels"], window)
+        """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore.
+
+        What a mask in the file hides is ignored.
+        """
+        path = self.path / scene["labels"]
+        if small := _small_file(path, "labels"):
+            return small.part([0], window)[0][0]
+        with open_raster(path) as source:
+            require_format(source, "labels")
+            return _shown_bits(source, window)
 
     def read_target(self, scene: pd.Series, task: Task, window: Window | None = None) -> np.ndarray:
         """Read a scene's target for a task (height, width), as `task_target` makes it."""
@@ -399,10 +405,8 @@ def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
             continue
         path = dataset.path / scene[kind]
         try:
-            file = _SMALL_FILES.read(path, kind)
-            if not file:
-                with open_raster(path) as source:
-                    file = _read_whole(source, kind)
+            with open_raster(path) as source:
+                file = _read_whole(source, kind)
             require_located(file.grid, path)
         except MinsegError as error:
             problems.append(str(error))
@@ -467,7 +471,7 @@ def read_named(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read bands of ``optical.tif`` or ``radar.tif`` as float32, and where valid."""
     kind = "radar" if BANDS[bands[0]].is_radar else "optical"
-    if small := _SMALL_FILES.read(path, kind):
+    if small := _small_file(path, kind):
         values, valid = small.part(_positions(path, small.names, bands), window)
     else:
         with open_raster(path) as source:
@@ -479,15 +483,6 @@ def read_named(
     for layer, band in zip(values, bands, strict=True):
         valid = valid & possible(layer, band)
     return values, valid
-
-
-def read_bits(path: Path, window: Window | None = None) -> np.ndarray:
-    """Read a scene's labels, uint16 (height, width); what a mask in the file hides is ignored."""
-    if small := _SMALL_FILES.read(path, "labels"):
-        return small.part([0], window)[0][0]
-    with open_raster(path) as source:
-        require_format(source, "labels")
-        return _shown_bits(source, window)
 
 
 def _shown_bits(source: rasterio.DatasetReader, window: Window | None = None) -> np.ndarray:
@@ -547,52 +542,27 @@ def _read_whole(source: rasterio.DatasetReader, kind: str) -> _File:
     return _File(grid_of(source), source.descriptions, source.nodatavals, values, shown)
 
 
-def _unpacked_bytes(source: rasterio.DatasetReader) -> int:
-    """Return the memory that all pixels of a raster take, however small its file is."""
-    sizes = (np.dtype(dtype).itemsize for dtype in source.dtypes)
-    return source.width * source.height * sum(sizes)
-
-
-class _SmallFiles:
-    """Whole files in memory, those used last, up to a sum of bytes.
+def _small_file(path: Path, kind: str) -> _File | None:
+    """Return what a small file holds, from memory if it was read before; None if it is large.
 
     A worker that makes many runs in a row reads the same scenes again and again, and so does a page
     that compares many runs.
     """
+    try:
+        state = path.stat()
+    except OSError:
+        raise MinsegError(f"{path}: no such file; check the path") from None
+    return _kept(path, kind, state.st_mtime_ns) if state.st_size <= SMALL_FILE_BYTES else None
 
-    def __init__(self) -> None:
-        self._files: OrderedDict[tuple[Path, int], _File | None] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
 
-    def read(self, path: Path, kind: str) -> _File | None:
-        """Read a file, unless it is in memory; None if it is large."""
-        try:
-            state = path.stat()
-        except OSError:
-            raise MinsegError(f"{path}: no such file; check the path") from None
-        if state.st_size > SMALL_FILE_BYTES:
+@lru_cache(KEPT_FILES)
+def _kept(path: Path, kind: str, _changed_ns: int) -> _File | None:
+    """Read a file whole unless its pixels are many; written anew, it is another one."""
+    with open_raster(path) as source:
+        pixel_bytes = sum(np.dtype(dtype).itemsize for dtype in source.dtypes)
+        if source.width * source.height * pixel_bytes > SMALL_UNPACKED_BYTES:
             return None
-        key = path, state.st_mtime_ns
-        with self._lock:
-            if key in self._files:
-                self._files.move_to_end(key)
-                return self._files[key]
-        with open_raster(path) as source:
-            # Labels of a whole tile may be a small file, and yet hundreds of megabytes.
-            is_small = _unpacked_bytes(source) <= SMALL_UNPACKED_BYTES
-            file = _read_whole(source, kind) if is_small else None
-        with self._lock:
-            if file and key not in self._files:  # another thread may have been quicker
-                self._bytes += file.values.nbytes
-            self._files[key] = file
-            while self._bytes > KEPT_BYTES:
-                _, oldest = self._files.popitem(last=False)
-                self._bytes -= oldest.values.nbytes if oldest else 0
-        return file
-
-
-_SMALL_FILES = _SmallFiles()
+        return _read_whole(source, kind)
 
 
 def _positions(path: Path, names: Sequence[str], bands: Sequence[str]) -> list[int]:
