@@ -194,6 +194,15 @@ def test_subset_is_trained_and_tested_on_its_own_mines(dataset, tmp_path):
     assert set(forest.counts["mine"]) == {"mine-5", "mine-7"}
 
 
+def test_a_test_scene_without_radar_is_found_before_the_training(dataset, tmp_path):
+    tested = dataset.scenes_of("test")["scene"]
+    radar = dataset.scenes["radar"].mask(dataset.scenes["scene"].isin(tested), "")
+    lacking, epochs = replace(dataset, scenes=dataset.scenes.assign(radar=radar)), []
+    with pytest.raises(MinsegError, match="has no radar file; choose bands without it"):
+        run(TINY, lacking, RunStore(tmp_path), lambda *epoch: epochs.append(epoch))
+    assert not epochs
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
 def test_full_disk_is_one_line_and_leaves_no_half_run(dataset, tmp_path, monkeypatch, file_limit):
     monkeypatch.setattr(pixel_forest, "PIXELS", 500)

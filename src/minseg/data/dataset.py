@@ -241,21 +241,27 @@ class Dataset:
         MinsegError
             If a file is missing or damaged, or lacks a band.
         """
-        radar = [band for band in bands if BANDS[band].is_radar]
-        optical = [band for band in bands if not BANDS[band].is_radar]
         layers: dict[str, np.ndarray] = {}
         valid = np.array(True)
-        for names, file in ((optical, "optical"), (radar, "radar")):
-            if names:
-                if not scene[file]:
-                    raise MinsegError(
-                        f"scene {scene['scene']!r} has no {file} file; choose bands without it"
-                    )
-                values, good = read_named(self.path / scene[file], names, window)
-                layers.update(zip(names, values, strict=True))
-                valid = valid & good
+        for path, names in self.files_with(scene, bands).items():
+            values, good = read_named(path, names, window)
+            layers.update(zip(names, values, strict=True))
+            valid = valid & good
         inputs = np.stack([layers[band] for band in bands])  # (bands, height, width)
         return np.where(valid, inputs, np.float32(0)), valid
+
+    def files_with(self, scene: pd.Series, bands: Sequence[str]) -> dict[Path, list[str]]:
+        """Tell which files of a scene have which of the bands; refuse a scene that lacks one."""
+        files = {}
+        for kind in ("optical", "radar"):
+            names = [band for band in bands if BANDS[band].is_radar == (kind == "radar")]
+            if names and not scene[kind]:
+                raise MinsegError(
+                    f"scene {scene['scene']!r} has no {kind} file; choose bands without it"
+                )
+            if names:
+                files[self.path / scene[kind]] = names
+        return files
 
     def read_labels(self, scene: pd.Series, window: Window | None = None) -> np.ndarray:
         """Read a scene's labels: uint16 (height, width), bit k = class k, 65535 = ignore.

@@ -200,7 +200,8 @@ def _fabric(device: str = "auto", devices: int = 1, **settings: Any) -> Fabric:
 def _require_possible(config: RunConfig, scope: Dataset, devices: int) -> None:
     """Refuse what would fail after hours, before a raster is read."""
     for part in ("validation", "test"):
-        evaluation_windows(scope, part, config.test_crop)
+        for scene, _, _ in evaluation_windows(scope, part, config.test_crop):
+            scope.files_with(scene, parse_bands(config.bands))
     if config.standardise == "start":
         start = pretrained_file(config.encoder, config.weights)
         told = trained_inputs(start) if start else {}
