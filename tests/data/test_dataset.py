@@ -176,6 +176,9 @@ def test_leakage_by_ground(own_dataset):
             (own_dataset.path / source[kind]).read_bytes()
         )
     assert "same ground" in check_dataset(own_dataset.path)[0]
+    (own_dataset.path / own_dataset.scenes["optical"][0]).unlink()  # whatever else is wrong
+    first, second = check_dataset(own_dataset.path)
+    assert "no such file" in first and "same ground" in second
 
 
 def without_decibels(values):
@@ -219,11 +222,13 @@ def test_labels_that_hold_no_class_anywhere_are_told(own_dataset):
         ({"class_names": ["pit"], "bands": ["red"]}, ["'pit' is no class", "'red' is no band"]),
         ({"colour": "blue"}, ["colour: "]),
         ({"format_version": 9}, ["format version 9"]),
+        (None, ["dataset.json: Invalid JSON"]),
     ],
 )
 def test_what_a_description_cannot_say_is_told(own_dataset, changes, messages):
     file = own_dataset.path / "dataset.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    text = file.read_text()
+    file.write_text(json.dumps(json.loads(text) | changes) if changes else text[:20])
     problems = check_dataset(own_dataset.path)
     assert len(problems) == len(messages)
     assert all(said in problem for said, problem in zip(messages, problems, strict=True))

@@ -341,14 +341,17 @@ def check_dataset(path: Path | str) -> list[str]:
     dataset, problems = load_tables(Path(path))
     if dataset is None:
         return problems
+    located = []
     for _, scene in progress(dataset.scenes.iterrows(), "checking scenes", len(dataset.scenes)):
-        problems += _scene_problems(dataset, scene)
+        grids, found = _check_scene(dataset, scene)
+        located += [(scene["mine"], grid) for grid in grids]
+        problems += found
+    leaks = leakage_problems(dataset.split, footprints(located))
     if not problems:
-        problems += leakage_problems(dataset.split, footprints(scene_grids(dataset)))
         labels = (dataset.read_labels(scene) for _, scene in dataset.scenes.iterrows())
         if not any(((bits > 0) & (bits != IGNORE_BITS)).any() for bits in labels):
             problems.append(f"{path}: no label holds any class; import it with other --classes")
-    return problems
+    return problems + leaks
 
 
 def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
@@ -360,10 +363,8 @@ def load_tables(path: Path) -> tuple[Dataset | None, list[str]]:
     try:
         description = Description.model_validate_json((path / "dataset.json").read_bytes())
     except ValidationError as error:
-        return None, [
-            f"{path / 'dataset.json'}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}"
-            for detail in error.errors()
-        ]
+        places = [(".".join(map(str, detail["loc"])), detail["msg"]) for detail in error.errors()]
+        return None, [": ".join(filter(None, (f"{path / 'dataset.json'}", *it))) for it in places]
     problems = _description_problems(description, path / "dataset.json")
     mines, mine_problems = read_table(path / "mines.csv", MINE_TABLE)
     scenes, scene_problems = read_table(path / "scenes.csv", SCENE_TABLE)
@@ -402,10 +403,10 @@ def _description_problems(description: Description, path: Path) -> list[str]:
     return problems
 
 
-def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
-    """Find every problem of one scene's rasters."""
-    problems = []
-    grids = {}
+def _check_scene(dataset: Dataset, scene: pd.Series) -> tuple[list[Grid], list[str]]:
+    """Return the grids of one scene's rasters, where they lie somewhere, and every problem."""
+    problems: list[str] = []
+    grids = []
     for kind in ("optical", "radar", "labels"):
         if not scene[kind]:
             continue
@@ -417,28 +418,23 @@ def _scene_problems(dataset: Dataset, scene: pd.Series) -> list[str]:
         except MinsegError as error:
             problems.append(str(error))
             continue
-        grids[kind] = file.grid
+        grids.append(file.grid)
         if kind == "labels":
             problems += _label_problems(file.values[0], dataset, path)
         else:
-            problems += _band_problems(file.names, kind, dataset, path)
+            problems += [
+                f"{path}: band {band} of dataset.json is missing"
+                for band in dataset.description.bands
+                if BANDS[band].is_radar == (kind == "radar") and band not in file.names
+            ]
             values, valid = file.part(range(len(file.names)))
             pixels = values.reshape(len(values), -1) if valid.all() else values[:, valid]
             problems += _value_problems(pixels, file.names, kind, path)
-    if not all(one.matches(other) for one, other in pairwise(grids.values())):
+    if not all(one.matches(other) for one, other in pairwise(grids)):
         problems.append(
             f"scene {scene['scene']!r}: its rasters are on different grids; import it again"
         )
-    return problems
-
-
-def _band_problems(names: tuple[str, ...], kind: str, dataset: Dataset, path: Path) -> list[str]:
-    """Check that a file has the bands the description promises of its kind."""
-    promised = {
-        band for band in dataset.description.bands if BANDS[band].is_radar == (kind == "radar")
-    }
-    missing = sorted(promised - set(names))
-    return [f"{path}: band {band} of dataset.json is missing" for band in missing]
+    return grids, problems
 
 
 def _value_problems(values: np.ndarray, names: tuple[str, ...], kind: str, path: Path) -> list[str]:
