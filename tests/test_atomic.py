@@ -65,6 +65,8 @@ HERE = "cannot write here"
         (require_new_folder, "file", "exists and is not an empty folder"),
         (require_new_folder, ".", "exists and is not an empty folder"),
         (require_new_folder, "folder", "is the folder you work in"),
+        (require_new_folder, "link", "is a link or a disk's root; name a new folder within"),
+        (require_new_folder, "lost", "is a link or a disk's root; name a new folder within"),
         *((attempt, "barred/new/a.txt", HERE) for attempt in (write, require_writable)),
     ],
 )
@@ -74,6 +76,8 @@ def test_where_nothing_can_be_written_is_found_out_without_a_trace(
     (tmp_path / "file").write_text("old")
     for folder, mode in (("folder", 0o700), ("barred", 0o500)):
         (tmp_path / folder).mkdir(mode)
+    (tmp_path / "link").symlink_to(tmp_path / "barred")
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
     monkeypatch.chdir(tmp_path / "folder")
     if name.startswith("barred") and os.geteuid() == 0:
         pytest.skip("root may write everywhere")
@@ -84,7 +88,7 @@ def test_where_nothing_can_be_written_is_found_out_without_a_trace(
     with pytest.raises(MinsegError, match=message) as caught:
         attempt(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
-    assert names(tmp_path) == ["barred", "file", "folder"]
+    assert names(tmp_path) == ["barred", "file", "folder", "link", "lost"]
     assert (tmp_path / "file").read_text() == "old"
 
 

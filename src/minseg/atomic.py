@@ -49,11 +49,9 @@ def replace_when_done(path: Path) -> Iterator[Path]:
             raise
         raise cannot_write(path, error) from None
     finally:
+        shutil.rmtree(beside, ignore_errors=True)
         with suppress(OSError):  # of which the first says more
-            if beside.is_dir():
-                shutil.rmtree(beside, ignore_errors=True)
-            else:
-                beside.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
 
 
 def is_about_the_disk(error: OSError) -> bool:
@@ -82,6 +80,8 @@ def require_new_folder(path: Path) -> None:
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise MinsegError(f"{path}: exists and is not an empty folder; name a new one")
+        if path.is_symlink() or os.path.ismount(path):
+            raise MinsegError(f"{path}: is a link or a disk's root; name a new folder within it")
         if path.resolve() == Path.cwd():
             raise MinsegError(f"{path}: is the folder you work in; name a new one")
         _try_writing_beside(path)
