@@ -173,7 +173,7 @@ def test_a_table_is_refused_before_any_raster_is_read(folders, imported, text, m
         imported(text, changed(folders, images="none/*.tif"))
 
 
-@pytest.mark.parametrize("place", ["45,10", "0,0", "-170,45"])
+@pytest.mark.parametrize("place", ["45,10", "0,0", "-170,45", "-170,", ",10"])
 def test_a_position_far_from_its_image_is_refused(imported, place):
     text = f"chip,mine,longitude,latitude\n0,a,,\n1,b,{place}\n2,c,10.2,45\n"
     with pytest.raises(MinsegError, match=r"scene '1' lies at longitude .* but its image at 10.10"):

@@ -338,13 +338,15 @@ def _check_positions(
     scenes: pd.DataFrame, files: Mapping[str, Mapping[str, Path]], table: Path
 ) -> None:
     """Refuse a mine's position that is nowhere near its image, as swapped or 0, 0."""
-    for row in scenes.dropna(subset=["longitude", "latitude"]).to_dict("records"):
+    for row in scenes.dropna(subset=["longitude", "latitude"], how="all").to_dict("records"):
         place = read_grid(files[row["key"]]["image"]).centre_lonlat
-        east = (row["longitude"] - place[0] + 180) % 360 - 180
-        if max(abs(east) * np.cos(np.radians(place[1])), abs(row["latitude"] - place[1])) > 1:
+        told = np.array([row["longitude"], row["latitude"]])
+        longitude, latitude = np.where(np.isnan(told), place, told)
+        east = (longitude - place[0] + 180) % 360 - 180
+        if max(abs(east) * np.cos(np.radians(place[1])), abs(latitude - place[1])) > 1:
             raise MinsegError(
-                f"{table}: scene {row['key']!r} lies at longitude {row['longitude']:g}, latitude "
-                f"{row['latitude']:g}, but its image at {place[0]:.4f}, {place[1]:.4f}; correct "
+                f"{table}: scene {row['key']!r} lies at longitude {longitude:g}, latitude "
+                f"{latitude:g}, but its image at {place[0]:.4f}, {place[1]:.4f}; correct "
                 "the position, or leave it empty to take the image's"
             )
 
