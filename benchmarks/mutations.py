@@ -48,7 +48,8 @@ MISTAKES = {  # name: file of src/minseg, what stands there once, what instead, 
         "learning/test_patches.py",
     ),
     "bands swapped (as stored, not as asked)": (
-        *("data/dataset.py", "values = stored[positions]", "values = stored[sorted(positions)]"),
+        *("data/dataset.py", "self.values[(positions, *inside)]",
+          "self.values[(sorted(positions), *inside)]"),
         "data/test_writing.py data/test_dataset.py",
     ),
     "a wrong nodata (of class maps)": (
