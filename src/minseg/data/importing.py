@@ -354,7 +354,8 @@ def _check_positions(
 def _require_grid(grid: Grid, image: Path, kind: str, path: Path) -> None:
     """Refuse a file that does not lie on its image's grid, with the command that mends it."""
     other = read_grid(path)
-    if other.matches(grid):
+    difference = grid.difference(other)
+    if not difference:
         return
     here, like = quote(str(path)), quote(str(image))
     nowhere = other.crs is None or other.transform.is_identity
@@ -366,7 +367,7 @@ def _require_grid(grid: Grid, image: Path, kind: str, path: Path) -> None:
     how = "" if other.crs is None else f", e.g. `rio warp {here} MOVED.tif --like {like}`"
     raise MinsegError(
         f"{path}: the {kind} is on another grid than {image}, for they differ in "
-        f"{grid.difference(other)}; bring it to the image's grid by nearest neighbour{how}"
+        f"{difference}; bring it to the image's grid by nearest neighbour{how}"
     )
 
 

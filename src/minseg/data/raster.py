@@ -73,9 +73,8 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right, top in map coordinates (of the rotated box, its envelope)."""
-        corners = [self.transform @ (x, y) for x in (0, self.width) for y in (0, self.height)]
-        xs, ys = zip(*corners, strict=True)
-        return min(xs), min(ys), max(xs), max(ys)
+        x, y = self.outline(2)
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
     @property
     def bounds_lonlat(self) -> tuple[float, float, float, float]:
@@ -126,29 +125,22 @@ class Grid:
 
     def matches(self, other: "Grid") -> bool:
         """Whether both grids put every pixel in the same place (to a hundredth of a pixel)."""
-        if (self.height, self.width) != (other.height, other.width) or self.crs != other.crs:
-            return False
-        pixel = max(abs(self.transform.a), abs(self.transform.b))
-        corners = [(0, 0), (self.width, 0), (0, self.height), (self.width, self.height)]
-        return all(
-            math.dist(self.transform @ corner, other.transform @ corner) < 0.01 * pixel
-            for corner in corners
-        )
+        return self.difference(other) is None
 
     def difference(self, other: "Grid") -> str | None:
         """Say in what another grid differs, or None where they match."""
-        if self.matches(other):
-            return None
         if self.crs != other.crs:
             return f"coordinate reference system ({self.crs} and {other.crs})"
         sizes = [f"{grid.height}×{grid.width}" for grid in (self, other)]
         if sizes[0] != sizes[1]:
             return f"size ({sizes[0]} and {sizes[1]} pixels)"
-        corners = [grid.transform @ (0, 0) for grid in (self, other)]
-        if corners[0] != corners[1]:
-            told = ("{:.10g}, {:.10g}".format(*corner) for corner in corners)
+        corners = [np.stack(grid.outline(2), axis=1) for grid in (self, other)]  # (4, 2) each
+        pixel = max(abs(self.transform.a), abs(self.transform.b))
+        apart = np.linalg.norm(corners[0] - corners[1], axis=1) >= 0.01 * pixel
+        if apart[0]:
+            told = ("{:.10g}, {:.10g}".format(*corner) for corner, *_ in corners)
             return f"position (first corner {' and '.join(told)})"
-        return "pixel size or direction"
+        return "pixel size or direction" if apart.any() else None
 
     def window(self, window: Window) -> "Grid":
         """Return the grid of a window of this one."""
@@ -210,7 +202,9 @@ def read_grid(path: Path) -> Grid:
 def require_located(grid: Grid, path: Path | str) -> None:
     """Refuse a raster that lies nowhere, or without a coordinate reference system."""
     if _counts_pixels(grid):
-        if _has_control_points(path):
+        with open_raster(path) as source:
+            by_points = source.gcps[0] or source.rpcs is not None
+        if by_points:
             raise MinsegError(
                 f"{path}: is placed by control points or a sensor model, not by a grid; bring it "
                 f"to one, e.g. `gdalwarp -t_srs EPSG:32633 -tr 10 10 -r near {path} placed.tif`"
@@ -230,12 +224,6 @@ def require_located(grid: Grid, path: Path | str) -> None:
             f"{path}: its coordinates lie nowhere on the earth in its coordinate reference system; "
             f"assign the one it was made in, e.g. `rio edit-info --crs EPSG:32633 {path}`"
         )
-
-
-def _has_control_points(path: Path | str) -> bool:
-    """Whether a file tells by ground control points, or rational polynomials, where it lies."""
-    with open_raster(path) as source:
-        return bool(source.gcps[0]) or source.rpcs is not None
 
 
 def _counts_pixels(grid: Grid) -> bool:
