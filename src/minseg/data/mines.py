@@ -220,48 +220,39 @@ def validate_table(
         return table, [f"{where}: the table is empty; it needs at least one row"]
     try:
         return schema.validate(table, lazy=True), []
-    except pa.errors.SchemaErrors:
-        return table, table_problems(table, schema, where)
-
-
-def table_problems(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> list[str]:
-    """Tell each fault of a table, from the first row on, in a line a person can act on."""
-    cases = _failure_cases(table, schema)
-    lacking = cases["check"] == "column_in_dataframe"
-    lines = [(1, f"{where}: column {name!r} is missing") for name in cases[lacking]["failure_case"]]
-    twice = cases["check"] == "field_uniqueness"
-    for (column, value), same in cases[twice].groupby(["column", "failure_case"], sort=False):
-        first, *others = (int(index) + 2 for index in same["index"])
-        lines += [
-            (
-                row,
-                f"{where}: row {row} column {column!r}: {value!r} stands in row {first} already; "
-                "each value may stand once, so rename or remove one",
-            )
-            for row in others
-        ]
-    # A cell of another type fails the column's other checks too, as a whole or by its type.
-    again = cases["index"].isna() | cases["check"].str.startswith("dtype(")
-    for case in cases[~lacking & ~twice & ~again].to_dict("records"):
-        row = int(case["index"]) + 2
-        lines.append((row, _cell_problem(case, row, schema.columns[case["column"]], where)))
-    return [line for _, line in sorted(lines)]
-
-
-def _failure_cases(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """Return pandera's failure cases, those beside cells of another type among them."""
-    try:
-        schema.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases
-    else:
-        return pd.DataFrame(columns=["column", "check", "failure_case", "index"])
-    cases["check"] = cases["check"].astype(str)
+        return table, [line for _, line in sorted(_told(error, table, schema, where).items())]
+
+
+def _told(
+    error: pa.errors.SchemaErrors, table: pd.DataFrame, schema: pa.DataFrameSchema, where: str
+) -> dict[tuple[int, str], str]:
+    """Tell each fault, by row and column, in a line that a person can act on."""
+    told: dict[tuple[int, str], str] = {}
+    cases = error.failure_cases.astype({"check": str})
     unread = cases.loc[cases["check"].str.startswith("coerce_dtype"), "index"]
-    rest = table[~table.index.isin(unread)]
-    if len(unread) and len(rest):
-        cases = pd.concat([cases, _failure_cases(rest, schema)], ignore_index=True)
-    return cases.drop_duplicates(["column", "check", "failure_case", "index"])
+    rest = table.drop(index=unread.dropna().unique())
+    if 0 < len(rest) < len(table):  # the other cells of their columns were not looked at
+        try:
+            schema.validate(rest, lazy=True)
+        except pa.errors.SchemaErrors as more:
+            told = _told(more, rest, schema, where)
+    # A cell of another type fails the column's other checks too, as a whole or by its type.
+    again = cases["check"].str.startswith("dtype(")
+    for case in cases[~again].to_dict("records"):
+        if case["check"] == "column_in_dataframe":
+            name = str(case["failure_case"])
+            told[1, name] = f"{where}: column {name!r} is missing"
+        elif pd.notna(case["index"]):
+            row, name, value = int(case["index"]) + 2, case["column"], case["failure_case"]
+            if case["check"] != "field_uniqueness":
+                told[row, name] = _cell_problem(case, row, schema.columns[name], where)
+            elif row > (first := table.index[table[name] == value][0] + 2):
+                told[row, name] = (
+                    f"{where}: row {row} column {name!r}: {value!r} stands in row {first} already; "
+                    "each value may stand once, so rename or remove one"
+                )
+    return told
 
 
 def _cell_problem(case: Mapping, row: int, column: pa.Column, where: str) -> str:
