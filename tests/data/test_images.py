@@ -6,7 +6,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from minseg import MinsegError
-from minseg.data.images import Image, ImageReading
+from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.raster import open_raster
 from tests.conftest import follow_advice
 
@@ -14,15 +14,15 @@ NUMBERS = np.stack([np.full((8, 8), value, np.uint16) for value in (1000, 2000, 
 NAMES = ["B02", "B03", "B04"]
 
 
-def image_of(source, bands=None, needed=None, **reading):
-    return Image.of(source, bands, ImageReading(**reading), needed=needed)
+def image_of(source, bands=None, **reading):
+    return Image.of(source, band_indexes(source, bands), ImageReading(**reading))
 
 
 @pytest.fixture
 def indexes_of(write_tif):
-    def find(names, wanted=None, numbers=NUMBERS, file="a.tif", needed=None, **reading):
+    def find(names, wanted=None, numbers=NUMBERS, file="a.tif", **reading):
         with open_raster(write_tif(file, numbers, descriptions=names)) as source:
-            return image_of(source, wanted, needed, **{"scale": 1e-4} | reading).indexes
+            return image_of(source, wanted, **{"scale": 1e-4} | reading).indexes
 
     return find
 
@@ -35,7 +35,6 @@ BAND = "T33TWM_20230813T100031_B04_10m.tif"
     [
         (["B4", "B10", "b02"], {}, {"B02": 3, "B04": 1}),
         (None, {"wanted": tuple(NAMES)}, {"B02": 1, "B03": 2, "B04": 3}),
-        (["B02", "VV", "B04"], {"needed": {"B04"}}, {"B04": 3}),
         (["B2", "B02_median", "B04"], {"wanted": ("B04",)}, {"B04": 3}),
         (["B2", "B02_median", "B04"], {"wanted": ("-", "B02", "B04")}, {"B02": 2, "B04": 3}),
         (None, {"wanted": ("B02", "-", "B04")}, {"B02": 1, "B04": 3}),

@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -76,23 +76,12 @@ class Image:
 
     @classmethod
     def of(
-        cls,
-        source: rasterio.DatasetReader,
-        bands: Sequence[str] | None,
-        reading: ImageReading,
-        *,
-        needed: Collection[str] | None = None,
+        cls, source: rasterio.DatasetReader, indexes: Mapping[str, int], reading: ImageReading
     ) -> Self:
-        """Work out what an open file's numbers mean; refuse whole numbers without a scale.
+        """Work out what the numbers of an open file's bands mean, found by `band_indexes`.
 
-        Bands are found by name, or by position where the file names none; those not `needed` are
-        left aside. The offset of radar is always the tag's.
+        Whole numbers without a scale are refused. The offset of radar is always the tag's.
         """
-        indexes = {
-            band: index
-            for band, index in band_indexes(source, bands).items()
-            if needed is None or band in needed
-        }
         if any(np.dtype(source.dtypes[index - 1]).kind == "c" for index in indexes.values()):
             raise MinsegError(
                 f"{source.name}: holds complex numbers, as single look products do; make "

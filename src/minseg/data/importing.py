@@ -17,7 +17,7 @@ import rasterio
 from minseg.atomic import require_new_folder
 from minseg.data.bands import OPTICAL_BANDS
 from minseg.data.dataset import Dataset
-from minseg.data.images import Image, ImageReading, channels_of
+from minseg.data.images import Image, ImageReading, band_indexes, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
 from minseg.data.mines import (
     MINE_TABLE,
@@ -300,10 +300,11 @@ def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:
 
 def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Image:
     """Work out what the optical bands of an open file are."""
-    image = Image.of(source, folders.reading.bands, folders.reading, needed=_OPTICAL)
-    if not image.indexes:
+    there = band_indexes(source, folders.reading.bands)
+    indexes = {name: there[name] for name in _OPTICAL if name in there}
+    if not indexes:
         raise MinsegError(f"{source.name}: has no optical band to import; radar has --radar")
-    return image
+    return Image.of(source, indexes, folders.reading)
 
 
 def _check_files(files: Mapping[str, Mapping[str, Path]], classes: Mapping[int, str]) -> None:
@@ -395,7 +396,7 @@ def read_optical(path: Path, folders: ImageFolders) -> tuple[np.ndarray, tuple[s
     """Read an optical image in the dataset's form: uint16 (bands, height, width), and its bands."""
     with open_raster(path) as source:
         image = _optical_image(source, folders)
-        bands = tuple(name for name in _OPTICAL if name in image.indexes)
+        bands = tuple(image.indexes)
         image.examine()
         reflectance, valid = image.read(bands)
     return encode_reflectance(reflectance, valid, str(path)), bands
@@ -405,7 +406,7 @@ def read_radar(path: Path, folders: ImageFolders) -> np.ndarray:
     """Read VV and VH by name; return the three channels in dB, float32, NaN where missing."""
     bands = ("VV", "VH")
     with open_raster(path) as source:
-        image = Image.of(source, bands, folders.reading)
+        image = Image.of(source, band_indexes(source, bands), folders.reading)
         image.examine()
         decibels, valid = image.read(bands)
     require_backscatter(decibels[:, valid], bands, str(path))

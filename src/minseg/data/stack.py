@@ -284,8 +284,8 @@ def _images(
     if twice:
         raise MinsegError(f"{where}: band {', '.join(twice)} is in two files; leave one out")
     return [
-        Image.of(source, file.bands or reading.bands, reading, needed=needed)
-        for file, source, indexes in zip(files, sources, named, strict=True)
+        Image.of(source, {band: k for band, k in indexes.items() if band in needed}, reading)
+        for source, indexes in zip(sources, named, strict=True)
         if needed & set(indexes)
     ]
 
