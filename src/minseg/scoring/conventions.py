@@ -70,8 +70,9 @@ def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
     values = ratios(units, 0.0, convention.undefined_ratio)
     tp, fp, fn, _ = units.T
     absent = (tp + fn if convention.absent_from == "truth" else tp + fp + fn) == 0
-    values[absent, 0] = _number(convention.absent_iou)
-    values[absent, 1:3] = _number(convention.absent_ratio)
+    iou, ratio = np.array([convention.absent_iou, convention.absent_ratio], float)  # None is NaN
+    values[absent, 0] = iou
+    values[absent, 1:3] = ratio
     if convention.absent_iou is None:
         values[absent, 3] = np.nan
     return {name: _mean(one) for name, one in zip(METRICS, values.T, strict=True)}
@@ -92,11 +93,6 @@ def pooled_units(counts: np.ndarray, convention: Convention) -> np.ndarray:
     if convention.reduction.startswith("micro"):
         counts = counts.sum(axis=1, keepdims=True)
     return counts.reshape(-1, 4)
-
-
-def _number(value: float | None) -> float:
-    """Return a value that a mean takes, NaN for one that it leaves out."""
-    return np.nan if value is None else value
 
 
 def _mean(values: np.ndarray) -> float:
@@ -143,11 +139,10 @@ def _crossed() -> Iterator[Convention]:
             yield replace(one, name=f"{REDUCTIONS[reduction]}, {where}{rule}")
 
 
-def _candidates() -> tuple[Convention, ...]:
-    """Return the named conventions, then those of the cross that none of them is."""
-    named = {replace(one, name="") for one in NAMED}
-    return (*NAMED, *(one for one in _crossed() if replace(one, name="") not in named))
+_WITHOUT_NAMES = {replace(one, name="") for one in NAMED}
 
-
-CANDIDATES: tuple[Convention, ...] = _candidates()
-"""All candidates, the named ones first."""
+CANDIDATES: tuple[Convention, ...] = (
+    *NAMED,
+    *(one for one in _crossed() if replace(one, name="") not in _WITHOUT_NAMES),
+)
+"""All candidates: the named ones, then those of the cross that none of them is."""

@@ -247,7 +247,6 @@ def ratios(counts: np.ndarray, empty_iou: float, empty_ratio: float = 0.0) -> np
 def _with_means(values: np.ndarray, pooled: np.ndarray, names: list) -> Scores:
     """Join scores (classes, 4) and pooled counts (classes, 4) into a table with its means."""
     table = pd.DataFrame(values, columns=list(METRICS), index=pd.Index(names, name="class"))
-    for position, column in enumerate(("tp", "fp", "fn")):
-        table[column] = pooled[:, position].astype(np.int64)
+    table[["tp", "fp", "fn"]] = pooled[:, :3].astype(np.int64)
     iou, recall, precision, accuracy = (float(table[name].mean()) for name in METRICS)
     return Scores(iou=iou, recall=recall, precision=precision, accuracy=accuracy, per_class=table)
