@@ -31,14 +31,15 @@ from minseg.data.labels import (
 )
 from minseg.data.mines import (
     MINE_TABLE,
+    MINE_TYPES,
     PARTS,
+    RAW_MATERIALS,
     SCENE_TABLE,
     SPLIT_TABLE,
     date_problems,
     leakage_problems,
     read_table,
     split_problems,
-    subset,
 )
 from minseg.data.radiometry import (
     REFLECTANCE_SCALE,
@@ -181,7 +182,11 @@ class Dataset:
         MinsegError
             If a part has no such mine.
         """
-        mines = subset(self.mines, code)
+        require_word("subset", code, [*RAW_MATERIALS, *MINE_TYPES])
+        column = "raw_material" if code in RAW_MATERIALS else "mine_type"
+        mines = self.mines[self.mines[column] == code]
+        if mines.empty:
+            raise MinsegError(f"subset {code!r}: no mine has {column} {code}; fill it in mines.csv")
         scenes = self.scenes[self.scenes["mine"].isin(mines["mine"])]
         split = self.split[self.split["mine"].isin(mines["mine"])]
         empty = [part for part in PARTS if part not in set(split["part"])]
@@ -292,10 +297,10 @@ class Dataset:
         for part in PARTS:
             scenes = [self.read_labels(row).ravel() for _, row in self.scenes_of(part).iterrows()]
             labels = np.concatenate(scenes)
-            known = max(int(np.count_nonzero(labels != IGNORE_BITS)), 1)
+            known = labels[labels != IGNORE_BITS]
             # Of whole mining areas all that was drawn is part, as Model 4 learns it.
-            there = [labels != 0 if n == EXTENT.name else decode_bits(labels, n) for n in names]
-            shares[part] = [np.count_nonzero(m & (labels != IGNORE_BITS)) / known for m in there]
+            there = [known != 0 if n == EXTENT.name else decode_bits(known, n) for n in names]
+            shares[part] = [np.count_nonzero(mask) / max(known.size, 1) for mask in there]
         return shares
 
 
@@ -579,11 +584,6 @@ def footprint(grid: Grid) -> BaseGeometry:
     """Return the ground a grid covers in degrees (WGS 84), in two parts at the date line."""
     lonlat = warp_points(grid.crs, "EPSG:4326", *grid.outline(9))
     return ground_within(*map(np.array, lonlat))
-
-
-def scene_grids(dataset: Dataset) -> list[tuple[str, Grid]]:
-    """List the mine and the grid of every scene."""
-    return [(scene["mine"], dataset.grid(scene)) for _, scene in dataset.scenes.iterrows()]
 
 
 def footprints(grids: Iterable[tuple[str, Grid]]) -> dict[str, BaseGeometry]:

@@ -13,7 +13,7 @@ import pandera.pandas as pa
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from minseg.errors import MinsegError, require_word
+from minseg.errors import MinsegError
 
 RAW_MATERIALS: dict[str, str] = {
     "RR": "rock raw materials",
@@ -414,13 +414,3 @@ def leakage_problems(split: pd.DataFrame, footprints: Mapping[str, BaseGeometry]
         for one, other in overlapping_mines(footprints)
         if part.get(one) != part.get(other)
     ]
-
-
-def subset(mines: pd.DataFrame, code: str) -> pd.DataFrame:
-    """Select the mines of one raw material or mine type (section 2.2): RR, MO, CL, OC, OP or MT."""
-    require_word("subset", code, [*RAW_MATERIALS, *MINE_TYPES])
-    column = "raw_material" if code in RAW_MATERIALS else "mine_type"
-    chosen = mines[mines[column] == code]
-    if chosen.empty:
-        raise MinsegError(f"subset {code!r}: no mine has {column} {code}; fill it in mines.csv")
-    return chosen

@@ -10,7 +10,7 @@ import pandas as pd
 
 from minseg.atomic import replace_when_done, require_new_folder, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
-from minseg.data.dataset import Dataset, Description, footprints, open_dataset, scene_grids
+from minseg.data.dataset import Dataset, Description, footprints, open_dataset
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines, validate_table
 from minseg.data.radiometry import REFLECTANCE_SCALE
@@ -103,11 +103,10 @@ def write_tables(
 
 def _with_positions(mines: pd.DataFrame, grids: Sequence[tuple[str, Grid]]) -> pd.DataFrame:
     """Order the mine table's columns and fill missing positions from the scenes' centres."""
-    centres = {mine: grid.centre_lonlat for mine, grid in reversed(list(grids))}
+    centres = {mine: grid.centre_lonlat for mine, grid in reversed(grids)}
     mines = mines[[column for column in MINE_TABLE.columns if column in mines]].copy()
-    for column, axis in (("longitude", 0), ("latitude", 1)):
-        centre = mines["mine"].map({mine: centre[axis] for mine, centre in centres.items()})
-        mines[column] = pd.to_numeric(mines[column]).fillna(centre)
+    for axis, column in enumerate(("longitude", "latitude")):
+        mines[column] = pd.to_numeric(mines[column]).fillna(mines["mine"].map(centres).str[axis])
     return mines
 
 
@@ -148,6 +147,7 @@ def scene_row(relative: Path, scene: SceneRasters) -> dict[str, object]:
 
 def resplit(dataset: Dataset, seed: int) -> Dataset:
     """Draw a new split by mine and write it to the folder's ``split.csv``."""
-    split = split_mines(dataset.mines, seed, footprints(scene_grids(dataset)))
+    grids = [(scene["mine"], dataset.grid(scene)) for _, scene in dataset.scenes.iterrows()]
+    split = split_mines(dataset.mines, seed, footprints(grids))
     write_text(dataset.path / "split.csv", split.to_csv(index=False))
     return replace(dataset, split=split)
