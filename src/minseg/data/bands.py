@@ -48,18 +48,16 @@ def _read_bands() -> Iterator[Band]:
             yield Band(name, wavelength, int(gsd_m), description, common_name)
 
 
-_BANDS = tuple(_read_bands())
+BANDS: dict[str, Band] = {band.name: band for band in _read_bands()}
 
-OPTICAL_BANDS = tuple(band for band in _BANDS if not band.is_radar)
+OPTICAL_BANDS = tuple(band for band in BANDS.values() if not band.is_radar)
 """The bands of a Sentinel-2 L2A product (B10 is not part of it)."""
 
-RADAR_BANDS = tuple(band for band in _BANDS if band.is_radar)
+RADAR_BANDS = tuple(band for band in BANDS.values() if band.is_radar)
 """The Sentinel-1 channels of section 2.1, in decibels.
 
 The paper's third is VV - VH - 10 in dB, so it adds no information.
 """
-
-BANDS: dict[str, Band] = {band.name: band for band in _BANDS}
 
 _OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
 _RADAR = tuple(band.name for band in RADAR_BANDS)

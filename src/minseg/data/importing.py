@@ -42,9 +42,6 @@ from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError, require_word, summarise
 from minseg.progress import progress
 
-SPECIAL_VALUES = ("background", "ignore")
-"""What a mask value may mean besides a class of Table 1."""
-
 _OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
 
 
@@ -124,8 +121,9 @@ def import_dataset(
 
 def _check_classes(classes: Mapping[int, str]) -> None:
     """Refuse a class mapping that names no class of Table 1."""
+    allowed = [*CLASS_NAMES, "background", "ignore"]
     for value, meaning in classes.items():
-        require_word(f"class of mask value {value}", meaning, [*CLASS_NAMES, *SPECIAL_VALUES])
+        require_word(f"class of mask value {value}", meaning, allowed)
     if not any(meaning in CLASS_NAMES for meaning in classes.values()):
         raise MinsegError('no class mapped; say what mask values mean, e.g. --classes 1="dam"')
 

@@ -142,9 +142,7 @@ class Task:
     @property
     def target_colours(self) -> tuple[str, ...]:
         """Colours of the `target_names`; the background is white."""
-        merged = (EXTENT.colour,)
-        own = tuple(_BY_NAME[name].colour for name in self.class_names)
-        return ("#FFFFFF", *(merged if self.merged_name else own))
+        return ("#FFFFFF", *(_BY_NAME[name].colour for name in self.target_names[1:]))
 
     @property
     def num_classes(self) -> int:

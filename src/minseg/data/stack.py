@@ -62,9 +62,8 @@ def crs_seen_from(grid: Grid, source: Grid) -> CRS:
 
 def _reaches_over(grid: Grid) -> bool:
     """Whether a grid has longitudes beyond 180 degrees."""
-    if grid.crs is None or not grid.crs.is_geographic:
-        return False
-    return grid.bounds[0] < -180 or grid.bounds[2] > 180
+    west, _, east, _ = grid.bounds
+    return grid.crs is not None and grid.crs.is_geographic and (west < -180 or east > 180)
 
 
 def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float, float, float]:
@@ -80,8 +79,7 @@ def _bounds_seen_from(grid: Grid, other: Grid, name: str) -> tuple[float, float,
         ) from None
     xs = np.asarray(x)
     if grid.crs is not None and grid.crs.is_geographic:
-        middle = (grid.bounds[0] + grid.bounds[2]) / 2
-        xs = seen_from(xs, middle)
+        xs = seen_from(xs, (grid.bounds[0] + grid.bounds[2]) / 2)
     return xs.min(), min(y), xs.max(), max(y)
 
 
@@ -131,12 +129,11 @@ class ImageStack:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read the channels as float32 (bands, height, width), and where every file has a value."""
         layers: dict[str, np.ndarray] = {}
-        valid: np.ndarray | None = None
+        valid = np.array(True)
         for part in self.parts:
             values, here = part.read(window, shape)
             layers |= zip(part.image.indexes, values, strict=True)
-            valid = here if valid is None else valid & here
-        assert valid is not None
+            valid = valid & here
         if _RATIO in self.bands and _RATIO not in layers:
             layers[_RATIO] = radar_channels(layers[_VV], layers[_VH])[2]
         return np.stack([layers[band] for band in self.bands]), valid
