@@ -53,6 +53,17 @@ def test_what_was_written_is_read(tmp_path, name):
     assert found.grid.matches(DEGREES)
 
 
+@pytest.mark.parametrize("name", ["model1", "dam+excavation"])
+def test_a_map_seen_from_afar_holds_no_class_that_is_not_there(tmp_path, name):
+    task, path = parse_task(name), tmp_path / "map.tif"
+    write_class_map(path, class_numbers(task, 1024, 1024), grid_at(0, 1024), task)
+    with rasterio.open(path) as source:
+        assert source.overviews(1) == [2]
+        assert set(np.unique(source.read(1, out_shape=(512, 512)))) <= set(
+            np.unique(source.read(1))
+        )
+
+
 def damage(path, **changes):
     """Write a class map anew with some of its properties changed."""
     with rasterio.open(path) as source:

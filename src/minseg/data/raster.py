@@ -433,18 +433,19 @@ def to_cloud_optimized(
     source: Path,
     path: Path,
     *,
+    named: Path,
     category_names: Sequence[str] | None = None,
-    named: Path | None = None,
 ) -> None:
     """Copy a GeoTIFF to a Cloud-Optimized one; one of classes with the names of its values.
 
-    The names, if there are any, lie where GDAL keeps them, in ``<path>.aux.xml``. Errors call the
-    file `named`.
+    The names lie where GDAL keeps them, in ``<path>.aux.xml``; bits have none, and no file, and
+    what is no classes has None. Errors call the file `named`.
     """
     # Measured on maps of classes: LZW is written in three quarters of the time, about as small.
-    compress, resampling = ("lzw", "nearest") if category_names else ("deflate", "average")
+    compress = "lzw" if category_names else "deflate"
+    resampling = "average" if category_names is None else "nearest"
     options = {"compress": compress, "overview_resampling": resampling, "BIGTIFF": "IF_SAFER"}
-    with replace_when_done(path) as beside, writing(named or path, beside):
+    with replace_when_done(path) as beside, writing(named, beside):
         sidecar = Path(f"{beside}.aux.xml")
         try:
             rasterio.shutil.copy(source, beside, driver="COG", **options)
