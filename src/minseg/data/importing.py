@@ -147,17 +147,13 @@ def read_scene_list(table: Path) -> pd.DataFrame:
     cells = read_cells(table, ["site", *(name for name in _SCENE_LIST.columns if name != "key")])
     first = str(cells.columns[0])
     named = next((name for name in ("mine", "site") if name in cells), None)
-    rows = pd.DataFrame("", cells.index, list(_SCENE_LIST.columns))
-    rows = rows.assign(**{name: cells[name] for name in rows.columns.intersection(cells.columns)})
+    rows = cells.reindex(columns=list(_SCENE_LIST.columns), fill_value="")
     rows = rows.assign(key=cells[first], mine=cells[named or first])
     rows, problems = validate_table(rows, _SCENE_LIST, str(table))
     if problems:
         spelled = {"key": first, "mine": named or first}
-        lines = (
-            re.sub(r"(?<=column ')(key|mine)(?=')", lambda m: spelled[m[0]], line)
-            for line in problems
-        )
-        raise MinsegError(summarise(list(lines)))
+        own = re.compile(r"(?<=column ')(key|mine)(?=')")
+        raise MinsegError(summarise([own.sub(lambda m: spelled[m[0]], it) for it in problems]))
     rows["year"] = rows["year"].fillna(pd.to_numeric(rows["date"].str[:4]).astype("Int64"))
     folders = {mine: _folder_name(mine, named or "key") for mine in rows["mine"]}
     if "name" not in cells:
@@ -243,10 +239,8 @@ def _mine_table(scenes: pd.DataFrame) -> pd.DataFrame:
 
 def _pair_files(folders: ImageFolders, scenes: pd.DataFrame) -> dict[str, dict[str, Path]]:
     """Find each scene's image, mask and radar file by what ``*`` stands for."""
-    patterns = {"image": folders.images, "mask": folders.masks}
-    if folders.radar:
-        patterns["radar"] = folders.radar
-    found = {kind: _match(pattern) for kind, pattern in patterns.items()}
+    patterns = {"image": folders.images, "mask": folders.masks, "radar": folders.radar}
+    found = {kind: _match(pattern) for kind, pattern in patterns.items() if pattern}
     for kind, files in found.items():
         missing = [key for key in scenes["key"] if key not in files]
         if missing:
@@ -260,7 +254,7 @@ def _pair_files(folders: ImageFolders, scenes: pd.DataFrame) -> dict[str, dict[s
             f"{summarise(unlisted)}",
             file=sys.stderr,
         )
-    return {key: {kind: found[kind][key] for kind in patterns} for key in scenes["key"]}
+    return {key: {kind: files[key] for kind, files in found.items()} for key in scenes["key"]}
 
 
 def _match(pattern: str) -> dict[str, Path]:
@@ -270,13 +264,9 @@ def _match(pattern: str) -> dict[str, Path]:
             f"pattern {pattern!r}: needs exactly one * where the scene's key stands; quote it"
         )
     key = re.compile("(.*)".join(re.escape(part) for part in pattern.split("*")))
-    files = {}
     escaped = "*".join(map(glob.escape, pattern.split("*")))  # brackets in names are no pattern
-    for name in sorted(glob.glob(escaped)):  # noqa: PTH207  (the pattern may be absolute)
-        match = key.fullmatch(name)
-        if match:
-            files[match[1]] = Path(name)
-    return files
+    there = sorted(glob.glob(escaped))  # noqa: PTH207  (the pattern may be absolute)
+    return {match[1]: Path(name) for name in there if (match := key.fullmatch(name))}
 
 
 def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:

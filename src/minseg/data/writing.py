@@ -12,7 +12,7 @@ from minseg.atomic import replace_when_done, require_new_folder, write_text
 from minseg.data.bands import BANDS, RADAR_BANDS
 from minseg.data.dataset import Dataset, Description, footprints, open_dataset
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
-from minseg.data.mines import MINE_TABLE, SCENE_TABLE, require_seed, split_mines, validate_table
+from minseg.data.mines import MINE_TABLE, SCENE_TABLE, split_mines, validate_table
 from minseg.data.radiometry import REFLECTANCE_SCALE
 from minseg.data.raster import Grid, write_geotiff
 from minseg.errors import MinsegError, summarise
@@ -62,7 +62,6 @@ def write_dataset(
     """
     path = Path(path)
     require_new_folder(path)
-    require_seed(split_seed)
     with replace_when_done(path) as beside:
         beside.mkdir(parents=True)
         rows, grids, bands = [], [], set[str]()
