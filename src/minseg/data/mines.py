@@ -124,9 +124,8 @@ def read_cells(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
                 f"{path}: column {number + 1} has no name (an index that a program wrote?); "
                 "remove the column, or name it"
             )
-    table = pd.DataFrame(list(rows.values()), list(rows), range(len(names)), dtype=str)
-    table = table[[number for number, name in enumerate(names) if name]]
-    return table.set_axis(list(filter(None, names)), axis=1)
+    table = pd.DataFrame(list(rows.values()), list(rows), names, dtype=str)
+    return table.loc[:, list(map(bool, names))]
 
 
 def _rows_of(path: Path) -> tuple[list[str], dict[int, list[str]]]:
@@ -285,11 +284,10 @@ def _wanted_in(column: pa.Column) -> str:
 
 def folder_problems(folders: Mapping[str, str], where: str) -> list[str]:
     """Tell which mines (as spelled → folder) cannot have a folder of their own on every system."""
-    faults = {mine: _name_fault(folder) for mine, folder in folders.items()}
     problems = [
         f"{where}: mine {mine!r} cannot name a folder{fault}"
-        for mine, fault in faults.items()
-        if fault
+        for mine, folder in folders.items()
+        if (fault := _name_fault(folder))
     ]
     sharing: dict[str, list[str]] = {}
     for mine, folder in folders.items():
