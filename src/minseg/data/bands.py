@@ -99,20 +99,15 @@ def band_name(text: str) -> str | None:
     found = {_spelled("".join(words)) or _spelled(word) for word in own}
     if found - {None}:
         return found.pop() if len(found) == 1 else None
-    return _radar_name(whole)
+    spoken = polarisations(whole)
+    known = len(spoken) == 1 and spoken[0] in BANDS and not _NO_BACKSCATTER.search(whole)
+    return spoken[0] if known else None
 
 
 def _spelled(word: str) -> str | None:
     """Find the optical band that one word names."""
     name = _COMMON_NAMES.get(word, re.sub(r"^B(\d)$", r"B0\1", word))
     return name if name in _OPTICAL else None
-
-
-def _radar_name(name: str) -> str | None:
-    """Find the one polarisation in a radar band's name; None if it is another quantity of it."""
-    spoken = polarisations(name)
-    known = len(spoken) == 1 and spoken[0] in BANDS and not _NO_BACKSCATTER.search(name)
-    return spoken[0] if known else None
 
 
 def polarisations(text: str) -> list[str]:

@@ -284,11 +284,8 @@ def encode_bits(masks: dict[str, np.ndarray]) -> np.ndarray:
     >>> bits.tolist(), decode_bits(bits, "dam").tolist()
     ([[1, 257]], [[False, True]])
     """
-    shape = next(iter(masks.values())).shape
-    bits = np.zeros(shape, np.uint16)
-    for name, mask in masks.items():
-        bits |= np.where(mask, class_bit(name), 0).astype(np.uint16)
-    return bits
+    bits = [np.where(mask, np.uint16(class_bit(name)), 0) for name, mask in masks.items()]
+    return np.bitwise_or.reduce(bits)
 
 
 def decode_bits(bits: np.ndarray, name: str) -> np.ndarray:

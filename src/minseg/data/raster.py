@@ -362,7 +362,6 @@ def require_whole(path: Path) -> None:
 
 def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None) -> dict:
     """Return rasterio's creation options for a tiled, deflated GeoTIFF on a grid."""
-    predictor = 3 if np.dtype(dtype).kind == "f" else 2
     return {
         "driver": "GTiff",
         "height": grid.height,
@@ -376,7 +375,7 @@ def raster_profile(grid: Grid, count: int, dtype: np.dtype, nodata: float | None
         "blockxsize": 256,
         "blockysize": 256,
         "compress": "deflate",
-        "predictor": predictor,
+        "predictor": 3 if np.dtype(dtype).kind == "f" else 2,
         "BIGTIFF": "IF_SAFER",
     }
 
