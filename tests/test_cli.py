@@ -40,13 +40,14 @@ def test_train_evaluate_predict(
     assert "epoch 1 of 1: loss" in err
     run, scores = out.splitlines()[0], out.splitlines()[1]
     out_of_train = out
-    assert scores.startswith("test, standard: iou 0.")
+    mines = len(dataset.scenes_of("test"))
+    assert scores.startswith(f"test, {mines} mines, standard: iou 0.")
 
     status, out, _ = minseg("evaluate", run, dataset.path, "--convention", "paper", "--json")
     report = json.loads(out)
     assert status == 0
     assert set(report["per_class"]) == {"background", *classes}
-    assert report["convention"] == "paper"
+    assert (report["mines"], report["convention"]) == (mines, "paper")
 
     again = ["train", dataset.path, "--settings", f"{run}/config.json", *common[2:]]
     assert minseg(*again)[:2] == (0, out_of_train)

@@ -112,6 +112,7 @@ REFUSED = {
     "no background": (np.where(MASK > 0, MASK, np.nan).astype(np.float32), BOTH,
                       "the masks hold 1, 2 and no background"),
     "mapped twice": (MASK, ("--classes", "1=dam,2=excavation,1=stockpile"), "1 is mapped twice"),
+    "twice but for capitals": (MASK, ("--classes", "A=dam,a=stockpile"), "a is mapped twice"),
     "twice in other words": (MASK, (*BOTH, "--classes", "01=dam"), "1 is mapped twice"),
     "a fraction": (MASK, ("--classes", "0.5=dam"), "whole numbers"),
     "digits of another script": (MASK, ("--classes", "²=dam"), "whole numbers"),

@@ -222,6 +222,15 @@ def test_change_has_a_layer_for_each_class_present():
     assert layer_names(page_of(maps.change_map(empty, empty, synthetic=True))) == choices
 
 
+def test_change_of_a_class_that_lies_under_another_has_a_layer_too():
+    task = parse_task("excavation+dam")
+    classes = np.zeros((100, 100), np.uint16)
+    classes[20:50, 20:40] = task.value("excavation") | task.value("dam")
+    one = ClassMap(classes, utm_grid(), task)
+    names = layer_names(page_of(maps.change_map(one, one)))
+    assert names[:2] == ["change: excavation", "change: dam"]
+
+
 def test_popups_of_polygons_say_what_is_known():
     class_map = squares(utm_grid())
     polygons = vectorise(class_map)

@@ -59,7 +59,8 @@ def train(
     show_log()
     run = study.run(config.baseline() if baseline else config, devices, device)
     print(run.path)
-    _print_scores(run.scores(), "test", "standard")
+    mines = run.counts_of("test")["mine"].nunique()
+    _print_scores(run.scores(), "test", mines, "standard")
 
 
 def evaluate(
@@ -82,21 +83,24 @@ def evaluate(
     run = open_run(run_folder)
     table = execution.evaluate(run, open_dataset(folder), part)
     found = scores(counts_array(table, run.task), convention, run.task.target_names)
-    _print_scores(found, part, convention, as_json)
+    _print_scores(found, part, table["mine"].nunique(), convention, as_json)
 
 
-def _print_scores(found: "Scores", part: str, convention: str, as_json: bool = False) -> None:
-    """Print mean and per-class scores."""
+def _print_scores(
+    found: "Scores", part: str, num_mines: int, convention: str, as_json: bool = False
+) -> None:
+    """Print mean and per-class scores, and on how many mines: `train` may have taken a subset."""
     from minseg.scoring.metrics import METRICS
 
     means: dict[str, float] = {name: found[name] for name in METRICS}  # type: ignore[literal-required]
     if as_json:
         finite = {k: None if math.isnan(v) else v for k, v in means.items()}  # JSON has no NaN
         per_class = json.loads(found["per_class"].to_json(orient="index"))
-        told = {"part": part, "convention": convention, **finite, "per_class": per_class}
-        print(json.dumps(told))
+        scored = {"part": part, "mines": num_mines, "convention": convention}
+        print(json.dumps(scored | finite | {"per_class": per_class}))
         return
-    print(f"{part}, {convention}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+    told = ", ".join(f"{k} {v:.3f}" for k, v in means.items())
+    print(f"{part}, {num_mines} mines, {convention}: {told}")
     print(found["per_class"].round(3).to_string())
 
 

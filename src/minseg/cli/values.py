@@ -44,7 +44,7 @@ def value_mapping(pairs: list[str], example: str = "pit=excavation") -> dict[str
         value, equals, name = (part.strip() for part in pair.rpartition("="))
         if not equals or not value or not name:
             raise MinsegError(f"--classes {pair!r}: write value=class name, e.g. {example}")
-        if value in mapping:
+        if value.lower() in map(str.lower, mapping):  # as polygons' fields are read
             raise MinsegError(f"--classes: {value} is mapped twice; say once what it means")
         mapping[value] = name.strip("\"'").lower()
     return mapping or None

@@ -274,7 +274,7 @@ def selection_figure(found: Mapping[str, Candidates]) -> Figure:
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
-        _set_title(axes, task, f"choosing on test adds {gain_on_test(models):.3f}")
+        _set_title(axes, task, f"choosing on test adds {number(gain_on_test(models))}")
     _label_edges(panels, "validation IoU", "test IoU")
     return _finished(figure, panels)
 

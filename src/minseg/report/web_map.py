@@ -407,7 +407,13 @@ def change_map(
         overlay = lay_on_mercator(image_pixels(image), grid, photograph=True)
         shown.add_overlay(f"image {name}", overlay, below=True, show=True)
     kinds = dict(enumerate(CHANGES.values(), start=1))
-    present = list(colours)
+    # Of overlapping classes one may lie under others everywhere, and have no colour.
+    maps = before, after
+    present = [
+        name
+        for name in before.task.target_names[1:]
+        if any(one.task.mask(one.classes, name).any() for one in maps)
+    ]
     for name in present:
         change = lay_on_mercator(class_pixels(class_change(before, after, name), kinds), grid)
         shown.add_overlay(f"change: {name}", change, choice=True, show=name == present[0])
