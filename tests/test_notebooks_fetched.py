@@ -59,7 +59,14 @@ def parameters(path, dataset, runs, output):
     return {name: value for name, value in wanted.items() if name in known}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# It trains for half a minute, and `test_notebooks` runs it on drawn mines.
+LONG = {"16_one_or_four": pytest.mark.pages}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=LONG.get(path.stem, ()), id=path.stem) for path in NOTEBOOKS],
+)
 def test_a_notebook_reads_a_fetched_dataset(path, fetched, runs, tmp_path):
     if path.stem.startswith("11"):
         pytest.skip("the page that fetches has tests of its own")
