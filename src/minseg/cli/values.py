@@ -39,7 +39,7 @@ def class_mapping(pairs: list[str]) -> dict[int, str]:
 
 def value_mapping(pairs: list[str], example: str = "pit=excavation") -> dict[str, str] | None:
     """Read ``pit=excavation``, several of them with commas between; None for nothing."""
-    mapping = {}
+    mapping: dict[str, str] = {}
     for pair in (part for given in pairs for part in given.split(",")):
         value, equals, name = (part.strip() for part in pair.rpartition("="))
         if not equals or not value or not name:
