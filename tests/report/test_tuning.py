@@ -38,7 +38,7 @@ def choices(search, convention="standard"):
 def test_hyperparameters_chosen_on_validation_stand_beside_the_printed(make_search, synthetic):
     search = make_search(STEADY, LUCKY)
     searches = dict.fromkeys([*MODELS, "excavation"], search)
-    table = pages.hyperparameter_table(dict.fromkeys(searches, candidates(search)))
+    table = pages.hyperparameter_table(dict.fromkeys(searches, candidates(search))).data
     assert list(table) == list(pages.HYPERPARAMETER_TITLES.values())
     chosen = ["1 × 10⁻³", "4", "2", "32", "adam", "resnet18", "unet", "jaccard"]
     assert table.loc["Model 2", "ours"].tolist() == chosen

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from optuna.trial import TrialState
+from pandas.io.formats.style import Styler
 
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
@@ -53,8 +54,8 @@ def answer(found: Mapping[str, Candidates]) -> str:
     )
 
 
-def hyperparameter_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
-    """Return the hyperparameters found, beside the paper's (Table 5).
+def hyperparameter_table(found: Mapping[str, Candidates]) -> Styler:
+    """Show the hyperparameters found, beside the paper's (Table 5).
 
     Per model ours, which is what the validation part chooses, and the paper's, chosen on its test
     part, where it has such a model. The image size is the side of the training crop, pixels.
@@ -66,7 +67,9 @@ def hyperparameter_table(found: Mapping[str, Candidates]) -> pd.DataFrame:
         if task in in_paper:
             rows[model_title(task), PAPER] = _texts(paper_hyperparameters(task))
     table = pd.DataFrame(rows, index=list(HYPERPARAMETER_TITLES.values())).T
-    return table.rename_axis(index=[kind(), ""])
+    shown = style.text_table(table.rename_axis(index=[kind(), ""]))
+    # Under a short head, its words would be cut to leave the others room.
+    return shown.set_properties(subset=[HYPERPARAMETER_TITLES["loss"]], **{"white-space": "nowrap"})
 
 
 def tried_table(searches: Mapping[str, Search]) -> pd.DataFrame:
