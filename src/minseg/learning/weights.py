@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from minseg.atomic import replace_when_done
 from minseg.data.bands import BANDS, parse_bands
 from minseg.data.radiometry import ChannelStatistics
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, first_line
 from minseg.learning.options import Start, installed_version, named_start
 
 PRETRAINED_BANDS: tuple[str, ...] = ("B04", "B03", "B02")
@@ -292,7 +292,7 @@ def _from_hub(encoder: str, weights: str) -> nn.Module:
     except OSError as error:
         raise MinsegError(
             f"weights {weights!r} of encoder {encoder} are not on this machine and could not be "
-            f"fetched ({str(error).splitlines()[0]}); give the path of a .safetensors file "
+            f"fetched ({first_line(error)}); give the path of a .safetensors file "
             "(--set weights=FILE) or start at random (--set weights=none)"
         ) from None
 

@@ -285,7 +285,8 @@ def table3(
     **settings
         Other fields of `RunConfig`.
     """
-    return _table(3, study, tables.band_entries(study, tasks, bands, **settings), convention)
+    made = tables.results(study, tables.band_entries(study, tasks, bands, **settings))
+    return Table(3, study, tuple(made), convention)
 
 
 def table4(
@@ -304,13 +305,8 @@ def table4(
     study, tasks, convention, **settings
         As for `table3`.
     """
-    return _table(4, study, tables.split_entries(study, tasks, bands, **settings), convention)
-
-
-def _table(number: int, study: Study, entries: list[tables.Entry], convention: str) -> Table:
-    """Make or load the runs of entries, each once, though it may be given in two spellings."""
-    made = tables.results(study, list(dict.fromkeys(entries)))
-    return Table(number, study, tuple(made), convention)
+    made = tables.results(study, tables.split_entries(study, tasks, bands, **settings))
+    return Table(4, study, tuple(made), convention)
 
 
 def by_model(table: pd.DataFrame) -> pd.DataFrame:

@@ -74,13 +74,12 @@ def own_image(
         tested = dataset.scenes_of("test")
         median = tested["mine"] == best_median_worst(run.scores_by_mine()).get("median")
         scene = tested.iloc[median.argmax()]  # the first if the run was tested elsewhere
-        kinds = {"radar" if BANDS[band].is_radar else "optical" for band in bands}
-        if "radar" in kinds and not scene["radar"]:
+        if not scene["radar"] and any(BANDS[band].is_radar for band in bands):
             raise MinsegError(
                 f"{dataset.path}: scene {scene['scene']!r} has no radar file, and the run needs "
                 f"{', '.join(bands)}; name images that have them"
             )
-        files = tuple(ImageFile(dataset.path / scene[kind]) for kind in sorted(kinds))
+        files = tuple(map(ImageFile, dataset.files_with(scene, bands)))
         title = scenes.scene_title(dataset, scene)
     shown = scenes.display_bands(bands)
     with open_stack(files, bands, how) as image:  # all bands, since they decide on the grid

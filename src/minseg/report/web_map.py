@@ -408,11 +408,10 @@ def change_map(
         shown.add_overlay(f"image {name}", overlay, below=True, show=True)
     kinds = dict(enumerate(CHANGES.values(), start=1))
     # Of overlapping classes one may lie under others everywhere, and have no colour.
-    maps = before, after
     present = [
         name
         for name in before.task.target_names[1:]
-        if any(one.task.mask(one.classes, name).any() for one in maps)
+        if any(one.task.mask(one.classes, name).any() for one in (before, after))
     ]
     for name in present:
         change = lay_on_mercator(class_pixels(class_change(before, after, name), kinds), grid)

@@ -31,7 +31,7 @@ from minseg.data.dataset import Dataset
 from minseg.data.labels import Task, parse_task
 from minseg.data.mines import PARTS
 from minseg.data.radiometry import ChannelStatistics, training_statistics
-from minseg.errors import MinsegError, require_word
+from minseg.errors import MinsegError, first_line, require_word
 from minseg.learning.baseline import fit_pixel_forest
 from minseg.learning.device import fabric_devices, keep_freed_memory, resolve_precision
 from minseg.learning.inference import (
@@ -339,7 +339,7 @@ def _train_network(work: _Work, after_epoch: AfterEpoch | None) -> tuple[Models,
         strategy = "ddp_spawn" if devices > 1 else "auto"
         fabric = _fabric(work.device, devices, strategy=strategy, precision=precision)
     except MisconfigurationException as error:
-        raise MinsegError(f"{devices} devices: {str(error).splitlines()[0]}") from None
+        raise MinsegError(f"{devices} devices: {first_line(error)}") from None
     if devices > 1:
         # As an argument of `launch`, Fabric would refuse a frozen dataclass.
         _launch(fabric, partial(_fit, work=work, logged=LOG.isEnabledFor(logging.INFO)))

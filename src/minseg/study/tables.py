@@ -147,7 +147,8 @@ def predicting_runs(store: RunStore, every: bool = False) -> list[str]:
 
 
 def results(study: Study, entries: Sequence[Entry]) -> list[Result]:
-    """Make or load the runs of entries, one a seed; in the order of the entries."""
+    """Make or load the runs of entries, one a seed; in their order, equal ones once."""
+    entries = list(dict.fromkeys(entries))
     configs = [
         entry.config.replace(seed=seed)
         for entry in entries

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from minseg.atomic import hold, replace_when_done
 from minseg.data.dataset import Dataset
 from minseg.data.labels import parse_task
-from minseg.errors import MinsegError, summarise
+from minseg.errors import MinsegError, first_line, summarise
 from minseg.progress import progress
 from minseg.study.config import RunConfig
 from minseg.study.runs import Outcome, Run, RunStore, require, run_key
@@ -178,7 +178,7 @@ class Search:
             StorageInternalError,
             SQLAlchemyError,
         ) as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+            reason = first_line(error.__cause__ or error)
             raise MinsegError(
                 f"tuning storage {self.place}: {reason}; wait until other programs have released "
                 "it, or name another; finished trials are kept"
