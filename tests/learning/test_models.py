@@ -13,6 +13,7 @@ from minseg.learning.models import (
     fold_normalisation,
     load_weights,
     network_anatomy,
+    round_convolutions,
     save_weights,
 )
 
@@ -252,6 +253,28 @@ def test_a_network_that_cannot_be_folded_stays_as_it_is():
     shared = nn.Conv2d(3, 3, 3, padding=1)
     twice = nn.Sequential(shared, nn.BatchNorm2d(3), nn.ReLU(), shared, nn.BatchNorm2d(3))
     as_after_training(twice)
-    assert fold_normalisation(twice, 3, 64) is twice
-    plain = nn.Conv2d(3, 2, 1)
-    assert fold_normalisation(plain, 3, 64) is plain
+    for network in (twice, nn.Conv2d(3, 2, 1)):
+        folded = fold_normalisation(network, 3, 64)
+        assert folded is not network
+        assert list(map(type, folded.modules())) == list(map(type, network.modules()))
+        for name, tensor in folded.state_dict().items():
+            assert tensor.equal(network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("architecture", "encoder"), [("unet", "resnet18"), ("fpn", "mit_b0")])
+def test_rounded_convolutions_give_bit_for_bit_what_autocast_gives(architecture, encoder):
+    torch.manual_seed(0)
+    model = build_model(architecture, encoder, RGB, 3).eval()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        before = model(image)
+        round_convolutions(model)
+        assert model(image).equal(before)
+    kept = {
+        type(m)
+        for m in model.modules()
+        for p in m.parameters(recurse=False)
+        if p.dtype is torch.bfloat16
+    }
+    assert nn.Conv2d in kept
+    assert nn.BatchNorm2d not in kept

@@ -18,7 +18,7 @@ from minseg.data.radiometry import ChannelStatistics
 from minseg.data.raster import Grid
 from minseg.errors import MinsegError
 from minseg.learning.device import Precision
-from minseg.learning.models import fold_normalisation
+from minseg.learning.models import fold_normalisation, round_convolutions
 from minseg.learning.patches import read_patch
 from minseg.learning.tiling import STRIDE, Tiling, predict_strips
 from minseg.progress import progress
@@ -70,6 +70,8 @@ class Segmenter:
     def for_maps(self) -> Self:
         """Return one whose network is quicker and gives the same but for rounding."""
         folded = fold_normalisation(self.network, len(self.bands), 2 * self.stride)
+        if self.precision == "bf16-mixed":
+            round_convolutions(folded)
         return replace(self, network=folded)
 
     @torch.inference_mode()

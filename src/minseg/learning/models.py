@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.encoders import encoders as SMP_ENCODERS
 from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from minseg.atomic import replace_when_done
 from minseg.data.radiometry import ChannelStatistics
@@ -121,10 +121,8 @@ def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Mo
 
     There a batch normalisation scales and shifts by constants, which the convolution before it
     can: a pass over the image less for each. A network that would then answer otherwise, as where
-    two layers share a convolution, is returned as it is: an image of `size` pixels a side tells.
+    two layers share a convolution, is copied as it is: an image of `size` pixels a side tells.
     """
-    if not any(type(module) is nn.BatchNorm2d for module in network.modules()):
-        return network
     # Tried on the CPU, since graphics cards round what they multiply.
     folded = copy.deepcopy(network).cpu().eval()
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the id of what came out, which is kept
@@ -145,12 +143,23 @@ def fold_normalisation(network: nn.Module, in_channels: int, size: int) -> nn.Mo
     expected = folded(image)
     for hook in hooks:
         hook.remove()
-    for convolution, normalisation in pairs:
-        folded.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, normalisation))
-        folded.set_submodule(names[normalisation], nn.Identity())
+    for conv, norm in pairs:
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is not None and variance is not None:
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+            )
+            folded.set_submodule(names[norm], nn.Identity())
     if not torch.allclose(folded(image), expected, rtol=1e-3, atol=1e-4):
-        return network
+        folded = copy.deepcopy(network).eval()
     return folded.to(next(network.parameters()).device).to(memory_format=torch.channels_last)
+
+
+def round_convolutions(network: nn.Module) -> None:
+    """Keep the weights of convolutions in bfloat16, as autocast otherwise makes them each time."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.bfloat16()
 
 
 def require_known(architecture: str, encoder: str) -> None:
