@@ -97,6 +97,20 @@ def test_centre_crops_are_slices_of_the_whole_scenes(dataset):
         assert other.grid.transform @ (0, 0) == one.grid.transform @ (12, 12)
 
 
+@pytest.mark.parametrize("normalises", [True, False])
+def test_what_maps_quickest_answers_alike_and_leaves_the_network_as_it_was(real, normalises):
+    network = real if normalises else pointwise()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for precision, tolerance in (("32-true", 1e-5), ("bf16-mixed", 0.03)):
+        segmenter, inputs = segmenter_of(network, precision), images(1, 3, 64, 96)
+        found = segmenter.for_maps().probabilities(inputs)
+        expected = segmenter.probabilities(inputs)
+        within = tolerance if normalises else 0
+        assert found.numpy() == pytest.approx(expected.numpy(), abs=within)
+    for name, tensor in network.state_dict().items():
+        assert tensor.equal(before[name]) and tensor.dtype == before[name].dtype, name
+
+
 @pytest.mark.parametrize("tiling", [None, Tiling(32, 8, 3)])
 def test_a_scene_is_given_the_class_of_the_largest_logit(tiling):
     inputs, network = images(3, 90, 70).half(), pointwise()

@@ -253,12 +253,9 @@ def test_a_network_that_cannot_be_folded_stays_as_it_is():
     shared = nn.Conv2d(3, 3, 3, padding=1)
     twice = nn.Sequential(shared, nn.BatchNorm2d(3), nn.ReLU(), shared, nn.BatchNorm2d(3))
     as_after_training(twice)
-    for network in (twice, nn.Conv2d(3, 2, 1)):
-        folded = fold_normalisation(network, 3, 64)
-        assert folded is not network
-        assert list(map(type, folded.modules())) == list(map(type, network.modules()))
-        for name, tensor in folded.state_dict().items():
-            assert tensor.equal(network.state_dict()[name]), name
+    assert fold_normalisation(twice, 3, 64) is twice
+    plain = nn.Conv2d(3, 2, 1)
+    assert fold_normalisation(plain, 3, 64) is plain
 
 
 @pytest.mark.parametrize(("architecture", "encoder"), [("unet", "resnet18"), ("fpn", "mit_b0")])

@@ -1,5 +1,6 @@
 """A trained network at work on the scenes of a dataset."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +72,7 @@ class Segmenter:
         """Return one whose network is quicker and gives the same but for rounding."""
         folded = fold_normalisation(self.network, len(self.bands), 2 * self.stride)
         if self.precision == "bf16-mixed":
+            folded = copy.deepcopy(folded) if folded is self.network else folded
             round_convolutions(folded)
         return replace(self, network=folded)
 
