@@ -1,4 +1,5 @@
 import ast
+import importlib.util
 import os
 import re
 import shutil
@@ -152,3 +153,42 @@ def test_what_a_benchmark_takes_from_the_project_is_there(script):
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minseg"):
             exec(ast.unparse(node), {})
+
+
+@pytest.fixture
+def mutations():
+    path = ROOT / "benchmarks" / "mutations.py"
+    spec = importlib.util.spec_from_file_location("mutations", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_mistakes_that_the_tests_should_catch_can_still_be_made(mutations):
+    for name, (file, before, after, files) in mutations.MISTAKES.items():
+        text = (ROOT / "src" / "minseg" / file).read_text(encoding="utf-8")
+        assert text.count(before) == 1, name
+        assert after != before, name
+        assert all((ROOT / "tests" / test).is_file() for test in files.split()), name
+
+
+def test_mistakes_are_told_to_be_caught_or_missed(mutations, tmp_path, monkeypatch, capsys):
+    files = {
+        "src/minseg/two.py": "TWO = 2  # as ever\n",
+        "tests/test_two.py": "import minseg.two as m\n\n\ndef test_two():\n    assert m.TWO == 2\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    mistakes = {
+        "another number": ("two.py", "= 2", "= 3", "test_two.py"),
+        "a remark": ("two.py", "ever", "never", "test_two.py"),
+    }
+    monkeypatch.setattr(mutations, "MISTAKES", mistakes)
+    monkeypatch.setattr(mutations, "ROOT", tmp_path)
+    monkeypatch.setattr(mutations, "tracked", lambda: list(files))
+    monkeypatch.setattr(sys, "argv", ["mutations.py"])
+    with pytest.raises(SystemExit, match="True"):
+        mutations.main()
+    told = [line.split(" (")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["another number: caught", "a remark: MISSED"]
