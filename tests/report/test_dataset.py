@@ -148,6 +148,8 @@ def test_facts_parts_and_overlaps_as_tables(dataset):
     facts = pages.dataset_table(dataset)[""]
     assert facts[["mines", "years"]].tolist() == ["14", "2019 to 2020"]
     assert "synthetic" in facts["kind"]
+    said = pages.answer(dataset, [])
+    assert said.startswith("**Answer.** 14 synthetic mines (10 train, 2 validation, 2 test) in ")
     assert facts["content hash"] == dataset.digest
     parts = pages.part_table(dataset)
     assert parts["mines"].sum() == 14

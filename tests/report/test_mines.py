@@ -129,7 +129,9 @@ def test_large_objects_are_written_in_hectares_not_in_powers_of_ten(explained):
 def test_shares_and_claims_in_words(make, synthetic):
     run, mines = make()
     explanations = errors.explain(run, mines)
-    table = pages.condition_table(errors.condition_shares(explanations))
+    shares = errors.condition_shares(explanations)
+    assert pages.answer(run, shares).startswith("- **Score on synthetic mines:** IoU")
+    table = pages.condition_table(shares)
     assert table.columns.name == "synthetic"
     assert table.loc[("excavation", "on another mining class"), "share of the error"] == "16%"
     words = pages.claim_table(section4.claims(run, explanations))

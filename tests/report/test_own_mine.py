@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import geopandas
 import numpy as np
@@ -42,6 +43,8 @@ def test_areas_by_class():
     none = table.loc["preparatory work area"]
     assert (none["objects"], none["area, ha"]) == (0, 0)
     assert none[["largest, ha", "mean probability"]].isna().all()
+    said = own_mine.answer(SimpleNamespace(title="Mine 1", synthetic=True), squares())
+    assert said.startswith("**Answer.** In Mine 1 (synthetic) the network sees 5.0 ha of excava")
 
 
 def test_a_test_mine_stands_in_where_no_image_is_named(dataset, run, tmp_path):

@@ -107,8 +107,12 @@ def test_scores_are_sorted_by_the_network_and_averaged_over_shared_mines():
     assert texts(axes) == ["undefined"]
 
 
-def test_scores_stand_beside_the_papers_and_by_mine_and_class_with_their_origin(perfect_run):
+def test_scores_stand_beside_the_papers_and_by_mine_and_class_with_their_origin(
+    perfect_run, synthetic
+):
+    assert pages.answer(perfect_run, perfect_run).startswith("**Answer on synthetic mines.** On")
     table = pages.score_table({"network": [perfect_run]}, "standard")
+    assert table.index.name == "test, standard on synthetic mines"
     expected, ours = perfect_run.scores(), table.loc["network"]
     assert ours["IoU"] == f"{expected['iou']:.3f}"
     assert ours["precision"] == "1.000"

@@ -61,7 +61,7 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
     row = ["RGB", "0.600", "0.500", "0.500", "–", 2, 1]
     assert pages.search_table(searches, found).loc["Model 2"].tolist() == row
     gain, added = pages.answer(found).splitlines()
-    assert gain.endswith(": Model 2 –.")
+    assert gain.endswith(": Model 2 –.") and "settings on synthetic mines**" in gain
     assert added.endswith(": Model 2 +0.200.")
     table = pages.flattery_table(found)
     assert table.columns.name == "synthetic"

@@ -25,7 +25,7 @@ from minseg.report.scenes import (
     show,
     stretch,
 )
-from minseg.report.style import kind, model_title, spans, text_table
+from minseg.report.style import kind, made, model_title, spans, text_table
 from minseg.study.change import TwoYears
 from minseg.study.runs import find_scene
 
@@ -70,8 +70,8 @@ def answer(account: pd.DataFrame, checks: pd.DataFrame) -> str:
     if account["floor_high_ha"].isna().all():
         floor = "the floor of false change is unknown"
     found = (
-        f"- **Change:** of {len(account)} gains and losses of a class {len(changed)} were mapped "
-        f"at all, and {floor}. The largest is {what}: {largest['mapped_ha']:.2f} ha mapped, "
+        f"- **Change{made()}:** of {len(account)} gains and losses of a class {len(changed)} were "
+        f"mapped at all, and {floor}. The largest is {what}: {largest['mapped_ha']:.2f} ha mapped, "
         f"{adjusted.iloc[row]} adjusted."
     )
     if checks.empty:

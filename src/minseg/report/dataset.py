@@ -28,7 +28,8 @@ def answer(dataset: Dataset, problems: Sequence[str]) -> str:
     parts = ", ".join(f"{mines.get(part, 0)} {part}" for part in PARTS)
     found = f"{len(problems)} problem(s), listed below" if problems else "no problem"
     return (
-        f"**Answer.** {len(dataset.mines)} mines in {len(dataset.scenes)} scenes ({parts}), "
+        f"**Answer.** {len(dataset.mines)} {'synthetic ' * dataset.synthetic}mines ({parts}) in "
+        f"{len(dataset.scenes)} scenes, "
         f"{len(dataset.description.class_names)} classes, {len(dataset.description.bands)} bands; "
         f"the check of all files finds {found}."
     )

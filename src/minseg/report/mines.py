@@ -18,7 +18,7 @@ from minseg.data.labels import CLASS_NAMES
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.scenes import CLASS_COLOURS, mine_name
-from minseg.report.style import kind, model_title, number, signed, span, spans
+from minseg.report.style import kind, made, model_title, number, signed, span, spans
 from minseg.scoring.metrics import METRICS
 from minseg.study import errors
 from minseg.study.paper import MINE_TABLES, paper_mine_scores
@@ -138,8 +138,8 @@ def mine_sentences(explanations: errors.Explanations, mine: str) -> str:
     told = f"Most errors are of {worst} ({pixels} of the pixels): {where}."
     return (
         f"{told if where else 'No pixel is in error.'} Snow-bright ground "
-        f"{_percent(scene['snow'])}, water {_percent(scene['water'])} of the scene; distance to "
-        f"the nearest training mine {_distance(scene)}."
+        f"{_percent(scene['snow'])}, water {_percent(scene['water'])} of the scene; distance of "
+        f"its mean colour from the nearest training mine's: {_distance(scene)}."
     )
 
 
@@ -164,7 +164,7 @@ def answer(run: Run, shares: pd.DataFrame) -> str:
     share = _percent(farther.max() / farther.sum())
     rest = f"; of those farther off the largest share lies {where} ({share})"
     return (
-        f"- **Score:** IoU {_decimals(run.scores()['iou'])} over all test mines{spread}.\n"
+        f"- **Score{made()}:** IoU {_decimals(run.scores()['iou'])} over all test mines{spread}.\n"
         f"- **Errors:** {_percent(edge['value'])} of them lie {errors.WITHIN_2_PX}, as do "
         f"{_percent(edge['pixel_share'])} of all pixels{rest if len(farther) else ''}."
     )
@@ -214,10 +214,10 @@ def _distance(scene: pd.Series) -> str:
     """Write how far a scene looks from the training mines."""
     if pd.isna(scene["distance"]):
         return "cannot be told"
-    text = f"{scene['distance']:.2f} sd"
+    text = f"{scene['distance']:.2f} standard deviations"
     if pd.isna(scene["percentile"]):
         return text
-    return f"{text}, farther than {scene['percentile']:.0%} of them from each other"
+    return f"{text}, farther than {scene['percentile']:.0%} of those from each other"
 
 
 def condition_table(shares: pd.DataFrame) -> pd.DataFrame:

@@ -148,7 +148,8 @@ def answer(image: OwnImage, mapped: "Products") -> str:
         f"{polygons.loc[polygons['class'] == name, 'area_ha'].sum():.1f} ha of {name}"
         for name in mapped.class_map.task.target_names[1:]
     ]
-    return f"**Answer.** In {markdown_text(image.title)} the network sees {', '.join(seen)}."
+    made = " (synthetic)" * image.synthetic
+    return f"**Answer.** In {markdown_text(image.title)}{made} the network sees {', '.join(seen)}."
 
 
 def area_table(mapped: "Products") -> Styler:

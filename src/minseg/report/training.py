@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from minseg.errors import MinsegError
 from minseg.report import style
-from minseg.report.style import METRIC_TITLES, number, span
+from minseg.report.style import METRIC_TITLES, kind, made, number, span
 from minseg.scoring.intervals import interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.paper import paper_scores
@@ -261,9 +261,10 @@ def answer(network: Run, forest: Run) -> str:
     ious = mine_scores({"network": network, "forest": forest}).dropna()
     ahead = int((ious["network"] > ious["forest"]).sum())
     return (
-        f"**Answer.** On the test mines the network has IoU {number(network.scores()['iou'])}, the "
-        f"per-pixel forest {number(forest.scores()['iou'])}; mine by mine the network is ahead on "
-        f"{ahead} of {len(ious)}."
+        f"**Answer{made()}.** On the test mines the network has IoU "
+        f"{number(network.scores()['iou'])}, the per-pixel forest "
+        f"{number(forest.scores()['iou'])}; mine by mine the network is ahead on {ahead} of "
+        f"{len(ious)}."
     )
 
 
@@ -299,7 +300,7 @@ def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.Data
     if published:
         row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"test, {convention}")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"test, {convention}{made()}")
     return table.fillna("not given")
 
 
@@ -309,7 +310,7 @@ def per_class_table(models: Mapping[str, Run]) -> pd.DataFrame:
         name: run.scores()["per_class"][list(METRICS)[:3]].rename(columns=METRIC_TITLES)
         for name, run in models.items()
     }
-    return pd.concat(tables, axis=1).round(3)
+    return pd.concat(tables, axis=1, names=[kind()]).round(3)
 
 
 def mine_scores(models: Mapping[str, Run]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 
 from minseg.report import style
 from minseg.report.bands_splits import OURS, PAPER
-from minseg.report.style import DASH, kind, model_title, number, signed, span
+from minseg.report.style import DASH, kind, made, model_title, number, signed, span
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
 from minseg.study.selection import Candidates
@@ -49,7 +49,8 @@ def answer(found: Mapping[str, Candidates]) -> str:
         f"{model_title(task)} {signed(gain_on_test(models))}" for task, models in found.items()
     )
     return (
-        f"- **Gain over the untuned settings** (test IoU, 95 % interval): {gains or DASH}.\n"
+        f"- **Gain over the untuned settings{made()}** (test IoU, 95 % interval): "
+        f"{gains or DASH}.\n"
         f"- **Choosing on the test set would have added**: {added or DASH}."
     )
 
