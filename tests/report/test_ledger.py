@@ -59,6 +59,7 @@ def test_the_page_is_whole_and_synthetic_verdicts_bear_the_word(ledger, real):
 
 
 def test_the_summary_counts_no_synthetic_evidence(ledger, real):
+    assert "as they are worded. Of all: 37 holds" in pages.ledger_summary(ledger)
     assert "real imagery: **0**" in pages.ledger_summary(ledger)
     assert "(**synthetic**)" in pages.ledger_summary(ledger)
     assert "real imagery: **2**" in pages.ledger_summary(real)

@@ -85,7 +85,7 @@ def ledger_summary(ledger: Ledger) -> str:
     """
     lines = [
         f"- **{len(ledger.contradictions.judged)} of {len(ledger.judged)} claims** are not borne "
-        f"out by the paper's own tables as they are worded: {_counted(ledger, 'paper')}."
+        f"out by the paper's own tables as they are worded. Of all: {_counted(ledger, 'paper')}."
     ]
     if ledger.dataset is not None:
         made = " (**synthetic**)" * ledger.synthetic
