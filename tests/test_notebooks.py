@@ -87,7 +87,7 @@ def test_one_network_is_held_against_those_that_the_labels_serve(dataset, tmp_pa
     (one,) = (run for run in runs.values() if run.task.overlapping)
     assert set(runs) == {"model1", "excavation+preparatory work area"}
     assert f"Mean IoU {one.scores()['iou']:.3f} with one network" in seen  # against one truth
-    assert f"{runs['model1'].scores()['iou']:.3f} with four" in seen  # here nothing overlaps
+    assert f"{runs['model1'].scores()['iou']:.3f} with Model 1" in seen  # here nothing overlaps
     assert "preparatory work area away from any excavation" in seen
     times = [run.path / "cost.json" for run in runs.values()]
     before = [path.stat().st_mtime_ns for path in times]

@@ -120,7 +120,7 @@ class Comparison:
             spread = scores["spread"].map(number) + ", " + of_four["spread"].map(number)
             columns["seed spread of both"] = spread
         table = pd.DataFrame(columns).loc[lines.index]
-        return text_table(table.rename_axis(index=None, columns="IoU"))
+        return text_table(table.rename_axis(index=None, columns=f"IoU{made()}"))
 
 
 def compare(study: Study, bands: str = tables.ONE_OR_FOUR, **settings: object) -> Comparison:
@@ -152,15 +152,16 @@ def answer(compared: Comparison, costs: pd.DataFrame) -> str:
     mean, *classes = compared.differences.to_dict("records")
     told = [line["difference"] > 0 for line in classes if line["told"]]
     known = {row.row: number(row.values[0]) for row in compared.rows}
+    models = ", ".join(model_title(result.entry.task) for result in compared.results[1:])
     shares = costs[ONE] / costs[FOUR]
     takes = [f"{share:.2f} × the {str(row).split(',')[0]}" for row, share in shares.items()]
     return (
-        f"- **Mean IoU {known[MEAN]} with one network, {known[mean['reference']]} with four**"
+        f"- **Mean IoU {known[MEAN]} with one network, {known[mean['reference']]} with {models}**"
         f"{made()}: a difference of {signed(mean['difference'])} "
         f"({span(mean['low'], mean['high'], signed)}, 95 % interval over {mean['mines']} mines). "
         f"Of {len(classes)} classes the one is told to be better on {sum(told)} and worse on "
         f"{len(told) - sum(told)}.\n"
-        f"- **The one takes {', '.join(takes)}** of the four together."
+        f"- **The one takes {', '.join(takes)}** of those together."
     )
 
 
@@ -226,7 +227,8 @@ def contradiction_table(compared: Comparison) -> Styler:
     sums = table.groupby(["rule", "side"], sort=False).sum()
     shares = (sums["broken"] / sums["about"]).map("{:.1%}".format, na_action="ignore")
     pixels = (sums["about"] / len(compared.maps)).map(" of {:,.0f} px".format)
-    return text_table((shares + pixels).unstack(sort=False).fillna(DASH))
+    written = (shares + pixels).unstack(sort=False).fillna(DASH)
+    return text_table(written.rename_axis(columns=made().strip()))
 
 
 def contradiction_figure(compared: Comparison) -> Figure:
