@@ -117,6 +117,7 @@ def test_tables(account, true, synthetic):
     # Rows of 0 ha, on the map and in truth, count as no success.
     assert "of 4 gains and losses of a class 3 were mapped at all, and 2 of those exceed" in found
     assert "12.34 ha mapped" in found and "**Change on synthetic mines:** of 4" in found
+    assert found.endswith(" ha adjusted.")
     changed = sum(checks["mines"])
     assert f"{changed} of {changed} ranges hold" in trust and 0 < changed < 12
     assert "too few mines" in pages.answer(account, checks.iloc[:0])

@@ -65,14 +65,14 @@ def answer(account: pd.DataFrame, checks: pd.DataFrame) -> str:
     row = int(account["mapped_ha"].argmax())
     largest = account.iloc[row]
     what = f"{largest['class']} {largest['change']} ({model_title(largest['task'])})"
-    adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha").fillna("unknown")
+    adjusted = _with_interval(account, "adjusted_ha", "low_ha", "high_ha") + " ha"
     floor = f"{len(above)} of those exceed the floor of false change"
     if account["floor_high_ha"].isna().all():
         floor = "the floor of false change is unknown"
     found = (
         f"- **Change{made()}:** of {len(account)} gains and losses of a class {len(changed)} were "
         f"mapped at all, and {floor}. The largest is {what}: {largest['mapped_ha']:.2f} ha mapped, "
-        f"{adjusted.iloc[row]} adjusted."
+        f"{adjusted.fillna('unknown').iloc[row]} adjusted."
     )
     if checks.empty:
         return f"{found}\n- **Trust:** too few mines changed between two years to check estimates."
