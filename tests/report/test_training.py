@@ -112,7 +112,7 @@ def test_scores_stand_beside_the_papers_and_by_mine_and_class_with_their_origin(
 ):
     assert pages.answer(perfect_run, perfect_run).startswith("**Answer on synthetic mines.** On")
     table = pages.score_table({"network": [perfect_run]}, "standard")
-    assert table.index.name == "test, standard on synthetic mines"
+    assert table.index.name == "test, standard, synthetic"
     expected, ours = perfect_run.scores(), table.loc["network"]
     assert ours["IoU"] == f"{expected['iou']:.3f}"
     assert ours["precision"] == "1.000"

@@ -300,8 +300,8 @@ def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.Data
     if published:
         row = pd.Series({METRIC_TITLES[name]: number(published[name]) for name in METRICS})
         rows["paper, Table 3 (its own mines)"] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(f"test, {convention}{made()}")
-    return table.fillna("not given")
+    corner = f"test, {convention}{', synthetic' * bool(kind())}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(corner).fillna("not given")
 
 
 def per_class_table(models: Mapping[str, Run]) -> pd.DataFrame:
