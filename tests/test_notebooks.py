@@ -36,6 +36,9 @@ def test_form_of_a_notebook(path):
             assert cell.execution_count is None
             assert len([line for line in cell.source.splitlines() if line.strip()]) <= 15
             assert "def " not in cell.source
+    (expected,) = (k for k, cell in enumerate(cells) if "**Expectation.**" in cell.source)
+    if path.stem != "11_build_a_dataset":  # it asks what will be there, and fetches it afterwards
+        assert cells[expected - 1] == code[1], "the answer stands before what was expected"
 
 
 def test_every_notebook_is_in_the_book():
