@@ -189,3 +189,21 @@ def test_one_number_in_every_band_of_an_edge_is_told_of(write_tif, capsys, fill,
         hint = f"hold {fill} in every band and count as ground; if nothing was seen there, give "
         assert (hint + f"--nodata {fill}\n" in error) == (told and nodata is None)
         assert bool(error) == (told and nodata is None)
+
+
+@pytest.mark.parametrize(
+    ("reflectance", "offset", "advice"),
+    [(0.04, -0.1, "--offset 0"), (0.04, 0, None), (0.14, -0.1, None), (0.14, 0, "--offset -0.1")],
+)
+def test_an_offset_that_is_taken_off_twice_or_not_at_all_is_told_of(
+    write_tif, capsys, reflectance, offset, advice
+):
+    """As harmonised numbers, or those of processing baseline 04.00, read as the others."""
+    dark = np.random.default_rng(0).uniform(reflectance - 0.03, reflectance + 0.2, (1, 64, 64))
+    path = write_tif("a.tif", (dark * 1e4).astype(np.uint16), descriptions=["B04"])
+    for advised in (False, True) if advice else (False,):
+        with open_raster(path) as source:
+            corrected = float(advice.split()[1]) if advised else offset
+            image_of(source, scale=1e-4, offset=corrected).examine()
+        error = capsys.readouterr().err
+        assert error.endswith(f", give {advice}\n") if advice and not advised else not error

@@ -155,6 +155,18 @@ class Image:
                 f"{kind}; they are taken as missing, as --nodata {fill} would say"
             )
         medians = self._require_physical(bands, values[:, fits])
+        if "B04" in bands:  # dark but on bare ground, so that an offset of .1 shows
+            red, offset = values[bands.index("B04"), fits], self.offsets["B04"]
+            if offset < 0 and (negative := np.mean(red < 0)) > 0.1:
+                self._tell(
+                    f"{negative:.0%} of its pixels would reflect less than nothing in B04; if the "
+                    "numbers have their offset already, as harmonised products do, give --offset 0"
+                )
+            if offset == 0 and np.percentile(red, 1) > 0.1:
+                self._tell(
+                    "99 % of its pixels would reflect more than 0.1 in B04; if it is of processing "
+                    "baseline 04.00 or later and not harmonised, give --offset -0.1"
+                )
         numbers_told = [0]
         if len(bands) > 1 and not radar and numbers.dtype.kind in "ui":  # else just a bright pixel
             numbers_told += [9999, np.iinfo(numbers.dtype).max]

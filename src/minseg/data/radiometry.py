@@ -49,8 +49,8 @@ def require_reflectance(values: np.ndarray, where: str) -> None:
     if not 1e-3 < bright < 2:
         raise MinsegError(
             f"{where}: the 90th percentile of reflectance would be {bright:.3g}, not between "
-            "0.001 and 2; give the right --scale (reflectance of one digital number), or --nodata "
-            "where missing pixels have a number without a tag"
+            "0.001 and 2; give the right --scale (reflectance of one digital number) and --offset "
+            "(at number zero), or --nodata where missing pixels have a number without a tag"
         )
 
 
