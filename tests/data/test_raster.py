@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -217,3 +218,13 @@ def test_rows_are_there_as_soon_as_they_are_kept_and_the_others_hold_no_data(tmp
     expected = np.full((2, 64, 64), 65535)
     expected[:, 20:25] = values
     assert np.array_equal(found, expected)
+
+
+def test_a_file_of_several_rasters_is_refused_with_the_command_that_takes_one_out(write_tif):
+    page = write_tif("page.tif", np.ones((1, 8, 8), np.uint8))
+    pages = page.with_name("pages.tif")
+    for more in (False, True):
+        rasterio.shutil.copy(page, pages, driver="GTiff", append_subdataset=more)
+    told = f"holds 2 rasters.*`gdal_translate GTIFF_DIR:1:{pages} one.tif`"
+    with pytest.raises(MinsegError, match=told), open_raster(pages):
+        pass

@@ -204,7 +204,7 @@ REFUSED = {
     "nowhere": ({"B08": grid_of(10, crs=None)}, {}, "B08.tif: has no coordinate"),
     "metres": ({"B08": grid_of(10, crs=WGS84)}, {}, "B08.tif: its coordinates lie nowhere"),
     "missing": ({"B04": grid_of(10)}, {}, "needs band B08 and the image has B02, B04"),
-    "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, {}, "band B08 is in two files"),
+    "twice": ({"B08": grid_of(10), "b8": grid_of(20)}, {}, "B08 is in two files.*gdalbuildvrt"),
     "no reflectance": ({"B08": grid_of(10)}, {"scale": 1.0}, "B02.tif: the 90th perc.*--scale"),
     "one list": ({"B08": grid_of(10)}, {"bands": ("B02", "B08")}, r"each path, e\.g\. B02,B08="),
     **{

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from xml.etree import ElementTree
 
@@ -185,6 +186,11 @@ def open_raster(path: Path | str) -> Iterator[rasterio.DatasetReader]:
         mend = "is it whole?" if local else "check the address, and keys that it may need"
         raise MinsegError(f"{path}: cannot be read as a raster ({reason}); {mend}") from None
     with source:
+        if inside := source.subdatasets:
+            raise MinsegError(
+                f"{path}: holds {len(inside)} rasters; take out the one that is meant, e.g. "
+                f"`gdal_translate {quote(inside[0])} one.tif`"
+            )
         yield source
 
 

@@ -279,7 +279,10 @@ def _images(
         )
     twice = [band for band in BANDS if band in needed and there.count(band) > 1]
     if twice:
-        raise MinsegError(f"{where}: band {', '.join(twice)} is in two files; leave one out")
+        raise MinsegError(
+            f"{where}: band {', '.join(twice)} is in two files; leave one out, or make one of "
+            "files that lie side by side, `gdalbuildvrt ALL.vrt FILES`, given as BANDS=ALL.vrt"
+        )
     return [
         Image.of(source, {band: k for band, k in indexes.items() if band in needed}, reading)
         for source, indexes in zip(sources, named, strict=True)
