@@ -35,7 +35,8 @@ def test_the_table_of_bands_is_the_papers():
                 "Sigma0_VV_slv1_10Jan2023"]),
         ("VV/(10·VH)", ["VV/(10·VH)"]),
         (None, ["B10", "B2_stdDev", "B8-B4", "red mask", "2021", "", "VV/VH", "VV_VH_ratio", "HH",
-                "Sigma0_HV_db", "localIncidenceAngle_VV", "i_VV", "coh_VV", "VV_stdDev"]),
+                "Sigma0_HV_db", "localIncidenceAngle_VV", "i_VV", "coh_VV", "VV_stdDev",
+                "SR_B5"]),
     ],
 )  # fmt: skip
 def test_bands_are_known_by_their_spellings(name, spellings):

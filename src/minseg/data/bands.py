@@ -78,7 +78,7 @@ _COMMON_NAMES = {band.common_name.upper(): band.name for band in OPTICAL_BANDS}
 
 _BESIDE_A_NAME = re.compile(
     r"T?\d{2}[A-Z]{3}|\d{8}(T\d{6})?|S2[A-D]?|SENTINEL2?|MSI(L[12][AC])?|L[12][AC]|[RN]\d{3,4}"
-    r"|\d+M?|BAND|CENTRAL|WAVELENGTH|NM|MEDIAN|MEAN|MOSAIC|COMPOSITE|SR|BOA|REFLECTANCE"
+    r"|\d+M?|BAND|CENTRAL|WAVELENGTH|NM|MEDIAN|MEAN|MOSAIC|COMPOSITE|BOA|REFLECTANCE"
 )
 """Words about tile, date, product, wavelength or composite, which do not change what a band is; a
 deviation or a count is no reflectance."""
