@@ -2,6 +2,8 @@ import json
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from affine import Affine
@@ -123,6 +125,8 @@ def test_values_are_mapped_and_ignore_hides_classes(tmp_path):
     assert decode_bits(bits, "excavation").sum() == 50 and (bits > 0).sum() == 250
     with pytest.raises(MinsegError, match=r"holds '2'; '3'; '9'.*--classes pit=excavation"):
         read(path, class_field="kind", classes={"1": "excavation"})
+    with pytest.raises(MinsegError, match=r"nowhere holds '02'; correct --classes"):
+        read(path, class_field="kind", classes={"02": "dam", "*": "excavation"})
     everything = read(path, class_field="nothing", classes={"*": "excavation"})
     assert (rasterise(everything.polygons, GRID) > 0).sum() == 350
 
@@ -163,6 +167,25 @@ def test_files_that_are_no_polygons_are_refused(tmp_path):
     with pytest.raises(MinsegError, match="name one of its layers: two, other"):
         read(path)
     assert len(read(path, layer="other").polygons) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_tables_beside_the_polygons_and_measures_of_corners_change_nothing(tmp_path):
+    path = tmp_path / "a.gpkg"
+    styles = pd.DataFrame({"styleName": ["mine"]})
+    pyogrio.write_dataframe(styles, path, layer="layer_styles")
+    written(tmp_path, [square(0, 0)], name="a.gpkg")
+    assert len(read(path).polygons) == 1
+    with pytest.raises(MinsegError, match="is a table without geometries"):
+        read(path, layer="layer_styles")
+    (tmp_path / "m.csv").write_text(f'WKT,class\n"{square(0, 0).wkt}",dam\n')
+    measured = tmp_path / "m.vrt"
+    measured.write_text(
+        '<OGRVRTDataSource><OGRVRTLayer name="m"><SrcDataSource relativeToVRT="1">m.csv'
+        "</SrcDataSource><GeometryType>wkbPolygonZM</GeometryType><LayerSRS>EPSG:32634</LayerSRS>"
+        '<GeometryField encoding="WKT" field="WKT"/></OGRVRTLayer></OGRVRTDataSource>'
+    )
+    assert read(measured).class_names == ("dam",)
 
 
 SQUARES = [shapely.box(15 + k, 46, 15.1 + k, 46.1) for k in range(2)]

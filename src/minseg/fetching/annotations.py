@@ -170,9 +170,8 @@ def read_features(
         raise MinsegError(f"{path}: no such file; give a file of {what}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of rings, which are told below
-            _require_layer(path, layer)
-            table = _read(path, layer, notes)
+            warnings.simplefilter("ignore")  # of rings, which are told below, and of measures
+            table = _read(path, _layer_of(path, layer), notes)
     except _UNREADABLE as error:
         reason = first_line(error)
         raise MinsegError(f"{path}: cannot be read as {what} ({reason}); is it whole?") from None
@@ -198,13 +197,15 @@ def read_features(
     return table if table.geometry.name == "geometry" else table.rename_geometry("geometry")
 
 
-def _require_layer(path: Path, layer: str | None) -> None:
-    """Refuse a layer that is not there, and none where there are several."""
-    layers = [str(name) for name, _ in pyogrio.list_layers(path)]
+def _layer_of(path: Path, layer: str | None) -> str | None:
+    """Return the layer to read; refuse one that is not there, and several with shapes for none."""
+    kinds = {str(name): kind for name, kind in pyogrio.list_layers(path)}
+    layers = [name for name, kind in kinds.items() if kind] or list(kinds)  # others hold styles
     if layer is None and len(layers) > 1:
         raise MinsegError(f"{path}: name one of its layers: {', '.join(layers)} (--layer)")
-    if layer is not None and layer not in layers:
+    if layer is not None and layer not in kinds:
         raise MinsegError(f"{path}: no layer {layer!r}; it has {', '.join(layers)} (--layer)")
+    return layer or next(iter(layers), None)
 
 
 def _read(path: Path, layer: str | None, notes: list[str]) -> gpd.GeoDataFrame:
@@ -297,6 +298,12 @@ def _class_names(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> 
         )
     names = values.str.lower().map(given or known)
     if ALL_VALUES in given:
+        # What is misspelt would be of the class of all others.
+        if idle := sorted(given.keys() - {ALL_VALUES, *values.str.lower()}):
+            raise MinsegError(
+                f"{path}: field {fields.class_field!r} nowhere holds "
+                f"{summarise(list(map(repr, idle)))}; correct --classes, or leave it out of them"
+            )
         names = names.fillna(given[ALL_VALUES])
     unmapped = sorted({value or "(empty)" for value in values[names.isna()]})
     if unmapped:
