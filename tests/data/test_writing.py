@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from rasterio.windows import Window
 from minseg import MinsegError, open_dataset
 from minseg.data.labels import IGNORE_BITS, parse_task
 from minseg.data.raster import open_raster
-from minseg.data.writing import resplit
+from minseg.data.writing import resplit, scene_row
 from tests.conftest import mine_rows, names, scene_of, write_scenes, write_small_dataset
 
 
@@ -96,3 +97,8 @@ def test_opening_names_all_problems(own_dataset):
     assert "split.csv: no such file" in str(error.value)
     with pytest.raises(MinsegError, match=r"no dataset\.json"):
         open_dataset(own_dataset.path / "scenes")
+
+
+def test_paths_of_a_scene_are_written_alike_on_every_system():
+    row = scene_row(PureWindowsPath("scenes", "mine-0", "2019"), scene_of(0, 2019))
+    assert row["labels"] == "scenes/mine-0/2019/labels.tif"

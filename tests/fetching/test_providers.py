@@ -56,7 +56,8 @@ def test_a_table_describes_any_other_catalogue_whole_or_by_how_it_differs_from_a
     given = f'like = "earth-search"\nurl = "{url}"\n[optical]\nname = "sentinel-2-c1-l2a"\n'
     expected = asdict(PROVIDERS["earth-search"]) | {"name": "t", "url": url}
     expected["optical"]["name"] = "sentinel-2-c1-l2a"
-    assert asdict(read(tmp_path, given)) == expected
+    for mark in ("", "\ufeff"):  # as Windows' editor saves it
+        assert asdict(read(tmp_path, mark + given)) == expected
     known = asdict(PROVIDERS["planetary-computer"])
     given = 'like = "planetary-computer"\nradar = false\n'
     assert asdict(read(tmp_path, given)) == known | {"name": "t", "radar": None}

@@ -322,3 +322,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
         scene_prediction(run, mines, "mine-4")
     with pytest.raises(MinsegError, match="has no scene 'nowhere'"):
         find_scene(mines, "nowhere")
+
+
+def test_a_mine_may_be_called_na_and_an_empty_count_is_missing(tmp_path):
+    rows = "epochs,part,scene,mine,class,tp,fp,fn,tn\n1,test,null,NA,dam,1,,3,4\n"
+    (tmp_path / "counts.csv").write_text(rows)
+    row = Run(tmp_path).counts.iloc[0]
+    assert (row["scene"], row["mine"]) == ("null", "NA")
+    assert np.isnan(row["fp"])

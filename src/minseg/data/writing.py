@@ -138,9 +138,9 @@ def scene_row(relative: Path, scene: SceneRasters) -> dict[str, object]:
         "mine": scene.mine,
         "year": scene.year,
         "date": scene.date,
-        "optical": str(relative / "optical.tif"),
-        "radar": str(relative / "radar.tif") if scene.radar is not None else "",
-        "labels": str(relative / "labels.tif"),
+        "optical": (relative / "optical.tif").as_posix(),
+        "radar": (relative / "radar.tif").as_posix() if scene.radar is not None else "",
+        "labels": (relative / "labels.tif").as_posix(),
     }
 
 

@@ -130,7 +130,7 @@ def provider_for(api: str) -> Provider:
 def _read_table(path: Path) -> Provider:
     """Read a catalogue's table."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MinsegError(
             f"{path}: cannot be read as a table of a STAC API ({error}); check path and TOML syntax"

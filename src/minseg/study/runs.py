@@ -218,7 +218,8 @@ class Run:
     @cached_property
     def counts(self) -> pd.DataFrame:
         """Rows epochs, part, scene, mine, class, tp, fp, fn, tn: all scores come from these."""
-        return pd.read_csv(self.path / "counts.csv", dtype={"scene": str, "mine": str})
+        path, texts = self.path / "counts.csv", {"scene": str, "mine": str}  # a mine may be "NA"
+        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values="")
 
     @property
     def task(self) -> Task:
