@@ -228,3 +228,8 @@ def test_a_file_of_several_rasters_is_refused_with_the_command_that_takes_one_ou
     told = f"holds 2 rasters.*`gdal_translate GTIFF_DIR:1:{pages} one.tif`"
     with pytest.raises(MinsegError, match=told), open_raster(pages):
         pass
+
+
+def test_a_folder_such_as_that_of_a_product_is_no_raster(tmp_path):
+    with pytest.raises(MinsegError, match="is a folder and no file"), open_raster(tmp_path):
+        pass

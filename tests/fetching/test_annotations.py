@@ -127,6 +127,8 @@ def test_values_are_mapped_and_ignore_hides_classes(tmp_path):
         read(path, class_field="kind", classes={"1": "excavation"})
     with pytest.raises(MinsegError, match=r"nowhere holds '02'; correct --classes"):
         read(path, class_field="kind", classes={"02": "dam", "*": "excavation"})
+    numbered = read(path, class_field="kind", classes={1: "excavation", 2.0: "dam", "*": "ignore"})
+    assert numbered.class_names == ("excavation", "dam")
     everything = read(path, class_field="nothing", classes={"*": "excavation"})
     assert (rasterise(everything.polygons, GRID) > 0).sum() == 350
 

@@ -177,7 +177,8 @@ def open_raster(path: Path | str) -> Iterator[rasterio.DatasetReader]:
     path = place_of(path)
     local = isinstance(path, Path)
     if local and not Path(path).is_file():
-        raise MinsegError(f"{path}: no such file; check the path")
+        fault = "is a folder and no" if Path(path).is_dir() else "no such"
+        raise MinsegError(f"{path}: {fault} file; check the path")
     try:
         with nullcontext() if local else rasterio.Env(**ELSEWHERE_OPTIONS):
             source = rasterio.open(path)

@@ -289,7 +289,7 @@ def _class_names(table: gpd.GeoDataFrame, path: Path, fields: PolygonFields) -> 
     if fields.class_field in table:
         values = table[fields.class_field].map(_as_text)
     known = {name: name for name in (*ANNOTATED_NAMES, *SPECIAL)}
-    given = {value.strip().lower(): name for value, name in (fields.classes or {}).items()}
+    given = {_as_text(value).lower(): name for value, name in (fields.classes or {}).items()}
     strange = sorted(set(given.values()) - set(known))
     if strange:
         raise MinsegError(
