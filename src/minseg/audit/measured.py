@@ -14,7 +14,7 @@ from minseg.audit.power import POWER, mine_spread, needed_mines
 from minseg.audit.printed import ABOVE_ZERO, BELOW_ZERO, CONTRASTS, Contrast, Region, Rows, title
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, fewest_mines, interval, widened
-from minseg.scoring.metrics import METRICS, ratios
+from minseg.scoring.metrics import IOU, METRICS, ratios
 from minseg.study.config import RunConfig
 from minseg.study.errors import explain, pooled
 from minseg.study.runs import Run, counted_mines, counts_array
@@ -336,8 +336,6 @@ def require_own_counts(run: Run, config: RunConfig, study: Study) -> None:
 
 # Our numbers in the place of printed ones --------------------------------------------------------
 
-_IOU = METRICS.index("iou")
-
 
 def evaluate(evidence: Evidence, contrast: Contrast) -> Effect:
     """Do a contrast's arithmetic on our scores, the same resamples of the mines on each side.
@@ -378,8 +376,8 @@ def gain_of_class(evidence: Evidence, name: str, *, model: str, row: str, refere
         sides.append(_class_scores(evidence.results[BANDS_TABLE, model, bands], name))
     (ours, our_draws, mines), (theirs, their_draws, _) = sides
     what = f"{title(model)}, IoU of {name}: {row} − {reference}"
-    draws = our_draws[:, _IOU] - their_draws[:, _IOU]
-    return Effect(what, draws, tuple(ours[:, _IOU] - theirs[:, _IOU]), ABOVE_ZERO, mines)
+    draws = our_draws[:, IOU] - their_draws[:, IOU]
+    return Effect(what, draws, tuple(ours[:, IOU] - theirs[:, IOU]), ABOVE_ZERO, mines)
 
 
 def near_zero_share(evidence: Evidence, model: str, *, name: str, at_most: float) -> Effect:
@@ -455,8 +453,8 @@ def volume_correlation(evidence: Evidence, model: str) -> Effect:
         for code in codes
     ]
     images = [len(evidence.study.dataset.subset(code).scenes_of("train")) for code in codes]
-    leads = [a.resampled[:, _IOU] - b.resampled[:, _IOU] for a, b in pairs]
-    of_seeds = [a.by_seed[:, _IOU] - b.by_seed[:, _IOU] for a, b in pairs]
+    leads = [a.resampled[:, IOU] - b.resampled[:, IOU] for a, b in pairs]
+    of_seeds = [a.by_seed[:, IOU] - b.by_seed[:, IOU] for a, b in pairs]
     draws, by_seed = (_spearman(np.stack(gaps, axis=1), images) for gaps in (leads, of_seeds))
     mines = min(one.fewest for pair in pairs for one in pair)
     what = "rank correlation of training scenes with the lead over the general model"

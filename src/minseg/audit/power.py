@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from minseg.scoring.intervals import LEVEL
-from minseg.scoring.metrics import METRICS
+from minseg.scoring.metrics import IOU
 from minseg.study.paper import MINE_TABLES, paper_images, paper_table
 from minseg.study.tables import AVERAGES, GENERAL_OF, Scored
 
@@ -33,8 +33,6 @@ STANDARD_ERRORS = HALF_INTERVAL + NormalDist().inv_cdf(POWER)
 
 FEWEST_MINES = 4
 """Pairs tested on fewer mines are left out: the spread of three numbers is hardly known."""
-
-_IOU = METRICS.index("iou")
 
 
 def smallest_difference(spread: float, num_mines: int = PAPER_TEST_MINES) -> float:
@@ -107,7 +105,7 @@ def task_spreads(pairs: Sequence[tuple[Scored, Scored]]) -> pd.DataFrame:
         square) and resolvable (`smallest_difference` at 38 mines for that).
     """
     lines = [
-        (one.task, mine_spread(one.resampled[:, _IOU] - other.resampled[:, _IOU], one.num_mines))
+        (one.task, mine_spread(one.resampled[:, IOU] - other.resampled[:, IOU], one.num_mines))
         for one, other in pairs
         if one.num_mines >= FEWEST_MINES
     ]
@@ -141,9 +139,9 @@ def single_spreads(rows: Sequence[Scored]) -> pd.DataFrame:
     for one in rows:
         if one.num_mines < FEWEST_MINES:
             continue
-        spread = mine_spread(one.resampled[:, _IOU], one.num_mines)
+        spread = mine_spread(one.resampled[:, IOU], one.num_mines)
         half_width = HALF_INTERVAL * spread / sqrt(PAPER_TEST_MINES)
-        lines.append([one.task, one.num_mines, one.values[_IOU], spread, half_width])
+        lines.append([one.task, one.num_mines, one.values[IOU], spread, half_width])
     return pd.DataFrame(lines, columns=["task", "mines", "iou", "spread", "half_width"])
 
 

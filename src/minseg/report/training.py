@@ -17,7 +17,7 @@ from minseg.errors import MinsegError
 from minseg.report import style
 from minseg.report.style import METRIC_TITLES, kind, made, number, span
 from minseg.scoring.intervals import interval
-from minseg.scoring.metrics import METRICS
+from minseg.scoring.metrics import IOU, METRICS
 from minseg.study.paper import paper_scores
 from minseg.study.runs import Run
 from minseg.study.tables import Entry, Result, scored
@@ -253,9 +253,6 @@ def _curve(axes: Axes, history: pd.DataFrame, column: str, part: str) -> None:
     axes.grid(axis="y")
 
 
-_IOU = METRICS.index("iou")
-
-
 def answer(network: Run, forest: Run) -> str:
     """Say in Markdown how a network does beside its per-pixel baseline, over all and by mine."""
     ious = mine_scores({"network": network, "forest": forest}).dropna()
@@ -289,10 +286,10 @@ def score_table(models: Mapping[str, Sequence[Run]], convention: str) -> pd.Data
         config = runs[0].config
         found = scored(Result(Entry(config.task, name, config), tuple(runs)), convention)
         row = pd.Series(found.values, list(METRIC_TITLES.values())).map("{:.3f}".format)
-        low, high = interval(found.resampled[:, _IOU])
+        low, high = interval(found.resampled[:, IOU])
         several = found.num_mines > 1
         row["IoU, 95 % interval over mines"] = span(low, high) if several else "a single mine"
-        spread = found.spread[_IOU]
+        spread = found.spread[IOU]
         row["IoU, spread over seeds"] = number(spread) if len(runs) > 1 else "one seed"
         rows[name] = row
     config = next(iter(models.values()))[0].config

@@ -34,6 +34,9 @@ CONVENTIONS: tuple[str, ...] = ("standard", "paper")
 METRICS: tuple[str, ...] = ("iou", "recall", "precision", "accuracy")
 """The four scores, in the order of Table 3."""
 
+IOU = METRICS.index("iou")
+"""Place of IoU among them."""
+
 
 class Scores(TypedDict):
     """Mean scores, 0 to 1, and the table they are the mean of."""

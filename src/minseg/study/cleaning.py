@@ -9,7 +9,7 @@ from minseg.data.dataset import Dataset
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning, adjacency_rules, clean
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero
-from minseg.scoring.metrics import METRICS, scene_counts, scores
+from minseg.scoring.metrics import IOU, scene_counts, scores
 from minseg.study.runs import Run, ScenePrediction, scene_prediction
 
 RULES: Mapping[str, Cleaning] = {
@@ -90,4 +90,4 @@ def _ious(scenes: Sequence[ScenePrediction], predictions: Sequence[np.ndarray]) 
     """Return the mean IoU of predictions, and after it that of resamples of the mines."""
     found = scene_counts(predictions, [scene.target for scene in scenes], scenes[0].task)
     resampled = bootstrap(found, [scene.scene["mine"] for scene in scenes], "standard")
-    return np.append(scores(found, "standard")["iou"], resampled[:, METRICS.index("iou")])
+    return np.append(scores(found, "standard")["iou"], resampled[:, IOU])

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval
-from minseg.scoring.metrics import METRICS, resampled_means
+from minseg.scoring.metrics import IOU, resampled_means
 from minseg.study.config import RunConfig
 from minseg.study.runs import counted_mines, counts_array, run_key
 from minseg.study.study import Study
@@ -24,8 +24,6 @@ SPLITS = 2000
 
 LEFT_OUT = 5
 """One of so many test mines is left out, so that nearly all of them choose."""
-
-_IOU = METRICS.index("iou")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Candidates:
 
     def resampled(self, row: int) -> np.ndarray:
         """Return a candidate's test IoU in resamples of the mines (resamples,)."""
-        return bootstrap(self.counts[row], self.mines, self.convention)[:, _IOU]
+        return bootstrap(self.counts[row], self.mines, self.convention)[:, IOU]
 
     def test_interval(self, row: int) -> tuple[float, float]:
         """Return the 95 % interval over mines of a candidate's test IoU."""
@@ -98,7 +96,7 @@ class Candidates:
         ranks = random.random((SPLITS, len(self.mines))).argsort(axis=1)
         rest = (ranks < max(len(self.mines) // LEFT_OUT, 1)).astype(np.int64)
         seen, unseen = (
-            np.stack([resampled_means(one, part, self.convention)[:, _IOU] for one in self.counts])
+            np.stack([resampled_means(one, part, self.convention)[:, IOU] for one in self.counts])
             for part in (1 - rest, rest)
         )  # each (candidates, SPLITS)
         chosen = np.nan_to_num(seen, nan=-1.0).argmax(axis=0)

@@ -12,7 +12,7 @@ from minseg.data.bands import BAND_CONFIGURATIONS
 from minseg.data.labels import ALL, parse_task
 from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval, told_from_zero, widened
-from minseg.scoring.metrics import METRICS, scores
+from minseg.scoring.metrics import IOU, METRICS, scores
 from minseg.study.config import RunConfig
 from minseg.study.paper import paper_scores
 from minseg.study.runs import Run, RunStore, counted_mines, counts_array
@@ -259,7 +259,7 @@ def average(rows: Sequence[Scored], name: str) -> Scored:
 
 def validation_iou(result: Result) -> float:
     """Return the `standard` IoU of an entry on the validation part, the mean over its seeds."""
-    return float(scored(result, "standard", "validation").values[METRICS.index("iou")])
+    return float(scored(result, "standard", "validation").values[IOU])
 
 
 def chosen_rows(results: Sequence[Result]) -> dict[str, str]:
