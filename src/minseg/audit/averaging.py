@@ -119,8 +119,8 @@ def least_empty_share(rows: pd.DataFrame) -> pd.DataFrame:
     * ``1 / skipped``: IoU = q + (1 - q) i with i <= m, so q >= (IoU - m) / (1 - m)
     * ``skipped / 0``: m = (1 - q) r with r >= IoU, so q >= 1 - m / IoU
 
-    No other pair of values 0, 1 and skipped lets mean IoU exceed mean P or R
-    (`minseg.scoring.conventions.Convention.can_break_identity`).
+    No other pair of values 0, 1 and skipped lets mean IoU exceed mean P or R: 1 raises a mean, 0
+    lowers it, and leaving out does neither.
     """
     iou, bound = rows["iou"], iou_bound(rows)
     shares = {

@@ -53,16 +53,6 @@ class Convention:
             for value in (self.absent_iou, self.absent_ratio)
         )
 
-    @property
-    def can_break_identity(self) -> bool:
-        """Whether mean IoU may exceed mean recall or precision.
-
-        For one class IoU <= min(recall, precision). Means keep that unless absent classes raise
-        the mean IoU more than the others': 1 raises a mean, 0 lowers it, leaving out does neither.
-        """
-        pull = {0.0: -1, None: 0, 1.0: 1}
-        return pull[self.absent_iou] > pull[self.absent_ratio]
-
 
 def score(counts: np.ndarray, convention: Convention) -> dict[str, float]:
     """Turn counts (scenes, classes, 4) into the mean of each of `METRICS` under a convention."""
