@@ -60,12 +60,12 @@ def site_recipe(
     facts = drawn_by_lot(facts[facts.index.isin(drawn["site"])], count, notes)
     shapes = drawn.dissolve("site").geometry.loc[facts.index]
     middle = shapes.representative_point()
-    told = facts.assign(country="Chile", continent="South America")
-    told = told.assign(mine=_mine(facts.index.to_series()), longitude=middle.x, latitude=middle.y)
+    told = facts.assign(mine="lames-" + facts.index.to_series(), country="Chile")
+    told = told.assign(continent="South America", longitude=middle.x, latitude=middle.y)
     mines = mine_table(**{str(name): told[name] for name in told})
     boxes = boxes_round(mines, shapes, notes)
     mines = mines[mines["mine"].isin(boxes)].reset_index(drop=True)
-    polygons = owned(polygons, _mine(polygons["site"]), boxes)
+    polygons = owned(polygons, "lames-" + polygons["site"], boxes)
     polygons = polygons[["mine", "class", "year", "geometry"]]
     # Outlines of all that was drawn: they let Model 4, and no other task, learn from the union.
     whole = polygons[polygons["class"] != "ignore"].dissolve(["mine", "year"]).reset_index()
@@ -74,11 +74,6 @@ def site_recipe(
         ignore_index=True,
     )
     return Recipe(source, mines, polygons, boxes, notes)
-
-
-def _mine(sites: pd.Series) -> pd.Series:
-    """Name the mines of sites."""
-    return "lames-" + sites.astype(str)
 
 
 def _read_sectors(
