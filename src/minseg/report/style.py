@@ -125,8 +125,8 @@ def text_table(table: pd.DataFrame) -> Styler:
     pandas Styler
         What is formatted or hidden afterwards finds the text of cells and labels as HTML.
     """
-    safe = table.map(_cell).rename(index=_cell, columns=_cell)
-    safe = safe.rename_axis(index=_cell, columns=_cell)
+    safe = table.map(html_cell).rename(index=html_cell, columns=html_cell)
+    safe = safe.rename_axis(index=html_cell, columns=html_cell)
     return safe.style.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')
 
 
@@ -135,8 +135,8 @@ def note_table(note: str) -> Styler:
     return text_table(pd.DataFrame([note])).hide(axis="index").hide(axis="columns")
 
 
-def _cell(value: object) -> object:
-    """Write a text for HTML; leave numbers and what is missing to the table."""
+def html_cell(value: object) -> object:
+    """Write a text for HTML; leave numbers and what is missing as they are."""
     return html_text(value) if isinstance(value, str) else value
 
 

@@ -36,7 +36,7 @@ from minseg.errors import MinsegError
 from minseg.maps.change import CHANGES, class_change, require_comparable
 from minseg.maps.class_map import ClassMap
 from minseg.report import scenes
-from minseg.report.style import PART_STYLES, html_text
+from minseg.report.style import PART_STYLES, html_cell, html_text
 from minseg.study.runs import Run, scene_prediction
 
 EARTH_RADIUS_M = 6_378_137.0
@@ -281,10 +281,7 @@ class _Furniture(MacroElement):
 
 def _as_html(feature: dict) -> dict:
     """Write the properties of a feature as HTML."""
-    facts = {
-        html_text(name): html_text(value) if isinstance(value, str) else value
-        for name, value in feature["properties"].items()
-    }
+    facts = {html_text(name): html_cell(value) for name, value in feature["properties"].items()}
     return {**feature, "properties": facts}
 
 
