@@ -34,12 +34,13 @@ GEOTIFF_SUFFIXES = (".tif", ".tiff")
 FILL_ALPHA = 140
 """Opacity of a polygon's fill, of 255: the image below shows through."""
 
-_TEXTS = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+"""Templates of this room; other rooms have theirs by another loader, read alike."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def write_style(
 
     QGIS applies it by itself to a file of the same name beside it. A palette colours a class map.
     """
-    text = _TEXTS.get_template("style.qml").render(
+    text = TEMPLATES.get_template("style.qml").render(
         field=field,
         categories=categories,
         palette=palette,

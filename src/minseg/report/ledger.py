@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import FileSystemLoader
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ from pandas.io.formats.style_render import CSSDict
 
 from minseg.audit import measured, paper_tests, printed
 from minseg.audit.ledger import SECTIONS, Claim, Judged, Ledger, NamedTest
+from minseg.maps.class_map import TEMPLATES
 from minseg.report import style
 from minseg.report.style import SHORT_METRIC_TITLES, markdown_text, number, signed, text_table
 from minseg.scoring.metrics import METRICS
@@ -39,12 +40,7 @@ SYMBOLS: dict[str, tuple[str, str]] = {
 }
 """Kind and sign of each verdict; the same on both sides, so that the pages read alike."""
 
-_PAGE = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_PAGE = TEMPLATES.overlay(loader=FileSystemLoader(Path(__file__).parent))
 
 
 def ledger_html(ledger: Ledger) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import FileSystemLoader
 from torch import Tensor, nn
 
 from minseg.atomic import replace_when_done, require_new_folder
@@ -25,6 +25,7 @@ from minseg.errors import MinsegError
 from minseg.learning.device import Precision, resolve_precision
 from minseg.learning.inference import Segmenter
 from minseg.learning.tiling import STRIDE, Predictor
+from minseg.maps.class_map import TEMPLATES
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.scoring.metrics import METRICS
 from minseg.study.execution import open_segmenter
@@ -287,11 +288,8 @@ def _packages() -> Iterator[None]:
         ) from None
 
 
-_TEXTS = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
+_TEXTS = TEMPLATES.overlay(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=False, keep_trailing_newline=True
 )
 """Templates of model card and STAC item; the item has no geometry: a model is bound to no place."""
 
