@@ -52,7 +52,7 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # the largest that glibc allows
 
 
-def fabric_devices(device: str = "auto", number: int = 1) -> dict[str, Any]:
+def fabric_devices(device: str, number: int) -> dict[str, Any]:
     """Return how Fabric is asked for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; refuse others."""
     import torch  # measuring memory needs none
 

@@ -66,11 +66,11 @@ def part_table(dataset: Dataset) -> pd.DataFrame:
     ).rename_axis("part")
 
 
-def overlap_table(dataset: Dataset, part: str = "train") -> pd.DataFrame:
-    """Return the share of the row's pixels that also carry the column's class (section 2.2)."""
+def overlap_table(dataset: Dataset) -> pd.DataFrame:
+    """Return what share of the row's train pixels carry the column's class too (section 2.2)."""
     names = dataset.description.class_names
     both = pd.DataFrame(0, index=list(names), columns=list(names))
-    for _, scene in dataset.scenes_of(part).iterrows():
+    for _, scene in dataset.scenes_of("train").iterrows():
         labels = dataset.read_labels(scene)
         masks = np.stack([decode_bits(labels, name).ravel() for name in names]).astype(np.int64)
         both += masks @ masks.T  # pixels that carry both classes

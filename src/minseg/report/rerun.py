@@ -280,7 +280,7 @@ def _name_of_values(varied: Mapping[str, object]) -> str:
     return "".join(pair.replace("=_", "=").rstrip("_") for pair in safe)[:120]
 
 
-def _failure(execution: Execution, scheduler: str | None = None) -> str:
+def _failure(execution: Execution, scheduler: str | None) -> str:
     """Execute a notebook and return why it failed, in one line; empty if it did not."""
     bar = {"desc": execution.output.stem, "leave": False} if sys.stderr.isatty() else False
     changes = {"MINSEG_PROGRESS": "off"}  # keeps progress bars out of the executed copy

@@ -124,8 +124,8 @@ class _Work:
     """The mines that the run is about."""
     statistics: ChannelStatistics
     folder: Path
-    devices: int = 1
-    device: str = "auto"
+    devices: int
+    device: str
 
     @property
     def task(self) -> Task:
@@ -189,8 +189,8 @@ class _ThisMachine(LightningEnvironment):
         return 0
 
 
-def _fabric(device: str = "auto", devices: int = 1, **settings: Any) -> Fabric:
-    """Return devices of this machine, by default the fastest at hand.
+def _fabric(device: str, devices: int = 1, **settings: Any) -> Fabric:
+    """Return devices of this machine.
 
     By itself Fabric takes what SLURM, MPI or torchrun say for a division of this one training.
     """

@@ -184,7 +184,7 @@ class Scored:
     """Test mines; of an average those of all its rows."""
     fewest: int
     """Number of test mines; of an average the fewest of any of its rows."""
-    absent: tuple[str, ...] = ()
+    absent: tuple[str, ...]
     """Classes that no test scene holds: no score says anything about them."""
 
     @property

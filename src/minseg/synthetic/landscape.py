@@ -147,7 +147,7 @@ class Landscape:
 
 
 def paint_landscape(
-    surface: Surface, land: Landscape, year_rng: np.random.Generator, *, winter: bool = False
+    surface: Surface, land: Landscape, year_rng: np.random.Generator, *, winter: bool
 ) -> None:
     """Paint the country as it looks in one year: crops change, the rest stays."""
     biome, everywhere = land.biome, np.ones_like(land.forest)
