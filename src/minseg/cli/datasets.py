@@ -62,8 +62,7 @@ def import_images(
     mapping, listed = values.class_mapping(classes), parse_file_bands(bands) if bands else None
     reading = ImageReading(listed, scale, offset, nodata, radar_unit, radar_scale)
     folders = ImageFolders(images, masks, mapping, radar, reading)
-    dataset = import_dataset(folder, folders, table, licence=licence, split_seed=seed)
-    _print_parts(dataset)
+    _print_parts(import_dataset(folder, folders, table, licence=licence, split_seed=seed))
 
 
 def fetch(

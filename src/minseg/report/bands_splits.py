@@ -76,8 +76,7 @@ class Table:
         Columns task, row, metric, value, low, high (95 % interval over mines), spread (over
         seeds), mines, paper, absent (classes that no test scene holds).
         """
-        places = product(self.tasks, self.row_names)
-        return tables.score_table(self.rows, self.number, places)
+        return tables.score_table(self.rows, self.number, product(self.tasks, self.row_names))
 
     def minus(self, reference: str) -> "Differences":
         """Take a reference from each row of a task, paired over the test mines.

@@ -212,8 +212,7 @@ def _draw_areas(axes: Axes, rows: pd.DataFrame) -> None:
         rows["true_ha"], at, 30, facecolor="none", edgecolor=_TRUE, marker="D", linewidth=1.1,
         zorder=5,
     )  # fmt: skip
-    names = rows["class"] + ", " + rows["change"]
-    style.name_rows(axes, list(names))
+    style.name_rows(axes, list(rows["class"] + ", " + rows["change"]))
     axes.set_xlim(left=-0.015 * axes.get_xlim()[1])  # room for a marker at zero
     axes.grid(axis="x")
 

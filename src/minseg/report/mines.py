@@ -441,8 +441,7 @@ def condition_figure(shares: pd.DataFrame) -> Figure:
     over mines, beside the share of all pixels. Right, class by class: each error once.
     """
     names = list(shares["class"].unique())
-    height_in = 3.3 + 0.12 * max(len(names) - 3, 0)
-    figure = style.page_figure(9.6, height_in)
+    figure = style.page_figure(9.6, 3.3 + 0.12 * max(len(names) - 3, 0))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _draw_shares(left, shares[shares["class"] == names[0]].set_index("condition"), names[0])
     _draw_waterfall(right, shares, names)

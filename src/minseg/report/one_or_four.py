@@ -104,8 +104,7 @@ class Comparison:
     def figure(self) -> Figure:
         """Show the differences in IoU, class by class."""
         lines, words = self.differences, f"{ONE} minus {FOUR}"
-        shown = bands_splits.Differences(lines, words, tuple(lines["row"]), "standard")
-        return shown.figure()
+        return bands_splits.Differences(lines, words, tuple(lines["row"]), "standard").figure()
 
     def table(self) -> Styler:
         """Set the IoU of each class with one network beside that with the model of the four."""

@@ -78,8 +78,7 @@ def network_figure(anatomy: Sequence[Mapping[str, Any]], title: str) -> Figure:
         row = sizes.index((stage["height"], stage["width"]))
         width_in = pitch_in * (0.12 + 0.045 * math.log2(stage["channels"]))
         left_in = _LEFT_IN + (columns[stage["name"]] + 0.5) * pitch_in - width_in / 2
-        box = Bbox.from_bounds(left_in, tops_in[row], width_in, heights_in[row])
-        boxes[stage["name"]] = box
+        boxes[stage["name"]] = Bbox.from_bounds(left_in, tops_in[row], width_in, heights_in[row])
     _draw_boxes(axes, anatomy, boxes)
     _draw_links(axes, anatomy, boxes)
     _legend(figure)

@@ -240,15 +240,13 @@ def importance_figure(importances: Mapping[str, pd.Series]) -> Figure:
             text = "too few\ncomplete trials,\nor all alike"
             axes.text(0.08, 0.5, text, transform=axes.transAxes, va="center", color="#777777")
             continue
-        values = table[task]
-        axes.barh(range(len(table)), values, 0.68, color=_BLUE)
+        axes.barh(range(len(table)), table[task], 0.68, color=_BLUE)
         axes.bar_label(axes.containers[0], fmt="%.2f", padding=3, fontsize=7.5)
     names = [HYPERPARAMETER_TITLES.get(name, name) for name in table.index]
     panels[0].set_yticks(range(len(table)), names)
     panels[0].set_ylim(rows - 0.5, -0.5)  # the most important on top
     panels[0].set_xlim(0, min(1.0, table.to_numpy().max(initial=0.5)) * 1.25)
-    text = "importance for the validation IoU (fANOVA; sums to 1)"
-    figure.supxlabel(text, fontsize=9)
+    figure.supxlabel("importance for the validation IoU (fANOVA; sums to 1)", fontsize=9)
     return figure
 
 
