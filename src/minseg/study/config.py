@@ -76,13 +76,7 @@ class RunConfig(TrainingOptions):
         return value
 
     def replace(self, **changes: object) -> Self:
-        """Return a copy with some fields changed, checked like a new one.
-
-        Raises
-        ------
-        MinsegError
-            If a field is unknown or its value is not allowed.
-        """
+        """Return a copy with some fields changed; refuse unknown ones, and values not allowed."""
         try:
             return type(self).model_validate({**self.model_dump(), **changes})
         except ValidationError as error:

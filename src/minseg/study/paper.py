@@ -102,10 +102,6 @@ def paper_table(number: int, folder: Path | None = None) -> pd.DataFrame:
     folder : Path, optional
         Where the tables are, by default `PAPER_FOLDER`.
 
-    Returns
-    -------
-    pandas.DataFrame
-
     Raises
     ------
     MinsegError
