@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, first_line
 
 
 class CannotWriteError(MinsegError):
@@ -124,7 +124,7 @@ def _acquire(lock: BaseFileLock, held: str, wait: bool) -> AbstractContextManage
 
 def cannot_write(path: Path, error: Exception) -> CannotWriteError:
     """Tell in one line why a file cannot be written."""
-    reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+    reason = getattr(error, "strerror", None) or first_line(error)
     if os.path.isdir(path):  # noqa: PTH112  (that of Path refuses a name that is too long)
         return CannotWriteError(f"{path}: is a folder; name a file to write")
     if getattr(error, "errno", None) in _NOT_HERE | {errno.ENOENT}:

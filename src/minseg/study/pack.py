@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from minseg.atomic import hold, is_about_the_disk, replace_when_done, require_writable
-from minseg.errors import MinsegError
+from minseg.errors import MinsegError, first_line
 from minseg.progress import progress
 from minseg.study.runs import Run, RunStore
 
@@ -179,9 +179,9 @@ def _reading(path: Path) -> Iterator[tuple[tarfile.TarFile, lzma.LZMAFile]]:
         *(lzma.LZMAError, tarfile.TarError, EOFError, _DamageError, UnicodeDecodeError),
         *(json.JSONDecodeError, ValidationError, KeyError, TypeError),
     ) as error:
-        reason = next(iter(str(error).splitlines()), "")[:120]
         raise MinsegError(
-            f"{path}: is no pack of runs, or was damaged or cut off ({reason}); get it again"
+            f"{path}: is no pack of runs, or was damaged or cut off ({first_line(error)[:120]}); "
+            "get it again"
         ) from None
 
 
