@@ -59,15 +59,15 @@ RADAR_BANDS = tuple(band for band in BANDS.values() if band.is_radar)
 The paper's third is VV - VH - 10 in dB, so it adds no information.
 """
 
-_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
-_RADAR = tuple(band.name for band in RADAR_BANDS)
+OPTICAL_NAMES = tuple(band.name for band in OPTICAL_BANDS)
+RADAR_NAMES = tuple(band.name for band in RADAR_BANDS)
 
 BAND_CONFIGURATIONS: dict[str, tuple[str, ...]] = {
     "RGB": ("B04", "B03", "B02"),
     "R+N": ("B04", "B03", "B02", "B08"),
-    "R+N+S": ("B04", "B03", "B02", "B08", *_RADAR),
-    "M": _OPTICAL,
-    "M+S": (*_OPTICAL, *_RADAR),
+    "R+N+S": ("B04", "B03", "B02", "B08", *RADAR_NAMES),
+    "M": OPTICAL_NAMES,
+    "M+S": (*OPTICAL_NAMES, *RADAR_NAMES),
 }
 """The five band configurations (section 2.4.1), spelled as in Table 3."""
 
@@ -107,7 +107,7 @@ def band_name(text: str) -> str | None:
 def _spelled(word: str) -> str | None:
     """Find the optical band that one word names."""
     name = _COMMON_NAMES.get(word, re.sub(r"^B(\d)$", r"B0\1", word))
-    return name if name in _OPTICAL else None
+    return name if name in OPTICAL_NAMES else None
 
 
 def polarisations(text: str) -> list[str]:

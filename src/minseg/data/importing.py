@@ -15,7 +15,7 @@ import pandera.pandas as pa
 import rasterio
 
 from minseg.atomic import require_new_folder
-from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.bands import OPTICAL_NAMES
 from minseg.data.dataset import Dataset
 from minseg.data.images import Image, ImageReading, band_indexes, channels_of
 from minseg.data.labels import CLASS_NAMES, IGNORE_BITS, class_bit
@@ -41,8 +41,6 @@ from minseg.data.raster import (
 from minseg.data.writing import SceneRasters, write_dataset
 from minseg.errors import MinsegError, require_word, summarise
 from minseg.progress import progress
-
-_OPTICAL = tuple(band.name for band in OPTICAL_BANDS)
 
 
 @dataclass(frozen=True)
@@ -275,7 +273,7 @@ def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:
     for path in images:
         with open_raster(path) as source:
             found[path] = tuple(_optical_image(source, folders).indexes)
-    common = [name for name in _OPTICAL if all(name in bands for bands in found.values())]
+    common = [name for name in OPTICAL_NAMES if all(name in bands for bands in found.values())]
     for path, bands in found.items():
         extra = [band for band in bands if band not in common]
         if extra:
@@ -289,7 +287,7 @@ def _require_same_bands(folders: ImageFolders, images: Sequence[Path]) -> None:
 def _optical_image(source: rasterio.DatasetReader, folders: ImageFolders) -> Image:
     """Work out what the optical bands of an open file are."""
     there = band_indexes(source, folders.reading.bands)
-    indexes = {name: there[name] for name in _OPTICAL if name in there}
+    indexes = {name: there[name] for name in OPTICAL_NAMES if name in there}
     if not indexes:
         raise MinsegError(f"{source.name}: has no optical band to import; radar has --radar")
     return Image.of(source, indexes, folders.reading)

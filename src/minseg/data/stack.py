@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
 
-from minseg.data.bands import BANDS, RADAR_BANDS, parse_file_bands
+from minseg.data.bands import BANDS, RADAR_NAMES, parse_file_bands
 from minseg.data.grid import seen_from
 from minseg.data.images import Image, ImageReading, band_indexes
 from minseg.data.radiometry import radar_channels, require_brighter_vv
@@ -92,7 +92,7 @@ GSD_TOLERANCE = 0.2
 LONGEST_SIDE = 200_000
 """Pixels along a side of a grid that is made here, at most: 2,000 km at 10 m."""
 
-_VV, _VH, _RATIO = (band.name for band in RADAR_BANDS)
+_VV, _VH, _RATIO = RADAR_NAMES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from minseg.atomic import replace_when_done, require_new_folder, write_text
-from minseg.data.bands import BANDS, RADAR_BANDS
+from minseg.data.bands import BANDS, RADAR_NAMES
 from minseg.data.dataset import Dataset, Description, footprints, open_dataset
 from minseg.data.labels import ANNOTATED_NAMES, IGNORE_BITS
 from minseg.data.mines import MINE_TABLE, SCENE_TABLE, split_mines, validate_table
@@ -69,7 +69,7 @@ def write_dataset(
             rows.append(_write_scene(beside, scene))
             grids.append((scene.mine, scene.grid))
             bands.update(scene.optical_bands)
-            bands.update(band.name for band in RADAR_BANDS if scene.radar is not None)
+            bands.update(RADAR_NAMES if scene.radar is not None else ())
         write_tables(beside, mines, rows, grids, bands, split_seed, **about)
     return open_dataset(path)
 
@@ -126,8 +126,7 @@ def write_rasters(folder: Path, scene: SceneRasters) -> None:
     scale = REFLECTANCE_SCALE
     write_geotiff(optical, scene.optical, grid, nodata=0, descriptions=bands, scale=scale)
     if scene.radar is not None:
-        names = [band.name for band in RADAR_BANDS]
-        write_geotiff(radar, scene.radar, grid, nodata=np.nan, descriptions=names)
+        write_geotiff(radar, scene.radar, grid, nodata=np.nan, descriptions=RADAR_NAMES)
     write_geotiff(labels, bits, grid, nodata=IGNORE_BITS, descriptions=["class bits"])
 
 

@@ -12,7 +12,7 @@ import rasterio
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from rasterio.session import DummySession
 
-from minseg.data.bands import BANDS, OPTICAL_BANDS
+from minseg.data.bands import BANDS, OPTICAL_NAMES
 from minseg.data.raster import ELSEWHERE_OPTIONS, HTTP_OPTIONS
 from minseg.errors import MinsegError, summarise
 
@@ -162,7 +162,7 @@ def _read_table(path: Path) -> Provider:
 def _require_complete(provider: Provider, path: Path) -> None:
     """Refuse a table by which no scene can be read."""
     optical, radar = provider.optical, provider.radar
-    known = {*(band.name for band in OPTICAL_BANDS), SCENE_CLASSES}
+    known = {*OPTICAL_NAMES, SCENE_CLASSES}
     unknown = ", ".join(sorted(set(optical.assets) - known))
     rules = {
         f"url {provider.url!r} is no address (https://...)": re.match("https?://", provider.url),

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from minseg.atomic import replace_when_done, write_text
-from minseg.data.bands import RADAR_BANDS
+from minseg.data.bands import RADAR_NAMES
 from minseg.data.labels import overlapping_pixels
 from minseg.data.writing import SceneRasters, scene_row, write_rasters
 from minseg.errors import summarise
@@ -59,7 +59,7 @@ def scene_record(
             "relative_orbit": relative_orbit_of(radar),
             "orbit_state": radar.properties.get("sat:orbit_state", ""),
         },
-        "bands": [*scene.optical_bands, *(b.name for b in RADAR_BANDS if radar is not None)],
+        "bands": [*scene.optical_bands, *(RADAR_NAMES if radar is not None else ())],
         "synthetic": bool(optical.properties.get(SYNTHETIC_PROPERTY, False)),
         "overlapping_pixels": overlapping_pixels(scene.labels, request.annotations.class_names),
         "problems": [problem] if problem else [],

@@ -17,7 +17,7 @@ from affine import Affine
 from rasterio.warp import transform as warp_points
 
 from minseg.atomic import require_new_folder
-from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.bands import OPTICAL_NAMES
 from minseg.data.dataset import Dataset, footprints
 from minseg.data.grid import COARSEST_M, equator_m, utm_crs
 from minseg.data.labels import CLASS_NAMES, encode_bits
@@ -119,7 +119,7 @@ def _observe(site: _Site, year: int, last_year: int) -> SceneRasters:
         date=date.isoformat(),
         grid=_grid(mine, site.size),
         optical=optical[:, cut, cut],
-        optical_bands=tuple(band.name for band in OPTICAL_BANDS),
+        optical_bands=OPTICAL_NAMES,
         radar=radar[:, cut, cut],
         labels=labels[cut, cut],
     )

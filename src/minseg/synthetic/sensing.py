@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from minseg.data.bands import OPTICAL_BANDS
+from minseg.data.bands import OPTICAL_BANDS, OPTICAL_NAMES
 from minseg.data.radiometry import radar_channels
 
 PIXEL_M = 10
@@ -63,7 +63,7 @@ def _read_materials() -> dict[str, Material]:
     """Read reflectance (percent, a column a band), backscatter and contrast of each material."""
     path = Path(__file__).with_name("materials.csv")
     table = pd.read_csv(path, index_col="material").astype(float)
-    curves = table[[band.name for band in OPTICAL_BANDS]].to_numpy() / 100
+    curves = table[list(OPTICAL_NAMES)].to_numpy() / 100
     others = table[["vv_db", "vh_db", "contrast"]].to_numpy().tolist()
     return {
         name: Material(curve, *numbers)
