@@ -174,11 +174,12 @@ def test_mistakes_that_the_tests_should_catch_can_still_be_made(mutations):
 
 def test_mistakes_are_told_to_be_caught_or_missed(mutations, tmp_path, monkeypatch, capsys):
     files = {
+        "src/minseg/__init__.py": "",
         "src/minseg/two.py": "TWO = 2  # as ever\n",
         "tests/test_two.py": "import minseg.two as m\n\n\ndef test_two():\n    assert m.TWO == 2\n",
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     mistakes = {
         "another number": ("two.py", "= 2", "= 3", "test_two.py"),
