@@ -42,7 +42,8 @@ def _allow(app: Sphinx, _: object) -> None:
         KernelProvisionerFactory.provisioners[FORKED.name] = FORKED
         os.environ[KernelProvisionerFactory.default_provisioner_name_env] = FORKED.name
         reports = (f"minseg.report.{one.name}" for one in pkgutil.iter_modules(report.__path__))
-        multiprocessing.set_forkserver_preload([__name__, "ipykernel.kernelapp", *reports])
+        kernel = ("ipykernel.kernelapp", "ipykernel.debugger")  # which each would import itself
+        multiprocessing.set_forkserver_preload([__name__, *kernel, *reports])
         # Kernels set it before a page imports anything.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     # These say nothing of themselves, at which Sphinx falls back to one process. One numbers the

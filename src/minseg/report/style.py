@@ -169,7 +169,8 @@ class ReportFigure(Figure):
     @in_style()
     def _repr_png_(self) -> bytes:
         picture = BytesIO()
-        self.savefig(picture, format="png")
+        # Half the time of the usual compression, for a tenth more bytes.
+        self.savefig(picture, format="png", pil_kwargs={"compress_level": 2})
         return picture.getvalue()
 
 
