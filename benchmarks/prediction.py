@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -196,21 +195,24 @@ def predict_only(given: argparse.Namespace) -> None:
 
 
 def summary(took: dict[str, list[Took]]) -> dict[str, float]:
-    """Return the seconds of each kind of work, and the bare network's share of ours.
+    """Return the seconds of each kind of work, and the bare network's share of ours in a round.
 
-    Both of the median and of the fastest round: what others do on the machine can only add.
+    Both of the median and of the fastest rounds: what others do on the machine can only add.
     """
-    found = {}
-    for which, of in (("", statistics.median), ("fastest_", min)):
-        for clock in ("wall_s", "cpu_s"):
-            seconds = {
-                name: of(getattr(each, clock) for each in rounds)
-                for name, rounds in took.items()
-                if rounds
-            }
-            found |= {f"{which}{name}_{clock}": round(took, 2) for name, took in seconds.items()}
-            share = seconds["bare"] / seconds["tiled"]
-            found[f"{which}bare_share_of_tiled_{clock}"] = round(share, 3)
+    found: dict[str, float] = {}
+    for clock in ("wall_s", "cpu_s"):
+        seconds = {
+            name: np.array([getattr(each, clock) for each in rounds])
+            for name, rounds in took.items()
+            if rounds
+        }
+        for name, each in seconds.items():
+            found[f"{name}_{clock}"] = round(float(np.median(each)), 2)
+            found[f"fastest_{name}_{clock}"] = round(float(each.min()), 2)
+        bare, tiled = seconds["bare"], seconds["tiled"]
+        found[f"bare_share_of_tiled_{clock}"] = round(float(np.median(bare / tiled)), 3)
+        share = float(bare.min() / tiled.min())
+        found[f"fastest_bare_share_of_tiled_{clock}"] = round(share, 3)
     return found
 
 
