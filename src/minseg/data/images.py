@@ -155,18 +155,8 @@ class Image:
                 f"{kind}; they are taken as missing, as --nodata {fill} would say"
             )
         medians = self._require_physical(bands, values[:, fits])
-        if "B04" in bands:  # dark but on bare ground, so that an offset of .1 shows
-            red, offset = values[bands.index("B04"), fits], self.offsets["B04"]
-            if offset < 0 and (negative := np.mean(red < 0)) > 0.1:
-                self._tell(
-                    f"{negative:.0%} of its pixels would reflect less than nothing in B04; if the "
-                    "numbers have their offset already, as harmonised products do, give --offset 0"
-                )
-            if offset == 0 and np.percentile(red, 1) > 0.1:
-                self._tell(
-                    "99 % of its pixels would reflect more than 0.1 in B04; if it is of processing "
-                    "baseline 04.00 or later and not harmonised, give --offset -0.1"
-                )
+        if "B04" in bands:
+            self._tell_of_offset(values[bands.index("B04"), fits])
         numbers_told = [0]
         if len(bands) > 1 and not radar and numbers.dtype.kind in "ui":  # else just a bright pixel
             numbers_told += [9999, np.iinfo(numbers.dtype).max]
@@ -186,6 +176,23 @@ class Image:
         own = [band for band in bands if band in ("VV", "VH")]
         decibels = values[[bands.index(band) for band in own]]
         return require_backscatter(decibels, own, self.source.name) if own else {}
+
+    def _tell_of_offset(self, red: np.ndarray) -> None:
+        """Tell if an offset seems to be taken off twice, or not at all.
+
+        Most ground is darker in red than the 0.1 that the offset takes off, and none is negative.
+        """
+        offset = self.offsets["B04"]
+        if offset < 0 and (negative := np.mean(red < 0)) > 0.1:
+            self._tell(
+                f"{negative:.0%} of its pixels would reflect less than nothing in B04; if the "
+                "numbers have their offset already, as harmonised products do, give --offset 0"
+            )
+        if offset == 0 and np.percentile(red, 1) > 0.1:
+            self._tell(
+                "99 % of its pixels would reflect more than 0.1 in B04; if it is of processing "
+                "baseline 04.00 or later and not harmonised, give --offset -0.1"
+            )
 
     def _tell(self, line: str) -> None:
         """Tell what the numbers of this image look like."""

@@ -170,7 +170,8 @@ def read_features(
         raise MinsegError(f"{path}: no such file; give a file of {what}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of rings, which are told below, and of measures
+            warnings.simplefilter("ignore", RuntimeWarning)  # of rings, which are told below
+            warnings.filterwarnings("ignore", "Measured", UserWarning)  # which nothing here uses
             table = _read(path, _layer_of(path, layer), notes)
     except _UNREADABLE as error:
         reason = first_line(error)
