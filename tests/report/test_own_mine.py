@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -106,10 +107,16 @@ def test_a_large_image_is_thinned_as_its_map_is(dataset, run, tmp_path, monkeypa
     assert style.format_length(bar) in [text.get_text() for text in panels[0].texts]
 
 
-def test_unknown_fields_are_one_line(dataset, run, tmp_path):
+def test_unfit_fields_are_one_line(dataset, run, tmp_path):
+    with pytest.raises(MinsegError, match=r"scale = '1e-4 m': .*gsd_m = \[10\]: .*number"):
+        own_mine.own_image(dataset, run, (), {"scale": "1e-4 m", "gsd_m": [10]})
+    with pytest.raises(MinsegError, match="offset nan: give a number"):
+        own_mine.own_image(dataset, run, (), {"offset": math.nan})
     with pytest.raises(MinsegError, match=r"unknown ImageReading field 'scales'; use .*scale"):
         own_mine.own_image(dataset, run, (), {"scales": 1})
     image = own_mine.own_image(dataset, run)
     with pytest.raises(MinsegError, match="unknown Cleaning field 'smooth'; use smooth_radius_px"):
         own_mine.map_image(run, image, tmp_path / "out", {"smooth": 1})
+    with pytest.raises(MinsegError, match=r"Cleaning smooth_radius_px = 1\.5: .*integer"):
+        own_mine.map_image(run, image, tmp_path / "out", {"smooth_radius_px": 1.5})
     assert not (tmp_path / "out").exists()

@@ -57,6 +57,8 @@ class ImageReading:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise MinsegError(f"{name} {value:g}: give a number above zero")
+        if self.offset is not None and not math.isfinite(self.offset):
+            raise MinsegError(f"offset {self.offset:g}: give a number")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
+from pydantic import TypeAdapter, ValidationError
 
 from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
@@ -171,4 +172,8 @@ def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     """Make a configuration from a notebook's dictionary."""
     for name in values:
         require_word(f"{kind.__name__} field", name, [field.name for field in fields(kind)])
-    return kind(**values)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        where = (f"{d['loc'][0]} = {d['input']!r}: {d['msg']}" for d in error.errors())
+        raise MinsegError(f"{kind.__name__} {'; '.join(where)}") from None
