@@ -1,13 +1,14 @@
 """How fast tiled prediction is, beside the bare network and a peer, and how its memory grows.
 
-The bare pass runs the network and nothing else over as many resident tiles of the same size. Tiled
-prediction reads a GeoTIFF, standardises, blends, writes and compresses. Both keep freed memory
-(`minseg.learning.device.keep_freed_memory`), which makes the bare pass faster, too. The peer is
-`geoai-py` (`geoai.inference.predict_geotiff`) with the same network, weights, precision, raster,
-tile size, overlap and linear blending; it runs if it is installed. All run in this process, in
-turn. Then rasters of growing size are predicted, each in a fresh process, and the peak of its
-resident memory is noted. At last rows of a Sentinel-2 tile are predicted from files on 10, 20 and
-60 m grids.
+The bare pass runs the network and nothing else over as many resident tiles, all of full size. Tiled
+prediction reads a GeoTIFF, standardises, blends, writes and compresses; its last tiles are narrower
+where they can be (`tiled_pixels_of_bare` is the share that goes through its network). Both keep
+freed memory (`minseg.learning.device.keep_freed_memory`), which makes the bare pass faster, too.
+The peer is `geoai-py` (`geoai.inference.predict_geotiff`) with the same network, weights,
+precision, raster, tile size, overlap and linear blending; it runs if it is installed. All run in
+this process, in turn. Then rasters of growing size are predicted, each in a fresh process, and the
+peak of its resident memory is noted. At last rows of a Sentinel-2 tile are predicted from files on
+10, 20 and 60 m grids.
 
 Run: python benchmarks/prediction.py [--side 4096 --memory-sides 2048 4096 10980 --rows 10980]
 """
@@ -232,7 +233,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         output, peer_output = Path(folder) / "map.tif", Path(folder) / "peer.tif"
         image = write_image(Path(folder) / "image.tif", RGB, given.side, given.side, 10)
-        tiles = len(tile_starts(given.side, tiling.tile, tiling.overlap)) ** 2
+        starts = tile_starts(given.side, tiling.tile, tiling.overlap)
+        tiles = len(starts) ** 2
+        seen = sum(min(tiling.tile, given.side - start) for start in starts)
         works: dict[str, Callable[[], None]] = {
             "bare": lambda: bare_network(model, tiles, given),
             "tiled": lambda: predict_raster(model, image, output, tiling=tiling),
@@ -260,6 +263,7 @@ def main() -> None:
         "network": f"{given.architecture}, {given.encoder}",
         "side": given.side,
         "tiles": tiles,
+        "tiled_pixels_of_bare": round((seen / len(starts) / given.tile) ** 2, 3),
         **summary(took),
         "same_class_as_peer": same,
         "peak_memory_mib_by_side": memory,

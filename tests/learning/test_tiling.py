@@ -80,6 +80,7 @@ def test_tiles_cover_a_side_without_gaps_and_overlap_at_least_as_asked(tile):
             starts = tile_starts(length, tile, overlap)
             ends = [min(start + tile, length) for start in starts]
             assert (starts[0], ends[-1]) == (0, length)
+            assert length - starts[-1] >= min(length, tile // 2)
             assert starts == sorted(set(starts))
             if tile - overlap >= 32:
                 assert all(start % 32 == 0 for start in starts)
@@ -87,12 +88,13 @@ def test_tiles_cover_a_side_without_gaps_and_overlap_at_least_as_asked(tile):
                 assert end - following >= overlap
 
 
-def test_tiles_begin_at_multiples_of_the_stride_of_networks():
+def test_tiles_begin_at_multiples_of_the_stride_and_overlap_no_more_than_they_must():
     assert tile_starts(100, 64, 16) == [0, 32, 64]
     assert tile_starts(96, 64, 16) == [0, 32]
     assert tile_starts(97, 64, 16) == [0, 32, 64]
     assert tile_starts(64, 64, 16) == tile_starts(3, 64, 16) == [0]
-    assert tile_starts(10_980, 512, 64)[-2:] == [10_304, 10_496]
+    assert tile_starts(700, 512, 64) == [0, 416]  # a tile of 284 pixels, not one of 508
+    assert tile_starts(10_980, 512, 64)[-2:] == [10_304, 10_720]
     assert tile_starts(100, 64, 60) == [*range(0, 36, 4), 36]  # steps too short for that
 
 

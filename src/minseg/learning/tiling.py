@@ -110,14 +110,17 @@ def tile_starts(length: int, tile: int, overlap: int, stride: int = STRIDE) -> l
     """Return where tiles begin along one side: at multiples of a stride, as far as they may.
 
     A network that halves its input five times gives another answer where it is cut off this
-    beat. So the last tile does not end flush with the raster; it is less than a stride narrower.
+    beat. So the last tile does not end flush with the raster. It is narrower, down to half a tile,
+    where that saves work and leaves it its overlap.
     """
     if length <= tile:
         return [0]
     step = tile - overlap
     beat = stride if step >= stride else 1
-    last = -(-(length - tile) // beat) * beat
-    return [*range(0, last, step // beat * beat), last]
+    step = step // beat * beat
+    last = -(-(length - tile) // beat) * beat  # the first that reaches the end
+    *_, before = starts = range(0, last, step)
+    return [*starts, min(before + step, max(last, (length - tile // 2) // beat * beat))]
 
 
 def blending_weights(size: int, overlap: int, first: bool, last: bool) -> Tensor:
