@@ -1,6 +1,15 @@
 """The one error a user can cause."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Fields = TypeVar("Fields", bound="DataclassInstance")
 
 
 class MinsegError(Exception):
@@ -26,3 +35,14 @@ def require_word(what: str, word: str, allowed: Iterable[str]) -> None:
     words = list(allowed)
     if word not in words:
         raise MinsegError(f"unknown {what} {word!r}; use {', '.join(words[:-1])} or {words[-1]}")
+
+
+def filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
+    """Fill the fields of a dataclass from a notebook's dictionary, or say what does not fit."""
+    for name in values:
+        require_word(f"{kind.__name__} field", name, [field.name for field in fields(kind)])
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        where = (f"{d['loc'][0]} = {d['input']!r}: {d['msg']}" for d in error.errors())
+        raise MinsegError(f"{kind.__name__} {'; '.join(where)}") from None

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -36,9 +37,9 @@ class PolygonFields:
 
     class_field: str = "class"
     """Field with the class."""
-    classes: Mapping[str, str] | None = None
-    """Its values (``*`` for all) to class names of Table 1, ``total transformed area``,
-    ``background`` or ``ignore``; None where the values are such names."""
+    classes: Mapping[Any, str] | None = None
+    """Its values, text or numbers (``*`` for all), to class names of Table 1,
+    ``total transformed area``, ``background`` or ``ignore``; None where the values are such."""
     year_field: str | None = None
     """Field with the year of the image a polygon was drawn on; None: they hold for all years."""
     mine_field: str | None = None

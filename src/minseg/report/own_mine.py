@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
-from pydantic import TypeAdapter, ValidationError
 
 from minseg.data.bands import BANDS
 from minseg.data.dataset import Dataset
@@ -18,7 +17,7 @@ from minseg.data.images import ImageReading
 from minseg.data.labels import IGNORE
 from minseg.data.raster import Grid
 from minseg.data.stack import ImageFile, open_stack
-from minseg.errors import MinsegError, require_word
+from minseg.errors import MinsegError, filled
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report import scenes, style
@@ -28,8 +27,6 @@ from minseg.study.runs import Run
 
 if TYPE_CHECKING:  # brings torch
     from minseg.maps.prediction import Products
-
-Fields = TypeVar("Fields", ImageReading, Cleaning)
 
 SHOWN_SIDE = 2000
 """Longest side of an image as it is shown, pixels: more than a figure or a map makes use of."""
@@ -67,7 +64,7 @@ def own_image(
     reading : mapping of str to value, optional
         Fields of `minseg.data.images.ImageReading`; an unknown one is refused.
     """
-    how = _filled(ImageReading, reading or {})
+    how = filled(ImageReading, reading or {})
     bands = run.statistics.bands
     files = tuple(ImageFile.parse(text) for text in images)
     title = ", ".join(Path(file.path).name for file in files)
@@ -100,7 +97,7 @@ def map_image(
     from minseg.maps.prediction import predict_raster
     from minseg.study.execution import open_segmenter
 
-    how = _filled(Cleaning, cleaning or {})
+    how = filled(Cleaning, cleaning or {})
     mapped = predict_raster(
         open_segmenter(run),
         image.files,
@@ -166,14 +163,3 @@ def area_table(mapped: "Products") -> Styler:
     table = table.fillna({"objects": 0, "area, ha": 0}).astype({"objects": int})
     hectares = text_table(table).format("{:.1f}", subset=["area, ha", "largest, ha"], na_rep=DASH)
     return hectares.format("{:.2f}", subset=["mean probability"], na_rep=DASH)
-
-
-def _filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
-    """Make a configuration from a notebook's dictionary."""
-    for name in values:
-        require_word(f"{kind.__name__} field", name, [field.name for field in fields(kind)])
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        where = (f"{d['loc'][0]} = {d['input']!r}: {d['msg']}" for d in error.errors())
-        raise MinsegError(f"{kind.__name__} {'; '.join(where)}") from None
