@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -44,8 +45,24 @@ def test_areas_by_class():
     none = table.loc["preparatory work area"]
     assert (none["objects"], none["area, ha"]) == (0, 0)
     assert none[["largest, ha", "mean probability"]].isna().all()
-    said = own_mine.answer(SimpleNamespace(title="Mine 1", synthetic=True), squares())
-    assert said.startswith("**Answer.** In Mine 1 (synthetic) the network sees 5.0 ha of excava")
+
+
+def test_the_answer_tells_what_is_seen_and_which_cleaning_helps_or_harms():
+    rows = {
+        "smoothing": (0.02, 0.01, 0.03, True),
+        "minimum size": (0.0, -0.01, 0.01, False),
+        "all together": (-0.3, -0.4, -0.2, True),
+    }
+    columns = ["difference", "low", "high", "told"]
+    cleaned = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    image = SimpleNamespace(title="Mine 1", synthetic=True)
+    seen, helped = own_mine.answer(image, squares(), cleaned).splitlines()
+    assert "**In Mine 1 (synthetic)** the network sees 5.0 ha of excavation, 0.0 ha of" in seen
+    assert helped.startswith("- **Of 3 ways of cleaning")
+    expected = "smoothing +0.020 (+0.010 to +0.030); all together −0.300 (−0.400 to −0.200)."
+    assert helped.endswith(expected)
+    none = own_mine.answer(image, squares(), cleaned[~cleaned["told"]].assign(told=False))
+    assert none.endswith("told from zero: none.")
 
 
 def test_a_test_mine_stands_in_where_no_image_is_named(dataset, run, tmp_path):

@@ -21,7 +21,7 @@ from minseg.errors import MinsegError, filled
 from minseg.maps.class_map import ClassMap
 from minseg.maps.cleaning import Cleaning
 from minseg.report import scenes, style
-from minseg.report.style import DASH, markdown_text, text_table
+from minseg.report.style import DASH, made, markdown_text, signed, span, text_table
 from minseg.study.errors import best_median_worst
 from minseg.study.runs import Run
 
@@ -139,15 +139,23 @@ def map_figure(image: OwnImage, mapped: "Products") -> Figure:
     return figure
 
 
-def answer(image: OwnImage, mapped: "Products") -> str:
-    """Say in Markdown what the network sees in an image."""
+def answer(image: OwnImage, mapped: "Products", cleaned: pd.DataFrame) -> str:
+    """Say in two lines of Markdown what a network sees, and whether cleaning helps (`effects`)."""
     polygons = mapped.polygons
     seen = [
         f"{polygons.loc[polygons['class'] == name, 'area_ha'].sum():.1f} ha of {name}"
         for name in mapped.class_map.task.target_names[1:]
     ]
-    made = " (synthetic)" * image.synthetic
-    return f"**Answer.** In {markdown_text(image.title)}{made} the network sees {', '.join(seen)}."
+    helped = [
+        f"{name} {signed(rule['difference'])} ({span(rule['low'], rule['high'], signed)})"
+        for name, rule in cleaned[cleaned["told"]].iterrows()
+    ]
+    return (
+        f"- **In {markdown_text(image.title)}{' (synthetic)' * image.synthetic}** the network sees "
+        f"{', '.join(seen)}.\n"
+        f"- **Of {len(cleaned)} ways of cleaning{made()}** these change the IoU of test mines by a "
+        f"difference told from zero: {'; '.join(helped) or 'none'}."
+    )
 
 
 def area_table(mapped: "Products") -> Styler:
