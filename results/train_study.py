@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from optuna.trial import TrialState
-from results.write_tables import SEARCHED, SEEDS, TRIALS
+from results.write_tables import SEEDS, TRIALS
 
 from minseg.data.labels import ALL
 from minseg.errors import MinsegError
@@ -29,8 +29,6 @@ from minseg.study.tables import (
     split_entries,
 )
 from minseg.study.tuning import Search, tune_all
-
-PROFILE = "laptop"
 
 
 def groups(study: Study) -> Iterator[tuple[str, list[Entry]]]:
@@ -68,7 +66,7 @@ def train(study: Study) -> tuple[list[str], list[str]]:
     """Make the study, and return what is packed of its store, and which runs keep their weights."""
     first, *others = study.seeds
     runs = list(trained(study, first))
-    searches = searched(replace(study, profile=SEARCHED))
+    searches = searched(study)
     for seed in others:
         runs += trained(study, seed)
     # What pages keep beside runs goes along.
@@ -85,7 +83,7 @@ def train(study: Study) -> tuple[list[str], list[str]]:
 
 def main() -> None:
     """Train, and write the pack that the package ships."""
-    study = open_study(PROFILE, seeds=SEEDS)
+    study = open_study(seeds=SEEDS)
     # What is shipped already is no reason not to train.
     study = replace(study, store=RunStore(default_store()))
     names, weights = train(study)

@@ -51,8 +51,8 @@ SPREAD_OF = "Model 1 on RGB, 100 synthetic mines, demo profile"
 SEEDS = (0, 1, 2)
 """Of Tables 3 and 4, as on their pages."""
 
-SEARCHED, TRIALS = "demo", 40
-"""Profile and trials of a model's search, as on the page of Table 5."""
+TRIALS = 40
+"""Of a model's search, as on the page of Table 5."""
 
 PAGES: dict[str, tuple[str, str]] = {
     "01_dataset": ("Table 2, Figures 1–4", "520 synthetic scenes, images by split, fusion"),
@@ -203,7 +203,7 @@ def _tuned(ours: pd.DataFrame, task: str) -> str:
         f"{_three(found[row]['iou'])} {words}" for row, words in others.items() if row in found
     ]
     return _line(
-        f"Table 5, {model_title(task)}: {TRIALS} trials, profile {SEARCHED}, IoU on test",
+        f"Table 5, {model_title(task)}: {TRIALS} trials, IoU on test",
         "not given",
         "; ".join(
             [f"{_with_interval(found['chosen on validation'])} chosen on validation", *beside]
@@ -386,7 +386,7 @@ def _origin(run: Run) -> dict:
 def main() -> None:
     """Write the outcomes of the study, and the tables and the picture made from them."""
     study, project = open_study(seeds=SEEDS), project_folder()
-    searches, _ = tune_all(open_study(SEARCHED), MODELS, PAPER_BANDS, TRIALS)
+    searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
     with replace_when_done(project / OUTCOMES) as beside:
         outcomes.round(4).to_csv(beside, index=False)
