@@ -43,6 +43,7 @@ def _allow(app: Sphinx, _: object) -> None:
         os.environ[KernelProvisionerFactory.default_provisioner_name_env] = FORKED.name
         reports = (f"minseg.report.{one.name}" for one in pkgutil.iter_modules(report.__path__))
         kernel = ("ipykernel.kernelapp", "ipykernel.debugger")  # which each would import itself
+        os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # it warns of frozen modules
         multiprocessing.set_forkserver_preload([__name__, *kernel, *reports])
         # Kernels set it before a page imports anything.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Fields = TypeVar("Fields", bound="DataclassInstance")
+Fields = TypeVar("Fields")
 
 
 class MinsegError(Exception):
@@ -40,7 +37,8 @@ def require_word(what: str, word: str, allowed: Iterable[str]) -> None:
 def filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     """Fill the fields of a dataclass from a notebook's dictionary, or say what does not fit."""
     for name in values:
-        require_word(f"{kind.__name__} field", name, [field.name for field in fields(kind)])
+        known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        require_word(f"{kind.__name__} field", name, known)
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
