@@ -196,7 +196,7 @@ def _tuned(ours: pd.DataFrame, task: str) -> str:
     """Return the line of a model's search (Table 5)."""
     found = _of(ours, 5, task)
     others = {
-        "untuned": "with the untuned settings, trained to the end",
+        "untuned": "with the untuned settings, at a constant learning rate as all trials",
         "chosen on test": "if chosen on test, as the paper does",
     }
     beside = [
@@ -357,17 +357,18 @@ def search_outcomes(searches: Mapping[str, Search]) -> pd.DataFrame:
     rows = []
     for (task, search), convention in product(searches.items(), CONVENTIONS):
         found = candidates(search, convention)
-        origin = _origin(search.run_of(search.finished()[0]))
         for row, choice in CHOSEN.items():
             number = getattr(found, choice)
             if number is None:  # a search whose space lacks the default
                 continue
             model = found.table.iloc[number]
+            run = search.store.find(model["run"])
+            assert run  # its counts have just been read
             interval = zip(("low", "high"), found.test_interval(number), strict=True)
             rows.append(
                 {"table": 5, "convention": convention, "task": task, "row": row}
                 | {"iou": model["test_iou"], "validation_iou": model["validation_iou"]}
-                | {"mines": len(set(found.mines)), **dict(interval), **origin}
+                | {"mines": len(set(found.mines)), **dict(interval), **_origin(run)}
             )
     return pd.DataFrame(rows, columns=OUTCOME_COLUMNS)
 
@@ -389,7 +390,7 @@ def main() -> None:
     searches, _ = tune_all(study, MODELS, PAPER_BANDS, TRIALS)
     outcomes = pd.concat([table_outcomes(study), search_outcomes(searches)])
     with replace_when_done(project / OUTCOMES) as beside:
-        outcomes.round(4).to_csv(beside, index=False)
+        outcomes.round(6).to_csv(beside, index=False)
     for name, section in SECTIONS.items():
         path = project / name
         write_text(path, with_section(path.read_text(encoding="utf-8"), section(project), path))

@@ -126,7 +126,7 @@ def test_scores_stand_beside_the_papers_and_by_mine_and_class_with_their_origin(
     assert by_mine["a"].tolist() == perfect_run.scores_by_mine()["iou"].tolist()
     by_class = pages.per_class_table({"network": perfect_run})["network", "IoU"]
     assert by_class.tolist() == pytest.approx(expected["per_class"]["iou"].round(3).tolist())
-    row = pages.provenance_table([perfect_run]).loc["abc"]
+    row = pages.provenance_table([perfect_run]).data.loc["abc"]
     assert row["code"] == "01234567 (changed since)"
     assert row["minutes"] == "1.5"
 

@@ -7,9 +7,12 @@ from matplotlib.colors import to_hex
 
 from minseg.report import tuning as pages
 from minseg.study.paper import paper_table
+from minseg.study.runs import RunStore, run_key
 from minseg.study.selection import Candidates, candidates
+from minseg.study.study import Study
+from minseg.study.tuning import open_search
 from tests.report.conftest import draw, overlapping_texts, row_names, texts, titles
-from tests.study.made_runs import complete_trial, made_search, prune_trial
+from tests.study.made_runs import complete_trial, excavation, made_search, prune_trial, write_run
 
 # Validation IoU, and excavation pixels of ten found in each test mine, after 1, 2 and 3 epochs.
 STEADY = ((0.5, 0.6, 0.55), (4, 5, 4), {})
@@ -35,6 +38,10 @@ def choices(search, convention="standard"):
     return {"model2": candidates(search, convention)}
 
 
+def study_of(search):
+    return Study("demo", search.dataset, (0,), search.store)
+
+
 def test_hyperparameters_chosen_on_validation_stand_beside_the_printed(make_search, synthetic):
     search = make_search(STEADY, LUCKY)
     searches = dict.fromkeys([*MODELS, "excavation"], search)
@@ -58,8 +65,8 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
     search = make_search(STEADY, LUCKY)
     searches, found = {"model2": search}, choices(search)
     # All mines are alike, and the untuned settings were not tried.
-    row = ["RGB", "0.600", "0.500", "0.500", "–", 2, 1]
-    assert pages.search_table(searches, found).loc["Model 2"].tolist() == row
+    study, row = study_of(search), ["RGB", "0.600", "0.500", "0.500", "–", "–", "3 (1)"]
+    assert pages.search_table(searches, found, study).loc["Model 2"].tolist() == row
     gain, added = pages.answer(found).splitlines()
     assert gain.endswith(": Model 2 –.") and "settings on synthetic mines**" in gain
     assert added.endswith(": Model 2 +0.200.")
@@ -68,10 +75,23 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
     # Mines that are all alike say of each other what they say of themselves.
     assert table.loc["Model 2"].tolist() == ["0.500", "0.700", "+0.200", "+0.000", 6, 4]
     paper = choices(search, "paper")
-    row = pages.search_table(searches, paper).loc["Model 2"]
+    row = pages.search_table(searches, paper, study).loc["Model 2"]
     assert row["validation IoU"] == "0.600"
     chosen = search.run_of(search.finished()[0]).scores("test", "paper", epochs=2)["iou"]
     assert row["test IoU"] == f"{chosen:.3f}" != "0.500"
+
+
+def test_the_run_of_table_3_stands_beside_its_search(make_search, tmp_path, dataset):
+    study = Study("demo", dataset, (0,), RunStore(tmp_path / "study"))
+    searches = {"model1": open_search(study, "model1", "RGB")}
+    found = {"model1": candidates(make_search(STEADY))}
+    config = study.config(task="model1", bands="RGB")
+    assert config.schedule != searches["model1"].base.schedule
+    for expected in ("–", "0.700"):
+        table = pages.search_table(searches, found, study)
+        assert table.loc["Model 1", "test IoU in Table 3"] == expected
+        parts = {part: {part[0]: excavation(7)} for part in ("validation", "test")}
+        write_run(study.store.path / run_key(config, dataset), config, {10: parts})
 
 
 def test_it_is_said_where_the_choice_is_the_untuned_training_at_another_epoch(make_search):
@@ -86,7 +106,10 @@ def test_it_is_said_where_the_choice_is_the_untuned_training_at_another_epoch(ma
 def test_few_mines_are_not_made_to_say_more(make_search):
     search = make_search(STEADY, mines=1)
     found = choices(search)
-    assert pages.search_table({"model2": search}, found).iloc[0, 3] == "a single test mine"
+    assert (
+        pages.search_table({"model2": search}, found, study_of(search)).iloc[0, 3]
+        == "a single test mine"
+    )
     flattery = pages.flattery_table(found).loc["Model 2"]
     assert flattery["flattery of selecting and reporting on the same mines"] == "–"
     assert flattery["difference"] == "+0.000"

@@ -12,6 +12,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
+from pandas.io.formats.style import Styler
 
 from minseg.errors import MinsegError
 from minseg.report import style
@@ -314,8 +315,8 @@ def mine_scores(models: Mapping[str, Run]) -> pd.DataFrame:
     return pd.DataFrame({name: run.scores_by_mine()["iou"] for name, run in models.items()})
 
 
-def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return where runs come from: a row per run."""
+def provenance_table(runs: Sequence[Run]) -> Styler:
+    """Show where runs come from: a row per run."""
     rows = []
     for run in runs:
         origin = run.provenance
@@ -329,4 +330,4 @@ def provenance_table(runs: Sequence[Run]) -> pd.DataFrame:
             "minutes": f"{origin['wall_time_s'] / 60:.1f}",
         }
         rows.append(row)
-    return pd.DataFrame(rows).set_index("run")
+    return style.text_table(pd.DataFrame(rows).set_index("run"))

@@ -1,7 +1,7 @@
 """The paper's Table 5 as a page shows it: what was searched, found, and gained by selecting."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.style import DASH, kind, made, model_title, number, signed, span
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
-from minseg.study.selection import Candidates
+from minseg.study.selection import Candidates, untuned_run
+from minseg.study.study import Study
 from minseg.study.tuning import Search
 
 HYPERPARAMETER_TITLES: dict[str, str] = {
@@ -49,7 +50,8 @@ def answer(found: Mapping[str, Candidates]) -> str:
         f"{model_title(task)} {signed(gain_on_test(models))}" for task, models in found.items()
     )
     return (
-        f"- **Gain over the untuned settings{made()}** (test IoU, 95 % interval): "
+        f"- **Gain over the untuned settings{made()}** (at constant learning rates; test IoU, 95 % "
+        "interval): "
         f"{gains or DASH}.\n"
         f"- **Choosing on the test set would have added**: {added or DASH}."
     )
@@ -70,7 +72,8 @@ def hyperparameter_table(found: Mapping[str, Candidates]) -> Styler:
     table = pd.DataFrame(rows, index=list(HYPERPARAMETER_TITLES.values())).T
     shown = style.text_table(table.rename_axis(index=[kind(), ""]))
     # Under a short head, its words would be cut to leave the others room.
-    return shown.set_properties(subset=[HYPERPARAMETER_TITLES["loss"]], **{"white-space": "nowrap"})
+    whole: list[Hashable] = [HYPERPARAMETER_TITLES[name] for name in ("encoder", "loss")]
+    return shown.set_properties(subset=whole, **{"white-space": "nowrap"})
 
 
 def tried_table(searches: Mapping[str, Search]) -> pd.DataFrame:
@@ -83,11 +86,14 @@ def tried_table(searches: Mapping[str, Search]) -> pd.DataFrame:
     return pd.DataFrame({TRIED: texts}, index=list(HYPERPARAMETER_TITLES.values()))
 
 
-def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]) -> pd.DataFrame:
+def search_table(
+    searches: Mapping[str, Search], found: Mapping[str, Candidates], study: Study
+) -> pd.DataFrame:
     """Return how good the models are that the validation part chose, and what was tried for them.
 
     The validation IoU is always `standard`. The gain is that over the untuned settings on the same
-    epochs (`minseg.study.selection.Candidates.gain`).
+    epochs (`minseg.study.selection.Candidates.gain`). Beside it the run of the same seed in the
+    study's Table 3, whose learning rate may fall (`minseg.study.selection.untuned_run`).
     """
     rows = {}
     for task, models in found.items():
@@ -95,6 +101,7 @@ def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]
         low, high = models.test_interval(models.by_validation)
         states = [trial.state for trial in searches[task].finished()]
         several = len(set(models.mines)) > 1
+        run = untuned_run(study, searches[task])
         rows[model_title(task)] = {
             "bands": searches[task].base.bands,
             "validation IoU": number(chosen["validation_iou"]),
@@ -103,8 +110,10 @@ def search_table(searches: Mapping[str, Search], found: Mapping[str, Candidates]
                 span(low, high) if several else "a single test mine"
             ),
             "gain over the untuned, 95 % interval": _gain(models),
-            "trials, complete": states.count(TrialState.COMPLETE),
-            "trials, pruned": states.count(TrialState.PRUNED),
+            "test IoU in Table 3": number(run.scores("test", models.convention)["iou"])
+            if run
+            else DASH,
+            "trials (pruned)": f"{len(states)} ({states.count(TrialState.PRUNED)})",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=kind())
 

@@ -14,7 +14,7 @@ from minseg.errors import MinsegError
 from minseg.scoring.intervals import bootstrap, interval
 from minseg.scoring.metrics import IOU, resampled_means
 from minseg.study.config import RunConfig
-from minseg.study.runs import counted_mines, counts_array, run_key
+from minseg.study.runs import Run, counted_mines, counts_array, run_key
 from minseg.study.study import Study
 from minseg.study.tables import GROUPS, band_entries, split_entries
 from minseg.study.tuning import Search, validation_by_epochs
@@ -151,6 +151,14 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
     return Candidates(
         pd.DataFrame(rows), np.stack(counts), counted_mines(tested), convention, untuned
     )
+
+
+def untuned_run(study: Study, search: Search) -> Run | None:
+    """Return the stored run of a search's task and bands that Table 3 shows, if there is one."""
+    plain = study.config()
+    names = ("schedule", "checkpoint", "score_epochs", "epochs")  # of which a search has its own
+    config = search.base.replace(**{name: getattr(plain, name) for name in names})
+    return study.store.find(run_key(config, search.dataset))
 
 
 def trial_table(search: Search) -> pd.DataFrame:
