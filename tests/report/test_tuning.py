@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from minseg.report import tuning as pages
 from minseg.study.paper import paper_table
 from minseg.study.runs import RunStore, run_key
-from minseg.study.selection import Candidates, candidates
+from minseg.study.selection import Candidates, candidates, untuned_run
 from minseg.study.study import Study
 from minseg.study.tuning import open_search
 from tests.report.conftest import draw, overlapping_texts, row_names, texts, titles
@@ -38,8 +38,8 @@ def choices(search, convention="standard"):
     return {"model2": candidates(search, convention)}
 
 
-def study_of(search):
-    return Study("demo", search.dataset, (0,), search.store)
+NONE = dict.fromkeys(MODELS)
+"""No model has a run in Table 3."""
 
 
 def test_hyperparameters_chosen_on_validation_stand_beside_the_printed(make_search, synthetic):
@@ -65,17 +65,18 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
     search = make_search(STEADY, LUCKY)
     searches, found = {"model2": search}, choices(search)
     # All mines are alike, and the untuned settings were not tried.
-    study, row = study_of(search), ["RGB", "0.600", "0.500", "0.500", "–", "–", "3 (1)"]
-    assert pages.search_table(searches, found, study).loc["Model 2"].tolist() == row
-    gain, added = pages.answer(found).splitlines()
-    assert gain.endswith(": Model 2 –.") and "settings on synthetic mines**" in gain
+    row = ["RGB", "0.600", "0.500", "0.500", "–", "–", "3 (1)"]
+    assert pages.search_table(searches, found, NONE).loc["Model 2"].tolist() == row
+    gain, over, added = pages.answer(found, NONE).splitlines()
+    assert over.endswith(": Model 2 –.") and gain.endswith(": Model 2 –.")
+    assert "settings on synthetic mines**" in gain
     assert added.endswith(": Model 2 +0.200.")
     table = pages.flattery_table(found)
     assert table.columns.name == "synthetic"
     # Mines that are all alike say of each other what they say of themselves.
     assert table.loc["Model 2"].tolist() == ["0.500", "0.700", "+0.200", "+0.000", 6, 4]
     paper = choices(search, "paper")
-    row = pages.search_table(searches, paper, study).loc["Model 2"]
+    row = pages.search_table(searches, paper, NONE).loc["Model 2"]
     assert row["validation IoU"] == "0.600"
     chosen = search.run_of(search.finished()[0]).scores("test", "paper", epochs=2)["iou"]
     assert row["test IoU"] == f"{chosen:.3f}" != "0.500"
@@ -83,33 +84,34 @@ def test_scores_of_what_validation_chose_and_what_choosing_on_test_adds(make_sea
 
 def test_the_run_of_table_3_stands_beside_its_search(make_search, tmp_path, dataset):
     study = Study("demo", dataset, (0,), RunStore(tmp_path / "study"))
-    searches = {"model1": open_search(study, "model1", "RGB")}
-    found = {"model1": candidates(make_search(STEADY))}
+    opened = open_search(study, "model1", "RGB")
     config = study.config(task="model1", bands="RGB")
-    assert config.schedule != searches["model1"].base.schedule
-    for expected in ("–", "0.700"):
-        table = pages.search_table(searches, found, study)
-        assert table.loc["Model 1", "test IoU in Table 3"] == expected
-        parts = {part: {part[0]: excavation(7)} for part in ("validation", "test")}
-        write_run(study.store.path / run_key(config, dataset), config, {10: parts})
+    assert config.schedule != opened.base.schedule
+    assert untuned_run(study, opened) is None
+    tested = {f"m{k}": excavation(7) for k in range(4)}
+    parts = {"validation": {"v": excavation(7)}, "test": tested}
+    write_run(study.store.path / run_key(config, dataset), config, {10: parts})
+    searches, found = {"model1": opened}, {"model1": candidates(make_search(STEADY))}
+    plain = {"model1": untuned_run(study, opened)}
+    row = pages.search_table(searches, found, plain).loc["Model 1"]
+    assert row["over the run of Table 3, 95 % interval"] == "−0.200 (−0.200)"
+    _, over, _ = pages.answer(found, plain).splitlines()
+    assert over.endswith("fall: Model 1 −0.200 (−0.200).")
 
 
 def test_it_is_said_where_the_choice_is_the_untuned_training_at_another_epoch(make_search):
     found = replace(candidates(make_search(STEADY, LUCKY)), by_default=2)
     gain = "+0.100 (+0.100)"
     told = f"{gain}, of the same training after 2 instead of 3 epochs."
-    assert told in pages.answer({"model2": found})
+    assert told in pages.answer({"model2": found}, NONE)
     other = replace(found, table=found.table.assign(run=range(len(found.table))))
-    assert f"{gain}." in pages.answer({"model2": other})
+    assert f"{gain}." in pages.answer({"model2": other}, NONE)
 
 
 def test_few_mines_are_not_made_to_say_more(make_search):
     search = make_search(STEADY, mines=1)
     found = choices(search)
-    assert (
-        pages.search_table({"model2": search}, found, study_of(search)).iloc[0, 3]
-        == "a single test mine"
-    )
+    assert pages.search_table({"model2": search}, found, NONE).iloc[0, 3] == "a single test mine"
     flattery = pages.flattery_table(found).loc["Model 2"]
     assert flattery["flattery of selecting and reporting on the same mines"] == "–"
     assert flattery["difference"] == "+0.000"

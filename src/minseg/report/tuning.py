@@ -18,8 +18,8 @@ from minseg.report.bands_splits import OURS, PAPER
 from minseg.report.style import DASH, kind, made, model_title, number, signed, span
 from minseg.scoring.intervals import interval
 from minseg.study.paper import paper_hyperparameters, paper_table
-from minseg.study.selection import Candidates, untuned_run
-from minseg.study.study import Study
+from minseg.study.runs import Run
+from minseg.study.selection import Candidates
 from minseg.study.tuning import Search
 
 HYPERPARAMETER_TITLES: dict[str, str] = {
@@ -40,19 +40,25 @@ _BLUE, _GREY, _BEST = "#0072B2", "#888888", "#D55E00"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def answer(found: Mapping[str, Candidates]) -> str:
-    """Say in two lines of Markdown what tuning gains, and what choosing on test would add."""
+def answer(found: Mapping[str, Candidates], plain: Mapping[str, Run | None]) -> str:
+    """Say in Markdown what tuning gains, and what choosing on test would add.
+
+    `plain` are the runs of Table 3 (`minseg.study.selection.untuned_run`).
+    """
     gains = "; ".join(
         f"{model_title(task)} {_gain(models)}{_same_training(models)}"
         for task, models in found.items()
+    )
+    over = "; ".join(
+        f"{model_title(task)} {_over(models, plain[task])}" for task, models in found.items()
     )
     added = "; ".join(
         f"{model_title(task)} {signed(gain_on_test(models))}" for task, models in found.items()
     )
     return (
-        f"- **Gain over the untuned settings{made()}** (at constant learning rates; test IoU, 95 % "
-        "interval): "
-        f"{gains or DASH}.\n"
+        f"- **Gain over the untuned settings{made()}** (test IoU, 95 % interval), both at constant "
+        f"learning rates: {gains or DASH}.\n"
+        f"- **Over the run of Table 3**, untuned, whose learning rate may fall: {over or DASH}.\n"
         f"- **Choosing on the test set would have added**: {added or DASH}."
     )
 
@@ -87,13 +93,14 @@ def tried_table(searches: Mapping[str, Search]) -> pd.DataFrame:
 
 
 def search_table(
-    searches: Mapping[str, Search], found: Mapping[str, Candidates], study: Study
+    searches: Mapping[str, Search],
+    found: Mapping[str, Candidates],
+    plain: Mapping[str, Run | None],
 ) -> pd.DataFrame:
     """Return how good the models are that the validation part chose, and what was tried for them.
 
     The validation IoU is always `standard`. The gain is that over the untuned settings on the same
-    epochs (`minseg.study.selection.Candidates.gain`). Beside it the run of the same seed in the
-    study's Table 3, whose learning rate may fall (`minseg.study.selection.untuned_run`).
+    epochs (`minseg.study.selection.Candidates.gain`); for `plain` see `answer`.
     """
     rows = {}
     for task, models in found.items():
@@ -101,7 +108,6 @@ def search_table(
         low, high = models.test_interval(models.by_validation)
         states = [trial.state for trial in searches[task].finished()]
         several = len(set(models.mines)) > 1
-        run = untuned_run(study, searches[task])
         rows[model_title(task)] = {
             "bands": searches[task].base.bands,
             "validation IoU": number(chosen["validation_iou"]),
@@ -110,9 +116,7 @@ def search_table(
                 span(low, high) if several else "a single test mine"
             ),
             "gain over the untuned, 95 % interval": _gain(models),
-            "test IoU in Table 3": number(run.scores("test", models.convention)["iou"])
-            if run
-            else DASH,
+            "over the run of Table 3, 95 % interval": _over(models, plain[task]),
             "trials (pruned)": f"{len(states)} ({states.count(TrialState.PRUNED)})",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=kind())
@@ -159,7 +163,15 @@ def gain_on_test(found: Candidates) -> float:
 
 def _gain(found: Candidates) -> str:
     """Write what tuning gains, with its interval; a dash where untuned or several mines lack."""
-    gain = found.gain()
+    return _difference(found, found.gain())
+
+
+def _over(found: Candidates, run: Run | None) -> str:
+    """Write the same over a run."""
+    return _difference(found, found.over(run) if run else None)
+
+
+def _difference(found: Candidates, gain: tuple[float, np.ndarray] | None) -> str:
     if gain is None or len(set(found.mines)) < 2:
         return DASH
     low, high = interval(gain[1])

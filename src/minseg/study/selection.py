@@ -73,6 +73,14 @@ class Candidates:
         resampled = self.resampled(chosen) - self.resampled(untuned)
         return float(ious.iloc[chosen] - ious.iloc[untuned]), resampled
 
+    def over(self, run: Run) -> tuple[float, np.ndarray]:
+        """Return the test IoU of the validation part's choice minus a run's, as `gain` does."""
+        tested, chosen = run.counts_of("test"), self.by_validation
+        counts = counts_array(tested, run.task)
+        other = bootstrap(counts, counted_mines(tested), self.convention)[:, IOU]
+        iou = run.scores("test", self.convention)["iou"]
+        return float(self.table["test_iou"].iloc[chosen] - iou), self.resampled(chosen) - other
+
     def resampled(self, row: int) -> np.ndarray:
         """Return a candidate's test IoU in resamples of the mines (resamples,)."""
         return bootstrap(self.counts[row], self.mines, self.convention)[:, IOU]
