@@ -111,9 +111,9 @@ def search_table(
         rows[model_title(task)] = {
             "bands": searches[task].base.bands,
             "validation IoU": number(chosen["validation_iou"]),
-            "test IoU": number(chosen["test_iou"]),
             "test IoU, 95 % interval over mines": (
-                span(low, high) if several else "a single test mine"
+                f"{number(chosen['test_iou'])} "
+                f"({span(low, high) if several else 'a single test mine'})"
             ),
             "gain over the untuned, 95 % interval": _gain(models),
             "over the run of Table 3, 95 % interval": _over(models, plain[task]),
@@ -193,7 +193,8 @@ def _test_iou(found: Candidates, row: int) -> float:
 
 
 def _texts(values: Mapping[str, Any] | pd.Series) -> list[str]:
-    return [_text(values[name]) for name in HYPERPARAMETER_TITLES]
+    # Room for the whole name: the table of values tried has the prefix of timm's encoders.
+    return [_text(values[name]).removeprefix("tu-") for name in HYPERPARAMETER_TITLES]
 
 
 def _text(value: object) -> str:
