@@ -36,8 +36,8 @@ def require_word(what: str, word: str, allowed: Iterable[str]) -> None:
 
 def filled(kind: type[Fields], values: Mapping[str, Any]) -> Fields:
     """Fill the fields of a dataclass from a notebook's dictionary, or say what does not fit."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for name in values:
-        known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
         require_word(f"{kind.__name__} field", name, known)
     try:
         return TypeAdapter(kind).validate_python(values)

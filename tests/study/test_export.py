@@ -112,9 +112,7 @@ def test_an_exported_model_maps_as_its_run(minseg, refused, run, dataset, tmp_pa
         "predict", model, *images, "-o", output, "--device", "cuda"
     )
     assert names(tmp_path / "run") == names(tmp_path / "file")
-    assert (
-        maps["run"] == maps["file"]
-    ).mean() > 0.995  # up to ties, and the three digits of bfloat16
+    assert (maps["run"] == maps["file"]).mean() > 0.999  # up to ties
     assert len(np.unique(maps["file"])) > 1
 
 

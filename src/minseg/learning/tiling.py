@@ -119,8 +119,8 @@ def tile_starts(length: int, tile: int, overlap: int, stride: int = STRIDE) -> l
     beat = stride if step >= stride else 1
     step = step // beat * beat
     last = -(-(length - tile) // beat) * beat  # the first that reaches the end
-    *_, before = starts = range(0, last, step)
-    return [*starts, min(before + step, max(last, (length - tile // 2) // beat * beat))]
+    starts = range(0, last, step)
+    return [*starts, min(starts[-1] + step, max(last, (length - tile // 2) // beat * beat))]
 
 
 def blending_weights(size: int, overlap: int, first: bool, last: bool) -> Tensor:

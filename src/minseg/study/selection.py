@@ -161,12 +161,10 @@ def candidates(search: Search, convention: str = "standard") -> Candidates:
     )
 
 
-def untuned_run(study: Study, search: Search) -> Run | None:
+def untuned_run(study: Study, search: Search, **settings: object) -> Run | None:
     """Return the stored run of a search's task and bands that Table 3 shows, if there is one."""
-    plain = study.config()
-    names = ("schedule", "checkpoint", "score_epochs", "epochs")  # of which a search has its own
-    config = search.base.replace(**{name: getattr(plain, name) for name in names})
-    return study.store.find(run_key(config, search.dataset))
+    config = study.config(task=search.base.task, bands=search.base.bands, **settings)
+    return study.store.find(run_key(config, study.dataset))
 
 
 def trial_table(search: Search) -> pd.DataFrame:
